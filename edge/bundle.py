@@ -1,0 +1,123 @@
+"""Reads and writes `*.ccnvr` bundles: a zip of a manifest, model files and self-test spectra.
+
+Reading bounds every size before it allocates and verifies every part; nothing is run before that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.files import write_atomically
+from ccnvr.edge.manifest import Manifest, Part, parse
+from ccnvr.edge.structure import build
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+Array = NDArray[np.float64]
+
+MANIFEST = "manifest.json"
+ONNX_FP32 = "model.fp32.onnx"
+SELF_TEST = "selftest.json"
+
+_LARGEST_BYTES = 64 << 20
+_MOST_PARTS = 16
+
+
+class BundleError(CcnvrError):
+    """A bundle is damaged, of another schema, or does not do what it says."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum."""
+
+    absorbance: tuple[tuple[float, ...], ...]
+    expected: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle; `digest` is the sha256 of its manifest, which holds those of all parts."""
+
+    source: str
+    digest: str
+    manifest: Manifest
+    parts: dict[str, bytes]
+
+    def self_test(self) -> SelfTest:
+        """The bundle's self-test spectra."""
+        try:
+            return build(SelfTest, json.loads(self.parts[SELF_TEST]))
+        except (KeyError, ValueError) as error:
+            raise BundleError(f"bundle {self.source} has no usable self-test ({error}); export it again") from error
+
+
+def read(path: str | Path) -> Bundle:
+    """Read and verify a bundle; `default` names the one that comes with ccnvr.
+
+    Raises:
+        BundleError: it is missing, truncated, altered, too large, or of another schema.
+    """
+    if str(path) == "default":
+        with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
+            return _read_file(packaged)
+    return _read_file(Path(path))
+
+
+def _read_file(path: Path) -> Bundle:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            contents = _contents(archive)
+        text = contents.pop(MANIFEST)
+        manifest = parse(text.decode())
+        _verify(manifest, contents)
+    except FileNotFoundError:
+        raise BundleError(f"no bundle at {path}; give the path of a .ccnvr file, or 'default'") from None
+    except KeyError:
+        raise BundleError(f"{path} has no {MANIFEST}, so it is no ccnvr bundle; give a .ccnvr file") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise BundleError(f"bundle {path} cannot be used: {error}; copy it again from its source") from error
+    return Bundle(str(path), hashlib.sha256(text).hexdigest(), manifest, contents)
+
+
+def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    entries = archive.infolist()
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > _MOST_PARTS or total > _LARGEST_BYTES:
+        raise ValueError(f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of {_LARGEST_BYTES} bytes")
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise ValueError("a file name stands in it twice")
+    # zipfile stops at the stated size and checks the CRC, so a lying header cannot make this allocate more.
+    return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
+    if set(contents) != set(manifest.parts):
+        different = ", ".join(sorted(set(contents) ^ set(manifest.parts)))
+        raise ValueError(f"its files and its manifest differ in {different}")
+    for name, part in manifest.parts.items():
+        if hashlib.sha256(contents[name]).hexdigest() != part.sha256:
+            raise ValueError(f"{name} does not have the sha256 that the manifest states")
+
+
+def part_of(content: bytes) -> Part:
+    """The manifest's entry for a file."""
+    return Part(len(content), hashlib.sha256(content).hexdigest())
+
+
+def write(path: Path, manifest: Manifest, parts: dict[str, bytes]) -> None:
+    """Write a bundle; the file is there whole or not at all. Equal contents give equal bytes."""
+    with write_atomically(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {MANIFEST: manifest.to_json().encode(), **parts}.items():
+            # A fixed time stamp, so that the same training run gives the same file.
+            entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)

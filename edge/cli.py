@@ -1,0 +1,115 @@
+"""The `ccnvr` command: finds the subcommand's module, runs it, and turns errors into one sentence and an exit code.
+
+Subcommands are named, not imported: `--help` and the edge's commands stay light, and this package need not know the
+packages above it. Each module has `add_arguments(parser)` and `run(arguments) -> exit code`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import NoReturn
+
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a subcommand lives, what it does, and the extra that brings what it needs."""
+
+    module: str
+    summary: str
+    example: str
+    extra: str = "onnx"
+
+
+COMMANDS = {
+    "demo": Command("ccnvr.edge.demo_command", "predict real soils through a simulated handheld", "ccnvr demo --spectra 20"),
+    "run": Command(
+        "ccnvr.edge.run_command",
+        "stream predictions from an instrument",
+        "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
+    ),
+    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of a CSV file", "ccnvr predict default soils.csv"),
+    "inspect": Command("ccnvr.edge.inspect_command", "show and test a bundle", "ccnvr inspect default"),
+    "bench": Command("ccnvr.edge.bench_command", "time each stage from counts to prediction", "ccnvr bench default"),
+    "simulate": Command(
+        "ccnvr.firmware_bridge.simulate_command",
+        "be a virtual instrument on a pseudo-terminal or a socket",
+        "ccnvr simulate --spectra soils.csv",
+    ),
+    "train": Command(
+        "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
+    ),
+    "export": Command(
+        "ccnvr.export.export_command", "turn a training run into a bundle", "ccnvr export runs/mine --out mine.ccnvr", "export"
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong use is one sentence, as any other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong use."""
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except CcnvrError as error:
+        print(f"ccnvr: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        print("ccnvr: the reader of standard output went away; what was stored stays stored", file=sys.stderr)
+        # Python would try to flush what is left when it exits, and fail again.
+        sys.stdout = None
+        return 1
+    except KeyboardInterrupt:
+        print("ccnvr: interrupted", file=sys.stderr)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"ccnvr {version('ccnvr')}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UsageError(f"{name!r} is not a command; the commands are {', '.join(COMMANDS)}")
+    command = COMMANDS[name]
+    try:
+        module = importlib.import_module(command.module)
+    except ImportError as error:
+        raise UsageError(f"ccnvr {name} needs {error.name}; run: pip install 'ccnvr[{command.extra}]'") from error
+    parser = _Parser(prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}")
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)))
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ccnvr COMMAND ...",
+            "",
+            "Soil properties from a handheld Vis-NIR spectrometer, on the machine beside it.",
+            "",
+            *lines,
+            "",
+            "ccnvr COMMAND --help explains one. example: ccnvr demo",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Predict the spectra of a CSV file: a sample_id column and a column for each wavelength, named by its nm."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+from ccnvr.edge.files import write_atomically
+from ccnvr.edge.predictor import Model
+from ccnvr.edge.preprocess import SpectrumError, absorbance
+from ccnvr.edge.targets import Estimate, Target
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable, read_spectra
+
+Row = tuple[str, dict[str, Estimate], list[str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr predict`."""
+    parser.add_argument("bundle", help="a .ccnvr file, or 'default'")
+    parser.add_argument("file", type=Path, help="CSV file of spectra")
+    parser.add_argument(
+        "--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance, 0 to 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object a line instead of CSV")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write here instead of standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict every spectrum of the file, or none if one cannot be used."""
+    model = Model(arguments.bundle)
+    rows = predict_table(model, read_spectra(arguments.file), arguments.quantity)
+    text = _json_lines(rows) if arguments.json else _csv(rows, model.bundle.manifest.targets)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        with write_atomically(arguments.out) as stream:
+            stream.write(text.encode())
+    return 0
+
+
+def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]:
+    """Sample id, estimates and flags of each spectrum.
+
+    Raises:
+        UsageError: a spectrum cannot be used; names its sample.
+        WavelengthError: the wavelengths do not cover the model's grid.
+    """
+    predictor = model.bind(table.wavelengths_nm)
+    reflectance = table.reflectance(quantity)[:, predictor.bands]
+    if reflectance.max() > 2.0:
+        raise UsageError(
+            f"reflectance reaches {reflectance.max():.4g}, more than any surface reflects; name what the file holds with "
+            "--quantity percent or --quantity absorbance"
+        )
+    rows: list[Row] = []
+    for sample_id, spectrum in zip(table.sample_ids, reflectance, strict=True):
+        try:
+            estimates = predictor(absorbance(spectrum))
+        except SpectrumError as error:
+            raise UsageError(f"sample {sample_id!r}: {error}") from error
+        rows.append((sample_id, estimates, predictor.outside_training(estimates)))
+    return rows
+
+
+def _json_lines(rows: list[Row]) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "sample_id": sample_id,
+                "predictions": {name: vars(value) for name, value in estimates.items()},
+                "flags": flags,
+            }
+        )
+        + "\n"
+        for sample_id, estimates, flags in rows
+    )
+
+
+def _csv(rows: list[Row], targets: tuple[Target, ...]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = [f"{target.name} ({target.unit}){bound}" for target in targets for bound in ("", " low", " high")]
+    writer.writerow(["sample_id", *header, "flags"])
+    for sample_id, estimates, flags in rows:
+        numbers = [number for target in targets for number in _numbers(estimates[target.name])]
+        writer.writerow([sample_id, *numbers, " ".join(flags)])
+    return text.getvalue()
+
+
+def _numbers(estimate: Estimate) -> list[str]:
+    return ["" if value is None else f"{value:.4g}" for value in (estimate.value, estimate.low, estimate.high)]

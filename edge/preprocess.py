@@ -1,0 +1,248 @@
+"""Spectral preprocessing, the only implementation: training and the edge call the same functions.
+
+In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on the model's grid.
+
+Resampling and Savitzky-Golay filters are linear, so `Preprocessor` multiplies them into one banded operator when the
+instrument states its wavelengths. Per spectrum there remain that multiply and the standard normal variate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+Array = NDArray[np.float64]
+
+
+class WavelengthError(CcnvrError):
+    """The wavelengths of a spectrum cannot serve the model."""
+
+
+class SpectrumError(CcnvrError):
+    """A spectrum that no model should be asked about."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Evenly spaced wavelengths, in nm."""
+
+    start_nm: float
+    step_nm: float
+    bands: int
+
+    @property
+    def stop_nm(self) -> float:
+        """The last wavelength, in nm."""
+        return self.start_nm + self.step_nm * (self.bands - 1)
+
+    def wavelengths(self) -> Array:
+        """`(bands,)` wavelengths in nm."""
+        return self.start_nm + self.step_nm * np.arange(self.bands, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input channel of the network: a Savitzky-Golay filter (window 1: none), then an optional SNV.
+
+    `window` counts bands of the model's grid; derivatives are per nm.
+    """
+
+    window: int = 1
+    polyorder: int = 0
+    deriv: int = 0
+    snv: bool = True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that turns absorbance into model input."""
+
+    grid: Grid
+    channels: tuple[Channel, ...]
+
+
+def absorbance(reflectance: Array) -> Array:
+    """log10(1/R), elementwise; R must be positive.
+
+    Raises:
+        SpectrumError: a reflectance is not a positive finite number.
+    """
+    lowest = np.min(reflectance)
+    if not (lowest > 0.0 and np.isfinite(np.max(reflectance))):
+        worst = int(np.argmax(~((reflectance > 0.0) & np.isfinite(reflectance))))
+        raise SpectrumError(
+            f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a positive number; "
+            "take the dark and white references again, then rescan"
+        )
+    return -np.log10(reflectance)
+
+
+def snv(spectra: Array) -> Array:
+    """Standard normal variate along the last axis: each spectrum less its mean, over its standard deviation.
+
+    Barnes, Dhanoa & Lister 1989, Appl. Spectrosc. 43:772-777; the deviation divides by the number of bands.
+
+    Raises:
+        SpectrumError: a spectrum is constant.
+    """
+    centred = spectra - spectra.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
+    if not np.all(deviation > 0.0):
+        raise SpectrumError("the spectrum is constant, so it cannot be scaled; check that the probe sees the sample")
+    scaled: Array = centred / deviation
+    return scaled
+
+
+def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: float) -> Array:
+    """`(bands, bands)` matrix of a Savitzky-Golay filter; at the ends, the outermost window's polynomial is evaluated.
+
+    Savitzky & Golay 1964, Anal. Chem. 36:1627-1639. Equals `scipy.signal.savgol_filter(mode="interp", delta=step)`.
+
+    Raises:
+        ValueError: the window is even, longer than the spectrum, or not longer than the polynomial's order.
+    """
+    if window % 2 == 0 or window > bands or polyorder >= window or not 0 <= deriv <= polyorder:
+        raise ValueError(
+            f"Savitzky-Golay window {window}, order {polyorder}, derivative {deriv} do not fit {bands} bands: "
+            "the window must be odd, at most the number of bands, and above the order; the order at least the derivative"
+        )
+    half = window // 2
+    offsets = np.arange(-half, half + 1, dtype=np.float64)
+    # Row k of the pseudo-inverse maps a window's values to the k-th coefficient of its least-squares polynomial.
+    to_coefficients = np.linalg.pinv(np.vander(offsets, polyorder + 1, increasing=True))
+    orders = np.arange(deriv, polyorder + 1)
+    factors = np.array([factorial(k) / factorial(k - deriv) for k in orders]) / step**deriv
+    matrix = np.zeros((bands, bands))
+    for row in range(bands):
+        centre = min(max(row, half), bands - 1 - half)
+        powers = float(row - centre) ** (orders - deriv)
+        matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[orders]
+    return matrix
+
+
+def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
+    """Refuse wavelengths that are not increasing, not finite, or do not cover the grid.
+
+    Raises:
+        WavelengthError: with the range found and the range needed.
+    """
+    if wavelengths_nm.size < 2 or not np.all(np.isfinite(wavelengths_nm)) or np.any(np.diff(wavelengths_nm) <= 0):
+        raise WavelengthError(
+            f"the {wavelengths_nm.size} wavelengths must be two or more increasing numbers in nm; "
+            "check the instrument's calibration or the file's header"
+        )
+    first, last = wavelengths_nm[0], wavelengths_nm[-1]
+    if first > grid.start_nm or last < grid.stop_nm:
+        raise WavelengthError(
+            f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs {grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; "
+            "use a bundle made for this instrument's range"
+        )
+
+
+def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:
+    """`(grid bands, instrument bands)` matrix of linear interpolation onto the grid; never extrapolates.
+
+    Raises:
+        WavelengthError: the wavelengths do not cover the grid.
+    """
+    check_wavelengths(wavelengths_nm, grid)
+    target = grid.wavelengths()
+    right = np.clip(np.searchsorted(wavelengths_nm, target, side="right"), 1, wavelengths_nm.size - 1)
+    left = right - 1
+    share = (target - wavelengths_nm[left]) / (wavelengths_nm[right] - wavelengths_nm[left])
+    matrix = np.zeros((grid.bands, wavelengths_nm.size))
+    rows = np.arange(grid.bands)
+    matrix[rows, left] = 1.0 - share
+    matrix[rows, right] += share
+    return matrix
+
+
+class BandedOperator:
+    """A matrix whose rows are zero outside a short window, applied to one vector without allocating.
+
+    `rows` windows of one common `width` are gathered from the input and multiplied by their weights.
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        nonzero = matrix != 0.0
+        first = nonzero.argmax(axis=1)
+        last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
+        width = int((last - first).max()) + 1
+        first = np.minimum(first, matrix.shape[1] - width)
+        self._columns = first[:, None] + np.arange(width)
+        self._weights = np.take_along_axis(matrix, self._columns, axis=1)
+        self._window = np.empty_like(self._weights)
+
+    def __call__(self, vector: Array, out: Array) -> Array:
+        """Multiply `(columns,)` into `out` of shape `(rows,)`."""
+        # mode="clip" lets NumPy write straight into the buffer; no index is ever out of range.
+        np.take(vector, self._columns, out=self._window, mode="clip")
+        return np.einsum("ij,ij->i", self._window, self._weights, out=out)
+
+
+class Preprocessor:
+    """A recipe compiled for the wavelengths of one instrument.
+
+    Not safe to call from several threads: it reuses its buffers.
+
+    Raises:
+        WavelengthError: the wavelengths do not cover the recipe's grid.
+    """
+
+    def __init__(self, recipe: Recipe, wavelengths_nm: Array | Sequence[float]) -> None:
+        self.recipe = recipe
+        self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
+        resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
+        self._matrix = np.concatenate([_filter_matrix(channel, recipe.grid) @ resample for channel in recipe.channels])
+        self._operator = BandedOperator(self._matrix)
+        self._out = np.empty((len(recipe.channels), recipe.grid.bands))
+
+    def __call__(self, spectrum: Array) -> NDArray[np.float32]:
+        """Absorbance `(instrument bands,)` -> model input `(channels, bands)`.
+
+        Raises:
+            SpectrumError: the spectrum has the wrong length, a value that is not finite, or no variation.
+        """
+        self._check(spectrum.shape[-1], spectrum)
+        self._operator(np.asarray(spectrum, dtype=np.float64), self._out.reshape(-1))
+        return self._scale(self._out).astype(np.float32)
+
+    def batch(self, spectra: Array) -> NDArray[np.float32]:
+        """Absorbance `(n, instrument bands)` -> model input `(n, channels, bands)`, for training.
+
+        Raises:
+            SpectrumError: as for one spectrum.
+        """
+        self._check(spectra.shape[-1], spectra)
+        shape = (len(spectra), *self._out.shape)
+        return self._scale((spectra @ self._matrix.T).reshape(shape)).astype(np.float32)
+
+    def _check(self, bands: int, spectra: Array) -> None:
+        if bands != self.wavelengths_nm.size:
+            raise SpectrumError(
+                f"the spectrum has {bands} bands but the instrument stated {self.wavelengths_nm.size}; "
+                "reconnect the instrument, or give the wavelengths that belong to this spectrum"
+            )
+        if not np.all(np.isfinite(spectra)):
+            where = int(np.argmax(~np.isfinite(np.ravel(spectra)))) % bands
+            raise SpectrumError(
+                f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, or correct the file"
+            )
+
+    def _scale(self, filtered: Array) -> Array:
+        for index, channel in enumerate(self.recipe.channels):
+            if channel.snv:
+                filtered[..., index, :] = snv(filtered[..., index, :])
+        return filtered
+
+
+def _filter_matrix(channel: Channel, grid: Grid) -> Array:
+    if channel.window == 1:
+        return np.eye(grid.bands)
+    return savgol_matrix(grid.bands, channel.window, channel.polyorder, channel.deriv, grid.step_nm)

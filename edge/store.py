@@ -1,0 +1,236 @@
+"""The SQLite store: every scan with its raw counts and prediction, once; and a cursor for each stream.
+
+A scan is committed before anyone sees it. Its id is unique, so a scan that the instrument sends again after a crash is
+not stored again. One daemon owns a store: a lock beside it is held while it is open for writing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ccnvr.edge.pipeline import Prediction
+from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS scans (
+    id INTEGER PRIMARY KEY,
+    scan_id TEXT NOT NULL UNIQUE,
+    time TEXT NOT NULL,
+    instrument TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL NOT NULL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    dark_id INTEGER NOT NULL REFERENCES reference_scans (id),
+    white_id INTEGER NOT NULL REFERENCES reference_scans (id),
+    bundle_sha256 TEXT NOT NULL,
+    predictions TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    latency_ms REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS reference_scans (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL NOT NULL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    UNIQUE (serial, boot, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, last_id INTEGER NOT NULL) STRICT;
+"""
+
+
+class StoreError(CcnvrError):
+    """The store cannot be opened or written."""
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    """A dark or white scan in the store."""
+
+    id: int
+    scan: Scan
+    time: datetime
+
+
+class Store:
+    """A store open in one thread. With `writer` it is this process's alone until closed.
+
+    Raises:
+        StoreError: another daemon has it, it is no store of ours, or the disk refuses it.
+    """
+
+    def __init__(self, path: Path, *, writer: bool) -> None:
+        self.path = path
+        self._lock = _take_lock(path) if writer else None
+        try:
+            with self._guard():
+                self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+                self._prepare()
+        except BaseException:
+            self._release_lock()
+            raise
+
+    def _prepare(self) -> None:
+        # FULL: what a stream has shown must survive a power cut.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA):
+            raise StoreError(f"store {self.path} has schema {version} and this ccnvr knows {SCHEMA}; update ccnvr")
+        if version == 0:
+            self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+
+    def has(self, scan_id: str) -> bool:
+        """Whether a sample's scan is stored."""
+        with self._guard():
+            return bool(self._connection.execute("SELECT 1 FROM scans WHERE scan_id = ?", (scan_id,)).fetchone())
+
+    def add_scan(
+        self,
+        info: InstrumentInfo,
+        scan: Scan,
+        prediction: Prediction,
+        references: tuple[int, int],
+        bundle: str,
+        latency_ms: float,
+    ) -> None:
+        """Commit a sample's scan with its prediction; on disk when this returns. `references`: ids of dark and white."""
+        estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
+        with self._guard():
+            self._connection.execute(
+                "INSERT INTO scans (scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,"
+                " dark_id, white_id, bundle_sha256, predictions, flags, latency_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    info.scan_id(scan.number),
+                    _now().isoformat(timespec="milliseconds"),
+                    info.serial,
+                    *_measured(scan),
+                    *references,
+                    bundle,
+                    json.dumps(estimates),
+                    json.dumps(prediction.flags),
+                    latency_ms,
+                ),
+            )
+
+    def add_reference(self, info: InstrumentInfo, scan: Scan) -> StoredReference:
+        """Commit a dark or white scan, once."""
+        with self._guard():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO reference_scans (serial, boot, number, kind, time, integration_us, averages,"
+                " temperature_c, saturated, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (info.serial, info.boot, scan.number, scan.kind, _now().isoformat(), *_measured(scan)),
+            )
+        stored = self.newest_reference(info, scan.kind, scan.settings)
+        if stored is None:
+            raise StoreError(f"store {self.path} did not keep reference scan {scan.number}; check the disk")
+        return stored
+
+    def newest_reference(self, info: InstrumentInfo, kind: ScanKind, settings: Settings) -> StoredReference | None:
+        """The newest reference of this start of this instrument with these settings."""
+        with self._guard():
+            row = self._connection.execute(
+                "SELECT id, number, time, temperature_c, saturated, counts FROM reference_scans WHERE serial = ? AND boot = ?"
+                " AND kind = ? AND integration_us = ? AND averages = ? ORDER BY id DESC LIMIT 1",
+                (info.serial, info.boot, kind, settings.integration_us, settings.averages),
+            ).fetchone()
+        if row is None:
+            return None
+        identifier, number, time, temperature, saturated, counts = row
+        scan = Scan(number, kind, np.frombuffer(counts, dtype="<f8"), settings, bool(saturated), temperature)
+        return StoredReference(identifier, scan, datetime.fromisoformat(time))
+
+    def cursor(self, stream: str) -> int:
+        """The id of the last record that a stream has passed on; 0 before the first."""
+        with self._guard():
+            row = self._connection.execute("SELECT last_id FROM cursors WHERE stream = ?", (stream,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def advance(self, stream: str, last_id: int) -> None:
+        """Remember that a stream has passed on all records up to `last_id`."""
+        with self._guard():
+            self._connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (stream, last_id))
+
+    def records_after(self, last_id: int, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
+        """The next records in order, each with its id."""
+        with self._guard():
+            rows = self._connection.execute(
+                "SELECT id, scan_id, time, instrument, predictions, flags, latency_ms FROM scans"
+                " WHERE id > ? ORDER BY id LIMIT ?",
+                (last_id, limit),
+            ).fetchall()
+        return [(row[0], _record(*row[1:])) for row in rows]
+
+    def close(self) -> None:
+        """Close the store and let others have it."""
+        self._connection.close()
+        self._release_lock()
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"store {self.path} cannot be used: {error}; free disk space, check the folder, or name another store"
+            ) from error
+
+
+def _take_lock(path: Path) -> IO[bytes]:
+    """Lock a file beside the store; the kernel lets go of it however this process ends."""
+    try:
+        lock = open(f"{path}.lock", "ab")  # noqa: SIM115 - held open as long as the store is
+    except OSError as error:
+        raise StoreError(f"store {path} cannot be opened ({error.strerror}); name a store in a folder you can write") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StoreError(f"another daemon uses store {path}; stop it, or name another store") from None
+    return lock
+
+
+def _measured(scan: Scan) -> tuple[int, int, float, int, bytes]:
+    counts = scan.counts.astype("<f8").tobytes()
+    return scan.settings.integration_us, scan.settings.averages, scan.temperature_c, int(scan.saturated), counts
+
+
+def _record(scan_id: str, time: str, instrument: str, predictions: str, flags: str, latency_ms: float) -> dict[str, Any]:
+    return {
+        "scan_id": scan_id,
+        "time": time,
+        "instrument": instrument,
+        "predictions": json.loads(predictions),
+        "flags": json.loads(flags),
+        "latency_ms": latency_ms,
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

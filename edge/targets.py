@@ -1,0 +1,67 @@
+"""What a network predicts: properties, their units, and the way back from standardised outputs, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+TRANSFORMS = ("identity", "log1p")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One property. Standardised output z stands for `inverse(mean + sd * z)`.
+
+    `lowest` and `highest` are the range seen in training, in `unit`. `half_width_90` is the half width of the 90 %
+    interval, in standardised units: the interval is `inverse(mean + sd * (z -+ half_width_90))`.
+    """
+
+    name: str
+    unit: str
+    transform: str
+    mean: float
+    sd: float
+    lowest: float
+    highest: float
+    half_width_90: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.transform not in TRANSFORMS:
+            raise ValueError(f"transform {self.transform!r} of target {self.name} is not one of {', '.join(TRANSFORMS)}")
+        if not self.sd > 0.0:
+            raise ValueError(f"sd {self.sd} of target {self.name} must be positive")
+
+    def standardise(self, values: Array) -> Array:
+        """Property values in `unit` -> standardised; NaN stays NaN."""
+        transformed = np.log1p(values) if self.transform == "log1p" else values
+        return (transformed - self.mean) / self.sd
+
+    def restore(self, standardised: Array) -> Array:
+        """Standardised -> property values in `unit`. A log target never falls below zero."""
+        transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
+        if self.transform == "log1p":
+            return np.maximum(np.expm1(transformed), 0.0)
+        return transformed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A predicted value with its 90 % interval; `low` and `high` are None where the bundle has no interval."""
+
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+
+
+def estimate(target: Target, standardised: float) -> Estimate:
+    """The estimate that one output of the network stands for."""
+    half = target.half_width_90
+    points = [standardised] if half is None else [standardised, standardised - half, standardised + half]
+    value, *interval = (float(point) for point in target.restore(np.array(points)))
+    low, high = interval or (None, None)
+    return Estimate(value, target.unit, low, high)

@@ -1,0 +1,78 @@
+"""Turn a finished training run into a bundle: ONNX fp32, proved against torch on held-out real spectra."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ccnvr.edge import bundle as bundles
+from ccnvr.edge.backend import OnnxBackend
+from ccnvr.edge.bundle import Bundle, SelfTest
+from ccnvr.edge.manifest import SCHEMA, Manifest
+from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
+from ccnvr.export import parity
+from ccnvr.export.onnx_writer import to_onnx
+from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
+from ccnvr.train import run as runs
+from ccnvr.train.fit import Calibration
+from ccnvr.train.recipe import TrainingRecipe
+
+SELF_TEST_SPECTRA = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr export`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the bundle to write (.ccnvr)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, check parity, write the bundle; nothing is written when the check fails."""
+    torch.set_num_threads(1)
+    bundle, result = make_bundle(arguments.run)
+    bundles.write(arguments.out, bundle.manifest, bundle.parts)
+    print(f"parity with torch on {result.spectra} held-out spectra: max {result.largest:.1e} sd, rms {result.rms:.1e} sd")
+    print(f"wrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
+    return 0
+
+
+def make_bundle(folder: Path) -> tuple[Bundle, parity.Parity]:
+    """The bundle of a finished run, proved but not yet written.
+
+    Raises:
+        UsageError: the folder holds no finished run.
+        ParityError: the exported model does not answer as the network.
+    """
+    recipe, calibration, report = runs.load(folder)
+    parts = {bundles.ONNX_FP32: to_onnx(calibration.network), bundles.SELF_TEST: _self_test(recipe, calibration)}
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=recipe.name,
+        created=datetime.now(UTC).date().isoformat(),
+        targets=calibration.targets,
+        recipe=recipe.preprocessing,
+        parts={name: bundles.part_of(content) for name, content in parts.items()},
+        card={"accuracy": report.accuracy, "soils": report.soils, "training": report.training},
+    )
+    bundle = Bundle(str(folder), "", manifest, parts)
+    inputs = parity.held_out_inputs(recipe)
+    expected = parity.torch_outputs(calibration, inputs)
+    result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
+    card = {**manifest.card, "parity": {"onnx fp32": dataclasses.asdict(result)}}
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), result
+
+
+def _self_test(recipe: TrainingRecipe, calibration: Calibration) -> bytes:
+    """Made-up soils, so that the bundle carries no library's spectra, and what torch says of them."""
+    resample = resampling_matrix(pixel_wavelengths(), recipe.grid)
+    spectra = np.round(absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0)) @ resample.T, 6)
+    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(spectra)
+    expected = parity.torch_outputs(calibration, inputs)
+    test = SelfTest(tuple(map(tuple, spectra.tolist())), tuple(map(tuple, expected.tolist())))
+    return json.dumps(dataclasses.asdict(test)).encode()

@@ -1,0 +1,170 @@
+"""The driver for instruments that speak the ccnvr link, and `open_instrument`, which finds the driver for a URL."""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.link import Link, Refused
+from ccnvr.firmware_bridge.messages import Capabilities, ErrorCode, Hello, Scanned, ScanNumber, ScanRequest, Type
+from ccnvr.firmware_bridge.transport import SerialTransport, Transport
+
+MOST_PIXELS = 16_384
+"""More pixels than any instrument has; bounds what a malformed reply can make the host allocate."""
+
+REPLY_TIMEOUT_S = 1.0
+
+
+class LinkInstrument:
+    """An instrument that speaks the ccnvr link over `transport`. Call `identify` first."""
+
+    def __init__(self, transport: Transport, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
+        self.statistics = LinkStatistics()
+        self._transport = transport
+        self._link = Link(transport, self.statistics)
+        self._timeout_s = reply_timeout_s
+        self._info: InstrumentInfo | None = None
+        self._settings = Settings(integration_us=10_000, averages=1)
+
+    def identify(self) -> InstrumentInfo:
+        """Shake hands and read the wavelengths."""
+        # Zero bytes end whatever half frame an earlier host left in the instrument's decoder.
+        self._transport.write(b"\0\0")
+        hello = Hello(secrets.randbits(32))
+        capabilities = Capabilities.unpack(self._call(Type.HELLO, hello.pack()))
+        if capabilities.nonce != hello.nonce:
+            raise InstrumentError("the instrument answered another host's handshake; let one program use the port")
+        if not 2 <= capabilities.pixels <= MOST_PIXELS:
+            raise InstrumentError(f"the instrument states {capabilities.pixels} pixels; 2 to {MOST_PIXELS} are possible")
+        data = self._pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels)
+        self._info = InstrumentInfo(
+            model=capabilities.model,
+            serial=capabilities.serial,
+            firmware=capabilities.firmware,
+            boot=capabilities.boot,
+            wavelengths_nm=np.frombuffer(data, dtype="<f4").astype(np.float64),
+            saturation_counts=capabilities.saturation_counts,
+            shortest_integration_us=capabilities.shortest_integration_us,
+            longest_integration_us=capabilities.longest_integration_us,
+            most_averages=capabilities.most_averages,
+        )
+        return self._info
+
+    def configure(self, settings: Settings) -> None:
+        """Use these settings from the next scan on.
+
+        Raises:
+            InstrumentError: the instrument's limits do not allow them.
+        """
+        info = self._identified()
+        low, high = info.shortest_integration_us, info.longest_integration_us
+        if not low <= settings.integration_us <= high:
+            raise InstrumentError(f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us")
+        if not 1 <= settings.averages <= info.most_averages:
+            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{info.most_averages}")
+        self._settings = settings
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan and read it."""
+        request = ScanRequest(kind, self._settings.integration_us, self._settings.averages)
+        light_s = request.integration_us * request.averages / 1e6
+        scanned = Scanned.unpack(self._call(Type.SCAN, request.pack(), self._timeout_s + 2.0 * light_s))
+        return self._read(scanned)
+
+    def unacknowledged(self) -> Iterator[Scan]:
+        """The scans that no host has acknowledged, oldest first."""
+        number = 0
+        while True:
+            try:
+                scanned = Scanned.unpack(self._call(Type.OLDEST, ScanNumber(number).pack()))
+            except Refused as refused:
+                if refused.code == ErrorCode.NO_SUCH_SCAN:
+                    return
+                raise
+            if scanned.number <= number:
+                raise InstrumentError(
+                    f"the instrument gave scan {scanned.number} when one above {number} was asked for; restart it"
+                )
+            number = scanned.number
+            yield self._read(scanned)
+
+    def acknowledge(self, scan: Scan) -> None:
+        """Tell the instrument that the scan is stored."""
+        self._call(Type.ACKNOWLEDGE, ScanNumber(scan.number).pack())
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._transport.close()
+
+    def _identified(self) -> InstrumentInfo:
+        if self._info is None:
+            raise InstrumentError("the instrument is not identified yet; call identify() first")
+        return self._info
+
+    def _call(self, request: Type, payload: bytes = b"", timeout_s: float | None = None) -> bytes:
+        return self._link.call(request, payload, timeout_s=timeout_s or self._timeout_s).payload
+
+    def _read(self, scanned: Scanned) -> Scan:
+        info = self._identified()
+        if scanned.pixels != info.wavelengths_nm.size or scanned.averages < 1:
+            raise InstrumentError(
+                f"scan {scanned.number} has {scanned.pixels} pixels and {scanned.averages} averages; the instrument "
+                f"stated {info.wavelengths_nm.size} pixels, and at least 1 average is needed; restart the instrument"
+            )
+        data = self._pull(Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels)
+        if zlib.crc32(data) != scanned.checksum:
+            raise InstrumentError(f"the data of scan {scanned.number} do not match their checksum; scan again")
+        return Scan(
+            number=scanned.number,
+            kind=scanned.kind,
+            counts=np.frombuffer(data, dtype="<u4") / scanned.averages,
+            settings=Settings(scanned.integration_us, scanned.averages),
+            saturated=scanned.saturated,
+            temperature_c=scanned.temperature_centi_c / 100.0,
+        )
+
+    def _pull(self, request: Type, payload: bytes, length: int) -> bytes:
+        """Ask for chunk after chunk until all `length` bytes are here."""
+        parts: list[bytes] = []
+        chunks = 1
+        while len(parts) < chunks:
+            index = len(parts)
+            frame = self._link.call(request, payload, chunk=index, chunks=max(chunks, index + 1), timeout_s=self._timeout_s)
+            chunks = frame.chunks if index == 0 else chunks
+            parts.append(frame.payload)
+            received = sum(map(len, parts))
+            if frame.chunk != index or frame.chunks != chunks or not frame.payload or received > length:
+                raise InstrumentError(
+                    f"{request.name} sent chunk {frame.chunk} of {frame.chunks} with {received} of {length} bytes "
+                    f"when chunk {index} of {chunks} was asked for; restart the instrument"
+                )
+        if received != length:
+            raise InstrumentError(f"{request.name} gave {received} bytes where {length} belong; restart the instrument")
+        return b"".join(parts)
+
+
+def open_instrument(url: str) -> Instrument:
+    """Open the port that `url` names, with the driver for it.
+
+    Raises:
+        UsageError: the URL is malformed.
+        PortError: the port cannot be opened.
+    """
+    scheme = url.partition("://")[0]
+    opener: Callable[[str], Instrument] | None = _OPENERS.get(scheme)
+    return opener(url) if opener else LinkInstrument(SerialTransport(url))
+
+
+def _open_simulated(url: str) -> Instrument:
+    # A simulator is imported only when its URL asks for one.
+    from ccnvr.firmware_bridge.simulator_server import open_simulated
+
+    return open_simulated(url)
+
+
+_OPENERS: dict[str, Callable[[str], Instrument]] = {"sim": _open_simulated}

@@ -1,0 +1,112 @@
+"""What ccnvr asks of every spectrometer, and the values that travel from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ScanKind(IntEnum):
+    """What the instrument looks at."""
+
+    DARK = 0
+    WHITE = 1
+    SAMPLE = 2
+
+
+@dataclass(frozen=True)
+class InstrumentInfo:
+    """What an instrument states about itself.
+
+    `wavelengths_nm` is `(pixels,)`; `saturation_counts` is the largest value of one scan; integration times are in
+    microseconds; `boot` counts the instrument's starts.
+    """
+
+    model: str
+    serial: str
+    firmware: str
+    boot: int
+    wavelengths_nm: NDArray[np.float64]
+    saturation_counts: int
+    shortest_integration_us: int
+    longest_integration_us: int
+    most_averages: int
+
+    def scan_id(self, number: int) -> str:
+        """An id that no other scan of any instrument carries."""
+        return f"{self.serial}-{self.boot}-{number}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to take a scan: integration time in microseconds, and how many scans to average."""
+
+    integration_us: int
+    averages: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan as the instrument gave it: `counts` is `(pixels,)`, the mean of `averages` scans."""
+
+    number: int
+    kind: ScanKind
+    counts: NDArray[np.float64]
+    settings: Settings
+    saturated: bool
+    temperature_c: float
+
+
+@dataclass
+class LinkStatistics:
+    """What passed over a link since it was opened."""
+
+    bytes_read: int = 0
+    bytes_written: int = 0
+    frames_read: int = 0
+    frames_damaged: int = 0
+    frames_stale: int = 0
+    retries: int = 0
+    damage: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: LinkStatistics) -> None:
+        """Count what passed over another link as well."""
+        for name in ("bytes_read", "bytes_written", "frames_read", "frames_damaged", "frames_stale", "retries"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.damage.items():
+            self.damage[reason] = self.damage.get(reason, 0) + count
+
+
+class Instrument(Protocol):
+    """A connected spectrometer. Every method raises `InstrumentError`, or `LinkLost` when reopening may help."""
+
+    statistics: LinkStatistics
+
+    def identify(self) -> InstrumentInfo:
+        """Ask the instrument who it is; the link's handshake."""
+        ...
+
+    def configure(self, settings: Settings) -> None:
+        """Use these settings from the next scan on."""
+        ...
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan; the instrument keeps it until it is acknowledged."""
+        ...
+
+    def unacknowledged(self) -> Iterator[Scan]:
+        """The scans that no host has acknowledged, oldest first; taken perhaps before this host started."""
+        ...
+
+    def acknowledge(self, scan: Scan) -> None:
+        """Tell the instrument that the scan is stored and may be forgotten."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back."""
+        ...

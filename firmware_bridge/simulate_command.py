@@ -1,0 +1,59 @@
+"""Be a virtual instrument: print the URL of a pseudo-terminal or TCP port and answer there until interrupted.
+
+Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+
+from ccnvr.firmware_bridge.device import Device
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, onto_pixels, synthetic_soils
+from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
+from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr simulate`."""
+    parser.add_argument("--spectra", type=Path, metavar="FILE", help="CSV of spectra that the instrument sees in turn")
+    parser.add_argument("--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance)")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP here instead of a pseudo-terminal; port 0 takes any")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the noise (1)")
+    parser.add_argument("--boot", type=int, default=1, help="the boot counter that it states (1)")
+    parser.add_argument("--pace", type=float, default=1.0, help="duration of a scan, 1 = as long as a real one, 0 = none (1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    for name, value, high in (("seed", arguments.seed, 2**63), ("boot", arguments.boot, 2**32), ("pace", arguments.pace, 100)):
+        if not 0 <= value < high:
+            raise UsageError(f"--{name} {value} is not from 0 to below {high}; choose another")
+    if arguments.spectra is None:
+        soils = synthetic_soils(20, arguments.seed)
+    else:
+        table = read_spectra(arguments.spectra)
+        soils = onto_pixels(table.wavelengths_nm, table.reflectance(arguments.quantity))
+    detector = SimulatedSpectrometer(soils, seed=arguments.seed, boot=arguments.boot, pace=arguments.pace)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    server = _server(arguments.listen)
+    try:
+        # The first line is for scripts: they read it and know that the instrument answers.
+        print(server.url, flush=True)
+        server.serve(Device(detector), stop)
+    finally:
+        server.close()
+    return 0
+
+
+def _server(listen: str | None) -> Server:
+    if listen is None:
+        return PtyServer()
+    host, separator, port = listen.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+        raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000")
+    return SocketServer(host, int(port))

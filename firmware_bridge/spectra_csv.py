@@ -1,0 +1,94 @@
+"""Spectra in a CSV file: a `sample_id` column, a column for each wavelength named by its nm, and any others."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import UsageError
+
+Array = NDArray[np.float64]
+
+QUANTITIES = ("reflectance", "percent", "absorbance")
+
+
+@dataclass(frozen=True)
+class SpectraTable:
+    """`spectra` is `(n, bands)` as written in the file; wavelengths increase."""
+
+    sample_ids: list[str]
+    wavelengths_nm: Array
+    spectra: Array
+
+    def reflectance(self, quantity: str) -> Array:
+        """The spectra as reflectance fractions, given what the file holds: one of `QUANTITIES`."""
+        if quantity == "absorbance":
+            return np.power(10.0, -self.spectra)
+        return self.spectra / 100.0 if quantity == "percent" else self.spectra
+
+
+def read_spectra(path: Path) -> SpectraTable:
+    """Read a file of spectra.
+
+    Raises:
+        UsageError: no such file, a missing or repeated column, or a value that is not a finite number; names row and column.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            return _read(path, csv.reader(stream))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV text ({error}); save the table as CSV in UTF-8") from error
+
+
+def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
+    header = [name.strip() for name in next(rows, [])]
+    if "sample_id" not in header:
+        raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
+    bands = {column: wavelength for column, name in enumerate(header) if (wavelength := _wavelength(name)) is not None}
+    if len(bands) < 2 or len(set(bands.values())) != len(bands):
+        raise UsageError(
+            f"{path} has {len(set(bands.values()))} different wavelength columns; name them by nm, as 1100 or 1102.5"
+        )
+    order = sorted(bands, key=lambda column: bands[column])
+    identifier = header.index("sample_id")
+    sample_ids: list[str] = []
+    spectra: list[Array] = []
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise UsageError(f"{path} row {number} has {len(row)} columns where the header has {len(header)}; correct the row")
+        sample_ids.append(row[identifier])
+        spectra.append(_numbers(path, number, row, order, header))
+    if not spectra:
+        raise UsageError(f"{path} holds no spectra below its header; add a row for each")
+    return SpectraTable(sample_ids, np.array([bands[column] for column in order]), np.array(spectra))
+
+
+def _wavelength(name: str) -> float | None:
+    try:
+        value = float(name)
+    except ValueError:
+        return None
+    return value if value > 0.0 and np.isfinite(value) else None
+
+
+def _numbers(path: Path, number: int, row: list[str], order: list[int], header: list[str]) -> Array:
+    values = np.empty(len(order))
+    for position, column in enumerate(order):
+        try:
+            values[position] = float(row[column])
+        except ValueError:
+            values[position] = np.nan
+        if not np.isfinite(values[position]):
+            raise UsageError(
+                f"{path} row {number} column {header[column]} is {row[column]!r} and must be a number; correct or drop the row"
+            )
+    return values

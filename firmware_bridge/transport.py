@@ -1,0 +1,121 @@
+"""Moves bytes between this process and an instrument's port; the only module that knows pyserial.
+
+URLs: `serial:///dev/ttyACM0?baud=921600`, `socket://host:port`.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+import serial
+
+from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
+
+DEFAULT_BAUD = 921_600
+
+# What one read may take in; bounds memory, not the length of a message.
+_READ_SIZE = 1 << 16
+
+
+class PortError(InstrumentError):
+    """The port cannot be opened."""
+
+
+class Transport(Protocol):
+    """A byte pipe to one instrument."""
+
+    def read(self, timeout_s: float) -> bytes:
+        """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing came."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back."""
+        ...
+
+
+class SerialTransport:
+    """A port of pyserial's `serial_for_url`, opened for this process alone.
+
+    Raises:
+        UsageError: the URL is malformed.
+        PortError: no such port, no permission, busy, or nothing listens.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        target, options = _parse(url)
+        try:
+            self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
+        except (serial.SerialException, OSError) as error:
+            raise PortError(_why_not_opened(url, error)) from error
+
+    def read(self, timeout_s: float) -> bytes:
+        """Whatever has arrived; see `Transport`."""
+        try:
+            if not select.select([self._port.fileno()], [], [], max(0.0, timeout_s))[0]:
+                return b""
+            data: bytes = self._port.read(_READ_SIZE)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise self._lost() from error
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise self._lost() from error
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
+
+    def _lost(self) -> LinkLost:
+        return LinkLost(f"the instrument on {self.url} went away; check its cable and power")
+
+
+def _parse(url: str) -> tuple[str, dict[str, Any]]:
+    """A URL of ours -> pyserial's target and options."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.scheme == "serial" and parts.path and not parts.netloc:
+        baud = query.pop("baud", str(DEFAULT_BAUD))
+        _refuse_rest(url, query)
+        if not baud.isascii() or not baud.isdigit() or not 50 <= int(baud) <= 12_000_000:
+            raise UsageError(f"baud {baud!r} in {url!r} is not a number from 50 to 12000000")
+        return parts.path, {"baudrate": int(baud), "exclusive": True}
+    if parts.scheme == "socket":
+        _refuse_rest(url, query)
+        try:
+            usable = bool(parts.hostname) and bool(parts.port)
+        except ValueError:
+            usable = False
+        if usable:
+            return f"socket://{parts.netloc}", {}
+    raise UsageError(f"instrument {url!r} is not serial:///dev/NAME[?baud=N] or socket://HOST:PORT")
+
+
+def _refuse_rest(url: str, query: dict[str, str]) -> None:
+    if query:
+        raise UsageError(f"option {next(iter(query))!r} in {url!r} is unknown; serial:// takes baud, socket:// none")
+
+
+def _why_not_opened(url: str, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    text = str(error).lower()
+    if number == errno.ENOENT or "no such file" in text:
+        return f"no such port as in {url}; plug the instrument in and look for its name in /dev/serial/by-id"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"no permission to open {url}; add your user to the group that owns the port (often dialout)"
+    if number in (errno.EBUSY, errno.EWOULDBLOCK) or "exclusively lock" in text:
+        return f"the port of {url} is busy; stop the other program that uses it"
+    if "refused" in text:
+        return f"nothing listens at {url}; start the instrument's server or correct the address"
+    return f"{url} cannot be opened ({error}); check the name and the cable"

@@ -1,0 +1,1 @@
+"""Builds CCNVR: spectral libraries, the network, training, cross-validation."""

@@ -1,0 +1,159 @@
+"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH.
+
+`load("nirsoil:train")` names a library and a part. Parts are `train` and `test`: the official split of nirsoil; for a
+LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`. No part means all soils.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rdata
+from numpy.typing import NDArray
+
+from ccnvr.edge import limesoda
+from ccnvr.edge.limesoda import DataError
+from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
+
+Array = NDArray[np.float64]
+
+PROPERTIES = ("OC", "N", "CEC", "pH")
+UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "1"}
+
+NIRSOIL_FILE = "NIRsoil.RData"
+NIRSOIL_SHA256 = "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479"
+
+LICENCES = {
+    "nirsoil": "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, "
+    "Chemom. Intell. Lab. Syst. 91:94-98",
+    "LimeSoDa": "CC BY-SA 4.0; Schmidinger et al. 2025, Geoderma, doi 10.1016/j.geoderma.2025.117337",
+}
+
+
+NOTES = {
+    "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
+    "CV.98": "OC as published, % x 10; pH as published",
+    "SC.93": "OC as published, % x 10; pH as published",
+    "SSP.460": "OC as published, % x 10; pH as published",
+    "SL.125": "OC = 0.58 x organic matter, % x 10; pH as published",
+    "UL.120": "OC = 0.58 x organic matter, % x 10; pH as published",
+}
+"""How each library's values were made ours. LimeSoDa does not state for these sets whether pH is in water or CaCl2."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Soils of one library on one grid; `targets` is `(n, len(PROPERTIES))`, NaN where not measured."""
+
+    name: str
+    sample_ids: list[str]
+    spectra: Array
+    targets: Array
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Several libraries joined, soils in rows; `origin` is the library of each soil."""
+
+    sample_ids: list[str]
+    origin: list[str]
+    spectra: Array
+    targets: Array
+
+
+def load(spec: str, grid: Grid) -> Library:
+    """One library, `NAME` or `NAME:train` or `NAME:test`, resampled onto `grid`.
+
+    Raises:
+        UsageError: unknown library or part, or its data are not to be found.
+        DataError: its file is not as published.
+        WavelengthError: the library does not cover the grid.
+    """
+    name, _, part = spec.partition(":")
+    if part not in ("", "train", "test"):
+        raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
+    if name == "nirsoil":
+        return _nirsoil(part, grid)
+    if name in limesoda.VISNIR_SETS:
+        return _limesoda(name, part, grid)
+    raise UsageError(f"library {name!r} is not one of nirsoil, {', '.join(limesoda.VISNIR_SETS)}")
+
+
+def join(libraries: list[Library]) -> Pool:
+    """Stack libraries that share a grid."""
+    return Pool(
+        sample_ids=[sample for library in libraries for sample in library.sample_ids],
+        origin=[library.name for library in libraries for _ in library.sample_ids],
+        spectra=np.concatenate([library.spectra for library in libraries]),
+        targets=np.concatenate([library.targets for library in libraries]),
+    )
+
+
+def data_folder() -> Path:
+    """The folder that the environment variable CCNVR_DATA names.
+
+    Raises:
+        UsageError: it is unset or no folder.
+    """
+    value = os.environ.get("CCNVR_DATA", "")
+    if not value or not Path(value).is_dir():
+        raise UsageError(
+            f"CCNVR_DATA is {value!r} and must name the folder that holds {NIRSOIL_FILE}, "
+            "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr"
+        )
+    return Path(value)
+
+
+def _limesoda(name: str, part: str, grid: Grid) -> Library:
+    soils = limesoda.load(name)
+    held_out = soils.folds == limesoda.HELD_OUT_FOLD
+    rows = np.flatnonzero({"": np.full(len(held_out), True), "train": ~held_out, "test": held_out}[part])
+    missing = np.full(len(soils.folds), np.nan)
+    targets = np.stack([soils.properties.get(name, missing) for name in PROPERTIES], axis=1)
+    spectra = absorbance(soils.reflectance[rows]) @ resampling_matrix(soils.wavelengths_nm, grid).T
+    return Library(
+        name=name,
+        sample_ids=[soils.sample_ids[row] for row in rows],
+        spectra=spectra,
+        targets=targets[rows],
+    )
+
+
+def _nirsoil(part: str, grid: Grid) -> Library:
+    path = data_folder() / NIRSOIL_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); set CCNVR_DATA to the folder that holds it") from error
+    if hashlib.sha256(content).hexdigest() != NIRSOIL_SHA256:
+        raise DataError(f"{path} does not have the sha256 {NIRSOIL_SHA256[:12]}... of the published file; fetch it again")
+    # A data frame with a matrix column is more than pandas can hold, so the columns are kept as a plain mapping.
+    parsed = rdata.parser.parse_data(content)
+    table = rdata.conversion.convert(parsed, constructor_dict={"data.frame": lambda columns, attributes: columns})["NIRsoil"]
+    train = np.asarray(table["train"], dtype=np.float64) == 1.0
+    rows = np.flatnonzero({"": np.full(train.size, True), "train": train, "test": ~train}[part])
+    missing = np.full(train.size, np.nan)
+    columns = {
+        "OC": _numbers(table["Ciso"]) * 10.0,
+        "N": _numbers(table["Nt"]),
+        "CEC": _numbers(table["CEC"]),
+    }
+    spectra = np.asarray(table["spc"], dtype=np.float64)
+    wavelengths = np.linspace(1100.0, 2498.0, spectra.shape[1])
+    return Library(
+        name="nirsoil",
+        sample_ids=[f"nirsoil/{row + 1}" for row in rows],
+        spectra=spectra[rows] @ resampling_matrix(wavelengths, grid).T,
+        targets=np.stack([columns.get(name, missing) for name in PROPERTIES], axis=1)[rows],
+    )
+
+
+def _numbers(column: object) -> Array:
+    """An R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
+    values = np.asarray(column, dtype=np.float64)
+    return np.where(np.isnan(values), np.nan, values)

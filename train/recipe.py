@@ -1,0 +1,100 @@
+"""A training recipe: all choices that make a model, in one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ccnvr.edge.preprocess import Channel, Grid, Recipe
+from ccnvr.edge.structure import StructureError, build
+from ccnvr.edge.targets import TRANSFORMS
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.augment import Augmentation
+from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.network import Convolution, NetworkConfig
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What of a `NetworkConfig` is a choice; the rest follows from the data."""
+
+    convolutions: tuple[Convolution, ...]
+    cell: str = "gru"
+    bidirectional: bool = True
+    hidden: int = 96
+    dense: int = 64
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Optimisation: AdamW under a one-cycle learning rate."""
+
+    epochs: int
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    seed: int = 1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise ValueError("epochs and batch_size must be at least 1, and learning_rate above 0")
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """`libraries` are trained on, by cross-validation in `folds` folds and then all together; `tests` are only scored."""
+
+    name: str
+    libraries: tuple[str, ...]
+    tests: tuple[str, ...]
+    folds: int
+    grid: Grid
+    channels: tuple[Channel, ...]
+    network: NetworkShape
+    fit: Fit
+    transforms: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if not self.libraries:
+            raise ValueError("libraries is empty; name at least one")
+        if not 2 <= self.folds <= 20:
+            raise ValueError(f"folds = {self.folds} is not from 2 to 20")
+        if unknown := [name for name in self.transforms if name not in PROPERTIES]:
+            raise ValueError(f"target {unknown[0]!r} is not one of {', '.join(PROPERTIES)}")
+        if unknown := [value for value in self.transforms.values() if value not in TRANSFORMS]:
+            raise ValueError(f"transform {unknown[0]!r} is not one of {', '.join(TRANSFORMS)}")
+        # Builds the network's configuration once, so that a bad shape is refused here.
+        self.network_config()
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What is predicted, in order."""
+        return tuple(self.transforms)
+
+    @property
+    def preprocessing(self) -> Recipe:
+        """As the edge compiles it."""
+        return Recipe(self.grid, self.channels)
+
+    def network_config(self) -> NetworkConfig:
+        """The network for these inputs and targets."""
+        return NetworkConfig(
+            in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(self.network)
+        )
+
+
+def load(path: Path) -> TrainingRecipe:
+    """Read a recipe.
+
+    Raises:
+        UsageError: it is missing, is no TOML, or does not fit.
+    """
+    try:
+        return build(TrainingRecipe, tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"recipe {path} cannot be read ({error.strerror}); give an existing TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, StructureError, UsageError) as error:
+        raise UsageError(f"recipe {path}: {error}; correct it and start again") from error

@@ -1,0 +1,218 @@
+"""A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
+
+Folder: `recipe.toml`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, and, last of all, `report.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ccnvr.edge.files import write_atomically
+from ccnvr.edge.metrics import accuracy
+from ccnvr.edge.structure import build
+from ccnvr.edge.targets import Target
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train import fit as fitting
+from ccnvr.train import libraries
+from ccnvr.train import recipe as recipes
+from ccnvr.train.fit import Calibration
+from ccnvr.train.libraries import Pool
+from ccnvr.train.network import CCNVR, parameters
+from ccnvr.train.recipe import TrainingRecipe
+
+Array = NDArray[np.float64]
+
+AccuracyTable = dict[str, dict[str, dict[str, float | None]]]
+
+REPORT = "report.json"
+RECIPE = "recipe.toml"
+INTERVAL = 0.9
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished run found; `accuracy` maps a title to {library: {property: figures}}."""
+
+    targets: tuple[Target, ...]
+    accuracy: dict[str, Any]
+    soils: dict[str, Any]
+    training: dict[str, Any]
+
+
+def train(recipe_path: Path, folder: Path) -> Report:
+    """Carry out a recipe in `folder`, or go on where an earlier try ended.
+
+    Raises:
+        UsageError: the folder holds a run of another recipe.
+    """
+    recipe = recipes.load(recipe_path)
+    _claim(folder, recipe_path)
+    pool = load_pool(recipe.libraries, recipe)
+    started = time.monotonic()
+    with tqdm(total=(recipe.folds + 1) * recipe.fit.epochs, unit="epoch", desc="folds", smoothing=0.02) as bar:
+        out_of_fold = _cross_validate(recipe, pool, folder, bar)
+        bar.set_description("all soils")
+        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
+    targets = _with_intervals(calibration.targets, pool.targets, out_of_fold)
+    report = Report(
+        targets=targets,
+        accuracy={
+            f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
+            "soils held out from training": _test(recipe, Calibration(calibration.network, targets)),
+        },
+        soils=_soils(recipe, pool),
+        training={
+            "recipe": dataclasses.asdict(recipe),
+            "parameters": parameters(calibration.network),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "machine": platform.machine(),
+            "hours": round((time.monotonic() - started) / 3600, 3),
+        },
+    )
+    with write_atomically(folder / REPORT) as stream:
+        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+    return report
+
+
+def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
+    """A finished run.
+
+    Raises:
+        UsageError: the folder holds none.
+    """
+    try:
+        report = build(Report, json.loads((folder / REPORT).read_text()))
+        recipe = recipes.load(folder / RECIPE)
+        state = torch.load(folder / "final" / "checkpoint.pt", weights_only=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} holds no finished training run ({error}); run ccnvr train with --out {folder}") from error
+    network = CCNVR(recipe.network_config())
+    network.load_state_dict(state["network"])
+    return recipe, Calibration(network.eval(), report.targets), report
+
+
+def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
+    """The named libraries on the recipe's grid, with the recipe's properties."""
+    pool = libraries.join([libraries.load(name, recipe.grid) for name in names])
+    columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
+    return dataclasses.replace(pool, targets=pool.targets[:, columns])
+
+
+def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) -> AccuracyTable:
+    """Figures for each library and property that was measured in it."""
+    origin = np.array(pool.origin)
+    table: AccuracyTable = {}
+    for library in dict.fromkeys(pool.origin):
+        rows = origin == library
+        figures = {
+            name: accuracy(pool.targets[rows, column], predicted[rows, column]) for column, name in enumerate(recipe.properties)
+        }
+        table[library] = {name: figure.as_dict() for name, figure in figures.items() if figure.n}
+    return table
+
+
+def _claim(folder: Path, recipe_path: Path) -> None:
+    """Make the folder this recipe's own."""
+    kept = folder / RECIPE
+    if kept.exists() and kept.read_bytes() != recipe_path.read_bytes():
+        raise UsageError(f"{folder} holds a run of another recipe; give another --out, or the recipe {kept}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if kept != recipe_path:
+            shutil.copyfile(recipe_path, kept)
+    except OSError as error:
+        raise CcnvrError(f"{folder} cannot be written ({error.strerror}); give another --out") from error
+
+
+def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold for each soil, balanced over libraries; soils with the same spectrum share one."""
+    rng = np.random.default_rng(seed)
+    _, group = np.unique(pool.spectra, axis=0, return_inverse=True)
+    fold_of_group = np.full(group.max() + 1, -1)
+    origin = np.array(pool.origin)
+    for library in dict.fromkeys(pool.origin):
+        groups = rng.permutation(np.unique(group[origin == library]))
+        fold_of_group[groups] = np.arange(len(groups)) % folds
+    folds_of_soils: NDArray[np.int64] = fold_of_group[group]
+    return folds_of_soils
+
+
+def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
+    """`(n, targets)` predictions of each soil by the network that was trained without its fold."""
+    fold_of = _fold_of(pool, recipe.folds, recipe.fit.seed)
+    predicted = np.empty_like(pool.targets)
+    for fold in range(recipe.folds):
+        rows = np.flatnonzero(fold_of != fold)
+        calibration = _fit(recipe, pool, rows, folder / f"fold-{fold}", fold + 1, bar)
+        held_out = fold_of == fold
+        predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
+    return predicted
+
+
+def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any]) -> Calibration:
+    folder.mkdir(exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    done = 0
+
+    def on_epoch(loss: float) -> None:
+        nonlocal done
+        done += 1
+        bar.update()
+        bar.set_postfix(loss=f"{loss:.3f}")
+
+    seed = recipe.fit.seed * 1000 + offset
+    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)
+    bar.update(recipe.fit.epochs - done)
+    return calibration
+
+
+def _with_intervals(targets: tuple[Target, ...], measured: Array, out_of_fold: Array) -> tuple[Target, ...]:
+    """Half widths such that 90 % of the out-of-fold errors fall inside, with split conformal's finite-sample correction.
+
+    Lei et al. 2018, J. Am. Stat. Assoc. 113:1094-1111. The errors are those of the cross-validation's networks, so the
+    coverage for the final network is that of its siblings.
+    """
+    answer = []
+    for target, values, predicted in zip(targets, measured.T, out_of_fold.T, strict=True):
+        known = ~np.isnan(values)
+        errors = np.sort(np.abs(target.standardise(predicted[known]) - target.standardise(values[known])))
+        rank = min(errors.size, int(np.ceil((errors.size + 1) * INTERVAL)))
+        answer.append(dataclasses.replace(target, half_width_90=float(errors[rank - 1])))
+    return tuple(answer)
+
+
+def _test(recipe: TrainingRecipe, calibration: Calibration) -> AccuracyTable:
+    if not recipe.tests:
+        return {}
+    pool = load_pool(recipe.tests, recipe)
+    return accuracy_by_library(recipe, pool, fitting.predict(recipe, calibration, pool.spectra))
+
+
+def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
+    """Which soils were trained on, countable and checkable, and under which licences."""
+    origin = np.array(pool.origin)
+    names = dict.fromkeys(pool.origin)
+    used = {"nirsoil" if name == "nirsoil" else "LimeSoDa" for name in names}
+    return {
+        "trained_on": {library: int(np.sum(origin == library)) for library in names},
+        "parts": list(recipe.libraries),
+        "not_trained_on": list(recipe.tests),
+        "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
+        "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
+        "licences": {name: libraries.LICENCES[name] for name in sorted(used)},
+        "notes": {name: libraries.NOTES[name] for name in names},
+    }

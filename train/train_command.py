@@ -1,0 +1,32 @@
+"""Train CCNVR by a recipe: cross-validation first, then one network on all training soils. Interrupt it whenever you
+like; the same command goes on after the last finished epoch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ccnvr.edge.arguments import whole_number
+from ccnvr.edge.inspect_command import accuracy_table
+from ccnvr.train import run as runs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr train`."""
+    parser.add_argument("recipe", type=Path, help="training recipe (TOML)")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
+    parser.add_argument(
+        "--threads", type=whole_number(1, 256), default=1, help="threads of torch (1: small networks gain none)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train and print the figures."""
+    torch.set_num_threads(arguments.threads)
+    report = runs.train(arguments.recipe, arguments.out)
+    for title, table in report.accuracy.items():
+        print(f"\n{title}\n{accuracy_table(table)}")
+    print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")
+    return 0
