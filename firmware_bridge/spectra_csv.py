@@ -19,11 +19,12 @@ QUANTITIES = ("reflectance", "percent", "absorbance")
 
 @dataclass(frozen=True)
 class SpectraTable:
-    """`spectra` is `(n, bands)` as written in the file; wavelengths increase."""
+    """`spectra` is `(n, bands)` as written in the file; wavelengths increase. `columns` are the others, as text."""
 
     sample_ids: list[str]
     wavelengths_nm: Array
     spectra: Array
+    columns: dict[str, list[str]]
 
     def reflectance(self, quantity: str) -> Array:
         """The spectra as reflectance fractions, given what the file holds: one of `QUANTITIES`."""
@@ -57,19 +58,21 @@ def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
             f"{path} has {len(set(bands.values()))} different wavelength columns; name them by nm, as 1100 or 1102.5"
         )
     order = sorted(bands, key=lambda column: bands[column])
-    identifier = header.index("sample_id")
-    sample_ids: list[str] = []
+    others = [column for column in range(len(header)) if column not in bands]
+    columns: dict[str, list[str]] = {header[column]: [] for column in others}
     spectra: list[Array] = []
     for number, row in enumerate(rows, start=2):
         if not row:
             continue
         if len(row) != len(header):
             raise UsageError(f"{path} row {number} has {len(row)} columns where the header has {len(header)}; correct the row")
-        sample_ids.append(row[identifier])
+        for column in others:
+            columns[header[column]].append(row[column].strip())
         spectra.append(_numbers(path, number, row, order, header))
     if not spectra:
         raise UsageError(f"{path} holds no spectra below its header; add a row for each")
-    return SpectraTable(sample_ids, np.array([bands[column] for column in order]), np.array(spectra))
+    wavelengths = np.array([bands[column] for column in order])
+    return SpectraTable(columns.pop("sample_id"), wavelengths, np.array(spectra), columns)
 
 
 def _wavelength(name: str) -> float | None:

@@ -75,7 +75,11 @@ class SerialTransport:
 
     def close(self) -> None:
         """Give the port back."""
+        # pyserial leaves a socket open when its peer has hung up already.
+        socket = getattr(self._port, "_socket", None)
         self._port.close()
+        if socket is not None:
+            socket.close()
 
     def _lost(self) -> LinkLost:
         return LinkLost(f"the instrument on {self.url} went away; check its cable and power")

@@ -1,7 +1,8 @@
 """Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH.
 
 `load("nirsoil:train")` names a library and a part. Parts are `train` and `test`: the official split of nirsoil; for a
-LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`. No part means all soils.
+LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`. No part means all soils. `load("mine.csv")` reads
+a file of spectra with columns OC, N, CEC or pH in the units of `UNITS`, empty where not measured.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, SpectrumError, absorbance, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.spectra_csv import read_spectra
 
 Array = NDArray[np.float64]
 
@@ -66,14 +68,18 @@ class Pool:
     targets: Array
 
 
-def load(spec: str, grid: Grid) -> Library:
-    """One library, `NAME` or `NAME:train` or `NAME:test`, resampled onto `grid`.
+def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
+    """One library, `NAME`, `NAME:train`, `NAME:test` or a path that ends in .csv, resampled onto `grid`.
+
+    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`.
 
     Raises:
         UsageError: unknown library or part, or its data are not to be found.
         DataError: its file is not as published.
         WavelengthError: the library does not cover the grid.
     """
+    if spec.endswith(".csv"):
+        return _file(Path(spec), file_quantity, grid)
     name, _, part = spec.partition(":")
     if part not in ("", "train", "test"):
         raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
@@ -81,7 +87,7 @@ def load(spec: str, grid: Grid) -> Library:
         return _nirsoil(part, grid)
     if name in limesoda.VISNIR_SETS:
         return _limesoda(name, part, grid)
-    raise UsageError(f"library {name!r} is not one of nirsoil, {', '.join(limesoda.VISNIR_SETS)}")
+    raise UsageError(f"library {name!r} is not one of nirsoil, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
 
 
 def join(libraries: list[Library]) -> Pool:
@@ -92,6 +98,14 @@ def join(libraries: list[Library]) -> Pool:
         spectra=np.concatenate([library.spectra for library in libraries]),
         targets=np.concatenate([library.targets for library in libraries]),
     )
+
+
+def source(name: str) -> dict[str, str]:
+    """Licence, origin and treatment of a library's values."""
+    if name not in NOTES:
+        return {"licence": "the user's own file", "values": "as the file states them"}
+    licence = LICENCES["nirsoil" if name == "nirsoil" else "LimeSoDa"]
+    return {"licence": licence, "values": NOTES[name]}
 
 
 def data_folder() -> Path:
@@ -122,6 +136,39 @@ def _limesoda(name: str, part: str, grid: Grid) -> Library:
         spectra=spectra,
         targets=targets[rows],
     )
+
+
+def _file(path: Path, quantity: str, grid: Grid) -> Library:
+    table = read_spectra(path)
+    if not set(PROPERTIES) & set(table.columns):
+        raise UsageError(f"{path} has none of the columns {', '.join(PROPERTIES)}; add the laboratory's values")
+    missing = [""] * len(table.sample_ids)
+    columns = [_laboratory(path, name, table.columns.get(name, missing)) for name in PROPERTIES]
+    try:
+        spectra = absorbance(table.reflectance(quantity))
+    except SpectrumError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return Library(
+        name=path.stem,
+        sample_ids=[f"{path.stem}/{sample}" for sample in table.sample_ids],
+        spectra=spectra @ resampling_matrix(table.wavelengths_nm, grid).T,
+        targets=np.stack(columns, axis=1),
+    )
+
+
+def _laboratory(path: Path, name: str, cells: list[str]) -> Array:
+    """A property's values; an empty cell is a value that was not measured."""
+    values = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        try:
+            values[row] = float(cell or "nan")
+        except ValueError:
+            values[row] = -np.inf
+        if cell and not (np.isfinite(values[row]) and values[row] >= 0.0):
+            raise UsageError(
+                f"{path} soil {row + 1} column {name} is {cell!r} and must be a number from 0, in {UNITS[name]}, or empty"
+            )
+    return values
 
 
 def _nirsoil(part: str, grid: Grid) -> Library:

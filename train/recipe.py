@@ -10,6 +10,7 @@ from ccnvr.edge.preprocess import Channel, Grid, Recipe
 from ccnvr.edge.structure import StructureError, build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.network import Convolution, NetworkConfig
@@ -45,7 +46,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """`libraries` are trained on, by cross-validation in `folds` folds and then all together; `tests` are only scored."""
+    """`libraries` are trained on, by cross-validation in `folds` folds and then all together; `tests` are only scored.
+
+    `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance.
+    """
 
     name: str
     libraries: tuple[str, ...]
@@ -56,10 +60,13 @@ class TrainingRecipe:
     network: NetworkShape
     fit: Fit
     transforms: dict[str, str]
+    file_quantity: str = "reflectance"
 
     def __post_init__(self) -> None:
         if not self.libraries:
             raise ValueError("libraries is empty; name at least one")
+        if self.file_quantity not in QUANTITIES:
+            raise ValueError(f"file_quantity {self.file_quantity!r} is not one of {', '.join(QUANTITIES)}")
         if not 2 <= self.folds <= 20:
             raise ValueError(f"folds = {self.folds} is not from 2 to 20")
         if unknown := [name for name in self.transforms if name not in PROPERTIES]:

@@ -107,7 +107,7 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
 
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties."""
-    pool = libraries.join([libraries.load(name, recipe.grid) for name in names])
+    pool = libraries.join([libraries.load(name, recipe.grid, recipe.file_quantity) for name in names])
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
@@ -206,13 +206,11 @@ def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
     """Which soils were trained on, countable and checkable, and under which licences."""
     origin = np.array(pool.origin)
     names = dict.fromkeys(pool.origin)
-    used = {"nirsoil" if name == "nirsoil" else "LimeSoDa" for name in names}
     return {
         "trained_on": {library: int(np.sum(origin == library)) for library in names},
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "licences": {name: libraries.LICENCES[name] for name in sorted(used)},
-        "notes": {name: libraries.NOTES[name] for name in names},
+        "sources": {name: libraries.source(name) for name in names},
     }

@@ -1,0 +1,54 @@
+# `make demo` and `make test` set themselves up; they need Python 3.11, make and the package registries.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PARTS := edge train export firmware_bridge
+
+.PHONY: demo test check bench model coverage clean
+
+demo: $(VENV)/.edge
+	$(BIN)/ccnvr demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage erase
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest --cov --cov-report=term
+
+check: $(VENV)/.dev .ns
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.edge
+	$(BIN)/ccnvr bench
+
+# Rebuilds the bundle that comes with the package; CCNVR_DATA names the folder of NIRsoil.RData.
+model: $(VENV)/.dev
+	$(BIN)/ccnvr train train/default_recipe.toml --out runs/default
+	$(BIN)/ccnvr export runs/default --out edge/default.ccnvr
+
+clean:
+	rm -rf $(VENV) .ns build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The light edge install. LimeSoDa comes without pandas and scikit-learn: only its data files are read.
+$(VENV)/.edge: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --constraint constraints.txt --editable '.[onnx]'
+	$(PIP) install --constraint constraints.txt --no-deps LimeSoDa
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.edge
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# mypy reads the namespace package through these links.
+.ns:
+	mkdir -p .ns/ccnvr
+	$(foreach part,$(PARTS),ln -sfn ../../$(part) .ns/ccnvr/$(part);)

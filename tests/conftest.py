@@ -1,0 +1,94 @@
+"""Parts that several tests use: real ones, on real pseudo-terminals and files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import CCNVR, run_ccnvr
+
+from ccnvr.edge.predictor import Model
+from ccnvr.firmware_bridge.device import Device
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer
+
+# A second thread slows small networks down many times over on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """The bundle that comes with the package."""
+    return Model("default")
+
+
+@pytest.fixture
+def simulated() -> Iterator[Callable[..., str]]:
+    """Start simulated instruments on pseudo-terminals in this process; gives each one's URL."""
+    servers: list[BackgroundServer] = []
+
+    def start(**options: object) -> str:
+        soils = options.pop("soils", synthetic_soils(7, 1))
+        detector = SimulatedSpectrometer(soils, **{"pace": 0.0, **options})  # type: ignore[arg-type]
+        servers.append(BackgroundServer(PtyServer(), Device(detector)))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def simulator_process() -> Iterator[Callable[..., str]]:
+    """Start `ccnvr simulate` processes; gives each one's URL."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object) -> str:
+        command = [*CCNVR, "simulate", "--pace", "0", *map(str, arguments)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stdout = processes[-1].stdout
+        assert stdout is not None
+        return stdout.readline().strip()
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.fixture
+def soils_csv(tmp_path: Path) -> Path:
+    """Four real soils as a CSV file of reflectance."""
+    path = tmp_path / "soils.csv"
+    result = run_ccnvr("demo", "--spectra", 4, "--save-soils", path)
+    assert result.returncode == 0, result.stderr
+    return path
+
+
+@pytest.fixture
+def nirsoil_data() -> Path:
+    """The folder of the published nirsoil file, or skip."""
+    folder = os.environ.get("CCNVR_DATA", "")
+    if not folder or not (Path(folder) / "NIRsoil.RData").exists():
+        pytest.skip("CCNVR_DATA names no folder with NIRsoil.RData")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_stray_threads() -> Iterator[None]:
+    """A test must leave no thread behind."""
+    before = set(threading.enumerate())
+    yield
+    stray = [thread for thread in threading.enumerate() if thread not in before and "simulator" not in thread.name]
+    assert not [thread for thread in stray if not thread.daemon], stray
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20201122)

@@ -1,0 +1,36 @@
+"""A recipe small enough to train in a test: real soils, a tiny network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SMALL = """
+name = "small"
+libraries = ["UL.120:train", "SL.125:train"]
+tests = ["CV.98", "SC.93", "UL.120:test", "SL.125:test"]
+folds = 2
+transforms = { OC = "log1p", pH = "identity" }
+[grid]
+start_nm = 1104.0
+step_nm = 10.0
+bands = 140
+[[channels]]
+[[channels]]
+window = 5
+polyorder = 2
+deriv = 1
+[network]
+convolutions = [{ filters = 8, kernel = 7, pool = 4 }, { filters = 8, kernel = 5, pool = 4 }]
+hidden = 8
+dense = 8
+[fit]
+epochs = 3
+learning_rate = 0.01
+"""
+
+
+def write(folder: Path, text: str = SMALL) -> Path:
+    """The recipe as a file."""
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path

@@ -1,0 +1,81 @@
+"""The command line: light, one sentence per error, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from helpers import assert_one_sentence, run_ccnvr
+
+from ccnvr.edge.cli import COMMANDS
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """Top-level modules that a command has loaded."""
+    code = (
+        f"import sys, json; from ccnvr.edge.cli import main; main({list(arguments)!r}); print(json.dumps(sorted(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return {name.partition(".")[0] for name in json.loads(output.splitlines()[-1])}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert not modules_after("--help") & {"numpy", "serial", "onnxruntime", "torch", "sqlite3"}
+
+
+def test_the_edge_s_commands_load_no_training_library() -> None:
+    assert not modules_after("inspect", "default") & {"torch", "onnx", "scipy", "sklearn", "pandas", "rdata", "tqdm", "serial"}
+
+
+def test_every_command_is_listed_and_explains_itself() -> None:
+    overview = run_ccnvr("--help").stdout
+    for name, command in COMMANDS.items():
+        assert command.summary in overview
+        result = run_ccnvr(name, "--help")
+        assert result.returncode == 0, result.stderr
+        assert command.example in " ".join(result.stdout.split())
+
+
+def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
+    assert_one_sentence(run_ccnvr("pedict"), 2, "'pedict' is not a command", "predict")
+    assert_one_sentence(run_ccnvr("run", "--count", "many"), 2, "'many' is not a whole number")
+    assert_one_sentence(run_ccnvr("run", "--interval", "-1"), 2, "-1.0 is not from 0 to 86400")
+    assert_one_sentence(run_ccnvr("run", "--interval", "soon"), 2, "'soon' is not a number")
+    assert_one_sentence(run_ccnvr("run"), 2, "names no instrument")
+    assert_one_sentence(run_ccnvr("predict", "default"), 2, "required: file")
+    assert_one_sentence(run_ccnvr("simulate", "--listen", "here"), 2, "'here' is not HOST:PORT")
+    assert_one_sentence(run_ccnvr("simulate", "--pace", "-2"), 2, "--pace -2.0")
+    assert_one_sentence(run_ccnvr("simulate", "--spectra", "none.csv"), 2, "none.csv cannot be read")
+    assert run_ccnvr().returncode == 2
+
+
+def test_the_version_is_the_package_s() -> None:
+    from importlib.metadata import version
+
+    assert run_ccnvr("--version").stdout == f"ccnvr {version('ccnvr')}\n"
+
+
+@pytest.mark.parametrize(("command", "module", "extra"), [("train", "torch", "train"), ("export", "onnx", "export")])
+def test_a_missing_extra_is_named_with_its_install_command(command: str, module: str, extra: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; from ccnvr.edge.cli import main; sys.exit(main([{command!r}, '--help']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert_one_sentence(result, 2, f"ccnvr {command} needs {module}", f"pip install 'ccnvr[{extra}]'")
+
+
+def test_inspect_shows_the_card_and_the_manifest() -> None:
+    text = run_ccnvr("inspect", "default").stdout
+    for words in ("self-test passed on onnx", "cross-validation", "soils held out", "CC BY-SA 4.0", "nirsoil   OC"):
+        assert words in text
+    manifest = json.loads(run_ccnvr("inspect", "default", "--json").stdout)
+    assert manifest["schema"] == 1
+
+
+def test_bench_prints_ratios() -> None:
+    rows = json.loads(run_ccnvr("bench", "--rounds", 10, "--json").stdout)
+    assert rows["inference"]["ratio_to_inference"] == 1.0
+    assert all(row["median_ms"] > 0 for row in rows.values())
+    assert "x inference" in run_ccnvr("bench", "--rounds", 10).stdout

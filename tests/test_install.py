@@ -1,0 +1,63 @@
+"""The plain edge install, from a built wheel, in an environment of its own: no training library, and it predicts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import run_ccnvr
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "pandas", "scikit-learn", "scipy", "onnx", "LimeSoDa"}
+
+
+def pip(python: Path | str, *arguments: object) -> str:
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree, built from a copy so that the tree stays clean."""
+    folder = tmp_path_factory.mktemp("wheel")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.splitlines()):
+        if (ROOT / name).is_file():
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_each_module_and_data_file_of_the_tree(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    for part in ("edge", "train", "export", "firmware_bridge"):
+        for path in (ROOT / part).iterdir():
+            if path.suffix in (".py", ".md", ".toml", ".typed", ".ccnvr"):
+                assert f"ccnvr/{part}/{path.name}" in packed
+    assert not [name for name in packed if name.startswith(("tests/", "edge/"))]
+
+
+def test_the_plain_edge_install_predicts_without_any_training_library(wheel: Path, soils_csv: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    pip(python, "install", "--constraint", ROOT / "constraints.txt", f"{wheel}[onnx]")
+    installed = {entry["name"] for entry in json.loads(pip(python, "list", "--format", "json"))}
+    assert {"ccnvr", "numpy", "onnxruntime", "pyserial"} <= installed
+    assert not installed & HEAVY
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
+    command = [str(environment / "bin" / "ccnvr"), "predict", "default", str(soils_csv), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == run_ccnvr("predict", "default", soils_csv, "--json").stdout

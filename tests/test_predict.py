@@ -1,0 +1,101 @@
+"""`ccnvr predict` on CSV files, good and bad."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import assert_one_sentence, run_ccnvr
+
+from ccnvr.edge.predictor import Model
+from ccnvr.edge.preprocess import absorbance
+from ccnvr.firmware_bridge.spectra_csv import read_spectra
+
+
+def test_predictions_are_those_of_the_library_call(model: Model, soils_csv: Path) -> None:
+    result = run_ccnvr("predict", "default", soils_csv, "--json")
+    assert result.returncode == 0, result.stderr
+    table = read_spectra(soils_csv)
+    predictor = model.bind(table.wavelengths_nm)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["sample_id"] for line in lines] == table.sample_ids
+    for line, spectrum in zip(lines, table.spectra, strict=True):
+        expected = predictor(absorbance(spectrum[predictor.bands]))
+        assert line["predictions"] == {name: vars(estimate) for name, estimate in expected.items()}
+
+
+def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
+    printed = run_ccnvr("predict", "default", soils_csv)
+    rows = list(csv.DictReader(io.StringIO(printed.stdout)))
+    assert len(rows) == 4
+    assert float(rows[0]["OC (g/kg) low"]) <= float(rows[0]["OC (g/kg)"]) <= float(rows[0]["OC (g/kg) high"])
+    out = tmp_path / "out.csv"
+    assert run_ccnvr("predict", "default", soils_csv, "--out", out).returncode == 0
+    assert out.read_text() == printed.stdout
+    nowhere = run_ccnvr("predict", "default", soils_csv, "--out", tmp_path / "no" / "out.csv")
+    assert_one_sentence(nowhere, 1, "cannot be written", "choose another folder")
+
+
+@pytest.mark.parametrize(("quantity", "of"), [("percent", lambda r: r * 100), ("absorbance", lambda r: -np.log10(r))])
+def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: object) -> None:
+    header, *rows = [line.split(",") for line in soils_csv.read_text().splitlines()]
+    converted = [[row[0], *map(str, of(np.array(row[1:], dtype=float)))] for row in rows]  # type: ignore[operator]
+    path = tmp_path / "other.csv"
+    path.write_text("\n".join(",".join(row) for row in [header, *converted]))
+    ours, theirs = (
+        [
+            json.loads(line)["predictions"]["OC"]["value"]
+            for line in run_ccnvr("predict", "default", *arguments).stdout.splitlines()
+        ]
+        for arguments in ([soils_csv, "--json"], [path, "--json", "--quantity", quantity])
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("sample_id", "name"), ["no column sample_id"]),
+        (lambda text: "", ["no column sample_id"]),
+        (lambda text: "sample_id,OC\na,1\n", ["0 different wavelength columns"]),
+        (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["1 different wavelength columns"]),
+        (lambda text: text.splitlines()[0], ["holds no spectra"]),
+        (lambda text: text + "extra,0.3\n", ["row 6 has 2 columns where the header has 1400"]),
+        (lambda text: text.replace(",0.", ",n/a 0.", 1), ["row 2 column 1100 is 'n/a 0.", "must be a number"]),
+        (lambda text: text.replace(",0.", ",nan,0.", 1).replace("1100,", "1099,1100,", 1), ["row 2 column 1099 is 'nan'"]),
+    ],
+)
+def test_a_malformed_file_is_named_with_row_and_column(
+    soils_csv: Path, tmp_path: Path, change: object, words: list[str]
+) -> None:
+    path, out = tmp_path / "bad.csv", tmp_path / "out.csv"
+    path.write_text(change(soils_csv.read_text()))  # type: ignore[operator]
+    result = run_ccnvr("predict", "default", path, "--out", out)
+    assert_one_sentence(result, 2, str(path), *words)
+    assert not out.exists()
+
+
+def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> None:
+    header, first, *_ = soils_csv.read_text().splitlines()
+    columns = header.count(",")
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{header}\n{first}\nblack,{','.join(['0'] * columns)}\n")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'black'", "must be a positive number")
+    path.write_text(f"{header}\nflat,{','.join(['0.4'] * columns)}\n")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'flat'", "constant")
+    path.write_text(f"{header}\nbright,{','.join(['42'] * columns)}\n")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "reflectance reaches 42", "--quantity percent")
+    short = [line.rsplit(",", 300)[0] for line in (header, first)]
+    path.write_text("\n".join(short))
+    assert_one_sentence(run_ccnvr("predict", "default", path), 1, "the model needs 1104.0-2494.0 nm")
+
+
+def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
+    assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "none.csv"), 2, "none.csv", "cannot be read")
+    assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 1, "no bundle at")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "binary.csv"), 2, "no CSV text")

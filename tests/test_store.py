@@ -1,0 +1,193 @@
+"""The store: committed once, locked, ordered, and honest about a full disk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccnvr.edge.pipeline import Prediction
+from ccnvr.edge.store import Store, StoreError
+from ccnvr.edge.stream import Stream
+from ccnvr.edge.targets import Estimate
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+
+SETTINGS = Settings(10_000, 16)
+INFO = InstrumentInfo("m", "S1", "f", 2, np.arange(3.0), 100, 1, 2, 3)
+PREDICTION = Prediction({"OC": Estimate(12.5, "g/kg", None, None)}, ("a", "b"))
+
+
+def scan(number: int, kind: ScanKind = ScanKind.SAMPLE) -> Scan:
+    return Scan(number, kind, np.array([1.5, 2.25, 3.0]) * number, SETTINGS, False, 24.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ccnvr.sqlite"
+
+
+def references(store: Store) -> tuple[int, int]:
+    return (
+        store.add_reference(INFO, scan(100, ScanKind.DARK)).id,
+        store.add_reference(INFO, scan(101, ScanKind.WHITE)).id,
+    )
+
+
+def add(store: Store, number: int) -> None:
+    store.add_scan(INFO, scan(number), PREDICTION, references(store), "digest", 1.25)
+
+
+def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
+    store = Store(path, writer=True)
+    add(store, 1)
+    ((identifier, record),) = store.records_after(0)
+    assert record["scan_id"] == "S1-2-1"
+    assert record["predictions"] == {"OC": {"value": 12.5, "unit": "g/kg", "low": None, "high": None}}
+    assert (record["flags"], record["latency_ms"], record["instrument"]) == (["a", "b"], 1.25, "S1")
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(record["time"])).total_seconds()) < 60
+    assert store.records_after(identifier) == []
+    (counts,) = sqlite3.connect(path).execute("SELECT counts FROM scans").fetchone()
+    np.testing.assert_array_equal(np.frombuffer(counts), scan(1).counts)
+    store.close()
+
+
+def test_a_scan_is_stored_once(path: Path) -> None:
+    store = Store(path, writer=True)
+    assert not store.has("S1-2-1")
+    add(store, 1)
+    assert store.has("S1-2-1")
+    with pytest.raises(StoreError, match="UNIQUE"):
+        add(store, 1)
+    assert len(store.records_after(0)) == 1
+    store.close()
+
+
+def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Path) -> None:
+    store = Store(path, writer=True)
+    kept = store.add_reference(INFO, scan(5, ScanKind.WHITE))
+    assert store.add_reference(INFO, scan(5, ScanKind.WHITE)).id == kept.id
+    np.testing.assert_array_equal(kept.scan.counts, scan(5).counts)
+    assert store.newest_reference(INFO, ScanKind.DARK, SETTINGS) is None
+    assert store.newest_reference(INFO, ScanKind.WHITE, Settings(10_000, 4)) is None
+    after_restart = InstrumentInfo(**{**vars(INFO), "boot": 3})
+    assert store.newest_reference(after_restart, ScanKind.WHITE, SETTINGS) is None
+    newer = store.add_reference(INFO, scan(6, ScanKind.WHITE))
+    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    assert found is not None and found.id == newer.id
+    store.close()
+
+
+def test_two_daemons_on_one_store(path: Path) -> None:
+    store = Store(path, writer=True)
+    with pytest.raises(StoreError, match=r"another daemon uses store .*; stop it"):
+        Store(path, writer=True)
+    Store(path, writer=False).close()
+    store.close()
+    Store(path, writer=True).close()
+
+
+def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
+    code = (
+        "import sys, pathlib, time; from ccnvr.edge.store import Store;"
+        "store = Store(pathlib.Path(sys.argv[1]), writer=True); print('open', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(StoreError, match="another daemon"):
+        Store(path, writer=True)
+    process.kill()
+    process.communicate()
+    Store(path, writer=True).close()
+
+
+def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"certainly no database" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(path, writer=True)
+    newer = tmp_path / "newer.sqlite"
+    connection = sqlite3.connect(newer)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 1"):
+        Store(newer, writer=True)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(tmp_path / "no folder" / "a.sqlite", writer=True)
+
+
+FILL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_store
+from ccnvr.edge.store import Store, StoreError
+store = Store(Path(sys.argv[1]) / "ccnvr.sqlite", writer=True)
+number = 0
+try:
+    while True:
+        test_store.add(store, number + 1)
+        number += 1
+except StoreError as error:
+    print(number, error)
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    """On a real file system of 400 kB, in a mount namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = f"mount -t tmpfs -o size=400k none {disk} && exec {sys.executable} -c '{FILL}' {disk} {Path(__file__).parent}"
+    check = f"; cp {disk}/ccnvr.sqlite* {tmp_path}/"
+    shell = ["unshare", "--mount", "--map-root-user", "sh", "-c", f"({mounted}){check}"]
+    if subprocess.run([*shell[:3], "mount", "-t", "tmpfs", "none", str(disk)], capture_output=True).returncode != 0:
+        pytest.skip("this machine lets no test mount a file system")
+    result = subprocess.run(
+        shell, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    )
+    number, _, message = result.stdout.partition(" ")
+    assert "free disk space" in message, result.stderr
+    assert int(number) > 10
+    store = Store(tmp_path / "ccnvr.sqlite", writer=False)
+    assert [record["scan_id"] for _, record in store.records_after(0, 10_000)] == [f"S1-2-{n + 1}" for n in range(int(number))]
+    store.close()
+
+
+def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
+    store, seen = Store(path, writer=True), []
+    for first in (1, 11):
+        stream = Stream("test", path, lambda record: seen.append(record["scan_id"]))
+        stream.start()
+        for number in range(first, first + 10):
+            add(store, number)
+            stream.wake()
+        stream.finish()
+        assert stream.error is None
+    assert seen == [f"S1-2-{number}" for number in range(1, 21)]
+    store.close()
+
+
+def test_a_delivery_that_fails_is_delivered_again(path: Path) -> None:
+    store = Store(path, writer=True)
+    for number in (1, 2, 3):
+        add(store, number)
+    seen: list[str] = []
+
+    def fails_at_two(record: dict[str, str]) -> None:
+        if record["scan_id"].endswith("-2"):
+            raise BrokenPipeError
+        seen.append(record["scan_id"])
+
+    for deliver in (fails_at_two, lambda record: seen.append(record["scan_id"])):
+        stream = Stream("test", path, deliver)
+        stream.start()
+        stream.finish()
+    assert seen == ["S1-2-1", "S1-2-2", "S1-2-3"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
+    store.close()

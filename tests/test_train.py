@@ -1,0 +1,267 @@
+"""Training: libraries, masking, folds, resumption, recipes; tiny networks on real soils."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recipes
+import torch
+from helpers import CCNVR, assert_one_sentence, run_ccnvr
+
+from ccnvr.edge import limesoda
+from ccnvr.edge.metrics import accuracy
+from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train import fit as fitting
+from ccnvr.train import libraries, recipe
+from ccnvr.train import network as networks
+from ccnvr.train import run as runs
+from ccnvr.train.augment import Augmentation, vary_absorbance, vary_inputs
+from ccnvr.train.network import Convolution, NetworkConfig, parameters
+
+GRID = Grid(1104.0, 10.0, 140)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> recipe.TrainingRecipe:
+    return recipe.load(recipes.write(tmp_path))
+
+
+def test_parts_split_each_library_and_share_nothing() -> None:
+    for name in limesoda.VISNIR_SETS:
+        whole, train, test = (libraries.load(spec, GRID) for spec in (name, f"{name}:train", f"{name}:test"))
+        assert sorted(train.sample_ids + test.sample_ids) == sorted(whole.sample_ids)
+        assert len(test.sample_ids) == np.sum(limesoda.load(name).folds == limesoda.HELD_OUT_FOLD)
+        assert whole.spectra.shape == (len(whole.sample_ids), 140)
+        assert np.isnan(whole.targets[:, 1:3]).all() and not np.isnan(whole.targets[:, [0, 3]]).any()
+
+
+def test_nirsoil_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
+    train, test = libraries.load("nirsoil:train", GRID), libraries.load("nirsoil:test", GRID)
+    assert (len(train.sample_ids), len(test.sample_ids)) == (618, 207)
+    measured = np.sum(~np.isnan(np.concatenate([train.targets, test.targets])), axis=0)
+    assert measured.tolist() == [732, 645, 447, 0]
+    csv = nirsoil_data / "nirsoil.csv.gz"
+    if csv.exists():
+        table = np.genfromtxt(csv, delimiter=",", skip_header=1)
+        whole = libraries.load("nirsoil", Grid(1100.0, 2.0, 700))
+        np.testing.assert_allclose(whole.spectra, table[:, 5:], rtol=0, atol=6e-6)
+        np.testing.assert_allclose(whole.targets[:, :3], table[:, [2, 1, 3]] * [10.0, 1.0, 1.0], equal_nan=True)
+
+
+def test_libraries_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, CV"):
+        libraries.load("LUCAS", GRID)
+    with pytest.raises(UsageError, match=r"part 'half' of library 'CV\.98'"):
+        libraries.load("CV.98:half", GRID)
+    with pytest.raises(WavelengthError, match="covers"):
+        libraries.load("CV.98", Grid(300.0, 10.0, 100))
+    monkeypatch.delenv("CCNVR_DATA", raising=False)
+    with pytest.raises(UsageError, match=r"CCNVR_DATA is '' and must name the folder that holds NIRsoil\.RData"):
+        libraries.load("nirsoil", GRID)
+    monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match="cannot be read"):
+        libraries.load("nirsoil", GRID)
+    (tmp_path / "NIRsoil.RData").write_bytes(b"other")
+    with pytest.raises(limesoda.DataError, match="sha256 fbd4ecf28d1e"):
+        libraries.load("nirsoil", GRID)
+
+
+def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("sample_id,OC,field,pH,1100,1800,2500\na,12.5,north,6.1,0.2,0.3,0.4\nb,,south,7,0.3,0.4,0.5\n")
+    mine = libraries.load(str(path), GRID)
+    assert mine.sample_ids == ["mine/a", "mine/b"]
+    np.testing.assert_array_equal(mine.targets, [[12.5, np.nan, np.nan, 6.1], [np.nan, np.nan, np.nan, 7.0]])
+    assert 0.5 < mine.spectra[0, 0] < 0.7
+    percent = tmp_path / "percent.csv"
+    percent.write_text(path.read_text().replace("0.", "30."))
+    assert libraries.load(str(percent), GRID, "percent").spectra.max() < 0.6
+    for bad, words in (("12.5", "'x'"), ("6.1", "'-1'")):
+        path.write_text("sample_id,OC,pH,1100,2500\na,12.5,6.1,0.2,0.3\n".replace(bad, words.strip("'")))
+        with pytest.raises(UsageError, match=f"soil 1 column (OC|pH) is {words} and must be a number from 0"):
+            libraries.load(str(path), GRID)
+    path.write_text("sample_id,1100,2500\na,0.2,0.3\n")
+    with pytest.raises(UsageError, match="none of the columns OC, N, CEC, pH"):
+        libraries.load(str(path), GRID)
+    path.write_text("sample_id,OC,1100,2500\na,1,0.2,0\n")
+    with pytest.raises(UsageError, match="reflectance of band 1 is 0"):
+        libraries.load(str(path), GRID)
+
+
+def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
+    outputs = torch.zeros(3, 2, requires_grad=True)
+    wanted = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
+    known = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    loss = fitting.masked_loss(outputs, wanted, known)
+    assert loss.item() == pytest.approx(2.5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert outputs.grad is not None
+    assert outputs.grad[:, 1].tolist() == [0.0, 0.0, 0.0]
+    assert outputs.grad[2, 0] == 0.0
+    assert fitting.masked_loss(outputs, wanted, known * 0).item() == 0.0
+
+
+def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
+    values = runs.load_pool(small.libraries, small).targets
+    targets = fitting.make_targets(small, values)
+    standardised = fitting.standardise(targets, values)
+    np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(standardised.std(axis=0), 1.0)
+    np.testing.assert_allclose(fitting.restore(targets, standardised), values)
+    with pytest.raises(CcnvrError, match="OC was measured in only 3 training soils"):
+        fitting.make_targets(small, values[:3])
+
+
+def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.TrainingRecipe) -> None:
+    pool = runs.load_pool(("SC.93", "CV.98"), small)
+    fold_of = runs._fold_of(pool, 5, seed=1)
+    for library in ("SC.93", "CV.98"):
+        sizes = np.bincount(fold_of[np.array(pool.origin) == library], minlength=5)
+        assert sizes.max() - sizes.min() <= 2
+    _, group, count = np.unique(pool.spectra, axis=0, return_inverse=True, return_counts=True)
+    (twin,) = np.flatnonzero(count == 2)
+    assert len(set(fold_of[group == twin])) == 1
+
+
+def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
+    pool = runs.load_pool(small.libraries, small)
+
+    class Killed(Exception):
+        pass
+
+    def killed_after_two(loss: float) -> None:
+        losses.append(loss)
+        if len(losses) == 2:
+            raise Killed
+
+    losses: list[float] = []
+    whole = fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "whole.pt", lambda loss: None)
+    with pytest.raises(Killed):
+        fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", killed_after_two)
+    rest: list[float] = []
+    resumed = fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", rest.append)
+    assert len(rest) == 1
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    longer = recipe.load(
+        recipes.write(
+            tmp_path,
+            recipes.SMALL.replace(
+                "epochs = 3", "epochs = 40\nbatch_size = 8\naugmentation = { slope = 0.0, input_shift = 0.0 }"
+            ),
+        )
+    )
+    pool = runs.load_pool(("UL.120:train",), longer)
+    losses: list[float] = []
+    calibration = fitting.fit(longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append)
+    assert losses[-1] < 0.8 * losses[0]
+    found = accuracy(pool.targets[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
+    assert found.r2 is not None and found.r2 > 0.3
+
+
+def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Generator) -> None:
+    spectra, inputs = rng.normal(size=(4, 50)), rng.normal(size=(4, 2, 50)).astype(np.float32)
+    none = Augmentation(slope=0.0, noise=0.0, input_shift=0.0)
+    np.testing.assert_array_equal(vary_absorbance(spectra, none, rng), spectra)
+    np.testing.assert_array_equal(vary_inputs(inputs, none, rng), inputs)
+    tilt = vary_absorbance(spectra, Augmentation(slope=0.1, noise=0.0), rng) - spectra
+    np.testing.assert_allclose(np.diff(tilt, 2), 0.0, atol=1e-12)
+    noise = vary_absorbance(np.zeros((200, 500)), Augmentation(slope=0.0, noise=0.01), rng)
+    assert noise.std() == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.parametrize(("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)])
+def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
+    config = NetworkConfig(2, 140, 3, (Convolution(4, 5, 2), Convolution(6, 3, 5)), cell, bidirectional, 5, 7)
+    network = networks.CCNVR(config)
+    assert config.steps == 14
+    assert network(torch.zeros(2, 2, 140)).shape == (2, 3)
+    gates, directions = (3 if cell == "gru" else 4), (2 if bidirectional else 1)
+    convolutions = (2 * 4 * 5 + 4) + (4 * 6 * 3 + 6)
+    recurrent = directions * gates * (6 * 5 + 5 * 5 + 5 + 5)
+    assert parameters(network) == convolutions + recurrent + (5 * directions * 7 + 7) + (7 * 3 + 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("epochs = 3", "epoch = 3"), "unknown key 'fit.epoch'; did you mean 'epochs'"),
+        (("epochs = 3", "epochs = 0"), "at least 1"),
+        (("folds = 2", "folds = 1"), "folds = 1 is not from 2 to 20"),
+        (('"identity"', '"sqrt"'), "transform 'sqrt'"),
+        (("pH =", "sand ="), "target 'sand'"),
+        (("kernel = 7", "kernel = 8"), "kernel must be odd"),
+        (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru or lstm"),
+        (("bands = 140", "bands = 10"), "leave no step"),
+        (('libraries = ["UL.120:train", "SL.125:train"]', "libraries = []"), "libraries is empty"),
+        (("[fit]", "[fit"), "correct it"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    path = recipes.write(tmp_path, recipes.SMALL.replace(*change))
+    assert_one_sentence(run_ccnvr("train", path, "--out", tmp_path / "run"), 2, str(path), words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Path) -> None:
+    path = recipes.write(tmp_path, recipes.SMALL.replace("epochs = 3", "epochs = 6"))
+    folder = tmp_path / "run"
+    process = subprocess.Popen([*CCNVR, "train", str(path), "--out", str(folder)], stderr=subprocess.DEVNULL)
+    checkpoint, deadline = folder / "fold-1" / "checkpoint.pt", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (folder / "report.json").exists()
+    finished = shutil.copytree(folder / "fold-0", tmp_path / "fold-0")
+    result = run_ccnvr("train", path, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    assert "R2" not in result.stdout and "rpiq" in result.stdout
+    assert f"ccnvr export {folder}" in result.stdout
+    assert (folder / "fold-0" / "checkpoint.pt").read_bytes() == (finished / "checkpoint.pt").read_bytes()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
+    assert set(report["accuracy"]["soils held out from training"]) == {"CV.98", "SC.93", "UL.120", "SL.125"}
+    other = recipes.write(tmp_path, recipes.SMALL)
+    assert_one_sentence(run_ccnvr("train", other, "--out", folder), 2, "holds a run of another recipe")
+
+
+def test_intervals_hold_nine_tenths_of_the_out_of_fold_errors(small: recipe.TrainingRecipe, rng: np.random.Generator) -> None:
+    measured = np.exp(rng.normal(3.0, 0.5, (1000, 2)))
+    measured[::3, 1] = np.nan
+    predicted = measured * np.exp(rng.normal(0.0, 0.2, measured.shape))
+    targets = fitting.make_targets(small, measured)
+    with_intervals = runs._with_intervals(targets, measured, predicted)
+    for target, values, guesses in zip(with_intervals, measured.T, predicted.T, strict=True):
+        known = ~np.isnan(values)
+        assert target.half_width_90 is not None
+        errors = np.abs(target.standardise(guesses[known]) - target.standardise(values[known]))
+        assert 0.899 <= np.mean(errors <= target.half_width_90) <= 0.903
+        assert dataclasses.replace(target, half_width_90=None) in targets
+
+
+def test_figures_of_merit_by_hand() -> None:
+    measured, predicted = np.array([1.0, 2.0, 3.0, 4.0, np.nan]), np.array([1.5, 2.0, 3.0, 5.0, 9.0])
+    found = accuracy(measured, predicted)
+    assert (found.n, found.mae, found.bias) == (4, 0.375, 0.375)
+    assert found.rmse == pytest.approx(np.sqrt(1.25 / 4))
+    assert found.r2 == pytest.approx(1 - 1.25 / 5)
+    assert found.rpiq == pytest.approx(1.5 / np.sqrt(1.25 / 4))
+    assert accuracy(np.array([np.nan]), np.array([1.0])).rmse is None
