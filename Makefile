@@ -14,8 +14,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover
 
 check: $(VENV)/.dev .ns
 	$(BIN)/ruff check .

@@ -107,7 +107,9 @@ def _soils_csv(soils: list[DemoSoil]) -> str:
 @contextmanager
 def _simulator(table: Path, seed: int) -> Iterator[str]:
     """`ccnvr simulate` as a process of its own; gives the URL of its serial port."""
-    command = [sys.executable, "-m", "ccnvr.edge.cli", "simulate", "--spectra", str(table), "--seed", str(seed)]
+    program = [sys.executable, "-m", "ccnvr.edge.cli", "simulate"]
+    # A fixed boot counter, so that two demos print the same scan ids; each has a store of its own.
+    command = [*program, "--spectra", str(table), "--seed", str(seed), "--boot", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     try:

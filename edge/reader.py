@@ -19,9 +19,8 @@ from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.store import Store, StoredReference
 from ccnvr.firmware_bridge.driver import open_instrument
-from ccnvr.firmware_bridge.errors import LinkLost
+from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind
-from ccnvr.firmware_bridge.transport import PortError
 
 QUEUE_LENGTH = 2
 RECONNECT_S = 1.0
@@ -58,7 +57,8 @@ class Reader(threading.Thread):
         self._notice = notice
         self._stored: queue.SimpleQueue[Scan] = queue.SimpleQueue()
         self._in_flight = 0
-        self._connected_once = False
+        self._proved = False
+        self._last_notice = ""
         self._stop_taking = threading.Event()
         self._abandoned = threading.Event()
 
@@ -99,19 +99,18 @@ class Reader(threading.Thread):
                 finally:
                     instrument.close()
                     self.statistics.add(instrument.statistics)
-            except (LinkLost, PortError) as error:
-                # The first connection fails at once: a wrong name does not mend itself. A lost one may come back.
-                if not self._connected_once:
+            except InstrumentError as error:
+                # Until a first scan came through, a fault is most likely a wrong setting, which no patience mends.
+                if not self._proved:
                     raise
+                self._say_once(f"{error}; trying again")
                 if self._stop_taking.wait(RECONNECT_S):
                     return
-                self._notice(f"{error}; trying again")
 
     def _serve(self, instrument: Instrument, store: Store) -> None:
         info = instrument.identify()
         predictor = self._model.bind(info.wavelengths_nm)
         instrument.configure(self._config.instrument.settings)
-        self._connected_once = True
         self._recover(instrument, store, info, predictor)
         taken_at = -float("inf")
         references: list[StoredReference] = []
@@ -150,10 +149,19 @@ class Reader(threading.Thread):
 
     def _hand_over(self, info: InstrumentInfo, pipeline: Pipeline, references: list[StoredReference], scan: Scan) -> None:
         dark, white = references
+        if self._last_notice:
+            self._notice("the instrument answers again")
+        self._proved, self._last_notice = True, ""
         self._in_flight += 1
         if self._remaining is not None:
             self._remaining = max(0, self._remaining - 1)
         self._put(Work(info, pipeline, (dark.id, white.id), scan, time.monotonic()))
+
+    def _say_once(self, message: str) -> None:
+        """Tell the person, unless it is what they were told last: an instrument may be away for days."""
+        if message != self._last_notice:
+            self._notice(message)
+        self._last_notice = message
 
     def _put(self, item: Work | Ended) -> None:
         while not self._abandoned.is_set():

@@ -117,13 +117,16 @@ class Store:
     ) -> None:
         """Commit a sample's scan with its prediction; on disk when this returns. `references`: ids of dark and white."""
         estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
+        scan_id = info.scan_id(scan.number)
+        if self.has(scan_id):
+            raise self._repeated(scan_id)
         with self._guard():
             self._connection.execute(
                 "INSERT INTO scans (scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,"
                 " dark_id, white_id, bundle_sha256, predictions, flags, latency_ms)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    info.scan_id(scan.number),
+                    scan_id,
                     _now().isoformat(timespec="milliseconds"),
                     info.serial,
                     *_measured(scan),
@@ -136,31 +139,50 @@ class Store:
             )
 
     def add_reference(self, info: InstrumentInfo, scan: Scan) -> StoredReference:
-        """Commit a dark or white scan, once."""
+        """Commit a dark or white scan; one that is there already is left as it is."""
         with self._guard():
             self._connection.execute(
-                "INSERT OR IGNORE INTO reference_scans (serial, boot, number, kind, time, integration_us, averages,"
-                " temperature_c, saturated, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO reference_scans (serial, boot, number, kind, time, integration_us, averages,"
+                " temperature_c, saturated, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (info.serial, info.boot, scan.number, scan.kind, _now().isoformat(), *_measured(scan)),
             )
-        stored = self.newest_reference(info, scan.kind, scan.settings)
-        if stored is None:
-            raise StoreError(f"store {self.path} did not keep reference scan {scan.number}; check the disk")
+        stored = self._reference("serial = ? AND boot = ? AND number = ?", (info.serial, info.boot, scan.number))
+        if stored is None or stored.scan.kind is not scan.kind or not np.array_equal(stored.scan.counts, scan.counts):
+            raise self._repeated(info.scan_id(scan.number))
         return stored
 
     def newest_reference(self, info: InstrumentInfo, kind: ScanKind, settings: Settings) -> StoredReference | None:
         """The newest reference of this start of this instrument with these settings."""
+        return self._reference(
+            "serial = ? AND boot = ? AND kind = ? AND integration_us = ? AND averages = ?",
+            (info.serial, info.boot, kind, settings.integration_us, settings.averages),
+        )
+
+    def _reference(self, condition: str, values: tuple[object, ...]) -> StoredReference | None:
+        columns = "id, number, kind, time, integration_us, averages, temperature_c, saturated, counts"
         with self._guard():
             row = self._connection.execute(
-                "SELECT id, number, time, temperature_c, saturated, counts FROM reference_scans WHERE serial = ? AND boot = ?"
-                " AND kind = ? AND integration_us = ? AND averages = ? ORDER BY id DESC LIMIT 1",
-                (info.serial, info.boot, kind, settings.integration_us, settings.averages),
+                f"SELECT {columns} FROM reference_scans WHERE {condition} ORDER BY id DESC LIMIT 1",  # noqa: S608 - our own text
+                values,
             ).fetchone()
         if row is None:
             return None
-        identifier, number, time, temperature, saturated, counts = row
-        scan = Scan(number, kind, np.frombuffer(counts, dtype="<f8"), settings, bool(saturated), temperature)
+        identifier, number, kind, time, integration_us, averages, temperature, saturated, counts = row
+        scan = Scan(
+            number,
+            ScanKind(kind),
+            np.frombuffer(counts, dtype="<f8"),
+            Settings(integration_us, averages),
+            bool(saturated),
+            temperature,
+        )
         return StoredReference(identifier, scan, datetime.fromisoformat(time))
+
+    def _repeated(self, scan_id: str) -> StoreError:
+        return StoreError(
+            f"scan {scan_id} is in store {self.path} already, with other data: the instrument's boot counter did not change "
+            "when it was started again; correct its firmware, or name another store"
+        )
 
     def cursor(self, stream: str) -> int:
         """The id of the last record that a stream has passed on; 0 before the first."""

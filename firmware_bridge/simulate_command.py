@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, onto_pixels, synthetic_soils
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, onto_pixels, synthetic_soils
 from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
 
@@ -22,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance)")
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP here instead of a pseudo-terminal; port 0 takes any")
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (1)")
-    parser.add_argument("--boot", type=int, default=1, help="the boot counter that it states (1)")
+    parser.add_argument("--boot", type=int, help="the boot counter that it states (another at each start)")
     parser.add_argument("--pace", type=float, default=1.0, help="duration of a scan, 1 = as long as a real one, 0 = none (1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
+    if arguments.boot is None:
+        arguments.boot = new_boot()
     for name, value, high in (("seed", arguments.seed, 2**63), ("boot", arguments.boot, 2**32), ("pace", arguments.pace, 100)):
         if not 0 <= value < high:
             raise UsageError(f"--{name} {value} is not from 0 to below {high}; choose another")

@@ -87,10 +87,15 @@ def synthetic_soils(count: int, seed: int) -> Array:
     return soils
 
 
+def new_boot() -> int:
+    """A boot counter that differs from that of any earlier start: seconds since 1970."""
+    return int(time.time())
+
+
 class SimulatedSpectrometer:
     """A `device.Detector` that looks at the given soils in turn, and starts over after the last.
 
-    `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed`, the boot and the scan's number only. `pace`
+    `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only. `pace`
     scales the time that a scan takes: 1 is real time, 0 none.
     """
 
@@ -116,7 +121,7 @@ class SimulatedSpectrometer:
         """Take one scan of the dark, the white panel or the next soil."""
         if self._pace > 0.0:
             time.sleep(self._pace * request.integration_us * request.averages / 1e6)
-        rng = np.random.default_rng((self._seed, self.info.boot, number))
+        rng = np.random.default_rng((self._seed, number))
         expected = self._signal * request.integration_us * self._light(request.kind)
         dark = _DARK_OFFSET + _DARK_RATE * request.integration_us
         # Dark current makes electrons too, so it adds to the shot noise; the offset is electronic and does not.

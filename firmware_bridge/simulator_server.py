@@ -15,7 +15,7 @@ from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, synthetic_soils
 from ccnvr.firmware_bridge.transport import SerialTransport
 
 _READ_SIZE = 1 << 16
@@ -150,7 +150,7 @@ def open_simulated(url: str) -> Instrument:
         raise UsageError(f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0") from None
     if options or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:
         raise UsageError(f"instrument {url!r} is not sim://?seed=N&pace=X with N from 0 and X from 0 to 100")
-    detector = SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, pace=pace)
+    detector = SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
     return _SimulatedInstrument(BackgroundServer(PtyServer(), Device(detector)))
 
 

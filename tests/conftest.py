@@ -49,7 +49,7 @@ def simulator_process() -> Iterator[Callable[..., str]]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> str:
-        command = [*CCNVR, "simulate", "--pace", "0", *map(str, arguments)]
+        command = [*CCNVR, "simulate", "--pace", "0", "--boot", "1", *map(str, arguments)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stdout = processes[-1].stdout
         assert stdout is not None

@@ -229,7 +229,8 @@ def test_a_link_that_comes_back_goes_on_where_it_was(tmp_path: Path, monkeypatch
     summary = daemon.run(settings, 50, records.append, notices.append)
     assert [record["scan_id"] for record in records] == expected_ids(50)
     assert summary.predicted == 50
-    assert sum("trying again" in notice for notice in notices) >= 3
+    assert sum("trying again" in notice for notice in notices) >= 2
+    assert "the instrument answers again" in notices
     thread.join(5)
 
 
@@ -251,6 +252,21 @@ def test_references_expire_and_are_taken_again(simulated: Callable[..., str], tm
     connection.close()
     assert kinds[0][1] == kinds[1][1] >= 2
     assert pairs == (kinds[0][1], kinds[1][1])
+
+
+def test_an_instrument_that_does_not_count_its_starts_is_named(simulator_process: Callable[..., str], tmp_path: Path) -> None:
+    for expected in (0, 1):
+        result = run_ccnvr("run", "--instrument", simulator_process(), "--store", tmp_path / "s.sqlite", "--count", 5)
+        assert result.returncode == expected, result.stderr
+    assert_one_sentence(result, 1, "SIM-512-1-3", "boot counter did not change", "name another store")
+
+
+def test_a_simulator_counts_its_starts(tmp_path: Path) -> None:
+    for _ in range(2):
+        result = run_ccnvr("run", "--instrument", "sim://?pace=0", "--store", tmp_path / "s.sqlite", "--count", 2)
+        assert result.returncode == 0, result.stderr
+        time.sleep(1.0)
+    assert len(scan_ids(tmp_path / "s.sqlite")) == 4
 
 
 def test_a_saturated_scan_is_stored_and_answered_with_rescan(simulator_process: Callable[..., str], tmp_path: Path) -> None:

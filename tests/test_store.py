@@ -63,7 +63,7 @@ def test_a_scan_is_stored_once(path: Path) -> None:
     assert not store.has("S1-2-1")
     add(store, 1)
     assert store.has("S1-2-1")
-    with pytest.raises(StoreError, match="UNIQUE"):
+    with pytest.raises(StoreError, match=r"scan S1-2-1 is in store .* already, with other data"):
         add(store, 1)
     assert len(store.records_after(0)) == 1
     store.close()
@@ -75,6 +75,9 @@ def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Pa
     assert store.add_reference(INFO, scan(5, ScanKind.WHITE)).id == kept.id
     np.testing.assert_array_equal(kept.scan.counts, scan(5).counts)
     assert store.newest_reference(INFO, ScanKind.DARK, SETTINGS) is None
+    other = Scan(**{**vars(scan(5, ScanKind.WHITE)), "counts": np.zeros(3)})
+    with pytest.raises(StoreError, match="boot counter did not change"):
+        store.add_reference(INFO, other)
     assert store.newest_reference(INFO, ScanKind.WHITE, Settings(10_000, 4)) is None
     after_restart = InstrumentInfo(**{**vars(INFO), "boot": 3})
     assert store.newest_reference(after_restart, ScanKind.WHITE, SETTINGS) is None

@@ -10,7 +10,6 @@ import hashlib
 import json
 import platform
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ def train(recipe_path: Path, folder: Path) -> Report:
     recipe = recipes.load(recipe_path)
     _claim(folder, recipe_path)
     pool = load_pool(recipe.libraries, recipe)
-    started = time.monotonic()
     with tqdm(total=(recipe.folds + 1) * recipe.fit.epochs, unit="epoch", desc="folds", smoothing=0.02) as bar:
         out_of_fold = _cross_validate(recipe, pool, folder, bar)
         bar.set_description("all soils")
@@ -80,7 +78,6 @@ def train(recipe_path: Path, folder: Path) -> Report:
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "machine": platform.machine(),
-            "hours": round((time.monotonic() - started) / 3600, 3),
         },
     )
     with write_atomically(folder / REPORT) as stream:
