@@ -1,5 +1,5 @@
 # `make demo` and `make test` set themselves up; they need Python 3.11, make and the package registries.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -42,11 +42,13 @@ $(BIN)/python:
 
 # The light edge install. LimeSoDa comes without pandas and scikit-learn: only its data files are read.
 $(VENV)/.edge: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up the light edge install in $(VENV), once"
 	$(PIP) install --constraint constraints.txt --editable '.[onnx]'
 	$(PIP) install --constraint constraints.txt --no-deps LimeSoDa
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.edge
+	@echo "adding the development extras to $(VENV), once; torch takes a while"
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import socket
 import sqlite3
@@ -278,6 +279,26 @@ def test_a_saturated_scan_is_stored_and_answered_with_rescan(simulator_process: 
     mirror, soil = map(json.loads, result.stdout.splitlines())
     assert (mirror["predictions"], mirror["flags"]) == ({}, ["rescan:saturated"])
     assert soil["predictions"]["OC"]["value"] is not None
+
+
+def test_a_full_disk_ends_it_with_one_sentence_and_loses_nothing_stored(tmp_path: Path) -> None:
+    """On a real file system of 600 kB, in a mount namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    private = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=600k none {disk}"
+    if subprocess.run([*private, mount], capture_output=True).returncode != 0:
+        pytest.skip("this machine lets no test mount a file system")
+    run = shlex.join([*CCNVR, "run", "--instrument", "sim://?pace=0", "--store", f"{disk}/s.sqlite"])
+    script = f"{mount} && {run}; code=$?; cp {disk}/s.sqlite* {tmp_path}; exit $code"
+    result = subprocess.run([*private, script], capture_output=True, text=True, timeout=120)
+    assert_one_sentence(result, 1, f"{disk}/s.sqlite", "full", "free disk space")
+    stored = scan_ids(tmp_path / "s.sqlite")
+    numbers = [int(scan_id.rsplit("-", 1)[1]) for scan_id in stored]
+    assert len(stored) > 10
+    assert numbers == list(range(3, 3 + len(stored)))
+    printed = [json.loads(line)["scan_id"] for line in result.stdout.splitlines()]
+    assert printed == stored[: len(printed)]
 
 
 def test_ten_thousand_scans_none_lost_none_repeated_memory_flat(simulator_process: Callable[..., str], tmp_path: Path) -> None:

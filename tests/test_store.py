@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -123,43 +122,6 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
         Store(newer, writer=True)
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(tmp_path / "no folder" / "a.sqlite", writer=True)
-
-
-FILL = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import test_store
-from ccnvr.edge.store import Store, StoreError
-store = Store(Path(sys.argv[1]) / "ccnvr.sqlite", writer=True)
-number = 0
-try:
-    while True:
-        test_store.add(store, number + 1)
-        number += 1
-except StoreError as error:
-    print(number, error)
-"""
-
-
-def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    """On a real file system of 400 kB, in a mount namespace of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = f"mount -t tmpfs -o size=400k none {disk} && exec {sys.executable} -c '{FILL}' {disk} {Path(__file__).parent}"
-    check = f"; cp {disk}/ccnvr.sqlite* {tmp_path}/"
-    shell = ["unshare", "--mount", "--map-root-user", "sh", "-c", f"({mounted}){check}"]
-    if subprocess.run([*shell[:3], "mount", "-t", "tmpfs", "none", str(disk)], capture_output=True).returncode != 0:
-        pytest.skip("this machine lets no test mount a file system")
-    result = subprocess.run(
-        shell, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    )
-    number, _, message = result.stdout.partition(" ")
-    assert "free disk space" in message, result.stderr
-    assert int(number) > 10
-    store = Store(tmp_path / "ccnvr.sqlite", writer=False)
-    assert [record["scan_id"] for _, record in store.records_after(0, 10_000)] == [f"S1-2-{n + 1}" for n in range(int(number))]
-    store.close()
 
 
 def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
