@@ -34,7 +34,7 @@ WAVELENGTHS_NM = range(1100, 2499)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr demo`."""
-    parser.add_argument("--spectra", type=whole_number(1, 90), default=20, metavar="N", help="how many soils, 1 to 90 (20)")
+    parser.add_argument("--spectra", type=whole_number(1, 89), default=20, metavar="N", help="how many soils, 1 to 89 (20)")
     parser.add_argument("--seed", type=whole_number(0, 2**31), default=1, help="seed of the choice of soils and the noise (1)")
     parser.add_argument("--bundle", default="default", metavar="FILE", help="a .ccnvr file, or 'default'")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one a summary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,9 @@ def modules_after(*arguments: str) -> set[str]:
     code = (
         f"import sys, json; from ccnvr.edge.cli import main; main({list(arguments)!r}); print(json.dumps(sorted(sys.modules)))"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    # A coverage run would load modules of its own.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean).stdout
     return {name.partition(".")[0] for name in json.loads(output.splitlines()[-1])}
 
 

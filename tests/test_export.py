@@ -145,7 +145,7 @@ def test_the_default_bundle_states_what_it_is(model: Model) -> None:
     manifest = model.bundle.manifest
     assert sum(part.bytes for part in manifest.parts.values()) < 1.5e6
     assert [target.name for target in manifest.targets] == ["OC", "N", "CEC", "pH"]
-    assert [target.unit for target in manifest.targets] == ["g/kg", "g/kg", "cmol(+)/kg", "1"]
+    assert [target.unit for target in manifest.targets] == ["g/kg", "g/kg", "cmol(+)/kg", "pH"]
     assert all(target.half_width_90 for target in manifest.targets)
     card = manifest.card
     cross_validated, held_out = card["accuracy"].values()

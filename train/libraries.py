@@ -25,7 +25,7 @@ from ccnvr.firmware_bridge.spectra_csv import read_spectra
 Array = NDArray[np.float64]
 
 PROPERTIES = ("OC", "N", "CEC", "pH")
-UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "1"}
+UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
 
 NIRSOIL_FILE = "NIRsoil.RData"
 NIRSOIL_SHA256 = "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479"
