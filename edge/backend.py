@@ -36,8 +36,9 @@ class OnnxBackend:
     def __init__(self, bundle: Bundle) -> None:
         try:
             import onnxruntime
-        except ImportError:
-            raise UsageError("the backend onnx needs onnxruntime; run: pip install 'ccnvr[onnx]'") from None
+        except ImportError as error:
+            why = "" if error.name == "onnxruntime" else f", which is here but does not load ({error})"
+            raise UsageError(f"the backend onnx needs onnxruntime{why}; run: pip install 'ccnvr[onnx]'") from None
         if ONNX_FP32 not in bundle.parts:
             raise BundleError(f"bundle {bundle.source} has no {ONNX_FP32}; export it with that part")
         options = onnxruntime.SessionOptions()
@@ -46,9 +47,9 @@ class OnnxBackend:
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(bundle.parts[ONNX_FP32], options, providers=["CPUExecutionProvider"])
+            self._input = self._session.get_inputs()[0].name
         except Exception as error:  # onnxruntime raises a dozen types that share no base of its own
             raise BundleError(f"onnxruntime refuses the model of bundle {bundle.source}: {error}; export it again") from error
-        self._input = self._session.get_inputs()[0].name
 
     def __call__(self, inputs: Float32) -> Float32:
         """See `Backend`."""

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Time the stages and print medians and ratios."""
     with tempfile.TemporaryDirectory(prefix="ccnvr-bench-") as folder:
-        store = Store(Path(folder) / "bench.sqlite", writer=True)
+        store = Store(Path(folder) / "bench.sqlite", owner=True)
         try:
             medians = _medians(_stages(Model(arguments.bundle), store), arguments.rounds)
         finally:

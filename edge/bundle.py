@@ -56,7 +56,7 @@ class Bundle:
         """The bundle's self-test spectra."""
         try:
             return build(SelfTest, json.loads(self.parts[SELF_TEST]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise BundleError(f"bundle {self.source} has no usable self-test ({error}); export it again") from error
 
 
@@ -83,7 +83,15 @@ def _read_file(path: Path) -> Bundle:
         raise BundleError(f"no bundle at {path}; give the path of a .ccnvr file, or 'default'") from None
     except KeyError:
         raise BundleError(f"{path} has no {MANIFEST}, so it is no ccnvr bundle; give a .ccnvr file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        ValueError,
+    ) as error:
         raise BundleError(f"bundle {path} cannot be used: {error}; copy it again from its source") from error
     return Bundle(str(path), hashlib.sha256(text).hexdigest(), manifest, contents)
 
@@ -93,6 +101,8 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
     total = sum(entry.file_size for entry in entries)
     if len(entries) > _MOST_PARTS or total > _LARGEST_BYTES:
         raise ValueError(f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of {_LARGEST_BYTES} bytes")
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise ValueError("it is compressed in a way that bundles are not")
     if len({entry.filename for entry in entries}) != len(entries):
         raise ValueError("a file name stands in it twice")
     # zipfile stops at the stated size and checks the CRC, so a lying header cannot make this allocate more.
@@ -104,8 +114,8 @@ def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
         different = ", ".join(sorted(set(contents) ^ set(manifest.parts)))
         raise ValueError(f"its files and its manifest differ in {different}")
     for name, part in manifest.parts.items():
-        if hashlib.sha256(contents[name]).hexdigest() != part.sha256:
-            raise ValueError(f"{name} does not have the sha256 that the manifest states")
+        if part_of(contents[name]) != part:
+            raise ValueError(f"{name} does not have the size and the sha256 that the manifest states")
 
 
 def part_of(content: bytes) -> Part:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,19 +61,30 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong use."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        # Here, and not as Python exits, so that a full disk or a closed pipe is an error like any other.
+        sys.stdout.flush()
     except CcnvrError as error:
         print(f"ccnvr: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        print("ccnvr: the reader of standard output went away; what was stored stays stored", file=sys.stderr)
-        # Python would try to flush what is left when it exits, and fail again.
-        sys.stdout = None
-        return 1
+        return _output_failed("the reader of standard output went away")
+    except OSError as error:
+        return _output_failed(f"{error.filename or 'standard output'} cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         print("ccnvr: interrupted", file=sys.stderr)
         return 1
+    return code
+
+
+def _output_failed(why: str) -> int:
+    print(f"ccnvr: {why}; what was stored stays stored, send the output elsewhere", file=sys.stderr)
+    # Python would try to flush what is left when it exits, and fail again.
+    sys.stdout = None
+    return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -92,7 +104,11 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"ccnvr {name} needs {error.name}; run: pip install 'ccnvr[{command.extra}]'") from error
     parser = _Parser(prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}")
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(rest)))
+    try:
+        parsed = parser.parse_args(rest)
+    except SystemExit as shown_help:
+        return int(shown_help.code or 0)
+    return int(module.run(parsed))
 
 
 def _overview() -> str:

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ccnvr.edge.structure import StructureError, build
+from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
 
@@ -44,13 +44,20 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """When the references expire, and what the white panel reflects."""
+    """When the references expire, what happens then, and what the white panel reflects.
+
+    `when_expired` is "flag": predictions carry `reference_expired` until someone starts anew with the panel in place; or
+    "retake": the instrument is asked for new ones, which suits one with a white reference of its own.
+    """
 
     max_age_s: float = 1_800.0
+    when_expired: str = "flag"
     white_panel_reflectance: float = 0.99
 
     def __post_init__(self) -> None:
         _within("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
+        if self.when_expired not in ("flag", "retake"):
+            raise ValueError(f"when_expired = {self.when_expired!r} is not 'flag' or 'retake'")
         _within("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 
 
@@ -59,6 +66,10 @@ class StoreConfig:
     """Where scans and predictions are kept."""
 
     path: str = "ccnvr.sqlite"
+
+    def __post_init__(self) -> None:
+        if self.path in ("", ":memory:"):
+            raise ValueError(f"path = {self.path!r} names no file")
 
 
 @dataclass(frozen=True)
@@ -105,5 +116,6 @@ def load(path: Path | None, overrides: dict[str, dict[str, object]]) -> Config:
         return build(Config, data)
     except OSError as error:
         raise UsageError(f"configuration {path} cannot be read ({error.strerror}); give an existing TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, StructureError) as error:
+    except (ValueError, RecursionError) as error:
+        # TOMLDecodeError, UnicodeDecodeError and StructureError are ValueErrors, as is an integer beyond all digits.
         raise UsageError(f"{source}: {error}; correct it and start again") from error

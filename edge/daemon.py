@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from ccnvr.edge.config import Config
+from ccnvr.edge.pipeline import NO_REFERENCES, Prediction
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.reader import Ended, Reader, Work
 from ccnvr.edge.store import Store
@@ -39,18 +40,18 @@ def run(config: Config, count: int | None, deliver: Deliver, say: Callable[[str]
         OSError: `deliver` failed, as when the reader of a pipe goes away.
     """
     model = Model(config.model.bundle, config.model.backend)
-    store = Store(config.store_path, writer=True)
+    store = Store(config.store_path, owner=True)
     try:
         stream = Stream("stdout", config.store_path, deliver)
         reader = Reader(config, model, count, say)
-        stream.start()
-        reader.start()
-        try:
-            with _stopping_on_signals(reader):
+        with _stopping_on_signals(reader):
+            stream.start()
+            reader.start()
+            try:
                 predicted = _predict_all(store, model, reader, stream)
-        finally:
-            reader.abandon()
-            stream.finish()
+            finally:
+                reader.abandon()
+                stream.finish()
     finally:
         store.close()
     if stream.error is not None:
@@ -75,16 +76,22 @@ def _predict_all(store: Store, model: Model, reader: Reader, stream: Stream) -> 
 
 
 def _predict(store: Store, model: Model, work: Work) -> None:
-    prediction = work.pipeline(work.scan)
+    prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
+    prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
     latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
-    store.add_scan(work.info, work.scan, prediction, work.reference_ids, model.bundle.digest, latency_ms)
+    references = work.prepared.reference_ids if work.prepared else None
+    store.add_scan(work.info, work.scan, prediction, references, model.bundle.digest, latency_ms)
 
 
 @contextmanager
 def _stopping_on_signals(reader: Reader) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in order: scans already taken are stored and acknowledged first."""
+    """SIGINT and SIGTERM end the run in order: scans already taken are stored and acknowledged first.
+
+    A second one ends it at once, as kill -9 would, with nothing lost: what is not acknowledged waits in the instrument.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
         reader.stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from ccnvr.edge import bundle as bundles
 from ccnvr.edge import config as configuration
 from ccnvr.edge import daemon, limesoda
 from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import accuracy
+from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-
-PROPERTIES = ("OC", "N", "CEC", "pH")
 
 WAVELENGTHS_NM = range(1100, 2499)
 """At these the soils are handed to the simulated instrument, which sees them at its own pixels."""
@@ -66,7 +66,7 @@ def choose_soils(count: int, seed: int) -> list[DemoSoil]:
 def _held_out(soils: limesoda.SoilSet) -> Iterator[DemoSoil]:
     for row in np.flatnonzero(soils.folds == limesoda.HELD_OUT_FOLD):
         reflectance = np.interp(WAVELENGTHS_NM, soils.wavelengths_nm, soils.reflectance[row])
-        laboratory = {name: round(float(soils.properties[name][row]), 4) for name in PROPERTIES if name in soils.properties}
+        laboratory = {name: round(float(values[row]), 4) for name, values in soils.properties.items()}
         yield DemoSoil(soils.sample_ids[row], reflectance.round(6).tolist(), laboratory)
 
 
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.save_soils) as stream:
             stream.write(_soils_csv(soils).encode())
         return 0
-    show = _JsonReport(soils) if arguments.json else _TextReport(soils)
+    targets = bundles.read(arguments.bundle).manifest.targets
+    show = _JsonReport(soils, targets) if arguments.json else _TextReport(soils, targets)
     with tempfile.TemporaryDirectory(prefix="ccnvr-demo-") as folder:
         table = Path(folder) / "soils.csv"
         table.write_text(_soils_csv(soils))
@@ -125,9 +126,14 @@ def _simulator(table: Path, seed: int) -> Iterator[str]:
 class _Report:
     """Puts the laboratory's values beside the predictions and adds up the errors."""
 
-    def __init__(self, soils: list[DemoSoil]) -> None:
+    def __init__(self, soils: list[DemoSoil], targets: tuple[Target, ...]) -> None:
         self._soils = soils
+        self._targets = targets
         self._seen: list[dict[str, Any]] = []
+
+    @property
+    def _names(self) -> list[str]:
+        return [target.name for target in self._targets]
 
     def begin(self, url: str) -> None:
         """Before the first record."""
@@ -138,7 +144,8 @@ class _Report:
     def record(self, record: dict[str, Any]) -> None:
         """One prediction; records come in the order of the soils."""
         soil = self._soils[len(self._seen)]
-        self._seen.append({**record, "reference": soil.laboratory})
+        reference = {name: soil.laboratory[name] for name in self._names if name in soil.laboratory}
+        self._seen.append({**record, "reference": reference})
         self.show(soil, self._seen[-1])
 
     def show(self, soil: DemoSoil, record: dict[str, Any]) -> None:
@@ -150,9 +157,9 @@ class _Report:
         latencies = [record["latency_ms"] for record in self._seen]
         return {
             "spectra": result.predicted,
-            "errors": {name: self._errors(name) for name in PROPERTIES},
+            "errors": {name: self._errors(name) for name in self._names},
             "latency_ms": {"p50": _percentile(latencies, 50), "p99": _percentile(latencies, 99)},
-            "frames_lost": result.statistics.frames_damaged,
+            "frames_lost": result.statistics.frames_lost,
             "retries": result.statistics.retries,
             "bytes_read": result.statistics.bytes_read,
         }
@@ -180,10 +187,11 @@ class _TextReport(_Report):
     def begin(self, url: str) -> None:
         print(f"simulated NIR-512 handheld on {url}; real soils of LimeSoDa that the model never saw")
         print("predicted [90 % interval] | laboratory\n")
-        print(f"{'soil':<13}" + "".join(f"{title:<29}" for title in ("OC g/kg", "N g/kg", "CEC cmol(+)/kg", "pH")) + "latency")
+        titles = (f"{target.name} {target.unit}" if target.unit != target.name else target.name for target in self._targets)
+        print(f"{'soil':<13}" + "".join(f"{title:<29}" for title in titles) + "latency")
 
     def show(self, soil: DemoSoil, record: dict[str, Any]) -> None:
-        cells = "".join(f"{_cell(record, name):<29}" for name in PROPERTIES)
+        cells = "".join(f"{_cell(record, name):<29}" for name in self._names)
         notes = " ".join(record["flags"])
         print(f"{soil.sample_id:<13}{cells}{record['latency_ms']:.1f} ms {notes}".rstrip(), flush=True)
 

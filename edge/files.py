@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
 @contextmanager
@@ -16,8 +16,11 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside `path`; when the block ends well, flush it to disk and rename it into place.
 
     Raises:
+        UsageError: there is something at `path` that is no regular file, and must not be replaced by one.
         CcnvrError: the folder cannot be written to, or the disk is full.
     """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as stream:

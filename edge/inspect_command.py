@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from dataclasses import asdict
 
+from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.predictor import Model
 
 
@@ -28,22 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"self-test passed on {model.backend.name}: differs by {model.self_test_difference:.1e} sd at most")
     for target in manifest.targets:
         print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}")
-    for title, table in manifest.card.get("accuracy", {}).items():
+    card = asdict(manifest.card)
+    for title, table in card.pop("accuracy").items():
         print(f"\n{title}\n{accuracy_table(table)}")
-    rest = {key: value for key, value in manifest.card.items() if key != "accuracy"}
-    print(f"\n{json.dumps(rest, indent=1, ensure_ascii=False)}")
+    print(f"\n{json.dumps(card, indent=1, ensure_ascii=False)}")
     print("\nparts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items()))
     return 0
-
-
-_COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq")
-
-
-def accuracy_table(table: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """{library: {property: {figure: value}}} as aligned text."""
-    lines = [f"{'library':<10}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
-    for library, properties in table.items():
-        for name, figures in properties.items():
-            cells = ("-" if figures[column] is None else f"{figures[column]:.4g}" for column in _COLUMNS)
-            lines.append(f"{library:<10}{name:<10}" + "".join(f"{cell:>9}" for cell in cells))
-    return "\n".join(lines)

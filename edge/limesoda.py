@@ -82,12 +82,16 @@ def load(name: str) -> SoilSet:
         with np.load(path, allow_pickle=False) as archive:
             data: Array = archive["dataset_data"]
             folds: NDArray[np.int64] = archive["folds"].astype(np.int64)
-        columns = _object_strings(path, "dataset_columns.npy")[-data.shape[1] :]
+        strings = _object_strings(path, "dataset_columns.npy")
+        columns = strings[-data.shape[1] :]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}); reinstall LimeSoDa==0.1.5") from error
-    if len(columns) != data.shape[1] or len(folds) != len(data):
+    # Before the names stand only the words that NumPy needs to rebuild the array.
+    surplus = [word for word in strings[: -data.shape[1]] if word.startswith("wl_") or word.endswith("_target")]
+    if len(columns) != data.shape[1] or surplus or len(folds) != len(data):
         raise DataError(
-            f"{path} names {len(columns)} columns and {len(folds)} folds for a table of {data.shape}; reinstall LimeSoDa==0.1.5"
+            f"{path} names {len(columns) + len(surplus)} columns and {len(folds)} folds for a table of {data.shape}; "
+            "reinstall LimeSoDa==0.1.5"
         )
     return _soil_set(name, data, columns, folds)
 

@@ -7,14 +7,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccnvr.edge.preprocess import Channel, Grid, Recipe
+from ccnvr.edge.metrics import AccuracyTable
+from ccnvr.edge.preprocess import Recipe
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
 
 SCHEMA = 1
-
-_MOST_BANDS = 16_384
-_MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Card:
+    """What people should know: accuracy by library and property, parity of each artefact, data with licences, the recipe."""
+
+    accuracy: dict[str, AccuracyTable] = field(default_factory=dict)
+    parity: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    soils: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """`card` is for people and holds accuracy, parity, data sources, licences and the training recipe.
+    """`card` is for people; the rest is what the edge computes with.
 
     `parts` names every other file of the bundle; `recipe` turns absorbance into the model's input; `targets` are the
     model's outputs in order.
@@ -39,12 +47,12 @@ class Manifest:
     targets: tuple[Target, ...]
     recipe: Recipe
     parts: dict[str, Part]
-    card: dict[str, Any] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
-        if not self.targets:
-            raise ValueError("a bundle must predict at least one target")
-        _check_recipe(self.recipe)
+        names = [target.name for target in self.targets]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once")
 
     def to_json(self) -> str:
         """The manifest as a file."""
@@ -57,7 +65,7 @@ def parse(text: str) -> Manifest:
     Raises:
         ValueError: it is malformed, or of another schema; the message says which.
     """
-    data = json.loads(text)
+    data = json.loads(text, parse_constant=_refuse_constant)
     schema = data.get("schema") if isinstance(data, dict) else None
     # Before anything else: a newer schema may differ in every other key.
     if schema != SCHEMA:
@@ -65,24 +73,6 @@ def parse(text: str) -> Manifest:
     return build(Manifest, data)
 
 
-def _check_recipe(recipe: Recipe) -> None:
-    grid = recipe.grid
-    if not 2 <= grid.bands <= _MOST_BANDS or grid.step_nm <= 0 or grid.start_nm <= 0:
-        raise ValueError(
-            f"grid of {grid.bands} bands from {grid.start_nm} nm by {grid.step_nm} nm is not possible; "
-            f"2 to {_MOST_BANDS} bands and positive wavelengths are"
-        )
-    if not 1 <= len(recipe.channels) <= _MOST_CHANNELS:
-        raise ValueError(f"{len(recipe.channels)} input channels are not from 1 to {_MOST_CHANNELS}")
-    for channel in recipe.channels:
-        _check_channel(channel, grid)
-
-
-def _check_channel(channel: Channel, grid: Grid) -> None:
-    odd_and_fits = channel.window % 2 == 1 and 1 <= channel.window <= grid.bands
-    ordered = 0 <= channel.deriv <= channel.polyorder < channel.window
-    if not (odd_and_fits and ordered):
-        raise ValueError(
-            f"filter of window {channel.window}, order {channel.polyorder}, derivative {channel.deriv} is not possible: "
-            "the window must be odd and above the order, the order at least the derivative"
-        )
+def _refuse_constant(name: str) -> None:
+    """JSON has no NaN; Python's reader would let it in."""
+    raise ValueError(f"{name} is no number")

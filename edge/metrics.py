@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# {library: {property: {figure: value}}}
+AccuracyTable = dict[str, dict[str, dict[str, int | float | None]]]
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -25,7 +28,7 @@ class Accuracy:
     bias: float | None
     rpiq: float | None
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, int | float | None]:
         """Rounded for people and files."""
         return {key: None if value is None else round(value, 4) for key, value in asdict(self).items()}
 
@@ -48,3 +51,16 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
         bias=float(np.mean(error)),
         rpiq=float(quartile_high - quartile_low) / rmse if measured.size > 3 and rmse > 0 else None,
     )
+
+
+_COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq")
+
+
+def accuracy_table(table: AccuracyTable) -> str:
+    """{library: {property: {figure: value}}} as aligned text."""
+    lines = [f"{'library':<10}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
+    for library, properties in table.items():
+        for name, figures in properties.items():
+            cells = ("-" if figures.get(column) is None else f"{figures[column]:.4g}" for column in _COLUMNS)
+            lines.append(f"{library:<10}{name:<10}" + "".join(f"{cell:>9}" for cell in cells))
+    return "\n".join(lines)

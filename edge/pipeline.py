@@ -52,6 +52,7 @@ class Pipeline:
     def __init__(self, predictor: Predictor, info: InstrumentInfo, references: References) -> None:
         self._predictor = predictor
         self._references = references
+        self._pixels = info.wavelengths_nm.size
         bands = predictor.bands
         self._dark = references.dark.counts[bands]
         self._white = references.white.counts[bands]
@@ -70,7 +71,7 @@ class Pipeline:
         """The prediction for a sample's scan; a scan that cannot be used gives flags and no number."""
         if scan.settings.integration_us != self._references.white.settings.integration_us:
             return _rescan("integration_time_changed")
-        if scan.counts.shape[0] < self._predictor.bands.stop:
+        if scan.counts.shape != (self._pixels,):
             return _rescan("wrong_length")
         if scan.saturated:
             return _rescan("saturated")
@@ -78,12 +79,14 @@ class Pipeline:
         try:
             spectrum = absorbance(reflectance(counts, self._dark, self._white, self._references.panel_reflectance))
             estimates = self._predictor(spectrum)
-        except SpectrumError:
-            return _rescan("not_positive" if np.any(counts <= self._dark) else "no_variation")
-        if not all(np.isfinite(estimate.value) for estimate in estimates.values()):
-            return _rescan("not_finite")
+        except SpectrumError as error:
+            return _rescan(error.reason)
         return Prediction(estimates, tuple(self._predictor.outside_training(estimates)))
 
 
 def _rescan(reason: str) -> Prediction:
     return Prediction({}, (f"rescan:{reason}",))
+
+
+NO_REFERENCES = _rescan("no_reference")
+"""For a scan whose dark and white references are not known."""

@@ -51,12 +51,7 @@ def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]
         WavelengthError: the wavelengths do not cover the model's grid.
     """
     predictor = model.bind(table.wavelengths_nm)
-    reflectance = table.reflectance(quantity)[:, predictor.bands]
-    if reflectance.max() > 2.0:
-        raise UsageError(
-            f"reflectance reaches {reflectance.max():.4g}, more than any surface reflects; name what the file holds with "
-            "--quantity percent or --quantity absorbance"
-        )
+    reflectance = table.reflectance(quantity, predictor.bands)
     rows: list[Row] = []
     for sample_id, spectrum in zip(table.sample_ids, reflectance, strict=True):
         try:

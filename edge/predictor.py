@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.backend import Backend, open_backend
 from ccnvr.edge.bundle import Bundle, BundleError, read
-from ccnvr.edge.preprocess import Preprocessor, check_wavelengths
+from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
 
 Array = NDArray[np.float64]
 
 SELF_TEST_TOLERANCE = 1e-3
 """Largest difference from the bundle's own expected outputs, in standardised units (sd of the training soils)."""
+
+
+# In sd of the training soils; catches NaN and infinity too, and keeps the way back from a logarithm finite.
+_LARGEST_OUTPUT = 100.0
 
 
 class Model:
@@ -40,13 +44,14 @@ class Model:
     def _prove(self) -> float:
         test = self.bundle.self_test()
         recipe = self.bundle.manifest.recipe
-        absorbance, expected = np.array(test.absorbance), np.array(test.expected)
-        if absorbance.ndim != 2 or expected.shape != (len(absorbance), len(self.bundle.manifest.targets)):
-            raise BundleError(f"the self-test of bundle {self.bundle.source} has the wrong shape; export it again")
-        inputs = Preprocessor(recipe, recipe.grid.wavelengths()).batch(absorbance)
         try:
-            difference = float(np.max(np.abs(self.backend(inputs) - expected)))
-        except Exception as error:  # whatever the engine raises on a model of other shapes
+            expected = np.array(test.expected)
+            inputs = Preprocessor(recipe, recipe.grid.wavelengths()).batch(np.array(test.absorbance))
+            outputs = self.backend(inputs)
+            if not outputs.shape == expected.shape == (len(inputs), len(self.bundle.manifest.targets)):
+                raise ValueError(f"{outputs.shape} outputs where {expected.shape} are expected")
+            difference = float(np.max(np.abs(outputs - expected)))
+        except Exception as error:  # whatever NumPy or the engine raises on spectra or a model of other shapes
             raise BundleError(f"bundle {self.bundle.source} fails its self-test: {error}; export it again") from error
         if not difference <= SELF_TEST_TOLERANCE:
             raise BundleError(
@@ -76,6 +81,8 @@ class Predictor:
             SpectrumError: the spectrum has the wrong length or cannot be used.
         """
         outputs = self._model.backend(self._preprocess(absorbance)[None])[0]
+        if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
+            raise SpectrumError("not_finite", "the model's answer is no sensible number; check the spectrum, or export again")
         return {
             target.name: estimate(target, float(output))
             for target, output in zip(self._model.bundle.manifest.targets, outputs, strict=True)

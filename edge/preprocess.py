@@ -25,7 +25,19 @@ class WavelengthError(CcnvrError):
 
 
 class SpectrumError(CcnvrError):
-    """A spectrum that no model should be asked about."""
+    """A spectrum that no model should be asked about; `reason` is the same in one word, for flags."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+MOST_BANDS = 4_200
+"""As many as the finest library has (LUCAS); bounds what a recipe can make this module allocate."""
+
+_MOST_CHANNELS = 8
+_LONGEST_WINDOW = 301
+_HIGHEST_ORDER = 6
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,13 @@ class Grid:
     start_nm: float
     step_nm: float
     bands: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bands <= MOST_BANDS or not 0 < self.step_nm < 1e4 or not 0 < self.start_nm < 1e6:
+            raise ValueError(
+                f"grid of {self.bands} bands from {self.start_nm} nm by {self.step_nm} nm is not possible; "
+                f"2 to {MOST_BANDS} bands and positive wavelengths are"
+            )
 
     @property
     def stop_nm(self) -> float:
@@ -58,6 +77,15 @@ class Channel:
     deriv: int = 0
     snv: bool = True
 
+    def __post_init__(self) -> None:
+        odd = self.window % 2 == 1 and 1 <= self.window <= _LONGEST_WINDOW
+        if not (odd and 0 <= self.deriv <= self.polyorder < self.window and self.polyorder <= _HIGHEST_ORDER):
+            raise ValueError(
+                f"filter of window {self.window}, order {self.polyorder}, derivative {self.deriv} is not possible: the window "
+                f"must be odd, at most {_LONGEST_WINDOW} and above the order, the order at most {_HIGHEST_ORDER} and at least "
+                "the derivative"
+            )
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -65,6 +93,13 @@ class Recipe:
 
     grid: Grid
     channels: tuple[Channel, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.channels) <= _MOST_CHANNELS:
+            raise ValueError(f"{len(self.channels)} input channels are not from 1 to {_MOST_CHANNELS}")
+        longest = max(channel.window for channel in self.channels)
+        if longest > self.grid.bands:
+            raise ValueError(f"a filter's window of {longest} is longer than the grid of {self.grid.bands} bands")
 
 
 def absorbance(reflectance: Array) -> Array:
@@ -77,8 +112,9 @@ def absorbance(reflectance: Array) -> Array:
     if not (lowest > 0.0 and np.isfinite(np.max(reflectance))):
         worst = int(np.argmax(~((reflectance > 0.0) & np.isfinite(reflectance))))
         raise SpectrumError(
+            "not_positive",
             f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a positive number; "
-            "take the dark and white references again, then rescan"
+            "take the references and the spectrum again",
         )
     return -np.log10(reflectance)
 
@@ -95,7 +131,9 @@ def snv(spectra: Array) -> Array:
     deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
     # Rounding leaves some 1e-17 of a flat spectrum; a soil's second derivative, the smallest input, has some 1e-7.
     if not np.all(deviation > 1e-12):
-        raise SpectrumError("the spectrum is constant, so it cannot be scaled; check that the probe sees the sample")
+        raise SpectrumError(
+            "no_variation", "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample"
+        )
     scaled: Array = centred / deviation
     return scaled
 
@@ -114,15 +152,16 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
             "the window must be odd, at most the number of bands, and above the order; the order at least the derivative"
         )
     half = window // 2
-    offsets = np.arange(-half, half + 1, dtype=np.float64)
+    # The window runs from -1 to 1, so that high powers of it stay small.
+    offsets = np.linspace(-1.0, 1.0, window) if half else np.zeros(1)
     # Row k of the pseudo-inverse maps a window's values to the k-th coefficient of its least-squares polynomial.
     to_coefficients = np.linalg.pinv(np.vander(offsets, polyorder + 1, increasing=True))
     orders = np.arange(deriv, polyorder + 1)
-    factors = np.array([factorial(k) / factorial(k - deriv) for k in orders]) / step**deriv
+    factors = np.array([factorial(k) / factorial(k - deriv) for k in orders]) / (step * max(half, 1)) ** deriv
     matrix = np.zeros((bands, bands))
     for row in range(bands):
         centre = min(max(row, half), bands - 1 - half)
-        powers = float(row - centre) ** (orders - deriv)
+        powers = ((row - centre) / max(half, 1)) ** (orders - deriv).astype(np.float64)
         matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[orders]
     return matrix
 
@@ -171,6 +210,7 @@ class BandedOperator:
     """
 
     def __init__(self, matrix: Array) -> None:
+        self.shape = matrix.shape
         nonzero = matrix != 0.0
         first = nonzero.argmax(axis=1)
         last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
@@ -186,6 +226,12 @@ class BandedOperator:
         np.take(vector, self._columns, out=self._window, mode="clip")
         return np.einsum("ij,ij->i", self._window, self._weights, out=out)
 
+    def dense(self) -> Array:
+        """The matrix itself."""
+        matrix = np.zeros(self.shape)
+        np.put_along_axis(matrix, self._columns, self._weights, axis=1)
+        return matrix
+
 
 class Preprocessor:
     """A recipe compiled for the wavelengths of one instrument.
@@ -200,8 +246,8 @@ class Preprocessor:
         self.recipe = recipe
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
         resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
-        self._matrix = np.concatenate([_filter_matrix(channel, recipe.grid) @ resample for channel in recipe.channels])
-        self._operator = BandedOperator(self._matrix)
+        # One operator a channel: a channel without a filter needs far fewer weights than a smoothed one.
+        self._operators = [BandedOperator(_filter_matrix(channel, recipe.grid) @ resample) for channel in recipe.channels]
         self._out = np.empty((len(recipe.channels), recipe.grid.bands))
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
@@ -211,7 +257,9 @@ class Preprocessor:
             SpectrumError: the spectrum has the wrong length, a value that is not finite, or no variation.
         """
         self._check(spectrum.shape[-1], spectrum)
-        self._operator(np.asarray(spectrum, dtype=np.float64), self._out.reshape(-1))
+        spectrum = np.asarray(spectrum, dtype=np.float64)
+        for operator, channel in zip(self._operators, self._out, strict=True):
+            operator(spectrum, channel)
         return self._scale(self._out).astype(np.float32)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
@@ -221,19 +269,21 @@ class Preprocessor:
             SpectrumError: as for one spectrum.
         """
         self._check(spectra.shape[-1], spectra)
-        shape = (len(spectra), *self._out.shape)
-        return self._scale((spectra @ self._matrix.T).reshape(shape)).astype(np.float32)
+        filtered = np.stack([spectra @ operator.dense().T for operator in self._operators], axis=1)
+        return self._scale(filtered).astype(np.float32)
 
     def _check(self, bands: int, spectra: Array) -> None:
         if bands != self.wavelengths_nm.size:
             raise SpectrumError(
+                "wrong_length",
                 f"the spectrum has {bands} bands but the instrument stated {self.wavelengths_nm.size}; "
-                "reconnect the instrument, or give the wavelengths that belong to this spectrum"
+                "reconnect the instrument, or give the wavelengths that belong to this spectrum",
             )
         if not np.all(np.isfinite(spectra)):
             where = int(np.argmax(~np.isfinite(np.ravel(spectra)))) % bands
             raise SpectrumError(
-                f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, or correct the file"
+                "not_a_number",
+                f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, or correct the file",
             )
 
     def _scale(self, filtered: Array) -> Array:

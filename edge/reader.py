@@ -14,27 +14,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ccnvr.edge.config import Config
+from ccnvr.edge.config import Config, ReferenceConfig
 from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model, Predictor
-from ccnvr.edge.store import Store, StoredReference
+from ccnvr.edge.store import Store
 from ccnvr.firmware_bridge.driver import open_instrument
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind
+from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
 
 QUEUE_LENGTH = 2
 RECONNECT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Work:
-    """A sample's scan with all that is needed to predict and store it; `received` is a monotonic time in seconds."""
+class Prepared:
+    """A pipeline with references, their ids in the store, and until when (monotonic, s) they are fresh."""
 
-    info: InstrumentInfo
     pipeline: Pipeline
     reference_ids: tuple[int, int]
+    fresh_until: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """A sample's scan with all that is needed to predict and store it.
+
+    `prepared` is None where no references belong to the scan; `received` is a monotonic time in s; `flags` go into the record.
+    """
+
+    info: InstrumentInfo
+    prepared: Prepared | None
     scan: Scan
     received: float
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Reader(threading.Thread):
         """The thread's body."""
         error: BaseException | None = None
         try:
-            store = Store(self._config.store_path, writer=False)
+            store = Store(self._config.store_path)
             try:
                 self._keep_connected(store)
             finally:
@@ -109,53 +121,62 @@ class Reader(threading.Thread):
 
     def _serve(self, instrument: Instrument, store: Store) -> None:
         info = instrument.identify()
-        predictor = self._model.bind(info.wavelengths_nm)
-        instrument.configure(self._config.instrument.settings)
-        self._recover(instrument, store, info, predictor)
+        bound = _Bound(info, self._model.bind(info.wavelengths_nm), self._config.reference, store)
+        settings = self._config.instrument.settings
+        instrument.configure(settings)
+        self._recover(instrument, bound)
+        prepared = bound.stored(settings) or self._take_references(instrument, bound)
         taken_at = -float("inf")
-        references: list[StoredReference] = []
         while not self._stop_taking.is_set() and self._remaining != 0:
-            if not self._fresh(references):
-                references = self._references(instrument, store, info)
-                pipeline = self._pipeline(predictor, info, references)
+            stale = time.monotonic() > prepared.fresh_until
+            if stale and self._config.reference.when_expired == "retake":
+                prepared = self._take_references(instrument, bound)
+                continue
             self._acknowledge(instrument, wait=False)
             if self._stop_taking.wait(max(0.0, taken_at + self._config.run.interval_s - time.monotonic())):
                 break
             taken_at = time.monotonic()
-            self._hand_over(info, pipeline, references, instrument.scan(ScanKind.SAMPLE))
+            scan = instrument.scan(ScanKind.SAMPLE)
+            self._hand_over(info, prepared, scan, ("reference_expired",) if stale else ())
         self._acknowledge(instrument, wait=True)
 
-    def _recover(self, instrument: Instrument, store: Store, info: InstrumentInfo, predictor: Predictor) -> None:
+    def _recover(self, instrument: Instrument, bound: _Bound) -> None:
         """Hand over the scans that an earlier run, or this one before the link was lost, has not acknowledged."""
         self._await_stored()
-        waiting = []
+        prepared: dict[Settings, Prepared | None] = {}
         for scan in instrument.unacknowledged():
-            if scan.kind is not ScanKind.SAMPLE:
-                store.add_reference(info, scan)
+            if self._remaining == 0 or self._stop_taking.is_set():
+                return
+            # A reference that no host has stored has no samples yet, and its age is unknown: a new one will be taken.
+            if scan.kind is not ScanKind.SAMPLE or bound.store.holds(bound.info, scan):
                 instrument.acknowledge(scan)
-            elif store.has(info.scan_id(scan.number)):
-                instrument.acknowledge(scan)
-            else:
-                waiting.append(scan)
-        if not waiting:
-            return
-        # Whatever their age, the stored references are the nearest in time to these scans.
-        references = self._stored_references(store, info) or self._references(instrument, store, info)
-        pipeline = self._pipeline(predictor, info, references)
-        self._notice(f"{len(waiting)} scans waited in the instrument and are read now")
-        for scan in waiting[: self._remaining]:
-            self._hand_over(info, pipeline, references, scan)
-        self._acknowledge(instrument, wait=True)
+                continue
+            if scan.settings not in prepared:
+                self._notice("reading scans that waited in the instrument")
+                # Whatever their age, the stored references are the nearest in time to these scans.
+                prepared[scan.settings] = bound.stored(scan.settings, of_any_age=True)
+            self._hand_over(bound.info, prepared[scan.settings], scan, ("read_later",))
+            self._acknowledge(instrument, wait=True)
 
-    def _hand_over(self, info: InstrumentInfo, pipeline: Pipeline, references: list[StoredReference], scan: Scan) -> None:
-        dark, white = references
+    def _take_references(self, instrument: Instrument, bound: _Bound) -> Prepared:
+        """Dark and white, stored only once they have proved usable: a bad pair must not be found again."""
+        scans = []
+        for kind in (ScanKind.DARK, ScanKind.WHITE):
+            self._notice(f"taking the {kind.name.lower()} reference")
+            scans.append(instrument.scan(kind))
+        prepared = bound.prepare(*scans)
+        for scan in scans:
+            instrument.acknowledge(scan)
+        return prepared
+
+    def _hand_over(self, info: InstrumentInfo, prepared: Prepared | None, scan: Scan, flags: tuple[str, ...]) -> None:
         if self._last_notice:
             self._notice("the instrument answers again")
         self._proved, self._last_notice = True, ""
         self._in_flight += 1
         if self._remaining is not None:
-            self._remaining = max(0, self._remaining - 1)
-        self._put(Work(info, pipeline, (dark.id, white.id), scan, time.monotonic()))
+            self._remaining -= 1
+        self._put(Work(info, prepared, scan, time.monotonic(), flags))
 
     def _say_once(self, message: str) -> None:
         """Tell the person, unless it is what they were told last: an instrument may be away for days."""
@@ -192,30 +213,42 @@ class Reader(threading.Thread):
             except queue.Empty:
                 continue
 
-    def _references(self, instrument: Instrument, store: Store, info: InstrumentInfo) -> list[StoredReference]:
-        """Dark and white references: the stored ones if fresh, else new ones."""
-        references = self._stored_references(store, info)
-        if self._fresh(references):
-            return references
-        references = []
-        for kind in (ScanKind.DARK, ScanKind.WHITE):
-            self._notice(f"taking the {kind.name.lower()} reference")
-            scan = instrument.scan(kind)
-            references.append(store.add_reference(info, scan))
-            instrument.acknowledge(scan)
-        return references
 
-    def _stored_references(self, store: Store, info: InstrumentInfo) -> list[StoredReference]:
-        settings = self._config.instrument.settings
-        found = [store.newest_reference(info, kind, settings) for kind in (ScanKind.DARK, ScanKind.WHITE)]
-        return [reference for reference in found if reference] if all(found) else []
+@dataclass(frozen=True)
+class _Bound:
+    """A model bound to a connected instrument, and where its references are kept."""
 
-    def _fresh(self, references: list[StoredReference]) -> bool:
-        now, limit = datetime.now(UTC), self._config.reference.max_age_s
+    info: InstrumentInfo
+    predictor: Predictor
+    config: ReferenceConfig
+    store: Store
+
+    def prepare(self, dark: Scan, white: Scan) -> Prepared:
+        """Check a pair of references and store it.
+
+        Raises:
+            InstrumentError: the pair cannot serve.
+        """
+        pipeline = self._pipeline(dark, white)
+        ids = (self.store.add_reference(self.info, dark).id, self.store.add_reference(self.info, white).id)
+        return Prepared(pipeline, ids, time.monotonic() + self.config.max_age_s)
+
+    def stored(self, settings: Settings, *, of_any_age: bool = False) -> Prepared | None:
+        """The newest stored pair of this start of the instrument, if it can serve and is fresh (or `of_any_age`)."""
+        dark, white = (self.store.newest_reference(self.info, kind, settings) for kind in (ScanKind.DARK, ScanKind.WHITE))
+        if dark is None or white is None:
+            return None
+        now = datetime.now(UTC)
+        ages = [(now - reference.time).total_seconds() for reference in (dark, white)]
         # A reference from the future means that the clock was set back: its age is unknown, so it is not fresh.
-        return bool(references) and all(0.0 <= (now - kept.time).total_seconds() <= limit for kept in references)
+        if not of_any_age and not all(0.0 <= age < self.config.max_age_s for age in ages):
+            return None
+        try:
+            pipeline = self._pipeline(dark.scan, white.scan)
+        except InstrumentError:
+            # Stored for a model that looks at other bands.
+            return None
+        return Prepared(pipeline, (dark.id, white.id), time.monotonic() + self.config.max_age_s - max(ages))
 
-    def _pipeline(self, predictor: Predictor, info: InstrumentInfo, references: list[StoredReference]) -> Pipeline:
-        dark, white = references
-        panel = self._config.reference.white_panel_reflectance
-        return Pipeline(predictor, info, References(dark.scan, white.scan, panel))
+    def _pipeline(self, dark: Scan, white: Scan) -> Pipeline:
+        return Pipeline(self.predictor, self.info, References(dark, white, self.config.white_panel_reflectance))

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     settings = configuration.load(arguments.config, overrides)
     summary = daemon.run(settings, arguments.count, _print_line)
-    daemon.notice(f"{summary.predicted} scans predicted, {summary.statistics.frames_damaged} frames damaged")
+    daemon.notice(f"{summary.predicted} scans predicted; {summary.statistics}")
     return 0
 
 

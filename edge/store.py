@@ -24,6 +24,8 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 
 SCHEMA = 1
 
+_APPLICATION_ID = int.from_bytes(b"ccnv", "big")
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS scans (
     id INTEGER PRIMARY KEY,
@@ -35,8 +37,8 @@ CREATE TABLE IF NOT EXISTS scans (
     temperature_c REAL NOT NULL,
     saturated INTEGER NOT NULL,
     counts BLOB NOT NULL,
-    dark_id INTEGER NOT NULL REFERENCES reference_scans (id),
-    white_id INTEGER NOT NULL REFERENCES reference_scans (id),
+    dark_id INTEGER REFERENCES reference_scans (id),
+    white_id INTEGER REFERENCES reference_scans (id),
     bundle_sha256 TEXT NOT NULL,
     predictions TEXT NOT NULL,
     flags TEXT NOT NULL,
@@ -74,63 +76,82 @@ class StoredReference:
 
 
 class Store:
-    """A store open in one thread. With `writer` it is this process's alone until closed.
+    """A store open in one thread. With `owner` no other process can own it until this is closed.
+
+    The threads of the owning process open it too, each for itself and without `owner`.
 
     Raises:
         StoreError: another daemon has it, it is no store of ours, or the disk refuses it.
     """
 
-    def __init__(self, path: Path, *, writer: bool) -> None:
+    def __init__(self, path: Path, *, owner: bool = False) -> None:
         self.path = path
-        self._lock = _take_lock(path) if writer else None
+        self._lock = _take_lock(path) if owner else None
         try:
             with self._guard():
                 self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None)
-                self._prepare()
         except BaseException:
             self._release_lock()
             raise
+        try:
+            with self._guard():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self) -> None:
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if application != _APPLICATION_ID and (tables or version):
+            raise StoreError(f"{self.path} is a database, but no store of ccnvr; name another file")
+        if version not in (0, SCHEMA):
+            raise StoreError(f"store {self.path} has schema {version} and this ccnvr knows {SCHEMA}; update ccnvr")
         # FULL: what a stream has shown must survive a power cut.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA):
-            raise StoreError(f"store {self.path} has schema {version} and this ccnvr knows {SCHEMA}; update ccnvr")
         if version == 0:
-            self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+            marks = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
+            self._connection.executescript(f"BEGIN; {_TABLES} {marks} COMMIT;")
 
-    def has(self, scan_id: str) -> bool:
-        """Whether a sample's scan is stored."""
+    def holds(self, info: InstrumentInfo, scan: Scan) -> bool:
+        """Whether a sample's scan is stored.
+
+        Raises:
+            StoreError: another scan is stored under its id.
+        """
+        scan_id = info.scan_id(scan.number)
         with self._guard():
-            return bool(self._connection.execute("SELECT 1 FROM scans WHERE scan_id = ?", (scan_id,)).fetchone())
+            row = self._connection.execute("SELECT counts FROM scans WHERE scan_id = ?", (scan_id,)).fetchone()
+        if row is not None and row[0] != _counts(scan):
+            raise self._repeated(scan_id)
+        return row is not None
 
     def add_scan(
         self,
         info: InstrumentInfo,
         scan: Scan,
         prediction: Prediction,
-        references: tuple[int, int],
+        references: tuple[int, int] | None,
         bundle: str,
         latency_ms: float,
     ) -> None:
-        """Commit a sample's scan with its prediction; on disk when this returns. `references`: ids of dark and white."""
+        """Commit a sample's scan with its prediction, once; on disk when this returns. `references`: ids of dark and white."""
+        if self.holds(info, scan):
+            return
         estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
-        scan_id = info.scan_id(scan.number)
-        if self.has(scan_id):
-            raise self._repeated(scan_id)
         with self._guard():
             self._connection.execute(
                 "INSERT INTO scans (scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,"
                 " dark_id, white_id, bundle_sha256, predictions, flags, latency_ms)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    scan_id,
+                    info.scan_id(scan.number),
                     _now().isoformat(timespec="milliseconds"),
                     info.serial,
                     *_measured(scan),
-                    *references,
+                    *(references or (None, None)),
                     bundle,
                     json.dumps(estimates),
                     json.dumps(prediction.flags),
@@ -227,7 +248,8 @@ class Store:
 def _take_lock(path: Path) -> IO[bytes]:
     """Lock a file beside the store; the kernel lets go of it however this process ends."""
     try:
-        lock = open(f"{path}.lock", "ab")  # noqa: SIM115 - held open as long as the store is
+        # Resolved, so that a link to a store is the same store.
+        lock = open(f"{path.resolve()}.lock", "ab")  # noqa: SIM115 - held open as long as the store is
     except OSError as error:
         raise StoreError(f"store {path} cannot be opened ({error.strerror}); name a store in a folder you can write") from error
     try:
@@ -239,8 +261,12 @@ def _take_lock(path: Path) -> IO[bytes]:
 
 
 def _measured(scan: Scan) -> tuple[int, int, float, int, bytes]:
-    counts = scan.counts.astype("<f8").tobytes()
-    return scan.settings.integration_us, scan.settings.averages, scan.temperature_c, int(scan.saturated), counts
+    settings = scan.settings
+    return settings.integration_us, settings.averages, scan.temperature_c, int(scan.saturated), _counts(scan)
+
+
+def _counts(scan: Scan) -> bytes:
+    return scan.counts.astype("<f8").tobytes()
 
 
 def _record(scan_id: str, time: str, instrument: str, predictions: str, flags: str, latency_ms: float) -> dict[str, Any]:

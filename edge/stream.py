@@ -40,7 +40,7 @@ class Stream(threading.Thread):
     def run(self) -> None:
         """The thread's body."""
         try:
-            store = Store(self._store_path, writer=False)
+            store = Store(self._store_path)
             try:
                 self._pass_on(store)
             finally:

@@ -60,7 +60,7 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        return None if value is None else _convert(next(a for a in arguments if a is not type(None)), value, where)
+        return _convert_union([argument for argument in arguments if argument is not type(None)], value, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
@@ -70,9 +70,24 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     return _convert_scalar(hint, value, where)
 
 
+def _convert_union(hints: list[Any], value: object, where: str) -> Any:
+    """None, or the first kind that fits; the last one's error says what belongs there."""
+    if value is None:
+        return None
+    for hint in hints[:-1]:
+        try:
+            return _convert(hint, value, where)
+        except StructureError:
+            continue
+    return _convert(hints[-1], value, where)
+
+
 def _convert_scalar(hint: Any, value: object, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise StructureError(f"{where!r} is too large a number") from None
     # bool is an int to Python, never to a user.
     if not isinstance(hint, type) or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         wanted = _NAMES.get(hint, "a list" if get_origin(hint) is tuple else "a table")

@@ -32,8 +32,10 @@ class Target:
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
             raise ValueError(f"transform {self.transform!r} of target {self.name} is not one of {', '.join(TRANSFORMS)}")
-        if not self.sd > 0.0:
-            raise ValueError(f"sd {self.sd} of target {self.name} must be positive")
+        if not 0.0 < self.sd < 1e6 or not abs(self.mean) < 1e6:
+            raise ValueError(f"mean {self.mean} and sd {self.sd} of target {self.name} are not possible; sd must be positive")
+        if self.lowest > self.highest or (self.half_width_90 is not None and not 0.0 <= self.half_width_90 < 1e3):
+            raise ValueError(f"range or half_width_90 {self.half_width_90} of target {self.name} is not possible")
 
     def standardise(self, values: Array) -> Array:
         """Property values in `unit` -> standardised; NaN stays NaN."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle, SelfTest
-from ccnvr.edge.manifest import SCHEMA, Manifest
+from ccnvr.edge.manifest import SCHEMA, Card, Manifest
 from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
 from ccnvr.export import parity
 from ccnvr.export.onnx_writer import to_onnx
@@ -54,17 +53,17 @@ def make_bundle(folder: Path) -> tuple[Bundle, parity.Parity]:
     manifest = Manifest(
         schema=SCHEMA,
         name=recipe.name,
-        created=datetime.now(UTC).date().isoformat(),
+        created=report.finished,
         targets=calibration.targets,
         recipe=recipe.preprocessing,
         parts={name: bundles.part_of(content) for name, content in parts.items()},
-        card={"accuracy": report.accuracy, "soils": report.soils, "training": report.training},
+        card=Card(accuracy=report.accuracy, soils=report.soils, training=report.training),
     )
     bundle = Bundle(str(folder), "", manifest, parts)
     inputs = parity.held_out_inputs(recipe)
     expected = parity.torch_outputs(calibration, inputs)
     result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
-    card = {**manifest.card, "parity": {"onnx fp32": dataclasses.asdict(result)}}
+    card = dataclasses.replace(manifest.card, parity={"onnx fp32": dataclasses.asdict(result)})
     return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), result
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.firmware_bridge.codec import MAX_PAYLOAD, Decoder, Frame, encode
+from ccnvr.firmware_bridge.codec import MAX_PAYLOAD, Damage, Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.messages import (
@@ -52,6 +52,13 @@ class _Refuse(Exception):
         self.refusal = Refusal(code, detail)
 
 
+def _unreadable(damage: Damage) -> bytes:
+    """A whole frame of another version is answered in ours, so that its sender learns which that is."""
+    if damage.reason is not Reason.VERSION:
+        return b""
+    return encode(Frame(Type.ERROR, 0, Refusal(ErrorCode.OTHER_VERSION, "this instrument speaks another version").pack()))
+
+
 class Device:
     """Answers requests; keeps each scan until a host acknowledges it."""
 
@@ -64,7 +71,9 @@ class Device:
 
     def receive(self, data: bytes) -> bytes:
         """The bytes to send back after `data`; damaged requests get no answer, so the host asks again."""
-        return b"".join(self._answer(event) for event in self._decoder.feed(data) if isinstance(event, Frame))
+        return b"".join(
+            self._answer(event) if isinstance(event, Frame) else _unreadable(event) for event in self._decoder.feed(data)
+        )
 
     def _answer(self, request: Frame) -> bytes:
         # A request repeated because its reply was lost must not be carried out twice.

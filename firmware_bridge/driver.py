@@ -19,6 +19,9 @@ MOST_PIXELS = 16_384
 
 REPLY_TIMEOUT_S = 1.0
 
+WHITE_TIMEOUT_S = 30.0
+"""For one try of a white reference: the instrument may wait for its operator to bring the panel."""
+
 
 class LinkInstrument:
     """An instrument that speaks the ccnvr link over `transport`. Call `identify` first."""
@@ -41,6 +44,13 @@ class LinkInstrument:
             raise InstrumentError("the instrument answered another host's handshake; let one program use the port")
         if not 2 <= capabilities.pixels <= MOST_PIXELS:
             raise InstrumentError(f"the instrument states {capabilities.pixels} pixels; 2 to {MOST_PIXELS} are possible")
+        most = capabilities.saturation_counts * capabilities.most_averages
+        if not capabilities.serial or not 0 < most < 2**32:
+            raise InstrumentError(
+                f"the instrument states serial number {capabilities.serial!r}, saturation at {capabilities.saturation_counts} "
+                f"counts and {capabilities.most_averages} averages; it needs a serial number, and sums below 2**32; update its "
+                "firmware"
+            )
         data = self._pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels)
         self._info = InstrumentInfo(
             model=capabilities.model,
@@ -73,7 +83,8 @@ class LinkInstrument:
         """Take one scan and read it."""
         request = ScanRequest(kind, self._settings.integration_us, self._settings.averages)
         light_s = request.integration_us * request.averages / 1e6
-        scanned = Scanned.unpack(self._call(Type.SCAN, request.pack(), self._timeout_s + 2.0 * light_s))
+        answer_s = WHITE_TIMEOUT_S if kind is ScanKind.WHITE else self._timeout_s
+        scanned = Scanned.unpack(self._call(Type.SCAN, request.pack(), answer_s + 2.0 * light_s))
         return self._read(scanned)
 
     def unacknowledged(self) -> Iterator[Scan]:

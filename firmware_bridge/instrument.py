@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Protocol
 
@@ -67,19 +67,23 @@ class LinkStatistics:
     """What passed over a link since it was opened."""
 
     bytes_read: int = 0
-    bytes_written: int = 0
-    frames_read: int = 0
     frames_damaged: int = 0
+    frames_missing: int = 0
     frames_stale: int = 0
     retries: int = 0
-    damage: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def frames_lost(self) -> int:
+        """Replies that did not arrive whole; each was asked for again."""
+        return self.frames_damaged + self.frames_missing
 
     def add(self, other: LinkStatistics) -> None:
         """Count what passed over another link as well."""
-        for name in ("bytes_read", "bytes_written", "frames_read", "frames_damaged", "frames_stale", "retries"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for reason, count in other.damage.items():
-            self.damage[reason] = self.damage.get(reason, 0) + count
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def __str__(self) -> str:
+        return f"{self.bytes_read} bytes read, {self.frames_lost} frames lost, {self.frames_stale} late, {self.retries} repeats"
 
 
 class Instrument(Protocol):

@@ -12,6 +12,9 @@ from ccnvr.firmware_bridge.messages import Refusal, Type
 from ccnvr.firmware_bridge.transport import Transport
 
 ATTEMPTS = 4
+"""A request is given up after this many time-outs."""
+
+_AFTER_DAMAGE_S = 0.05
 
 
 class Refused(InstrumentError):
@@ -25,8 +28,9 @@ class Refused(InstrumentError):
 class Link:
     """Sends one request at a time and waits for the reply that carries its sequence number.
 
-    A request is repeated unchanged when its reply is damaged or late; the instrument answers a repeated sequence
-    number with the reply it gave before, so a repeated SCAN takes no second scan.
+    A request is repeated unchanged when its reply is late, or soon after something arrived damaged, which may have been
+    the reply. The instrument answers a repeated request with the reply it gave before, so a repeated SCAN takes no second
+    scan. Noise alone, however much, ends nothing: only time does.
     """
 
     def __init__(self, transport: Transport, statistics: LinkStatistics) -> None:
@@ -37,7 +41,7 @@ class Link:
         self._sequence = 0
 
     def call(self, request: Type, payload: bytes = b"", *, chunk: int = 0, chunks: int = 1, timeout_s: float) -> Frame:
-        """The reply to one request; `timeout_s` is for each of `ATTEMPTS` tries.
+        """The reply to one request, which is given up after `ATTEMPTS` times `timeout_s`.
 
         Raises:
             Refused: the instrument answered ERROR.
@@ -47,37 +51,39 @@ class Link:
         self._sequence = (self._sequence + 1) % 0x10000
         wanted = request | 0x80
         encoded = encode(Frame(request, self._sequence, payload, chunk, chunks))
-        for attempt in range(ATTEMPTS):
-            self._statistics.retries += attempt > 0
+        give_up = time.monotonic() + ATTEMPTS * timeout_s
+        while (now := time.monotonic()) < give_up:
             self._transport.write(encoded)
-            self._statistics.bytes_written += len(encoded)
-            reply = self._await(self._sequence, (wanted, Type.ERROR), timeout_s)
+            reply = self._await(self._sequence, (wanted, Type.ERROR), min(now + timeout_s, give_up))
             if reply is None:
+                self._statistics.retries += 1
                 continue
             if reply.type == Type.ERROR:
                 raise Refused(request, Refusal.unpack(reply.payload))
             return reply
         raise LinkLost(
-            f"nothing valid answered {request.name} in {ATTEMPTS} tries of {timeout_s:.1f} s "
+            f"nothing valid on {self._transport.url} answered {request.name} within {ATTEMPTS * timeout_s:.1f} s "
             f"({self._statistics.bytes_read} bytes read, {self._statistics.frames_damaged} damaged frames); "
             "check the instrument's power, the port and the baud rate"
         )
 
-    def _await(self, sequence: int, types: tuple[int, ...], timeout_s: float) -> Frame | None:
-        """The frame asked for, or None when it is late or something arrived damaged."""
-        deadline = time.monotonic() + timeout_s
+    def _await(self, sequence: int, types: tuple[int, ...], deadline: float) -> Frame | None:
+        """The frame asked for, or None when it is not here by the deadline, which damage brings nearer."""
+        damaged = False
         while True:
             while self._events:
                 event = self._events.popleft()
                 if isinstance(event, Damage):
                     self._note_damage(event)
-                    return None
-                self._statistics.frames_read += 1
+                    damaged = True
+                    deadline = min(deadline, time.monotonic() + _AFTER_DAMAGE_S)
+                    continue
                 if event.sequence == sequence and event.type in types:
                     return event
                 self._statistics.frames_stale += 1
             remaining = deadline - time.monotonic()
             if remaining <= 0:
+                self._statistics.frames_missing += not damaged
                 return None
             data = self._transport.read(remaining)
             self._statistics.bytes_read += len(data)
@@ -85,8 +91,6 @@ class Link:
 
     def _note_damage(self, damage: Damage) -> None:
         self._statistics.frames_damaged += 1
-        counts = self._statistics.damage
-        counts[damage.reason.value] = counts.get(damage.reason.value, 0) + 1
         if damage.reason is Reason.VERSION:
             raise InstrumentError(
                 f"the instrument speaks link version {damage.found}, this ccnvr speaks {VERSION}; update the older one"

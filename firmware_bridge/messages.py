@@ -37,6 +37,7 @@ class ErrorCode(IntEnum):
     NO_SUCH_SCAN = 4
     STORE_FULL = 5
     HARDWARE = 6
+    OTHER_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -189,13 +190,14 @@ class Refusal:
 
     def pack(self) -> bytes:
         """Payload bytes."""
-        return self._FORMAT.pack(self.code) + self.detail.encode()[:200]
+        detail = self.detail.encode()[:200].decode(errors="ignore")
+        return self._FORMAT.pack(self.code) + detail.encode()
 
     @classmethod
     def unpack(cls, payload: bytes) -> Refusal:
         """Raises InstrumentError on malformed bytes."""
         (code,) = _fields(cls._FORMAT, payload[: cls._FORMAT.size], "ERROR")
-        return cls(code, payload[cls._FORMAT.size :].decode(errors="replace"))
+        return cls(code, _printable(payload[cls._FORMAT.size :]))
 
 
 def _fields(layout: struct.Struct, payload: bytes, name: str) -> tuple[int, ...]:
@@ -225,6 +227,9 @@ def _unpack_name(data: bytes) -> tuple[str, bytes]:
     length = data[0] if data else 0
     if not data or length > Capabilities.LONGEST_NAME or len(data) < 1 + length:
         raise InstrumentError("CAPABILITIES names are cut short; update the instrument's firmware or ccnvr")
-    name = data[1 : 1 + length].decode(errors="replace")
-    # Names end up in file names, topics and terminals.
-    return "".join(character if character.isprintable() else "?" for character in name), data[1 + length :]
+    return _printable(data[1 : 1 + length]), data[1 + length :]
+
+
+def _printable(data: bytes) -> str:
+    """Text of the instrument's, safe for file names, topics and terminals."""
+    return "".join(character if character.isprintable() else "?" for character in data.decode(errors="replace"))

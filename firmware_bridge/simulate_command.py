@@ -56,6 +56,6 @@ def _server(listen: str | None) -> Server:
     if listen is None:
         return PtyServer()
     host, separator, port = listen.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
         raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000")
     return SocketServer(host, int(port))

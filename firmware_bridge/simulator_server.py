@@ -9,14 +9,13 @@ import threading
 import tty
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.parse import parse_qsl, urlsplit
 
 from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, synthetic_soils
-from ccnvr.firmware_bridge.transport import SerialTransport
+from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 _READ_SIZE = 1 << 16
 
@@ -42,13 +41,20 @@ class PtyServer:
         # The slave stays open here too, so that a host may leave and come back without a hang-up.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
         self.url = f"serial://{os.ttyname(self._slave)}"
 
     def serve(self, device: Device, stop: threading.Event | None = None) -> None:
         """Answer requests until `stop` is set."""
         while stop is None or not stop.is_set():
             if select.select([self._master], [], [], 0.1)[0]:
-                _write_all(self._master, device.receive(os.read(self._master, _READ_SIZE)))
+                self._send(device.receive(os.read(self._master, _READ_SIZE)), stop)
+
+    def _send(self, data: bytes, stop: threading.Event | None) -> None:
+        """Write all of it, unless the host stops reading and this server is told to stop."""
+        while data and (stop is None or not stop.is_set()):
+            if select.select([], [self._master], [], 0.1)[1]:
+                data = data[os.write(self._master, data) :]
 
     def close(self) -> None:
         """Take the port away, as unplugging does."""
@@ -142,8 +148,8 @@ def open_simulated(url: str) -> Instrument:
     Raises:
         UsageError: an option is unknown or no number.
     """
-    parts = urlsplit(url)
-    options = {"seed": "1", "pace": "1", **dict(parse_qsl(parts.query, keep_blank_values=True))}
+    parts, given = split_url(url)
+    options = {"seed": "1", "pace": "1", **given}
     try:
         seed, pace = int(options.pop("seed")), float(options.pop("pace"))
     except ValueError:
@@ -152,8 +158,3 @@ def open_simulated(url: str) -> Instrument:
         raise UsageError(f"instrument {url!r} is not sim://?seed=N&pace=X with N from 0 and X from 0 to 100")
     detector = SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
     return _SimulatedInstrument(BackgroundServer(PtyServer(), Device(detector)))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

@@ -14,7 +14,8 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 Array = NDArray[np.float64]
 
-QUANTITIES = ("reflectance", "percent", "absorbance")
+QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
+"""What a file may hold, with the range of values that a surface can have; the ends are outside it."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,24 @@ class SpectraTable:
     spectra: Array
     columns: dict[str, list[str]]
 
-    def reflectance(self, quantity: str) -> Array:
-        """The spectra as reflectance fractions, given what the file holds: one of `QUANTITIES`."""
+    def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
+        """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
+
+        Raises:
+            UsageError: a value is none that the quantity can have; names sample and wavelength.
+        """
+        spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
+        possible = (spectra > low) & (spectra < high)
+        if not np.all(possible):
+            row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
+            wavelength = self.wavelengths_nm[bands][band]
+            raise UsageError(
+                f"sample {self.sample_ids[row]!r} has {quantity} {spectra[row, band]:g} at {wavelength:g} nm, "
+                f"which must lie between {low:g} and {high:g}; correct it, or name what the file holds: {', '.join(QUANTITIES)}"
+            )
         if quantity == "absorbance":
-            return np.power(10.0, -self.spectra)
-        return self.spectra / 100.0 if quantity == "percent" else self.spectra
+            return np.power(10.0, -spectra)
+        return spectra / 100.0 if quantity == "percent" else spectra
 
 
 def read_spectra(path: Path) -> SpectraTable:
@@ -52,6 +66,9 @@ def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
     header = [name.strip() for name in next(rows, [])]
     if "sample_id" not in header:
         raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
+    named = [name for name in header if name and _wavelength(name) is None]
+    if repeated := [name for name in named if named.count(name) > 1]:
+        raise UsageError(f"{path} has the column {repeated[0]} more than once; keep one of them")
     bands = {column: wavelength for column, name in enumerate(header) if (wavelength := _wavelength(name)) is not None}
     if len(bands) < 2 or len(set(bands.values())) != len(bands):
         raise UsageError(

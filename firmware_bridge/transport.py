@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import select
+import termios
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import serial
 
@@ -26,6 +27,8 @@ class PortError(InstrumentError):
 
 class Transport(Protocol):
     """A byte pipe to one instrument."""
+
+    url: str
 
     def read(self, timeout_s: float) -> bytes:
         """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing came."""
@@ -53,7 +56,7 @@ class SerialTransport:
         target, options = _parse(url)
         try:
             self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
-        except (serial.SerialException, OSError) as error:
+        except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise PortError(_why_not_opened(url, error)) from error
 
     def read(self, timeout_s: float) -> bytes:
@@ -62,7 +65,7 @@ class SerialTransport:
             if not select.select([self._port.fileno()], [], [], max(0.0, timeout_s))[0]:
                 return b""
             data: bytes = self._port.read(_READ_SIZE)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise self._lost() from error
         return data
 
@@ -70,7 +73,7 @@ class SerialTransport:
         """Send all of `data`."""
         try:
             self._port.write(data)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise self._lost() from error
 
     def close(self) -> None:
@@ -85,10 +88,22 @@ class SerialTransport:
         return LinkLost(f"the instrument on {self.url} went away; check its cable and power")
 
 
+def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
+    """An instrument's URL and its options.
+
+    Raises:
+        UsageError: it is no URL at all.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"instrument {url!r} is no URL ({error}); write serial:///dev/NAME or socket://HOST:PORT") from None
+    return parts, dict(parse_qsl(parts.query, keep_blank_values=True))
+
+
 def _parse(url: str) -> tuple[str, dict[str, Any]]:
     """A URL of ours -> pyserial's target and options."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    parts, query = split_url(url)
     if parts.scheme == "serial" and parts.path and not parts.netloc:
         baud = query.pop("baud", str(DEFAULT_BAUD))
         _refuse_rest(url, query)

@@ -68,12 +68,21 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
         (edit_manifest(lambda m: m.update(schema=2)), "schema is 2 and this ccnvr reads 1; update ccnvr"),
         (edit_manifest(lambda m: m.update(colour="red")), "unknown key 'colour'"),
         (edit_manifest(lambda m: m.pop("recipe")), "key 'recipe' is missing"),
-        (edit_manifest(lambda m: m.update(targets=[])), "at least one target"),
+        (edit_manifest(lambda m: m.update(targets=[])), "at least one is needed"),
         (edit_manifest(lambda m: m["targets"][0].update(transform="exp")), "transform 'exp'"),
         (edit_manifest(lambda m: m["targets"][0].update(sd=0.0)), "sd 0.0"),
         (edit_manifest(lambda m: m["recipe"]["grid"].update(bands=10**9)), "grid of 1000000000 bands"),
         (edit_manifest(lambda m: m["recipe"]["channels"][1].update(window=4)), "filter of window 4"),
         (edit_manifest(lambda m: m["recipe"].update(channels=[])), "0 input channels"),
+        (edit_manifest(lambda m: m["recipe"]["channels"][1].update(window=301, polyorder=300)), "order 300"),
+        (edit_manifest(lambda m: m["targets"].append(m["targets"][0])), "each once"),
+        (edit_manifest(lambda m: m["targets"][0].update(half_width_90=-1.0)), "half_width_90 -1.0"),
+        (edit_manifest(lambda m: m["targets"][0].update(sd=1e308)), "sd 1e+308"),
+        (edit_manifest(lambda m: m["targets"][0].update(mean=10**400)), "too large a number"),
+        (edit_manifest(lambda m: m["card"].update(accuracy=5)), "'card.accuracy' is 5"),
+        (edit_manifest(lambda m: m["card"].update(soils={"n": float("nan")})), "NaN is no number"),
+        (edit_manifest(lambda m: m["parts"]["selftest.json"].update(bytes=1)), "the size"),
+        (lambda c: c.update({bundles.MANIFEST: b"[" * 100_000}), "cannot be used"),
     ],
 )
 def test_an_altered_bundle_is_refused_with_its_reason(default: Path, change: Any, words: str) -> None:
@@ -99,6 +108,16 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(default: Path) -> None:
     rewrite(default, lambda contents: contents.update(bomb=bytes(65 << 20)))
     assert default.stat().st_size < 2 << 20
     with pytest.raises(BundleError, match="exceed"):
+        bundles.read(default)
+
+
+def test_only_the_compression_of_bundles_is_read(default: Path) -> None:
+    with zipfile.ZipFile(default) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(default, "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    with pytest.raises(BundleError, match="compressed in a way"):
         bundles.read(default)
 
 
@@ -144,12 +163,15 @@ def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
     write(bundles.SELF_TEST, json.dumps(test).encode())
     with pytest.raises(BundleError, match=r"differs from its self-test by 0.01 sd on backend onnx"):
         Model(str(default))
-    write(bundles.SELF_TEST, b'{"absorbance": [[1.0]], "expected": []}')
-    with pytest.raises(BundleError, match="wrong shape"):
-        Model(str(default))
-    write(bundles.SELF_TEST, b"{}")
-    with pytest.raises(BundleError, match="no usable self-test"):
-        Model(str(default))
+    ragged = b'{"absorbance": [[1.0], [1.0, 2.0]], "expected": [[1.0]]}'
+    for content in (b'{"absorbance": [[1.0]], "expected": []}', ragged, b'{"absorbance": [], "expected": []}'):
+        write(bundles.SELF_TEST, content)
+        with pytest.raises(BundleError, match="fails its self-test"):
+            Model(str(default))
+    for content in (b"{}", b"[" * 100_000, b'{"absorbance": [[1e999]], "expected": []}'):
+        write(bundles.SELF_TEST, content)
+        with pytest.raises(BundleError, match="no usable self-test"):
+            Model(str(default))
     write(bundles.ONNX_FP32, b"no model")
     with pytest.raises(BundleError, match="onnxruntime refuses the model"):
         Model(str(default))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
-from helpers import assert_one_sentence, run_ccnvr
+from helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 from ccnvr.edge.cli import COMMANDS
 
@@ -49,9 +50,21 @@ def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
     assert_one_sentence(run_ccnvr("run"), 2, "names no instrument")
     assert_one_sentence(run_ccnvr("predict", "default"), 2, "required: file")
     assert_one_sentence(run_ccnvr("simulate", "--listen", "here"), 2, "'here' is not HOST:PORT")
+    assert_one_sentence(run_ccnvr("simulate", "--listen", "127.0.0.1:\u00b2"), 2, "is not HOST:PORT")
     assert_one_sentence(run_ccnvr("simulate", "--pace", "-2"), 2, "--pace -2.0")
     assert_one_sentence(run_ccnvr("simulate", "--spectra", "none.csv"), 2, "none.csv cannot be read")
     assert run_ccnvr().returncode == 2
+
+
+@pytest.mark.parametrize("arguments", ["--help", "inspect default", "demo --spectra 1 --json", "run --help"])
+def test_output_that_cannot_be_written_is_one_sentence(arguments: str) -> None:
+    command = shlex.join([*CCNVR, *arguments.split()])
+    # As a terminal's user has it: Python holds output back and writes it at the end.
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    result = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, env=buffered)
+    assert_one_sentence(result, 1, "standard output cannot be written", "No space left")
+    closed = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True, env=buffered)
+    assert "Traceback" not in closed.stderr
 
 
 def test_the_version_is_the_package_s() -> None:

@@ -62,6 +62,11 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
         (("= 2.5", "= -1"), "run: interval_s = -1.0 is outside 0.0 to 86400.0"),
         (("= 2.5", "= nan"), "must be a finite number"),
         (("0.98", "98"), "white_panel_reflectance = 98.0 is outside"),
+        (("0.98", '0.98\nwhen_expired = "stop"'), "when_expired = 'stop' is not 'flag' or 'retake'"),
+        (('"/var/lib/ccnvr/ccnvr.sqlite"', '""'), "path = '' names no file"),
+        (("= 2.5", f"= {10**400}"), "too large a number"),
+        (("= 2.5", f"= {'9' * 5000}"), "correct it and start again"),
+        (("= 2.5", f"= {'[' * 5000}"), "correct it and start again"),
         (("= 600", "= 0"), "max_age_s = 0.0 is outside"),
         (("[model]\n", "[model\n"), "correct it and start again"),
         (('url = "serial:///dev/ttyACM0?baud=921600"\n', ""), "key 'instrument.url' is missing"),
@@ -92,6 +97,7 @@ class Outer:
     table: dict[str, Inner]
     free: Any = None
     maybe: int | None = None
+    either: int | float | None = None
 
 
 json_values = st.recursive(
@@ -120,4 +126,8 @@ def test_nested_values_keep_their_place_in_the_message() -> None:
         build(Outer, {"names": ["a", 2], "table": {}})
     with pytest.raises(StructureError, match="'names' is 3 and must be a list"):
         build(Outer, {"names": 3, "table": {}})
+    kept = [build(Outer, {"names": [], "table": {}, "either": value}).either for value in (3, 3.5, None)]
+    assert [type(value) for value in kept] == [int, float, type(None)]
+    with pytest.raises(StructureError, match="'either' is 'x' and must be a number"):
+        build(Outer, {"names": [], "table": {}, "either": "x"})
     assert build(Outer, {"names": ["a"], "table": {"a": {"number": 1}}, "maybe": None}).table["a"].number == 1.0

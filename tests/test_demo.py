@@ -78,7 +78,7 @@ def test_the_text_shows_each_prediction_beside_the_laboratory(records: list[dict
 def test_the_demo_s_soils_are_real_and_not_trained_on(model: Model) -> None:
     soils = choose_soils(20, seed=1)
     assert len({soil.sample_id for soil in soils}) == 20
-    parts = model.bundle.manifest.card["soils"]["parts"]
+    parts = model.bundle.manifest.card.soils["parts"]
     for soil in soils:
         name, _, row = soil.sample_id.partition("/")
         original = limesoda.load(name)

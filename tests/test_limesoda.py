@@ -63,8 +63,10 @@ def test_a_damaged_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         limesoda.load("SC.93")
 
 
-def test_too_few_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = zipfile.ZipFile(limesoda.data_folder() / "SSP.58.npz").read("dataset_columns.npy")
+@pytest.mark.parametrize("other_set", ["SSP.58", "CV.98"])
+def test_names_of_another_number_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_set: str) -> None:
+    """SSP.58 has fewer columns than SC.93, CV.98 more."""
+    other = zipfile.ZipFile(limesoda.data_folder() / f"{other_set}.npz").read("dataset_columns.npy")
     rewritten(limesoda.data_folder() / "SC.93.npz", tmp_path / "SC.93.npz", {"dataset_columns.npy": other})
     monkeypatch.setattr(limesoda, "data_folder", lambda: tmp_path)
     with pytest.raises(DataError, match="columns"):

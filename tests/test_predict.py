@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
     assert out.read_text() == printed.stdout
     nowhere = run_ccnvr("predict", "default", soils_csv, "--out", tmp_path / "no" / "out.csv")
     assert_one_sentence(nowhere, 1, "cannot be written", "choose another folder")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for odd in (pipe, "/", "."):
+        assert_one_sentence(run_ccnvr("predict", "default", soils_csv, "--out", odd), 2, "is no file that can be written")
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize(("quantity", "of"), [("percent", lambda r: r * 100), ("absorbance", lambda r: -np.log10(r))])
@@ -64,6 +70,7 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
         (lambda text: "sample_id,OC\na,1\n", ["0 different wavelength columns"]),
         (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["1 different wavelength columns"]),
         (lambda text: text.splitlines()[0], ["holds no spectra"]),
+        (lambda text: text.replace("sample_id,", "sample_id,sample_id,"), ["column sample_id more than once"]),
         (lambda text: text + "extra,0.3\n", ["row 6 has 2 columns where the header has 1400"]),
         (lambda text: text.replace(",0.", ",n/a 0.", 1), ["row 2 column 1100 is 'n/a 0.", "must be a number"]),
         (lambda text: text.replace(",0.", ",nan,0.", 1).replace("1100,", "1099,1100,", 1), ["row 2 column 1099 is 'nan'"]),
@@ -84,11 +91,16 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     columns = header.count(",")
     path = tmp_path / "bad.csv"
     path.write_text(f"{header}\n{first}\nblack,{','.join(['0'] * columns)}\n")
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'black'", "must be a positive number")
+    assert_one_sentence(
+        run_ccnvr("predict", "default", path), 2, "sample 'black'", "reflectance 0 at 1104 nm", "between 0 and 2"
+    )
     path.write_text(f"{header}\nflat,{','.join(['0.4'] * columns)}\n")
     assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'flat'", "constant")
     path.write_text(f"{header}\nbright,{','.join(['42'] * columns)}\n")
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "reflectance reaches 42", "--quantity percent")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'bright'", "reflectance 42", "percent")
+    # Percent taken for absorbance would be a black that no soil has.
+    as_absorbance = run_ccnvr("predict", "default", path, "--quantity", "absorbance")
+    assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
     assert_one_sentence(run_ccnvr("predict", "default", path), 1, "the model needs 1104.0-2494.0 nm")

@@ -44,7 +44,7 @@ def add(store: Store, number: int) -> None:
 
 
 def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
-    store = Store(path, writer=True)
+    store = Store(path, owner=True)
     add(store, 1)
     ((identifier, record),) = store.records_after(0)
     assert record["scan_id"] == "S1-2-1"
@@ -58,18 +58,22 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
 
 
 def test_a_scan_is_stored_once(path: Path) -> None:
-    store = Store(path, writer=True)
-    assert not store.has("S1-2-1")
+    store = Store(path, owner=True)
+    assert not store.holds(INFO, scan(1))
     add(store, 1)
-    assert store.has("S1-2-1")
+    assert store.holds(INFO, scan(1))
+    add(store, 1)
+    other = Scan(**{**vars(scan(1)), "counts": np.zeros(3)})
     with pytest.raises(StoreError, match=r"scan S1-2-1 is in store .* already, with other data"):
-        add(store, 1)
+        store.holds(INFO, other)
+    with pytest.raises(StoreError, match="boot counter did not change"):
+        store.add_scan(INFO, other, PREDICTION, None, "digest", 1.0)
     assert len(store.records_after(0)) == 1
     store.close()
 
 
 def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Path) -> None:
-    store = Store(path, writer=True)
+    store = Store(path, owner=True)
     kept = store.add_reference(INFO, scan(5, ScanKind.WHITE))
     assert store.add_reference(INFO, scan(5, ScanKind.WHITE)).id == kept.id
     np.testing.assert_array_equal(kept.scan.counts, scan(5).counts)
@@ -87,45 +91,57 @@ def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Pa
 
 
 def test_two_daemons_on_one_store(path: Path) -> None:
-    store = Store(path, writer=True)
+    store = Store(path, owner=True)
     with pytest.raises(StoreError, match=r"another daemon uses store .*; stop it"):
-        Store(path, writer=True)
-    Store(path, writer=False).close()
+        Store(path, owner=True)
+    link = path.with_name("link.sqlite")
+    link.symlink_to(path)
+    with pytest.raises(StoreError, match="another daemon"):
+        Store(link, owner=True)
+    Store(path).close()
     store.close()
-    Store(path, writer=True).close()
+    Store(path, owner=True).close()
 
 
 def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
     code = (
         "import sys, pathlib, time; from ccnvr.edge.store import Store;"
-        "store = Store(pathlib.Path(sys.argv[1]), writer=True); print('open', flush=True); time.sleep(60)"
+        "store = Store(pathlib.Path(sys.argv[1]), owner=True); print('open', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     with pytest.raises(StoreError, match="another daemon"):
-        Store(path, writer=True)
+        Store(path, owner=True)
     process.kill()
     process.communicate()
-    Store(path, writer=True).close()
+    Store(path, owner=True).close()
 
 
 def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"certainly no database" * 100)
     with pytest.raises(StoreError, match="not a database"):
-        Store(path, writer=True)
+        Store(path, owner=True)
     newer = tmp_path / "newer.sqlite"
+    Store(newer).close()
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 1"):
-        Store(newer, writer=True)
+        Store(newer, owner=True)
+    foreign = tmp_path / "foreign.sqlite"
+    connection = sqlite3.connect(foreign)
+    connection.execute("CREATE TABLE photos (id)")
+    with pytest.raises(StoreError, match="no store of ccnvr"):
+        Store(foreign, owner=True)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
     with pytest.raises(StoreError, match="cannot be opened"):
-        Store(tmp_path / "no folder" / "a.sqlite", writer=True)
+        Store(tmp_path / "no folder" / "a.sqlite", owner=True)
 
 
 def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
-    store, seen = Store(path, writer=True), []
+    store, seen = Store(path, owner=True), []
     for first in (1, 11):
         stream = Stream("test", path, lambda record: seen.append(record["scan_id"]))
         stream.start()
@@ -139,7 +155,7 @@ def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
 
 
 def test_a_delivery_that_fails_is_delivered_again(path: Path) -> None:
-    store = Store(path, writer=True)
+    store = Store(path, owner=True)
     for number in (1, 2, 3):
         add(store, number)
     seen: list[str] = []

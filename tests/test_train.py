@@ -84,7 +84,7 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("sample_id,OC,field,pH,1100,1800,2500\na,12.5,north,6.1,0.2,0.3,0.4\nb,,south,7,0.3,0.4,0.5\n")
     mine = libraries.load(str(path), GRID)
-    assert mine.sample_ids == ["mine/a", "mine/b"]
+    assert mine.sample_ids == ["mine.csv/a", "mine.csv/b"]
     np.testing.assert_array_equal(mine.targets, [[12.5, np.nan, np.nan, 6.1], [np.nan, np.nan, np.nan, 7.0]])
     assert 0.5 < mine.spectra[0, 0] < 0.7
     percent = tmp_path / "percent.csv"
@@ -98,7 +98,7 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none of the columns OC, N, CEC, pH"):
         libraries.load(str(path), GRID)
     path.write_text("sample_id,OC,1100,2500\na,1,0.2,0\n")
-    with pytest.raises(UsageError, match="reflectance of band 1 is 0"):
+    with pytest.raises(UsageError, match="sample 'a' has reflectance 0 at 2500 nm"):
         libraries.load(str(path), GRID)
 
 
@@ -124,6 +124,8 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
     np.testing.assert_allclose(fitting.restore(targets, standardised), values)
     with pytest.raises(CcnvrError, match="OC was measured in only 3 training soils"):
         fitting.make_targets(small, values[:3])
+    with pytest.raises(CcnvrError, match="OC is 10 in every training soil"):
+        fitting.make_targets(small, np.full((50, 2), 10.0))
 
 
 def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.TrainingRecipe) -> None:
@@ -210,13 +212,23 @@ def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
         (("kernel = 7", "kernel = 8"), "kernel must be odd"),
         (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru or lstm"),
         (("bands = 140", "bands = 10"), "leave no step"),
+        (("bands = 140", "bands = 1"), "grid of 1 bands"),
+        (("pool = 4", "pool = 0"), "pool must be at least 1"),
+        (("hidden = 8", "hidden = 0"), "hidden and dense"),
+        (("hidden = 8", "hidden = 8\ndropout = 2.0"), "dropout"),
+        (("window = 5", "window = 4"), "filter of window 4"),
+        (("window = 5", "window = 145"), "longer than the grid"),
+        (('{ OC = "log1p", pH = "identity" }', "{}"), "transforms is empty"),
+        (("epochs = 3", "epochs = 3\nweight_decay = -1.0"), "weight_decay"),
+        (("epochs = 3", "epochs = 3\naugmentation = { slope = -1.0 }"), "slope"),
+        (('"CV.98", "SC.93"', '"CV.98", "SC.93", "UL.120"'), "are both in libraries and in tests"),
         (('libraries = ["UL.120:train", "SL.125:train"]', "libraries = []"), "libraries is empty"),
         (("[fit]", "[fit"), "correct it"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace(*change))
-    assert_one_sentence(run_ccnvr("train", path, "--out", tmp_path / "run"), 2, str(path), words)
+    assert_one_sentence(run_ccnvr("train", path, "--out", tmp_path / "run"), 2, words)
     assert not (tmp_path / "run").exists()
 
 
@@ -241,6 +253,9 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
     assert set(report["accuracy"]["soils held out from training"]) == {"CV.98", "SC.93", "UL.120", "SL.125"}
     other = recipes.write(tmp_path, recipes.SMALL)
     assert_one_sentence(run_ccnvr("train", other, "--out", folder), 2, "holds a run of another recipe")
+    checkpoint = folder / "final" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 1, str(checkpoint), "damaged", "delete it")
 
 
 def test_intervals_hold_nine_tenths_of_the_out_of_fold_errors(small: recipe.TrainingRecipe, rng: np.random.Generator) -> None:

@@ -27,6 +27,8 @@ from ccnvr.firmware_bridge.transport import PortError, SerialTransport
         ("socket://host", "is not serial"),
         ("socket://host:port", "is not serial"),
         ("socket://host:99999", "is not serial"),
+        ("serial://[abc", "is no URL"),
+        ("sim://[abc", "is no URL"),
         ("sim://?seed=x", "must be numbers"),
         ("sim://?noise=1", "is not sim://"),
         ("sim://?pace=1000", "is not sim://"),
@@ -67,7 +69,7 @@ def test_a_silent_port_times_out() -> None:
     master, slave = os.openpty()
     tty.setraw(slave)
     instrument = LinkInstrument(SerialTransport(f"serial://{os.ttyname(slave)}"), 0.02)
-    with pytest.raises(LinkLost, match="nothing valid answered HELLO"):
+    with pytest.raises(LinkLost, match="nothing valid on serial:///dev/pts/"):
         instrument.identify()
     instrument.close()
     os.close(master)

@@ -24,6 +24,10 @@ class Augmentation:
     noise: float = 0.0
     input_shift: float = 0.1
 
+    def __post_init__(self) -> None:
+        if min(self.slope, self.noise, self.input_shift) < 0.0:
+            raise ValueError("slope, noise and input_shift are standard deviations and must not be negative")
+
 
 def vary_absorbance(spectra: Array, augmentation: Augmentation, rng: np.random.Generator) -> Array:
     """Absorbance `(n, bands)` with a random tilt and noise."""

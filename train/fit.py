@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
             raise CcnvrError(
                 f"{name} was measured in only {known.size} training soils; leave it out or add a library that has it"
             )
+        if known.min() == known.max():
+            raise CcnvrError(f"{name} is {known[0]:g} in every training soil, so there is nothing to learn; leave it out")
         transform = recipe.transforms[name]
         raw = Target(name, UNITS[name], transform, 0.0, 1.0, float(known.min()), float(known.max()))
         transformed = raw.standardise(known)
@@ -141,11 +144,24 @@ class _Training:
         """Continue from a checkpoint; the number of epochs it has behind it."""
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         return int(state["epochs_done"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `_Training.save` wrote.
+
+    Raises:
+        CcnvrError: the file is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises a dozen types on damaged files
+        raise CcnvrError(f"{path} is damaged ({type(error).__name__}); delete it and run ccnvr train again") from error
+    return state
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, SpectrumError, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, absorbance, check_wavelengths, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 
@@ -144,13 +144,12 @@ def _file(path: Path, quantity: str, grid: Grid) -> Library:
         raise UsageError(f"{path} has none of the columns {', '.join(PROPERTIES)}; add the laboratory's values")
     missing = [""] * len(table.sample_ids)
     columns = [_laboratory(path, name, table.columns.get(name, missing)) for name in PROPERTIES]
-    try:
-        spectra = absorbance(table.reflectance(quantity))
-    except SpectrumError as error:
-        raise UsageError(f"{path}: {error}") from error
+    check_wavelengths(table.wavelengths_nm, grid)
+    spectra = absorbance(table.reflectance(quantity))
     return Library(
-        name=path.stem,
-        sample_ids=[f"{path.stem}/{sample}" for sample in table.sample_ids],
+        # With its ending, so that no file can pass for a published library.
+        name=path.name,
+        sample_ids=[f"{path.name}/{sample}" for sample in table.sample_ids],
         spectra=spectra @ resampling_matrix(table.wavelengths_nm, grid).T,
         targets=np.stack(columns, axis=1),
     )

@@ -39,6 +39,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.cell not in ("gru", "lstm"):
             raise UsageError(f"cell {self.cell!r} is not gru or lstm")
+        if min(self.hidden, self.dense) < 1 or not 0.0 <= self.dropout < 1.0:
+            raise UsageError("hidden and dense must be at least 1, and dropout from 0 to below 1")
+        if any(min(layer.filters, layer.kernel, layer.pool) < 1 for layer in self.convolutions):
+            raise UsageError("a convolution's filters, kernel and pool must be at least 1")
         if any(convolution.kernel % 2 == 0 for convolution in self.convolutions):
             raise UsageError("a convolution's kernel must be odd, so that it is centred on its band")
         if self.steps < 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccnvr.edge.preprocess import Channel, Grid, Recipe
-from ccnvr.edge.structure import StructureError, build
+from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
@@ -40,8 +40,10 @@ class Fit:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0.0:
             raise ValueError("epochs and batch_size must be at least 1, and learning_rate above 0")
+        if self.weight_decay < 0.0 or not 0 <= self.seed < 2**31:
+            raise ValueError("weight_decay and seed must not be negative")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class TrainingRecipe:
             raise ValueError(f"file_quantity {self.file_quantity!r} is not one of {', '.join(QUANTITIES)}")
         if not 2 <= self.folds <= 20:
             raise ValueError(f"folds = {self.folds} is not from 2 to 20")
+        if not self.transforms:
+            raise ValueError("transforms is empty; name at least one property to predict")
         if unknown := [name for name in self.transforms if name not in PROPERTIES]:
             raise ValueError(f"target {unknown[0]!r} is not one of {', '.join(PROPERTIES)}")
         if unknown := [value for value in self.transforms.values() if value not in TRANSFORMS]:
@@ -103,5 +107,5 @@ def load(path: Path) -> TrainingRecipe:
         return build(TrainingRecipe, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"recipe {path} cannot be read ({error.strerror}); give an existing TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, StructureError, UsageError) as error:
+    except (ValueError, RecursionError, UsageError) as error:
         raise UsageError(f"recipe {path}: {error}; correct it and start again") from error

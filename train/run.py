@@ -1,6 +1,6 @@
 """A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
 
-Folder: `recipe.toml`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, and, last of all, `report.json`.
+Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, and, last of all, `report.json`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import dataclasses
 import hashlib
 import json
 import platform
-import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge.files import write_atomically
-from ccnvr.edge.metrics import accuracy
+from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -34,19 +34,19 @@ from ccnvr.train.recipe import TrainingRecipe
 
 Array = NDArray[np.float64]
 
-AccuracyTable = dict[str, dict[str, dict[str, float | None]]]
-
 REPORT = "report.json"
 RECIPE = "recipe.toml"
+INPUTS = "inputs.sha256"
 INTERVAL = 0.9
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a finished run found; `accuracy` maps a title to {library: {property: figures}}."""
+    """What a finished run found; `accuracy` maps a title to a table; `finished` is a date."""
 
+    finished: str
     targets: tuple[Target, ...]
-    accuracy: dict[str, Any]
+    accuracy: dict[str, AccuracyTable]
     soils: dict[str, Any]
     training: dict[str, Any]
 
@@ -55,17 +55,19 @@ def train(recipe_path: Path, folder: Path) -> Report:
     """Carry out a recipe in `folder`, or go on where an earlier try ended.
 
     Raises:
-        UsageError: the folder holds a run of another recipe.
+        UsageError: the folder holds a run of another recipe or other data, or a soil is both trained on and tested.
     """
     recipe = recipes.load(recipe_path)
-    _claim(folder, recipe_path)
     pool = load_pool(recipe.libraries, recipe)
+    _check_held_out(recipe, pool)
+    _claim(folder, recipe_path, pool)
     with tqdm(total=(recipe.folds + 1) * recipe.fit.epochs, unit="epoch", desc="folds", smoothing=0.02) as bar:
         out_of_fold = _cross_validate(recipe, pool, folder, bar)
         bar.set_description("all soils")
         calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
     targets = _with_intervals(calibration.targets, pool.targets, out_of_fold)
     report = Report(
+        finished=datetime.now(UTC).date().isoformat(),
         targets=targets,
         accuracy={
             f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
@@ -94,7 +96,7 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     try:
         report = build(Report, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
-        state = torch.load(folder / "final" / "checkpoint.pt", weights_only=True)
+        state = fitting.read_checkpoint(folder / "final" / "checkpoint.pt")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds no finished training run ({error}); run ccnvr train with --out {folder}") from error
     network = CCNVR(recipe.network_config())
@@ -122,17 +124,32 @@ def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) ->
     return table
 
 
-def _claim(folder: Path, recipe_path: Path) -> None:
-    """Make the folder this recipe's own."""
-    kept = folder / RECIPE
-    if kept.exists() and kept.read_bytes() != recipe_path.read_bytes():
-        raise UsageError(f"{folder} holds a run of another recipe; give another --out, or the recipe {kept}")
+def _check_held_out(recipe: TrainingRecipe, pool: Pool) -> None:
+    held_out = load_pool(recipe.tests, recipe).sample_ids if recipe.tests else []
+    if both := set(pool.sample_ids) & set(held_out):
+        raise UsageError(
+            f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
+            "test on soils that are not trained on"
+        )
+
+
+def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
+    """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
+    recipe = recipe_path.read_bytes()
+    digest = hashlib.sha256(recipe)
+    digest.update("\n".join(pool.sample_ids).encode())
+    digest.update(pool.spectra.tobytes() + pool.targets.tobytes())
+    kept = folder / INPUTS
+    if kept.exists() and kept.read_text() != digest.hexdigest():
+        raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if kept != recipe_path:
-            shutil.copyfile(recipe_path, kept)
     except OSError as error:
-        raise CcnvrError(f"{folder} cannot be written ({error.strerror}); give another --out") from error
+        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another --out") from error
+    with write_atomically(folder / RECIPE) as stream:
+        stream.write(recipe)
+    with write_atomically(kept) as stream:
+        stream.write(digest.hexdigest().encode())
 
 
 def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:

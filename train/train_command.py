@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ccnvr.edge.arguments import whole_number
-from ccnvr.edge.inspect_command import accuracy_table
+from ccnvr.edge.metrics import accuracy_table
 from ccnvr.train import run as runs
 
 
