@@ -286,12 +286,12 @@ def test_a_bad_reference_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_second_signal_ends_it_at_once(simulator_process: Callable[..., str], tmp_path: Path) -> None:
-    url = simulator_process("--pace", 90)
+    url = simulator_process("--pace", 30)
     command = [*CCNVR, "run", "--instrument", url, "--store", str(tmp_path / "s.sqlite")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     process.stderr.readline()
-    # The dark reference now takes 14 s; the first signal waits for it, the second does not.
+    # The dark reference now takes 5 s; the first signal waits for it, the second does not.
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert process.poll() is None

@@ -32,7 +32,16 @@ SHAPES = [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)]
 
 def network(cell: str, bidirectional: bool) -> CCNVR:
     torch.manual_seed(3)
-    config = NetworkConfig(2, 140, 3, (Convolution(6, 7, 4), Convolution(8, 5, 3)), cell, bidirectional, 10, 9)
+    config = NetworkConfig(
+        in_channels=2,
+        bands=140,
+        outputs=3,
+        convolutions=(Convolution(6, 7, 4), Convolution(8, 5, 3)),
+        cell=cell,
+        bidirectional=bidirectional,
+        hidden=10,
+        dense=9,
+    )
     return CCNVR(config).eval()
 
 

@@ -191,7 +191,16 @@ def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Gener
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)])
 def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
-    config = NetworkConfig(2, 140, 3, (Convolution(4, 5, 2), Convolution(6, 3, 5)), cell, bidirectional, 5, 7)
+    config = NetworkConfig(
+        in_channels=2,
+        bands=140,
+        outputs=3,
+        convolutions=(Convolution(4, 5, 2), Convolution(6, 3, 5)),
+        cell=cell,
+        bidirectional=bidirectional,
+        hidden=5,
+        dense=7,
+    )
     network = networks.CCNVR(config)
     assert config.steps == 14
     assert network(torch.zeros(2, 2, 140)).shape == (2, 3)

@@ -22,13 +22,10 @@ class Convolution:
     pool: int
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Shape of a CCNVR. `cell` is gru or lstm; `dense` is the width of the layer before the outputs."""
+@dataclass(frozen=True, kw_only=True)
+class NetworkShape:
+    """What of a CCNVR is a choice. `cell` is gru or lstm; `dense` is the width of the layer before the outputs."""
 
-    in_channels: int
-    bands: int
-    outputs: int
     convolutions: tuple[Convolution, ...]
     cell: str = "gru"
     bidirectional: bool = True
@@ -45,6 +42,18 @@ class NetworkConfig:
             raise UsageError("a convolution's filters, kernel and pool must be at least 1")
         if any(convolution.kernel % 2 == 0 for convolution in self.convolutions):
             raise UsageError("a convolution's kernel must be odd, so that it is centred on its band")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(NetworkShape):
+    """A CCNVR for inputs of `in_channels` x `bands` and so many outputs."""
+
+    in_channels: int
+    bands: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1:
             raise UsageError(f"{self.bands} bands leave no step after pooling; use smaller pools")
 

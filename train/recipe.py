@@ -13,19 +13,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.libraries import PROPERTIES
-from ccnvr.train.network import Convolution, NetworkConfig
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """What of a `NetworkConfig` is a choice; the rest follows from the data."""
-
-    convolutions: tuple[Convolution, ...]
-    cell: str = "gru"
-    bidirectional: bool = True
-    hidden: int = 96
-    dense: int = 64
-    dropout: float = 0.1
+from ccnvr.train.network import NetworkConfig, NetworkShape
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,8 @@ class TrainingRecipe:
             raise ValueError(f"target {unknown[0]!r} is not one of {', '.join(PROPERTIES)}")
         if unknown := [value for value in self.transforms.values() if value not in TRANSFORMS]:
             raise ValueError(f"transform {unknown[0]!r} is not one of {', '.join(TRANSFORMS)}")
-        # Builds the network's configuration once, so that a bad shape is refused here.
+        # Both are built once, so that what does not fit together is refused here.
+        self.preprocessing  # noqa: B018
         self.network_config()
 
     @property
