@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, bundle: Bundle) -> None:
+        # onnxruntime's telemetry writes a device id to disk and looks for a server; a soil instrument does neither.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
         except ImportError as error:

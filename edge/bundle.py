@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.manifest import Manifest, Part, parse
 from ccnvr.edge.structure import build
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,8 @@ def read(path: str | Path) -> Bundle:
     """Read and verify a bundle; `default` names the one that comes with ccnvr.
 
     Raises:
-        BundleError: it is missing, truncated, altered, too large, or of another schema.
+        UsageError: there is no such file.
+        BundleError: it is truncated, altered, too large, or of another schema.
     """
     if str(path) == "default":
         with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
@@ -80,11 +81,12 @@ def _read_file(path: Path) -> Bundle:
         manifest = parse(text.decode())
         _verify(manifest, contents)
     except FileNotFoundError:
-        raise BundleError(f"no bundle at {path}; give the path of a .ccnvr file, or 'default'") from None
+        raise UsageError(f"no bundle at {path}; give the path of a .ccnvr file, or 'default'") from None
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{path} is no ccnvr bundle, or is damaged ({error}); copy it again from its source") from error
     except KeyError:
         raise BundleError(f"{path} has no {MANIFEST}, so it is no ccnvr bundle; give a .ccnvr file") from None
     except (
-        zipfile.BadZipFile,
         zlib.error,
         EOFError,
         NotImplementedError,

@@ -101,7 +101,9 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         module = importlib.import_module(command.module)
     except ImportError as error:
-        raise UsageError(f"ccnvr {name} needs {error.name}; run: pip install 'ccnvr[{command.extra}]'") from error
+        raise UsageError(
+            f"ccnvr {name} needs {error.name}; install the extra {command.extra}: pip install 'ccnvr[{command.extra}]'"
+        ) from error
     parser = _Parser(prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}")
     module.add_arguments(parser)
     try:
@@ -122,7 +124,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "ccnvr COMMAND --help explains one. example: ccnvr demo",
+            "ccnvr COMMAND --help explains one, ccnvr --version names this one. example: ccnvr demo",
         ]
     )
 

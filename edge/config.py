@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ccnvr.edge.structure import build
+from ccnvr.edge.structure import StructureError, build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
 
@@ -116,6 +116,8 @@ def load(path: Path | None, overrides: dict[str, dict[str, object]]) -> Config:
         return build(Config, data)
     except OSError as error:
         raise UsageError(f"configuration {path} cannot be read ({error.strerror}); give an existing TOML file") from error
+    except StructureError as error:
+        raise UsageError(f"{source}: {error}") from error
     except (ValueError, RecursionError) as error:
-        # TOMLDecodeError, UnicodeDecodeError and StructureError are ValueErrors, as is an integer beyond all digits.
+        # TOMLDecodeError and UnicodeDecodeError are ValueErrors, as is an integer beyond all digits.
         raise UsageError(f"{source}: {error}; correct it and start again") from error

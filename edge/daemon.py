@@ -32,8 +32,12 @@ def notice(message: str) -> None:
     print(f"ccnvr: {message}", file=sys.stderr, flush=True)
 
 
-def run(config: Config, count: int | None, deliver: Deliver, say: Callable[[str], None] = notice) -> RunSummary:
+def run(
+    config: Config, count: int | None, deliver: Deliver, say: Callable[[str], None] = notice, renew: bool = False
+) -> RunSummary:
     """Predict `count` scans (None: until SIGINT or SIGTERM), delivering each record to `deliver`.
+
+    With `renew`, dark and white are taken anew even if fresh ones are stored.
 
     Raises:
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays stored.
@@ -43,7 +47,7 @@ def run(config: Config, count: int | None, deliver: Deliver, say: Callable[[str]
     store = Store(config.store_path, owner=True)
     try:
         stream = Stream("stdout", config.store_path, deliver)
-        reader = Reader(config, model, count, say)
+        reader = Reader(config, model, count, say, renew)
         with _stopping_on_signals(reader):
             stream.start()
             reader.start()

@@ -29,6 +29,8 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise CcnvrError(f"{path} cannot be written ({error.strerror}); free space or choose another folder") from error
+        raise CcnvrError(
+            f"{path} cannot be written ({error.strerror}); make the folder, free space, or choose another"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)

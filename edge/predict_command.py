@@ -9,6 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import SpectrumError, absorbance
@@ -16,6 +19,7 @@ from ccnvr.edge.targets import Estimate, Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable, read_spectra
 
+Array = NDArray[np.float64]
 Row = tuple[str, dict[str, Estimate], list[str]]
 
 
@@ -32,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
+    if arguments.out is not None and arguments.out.resolve() == arguments.file.resolve():
+        raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
     model = Model(arguments.bundle)
     rows = predict_table(model, read_spectra(arguments.file), arguments.quantity)
     text = _json_lines(rows) if arguments.json else _csv(rows, model.bundle.manifest.targets)
@@ -52,6 +58,11 @@ def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]
     """
     predictor = model.bind(table.wavelengths_nm)
     reflectance = table.reflectance(quantity, predictor.bands)
+    if _upside_down(table.wavelengths_nm[predictor.bands], reflectance):
+        raise UsageError(
+            f"the spectra, read as {quantity}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
+            "holds with --quantity"
+        )
     rows: list[Row] = []
     for sample_id, spectrum in zip(table.sample_ids, reflectance, strict=True):
         try:
@@ -60,6 +71,18 @@ def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]
             raise UsageError(f"sample {sample_id!r}: {error}") from error
         rows.append((sample_id, estimates, predictor.outside_training(estimates)))
     return rows
+
+
+def _upside_down(wavelengths_nm: Array, reflectance: Array) -> bool:
+    """Whether no spectrum dips at water's band, against the line through its shoulders; False where the bands are not there."""
+
+    def level(low: float, high: float) -> Array:
+        inside = (wavelengths_nm >= low) & (wavelengths_nm <= high)
+        return reflectance[:, inside].mean(axis=1) if np.any(inside) else np.full(len(reflectance), np.nan)
+
+    left, band, right = level(1830.0, 1860.0), level(1905.0, 1930.0), level(2070.0, 2110.0)
+    line = left + (right - left) * (1917.0 - 1845.0) / (2090.0 - 1845.0)
+    return bool(np.all(line < band))
 
 
 def _json_lines(rows: list[Row]) -> str:

@@ -35,6 +35,9 @@ class SpectrumError(CcnvrError):
 MOST_BANDS = 4_200
 """As many as the finest library has (LUCAS); bounds what a recipe can make this module allocate."""
 
+WIDEST_GAP_NM = 12.0
+"""Between bands inside the model's range: soil's narrowest useful features are some 25 nm wide."""
+
 _MOST_CHANNELS = 8
 _LONGEST_WINDOW = 301
 _HIGHEST_ORDER = 6
@@ -167,7 +170,7 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
 
 
 def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
-    """Refuse wavelengths that are not increasing, not finite, or do not cover the grid.
+    """Refuse wavelengths that are not increasing, not finite, too far apart, or do not cover the grid.
 
     Raises:
         WavelengthError: with the range found and the range needed.
@@ -182,6 +185,13 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
         raise WavelengthError(
             f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs {grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; "
             "use a bundle made for this instrument's range"
+        )
+    inside = wavelengths_nm[(wavelengths_nm > grid.start_nm - WIDEST_GAP_NM) & (wavelengths_nm < grid.stop_nm + WIDEST_GAP_NM)]
+    gap = float(np.max(np.diff(inside), initial=0.0)) if inside.size > 1 else float(last - first)
+    if gap > WIDEST_GAP_NM:
+        raise WavelengthError(
+            f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or less; give spectra as the "
+            "instrument measured them"
         )
 
 

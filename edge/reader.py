@@ -19,7 +19,7 @@ from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.store import Store
 from ccnvr.firmware_bridge.driver import open_instrument
-from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError
 from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
 
 QUEUE_LENGTH = 2
@@ -57,15 +57,21 @@ class Ended:
 
 
 class Reader(threading.Thread):
-    """Takes `count` samples (None: until stopped) and puts them into `work`, then one `Ended`."""
+    """Takes `count` samples (None: until stopped) and puts them into `work`, then one `Ended`.
 
-    def __init__(self, config: Config, model: Model, count: int | None, notice: Callable[[str], None]) -> None:
+    With `renew` it begins with new references, whatever is stored.
+    """
+
+    def __init__(
+        self, config: Config, model: Model, count: int | None, notice: Callable[[str], None], renew: bool = False
+    ) -> None:
         super().__init__(name="reader", daemon=True)
         self.work: queue.Queue[Work | Ended] = queue.Queue(QUEUE_LENGTH)
         self.statistics = LinkStatistics()
         self._config = config
         self._model = model
         self._remaining = count
+        self._renew = renew
         self._notice = notice
         self._stored: queue.SimpleQueue[Scan] = queue.SimpleQueue()
         self._in_flight = 0
@@ -125,7 +131,7 @@ class Reader(threading.Thread):
         settings = self._config.instrument.settings
         instrument.configure(settings)
         self._recover(instrument, bound)
-        prepared = bound.stored(settings) or self._take_references(instrument, bound)
+        prepared = self._references(instrument, bound)
         taken_at = -float("inf")
         while not self._stop_taking.is_set() and self._remaining != 0:
             stale = time.monotonic() > prepared.fresh_until
@@ -158,13 +164,28 @@ class Reader(threading.Thread):
             self._hand_over(bound.info, prepared[scan.settings], scan, ("read_later",))
             self._acknowledge(instrument, wait=True)
 
+    def _references(self, instrument: Instrument, bound: _Bound) -> Prepared:
+        """The stored pair if it is fresh, else a new one, unless nobody may be there to bring the white panel."""
+        # A daemon at work keeps the pair of this start of the instrument however old: it will be flagged.
+        stored = bound.stored(self._config.instrument.settings, of_any_age=self._proved)
+        if stored is not None and not self._renew:
+            return stored
+        if self._proved and self._config.reference.when_expired == "flag":
+            raise CcnvrError(
+                "the instrument was started again, so its references no longer hold; put the white panel under the probe and "
+                "start ccnvr run again"
+            )
+        return self._take_references(instrument, bound)
+
     def _take_references(self, instrument: Instrument, bound: _Bound) -> Prepared:
         """Dark and white, stored only once they have proved usable: a bad pair must not be found again."""
         scans = []
         for kind in (ScanKind.DARK, ScanKind.WHITE):
-            self._notice(f"taking the {kind.name.lower()} reference")
+            where = "" if kind is ScanKind.DARK else ": the white panel belongs under the probe"
+            self._notice(f"taking the {kind.name.lower()} reference{where}")
             scans.append(instrument.scan(kind))
         prepared = bound.prepare(*scans)
+        self._renew = False
         for scan in scans:
             instrument.acknowledge(scan)
         return prepared

@@ -1,5 +1,7 @@
 """Stream predictions from an instrument as JSON lines. Every scan is stored before it is shown; start again after any
-crash and the stream goes on where it ended."""
+crash and the stream goes on where it ended. A first start, or one without fresh references, takes dark and white: have
+the white panel under the probe. A record's flags say when a scan must be taken again (rescan:...) and what else to know;
+the README explains them and the configuration file."""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="FILE", help="bundle, or 'default' (the one that comes with ccnvr)")
     parser.add_argument("--store", metavar="FILE", help="SQLite file for scans and predictions (ccnvr.sqlite)")
     parser.add_argument("--interval", type=number(0, 86_400), metavar="S", help="seconds from scan to scan (0)")
+    parser.add_argument("--new-references", action="store_true", help="take dark and white anew, even if fresh ones are stored")
     parser.add_argument("--count", type=whole_number(1, 10**9), metavar="N", help="end after N predictions")
 
 
@@ -36,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()
     }
     settings = configuration.load(arguments.config, overrides)
-    summary = daemon.run(settings, arguments.count, _print_line)
+    summary = daemon.run(settings, arguments.count, _print_line, renew=arguments.new_references)
     daemon.notice(f"{summary.predicted} scans predicted; {summary.statistics}")
     return 0
 

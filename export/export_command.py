@@ -1,4 +1,4 @@
-"""Turn a finished training run into a bundle: ONNX fp32, proved against torch on held-out real spectra."""
+"""Turn a finished training run into a bundle: ONNX fp32, proved against torch on real spectra."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     bundle, result = make_bundle(arguments.run)
     bundles.write(arguments.out, bundle.manifest, bundle.parts)
-    print(f"parity with torch on {result.spectra} held-out spectra: max {result.largest:.1e} sd, rms {result.rms:.1e} sd")
+    print(f"parity with torch on {result['spectra']} real spectra, {result['held_out']} of them held out:", end=" ")
+    print(f"max {result['largest']:.1e} sd, rms {result['rms']:.1e} sd")
     print(f"wrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
     return 0
 
 
-def make_bundle(folder: Path) -> tuple[Bundle, parity.Parity]:
-    """The bundle of a finished run, proved but not yet written.
+def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
+    """The bundle of a finished run, proved but not yet written, and the figures of its proof.
 
     Raises:
         UsageError: the folder holds no finished run.
@@ -60,11 +61,12 @@ def make_bundle(folder: Path) -> tuple[Bundle, parity.Parity]:
         card=Card(accuracy=report.accuracy, soils=report.soils, training=report.training),
     )
     bundle = Bundle(str(folder), "", manifest, parts)
-    inputs = parity.held_out_inputs(recipe)
+    inputs, held_out = parity.real_inputs(recipe)
     expected = parity.torch_outputs(calibration, inputs)
     result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
-    card = dataclasses.replace(manifest.card, parity={"onnx fp32": dataclasses.asdict(result)})
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), result
+    figures = {**dataclasses.asdict(result), "held_out": held_out}
+    card = dataclasses.replace(manifest.card, parity={"onnx fp32": figures})
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), figures
 
 
 def _self_test(recipe: TrainingRecipe, calibration: Calibration) -> bytes:

@@ -1,4 +1,4 @@
-"""The parity gate: an exported model must answer as the torch network does, on real spectra that it was not trained on."""
+"""The parity gate: an exported model must answer as the torch network does, on real spectra."""
 
 from __future__ import annotations
 
@@ -29,26 +29,32 @@ class ParityError(CcnvrError):
 
 @dataclass(frozen=True)
 class Parity:
-    """How two answers differ, in sd of the target."""
+    """How two answers differ, in sd of the target, on so many real spectra."""
 
     spectra: int
     largest: float
     rms: float
 
 
-def held_out_inputs(recipe: TrainingRecipe) -> Float32:
-    """Model input `(n, channels, bands)` of the soils that the recipe only tests on.
+def real_inputs(recipe: TrainingRecipe) -> tuple[Float32, int]:
+    """Model input `(n, channels, bands)` of real soils, and how many of them were held out from training.
+
+    All held-out soils; if these are fewer than `FEWEST_SPECTRA`, training soils too: they say nothing about accuracy, but
+    whether two programs agree they show as well.
 
     Raises:
-        ParityError: there are fewer than `FEWEST_SPECTRA`.
+        ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
-    spectra = runs.load_pool(recipe.tests, recipe).spectra if recipe.tests else np.empty((0, recipe.grid.bands))
+    held_out = runs.load_pool(recipe.tests, recipe).spectra if recipe.tests else np.empty((0, recipe.grid.bands))
+    spectra = held_out
+    if len(held_out) < FEWEST_SPECTRA:
+        spectra = np.concatenate([held_out, runs.load_pool(recipe.libraries, recipe).spectra])
     if len(spectra) < FEWEST_SPECTRA:
         raise ParityError(
-            f"{len(spectra)} held-out spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; "
-            "name libraries that are not trained on under 'tests' in the recipe"
+            f"{len(spectra)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; add a library "
+            "under 'tests' in the recipe and train again"
         )
-    return Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(spectra)
+    return Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(spectra), len(held_out)
 
 
 def torch_outputs(calibration: Calibration, inputs: Float32) -> Float32:
@@ -70,7 +76,7 @@ def compare(backend: Backend, inputs: Float32, expected: Float32, targets: tuple
     largest = float(difference[row, column])
     if not largest <= limit:
         raise ParityError(
-            f"backend {backend.name} differs from torch by {largest:.3g} sd on held-out spectrum {row}, target "
+            f"backend {backend.name} differs from torch by {largest:.3g} sd on spectrum {row}, target "
             f"{targets[column]}, limit {limit}; the export is wrong and nothing was written"
         )
     return Parity(len(inputs), largest, float(np.sqrt(np.mean(difference**2))))

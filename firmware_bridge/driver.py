@@ -72,11 +72,14 @@ class LinkInstrument:
             InstrumentError: the instrument's limits do not allow them.
         """
         info = self._identified()
-        low, high = info.shortest_integration_us, info.longest_integration_us
+        low, high, most = info.shortest_integration_us, info.longest_integration_us, info.most_averages
         if not low <= settings.integration_us <= high:
-            raise InstrumentError(f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us")
-        if not 1 <= settings.averages <= info.most_averages:
-            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{info.most_averages}")
+            raise InstrumentError(
+                f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us; "
+                "change integration_us"
+            )
+        if not 1 <= settings.averages <= most:
+            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{most}; change averages")
         self._settings = settings
 
     def scan(self, kind: ScanKind) -> Scan:

@@ -42,6 +42,10 @@ class SpectraTable:
                 f"sample {self.sample_ids[row]!r} has {quantity} {spectra[row, band]:g} at {wavelength:g} nm, "
                 f"which must lie between {low:g} and {high:g}; correct it, or name what the file holds: {', '.join(QUANTITIES)}"
             )
+        if quantity == "percent" and np.max(spectra) <= 1.5:
+            raise UsageError(
+                f"no value exceeds {np.max(spectra):g}, so these are fractions and not percent; use --quantity reflectance"
+            )
         if quantity == "absorbance":
             return np.power(10.0, -spectra)
         return spectra / 100.0 if quantity == "percent" else spectra
@@ -64,6 +68,8 @@ def read_spectra(path: Path) -> SpectraTable:
 
 def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
     header = [name.strip() for name in next(rows, [])]
+    if len(header) == 1 and ";" in header[0]:
+        raise UsageError(f"{path} is separated by semicolons; save it with commas between columns and points in numbers")
     if "sample_id" not in header:
         raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
     named = [name for name in header if name and _wavelength(name) is None]
@@ -72,7 +78,8 @@ def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
     bands = {column: wavelength for column, name in enumerate(header) if (wavelength := _wavelength(name)) is not None}
     if len(bands) < 2 or len(set(bands.values())) != len(bands):
         raise UsageError(
-            f"{path} has {len(set(bands.values()))} different wavelength columns; name them by nm, as 1100 or 1102.5"
+            f"{path} has {len(bands)} wavelength columns of {len(set(bands.values()))} wavelengths; name each once, by its nm "
+            "alone, as 1100 or 1102.5"
         )
     order = sorted(bands, key=lambda column: bands[column])
     others = [column for column in range(len(header)) if column not in bands]

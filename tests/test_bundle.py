@@ -93,7 +93,7 @@ def test_an_altered_bundle_is_refused_with_its_reason(default: Path, change: Any
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no bundle at"):
+    with pytest.raises(UsageError, match="no bundle at"):
         bundles.read(tmp_path / "none.ccnvr")
 
 

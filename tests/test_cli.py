@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import CCNVR, assert_one_sentence, run_ccnvr
@@ -88,6 +89,14 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
         assert words in text
     manifest = json.loads(run_ccnvr("inspect", "default", "--json").stdout)
     assert manifest["schema"] == 1
+
+
+def test_no_telemetry_leaves_the_machine_or_its_disk(tmp_path: Path) -> None:
+    """onnxruntime would keep a device id below the home folder and look for a server."""
+    result = run_ccnvr("inspect", "default", env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bench_prints_ratios() -> None:

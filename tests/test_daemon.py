@@ -26,6 +26,7 @@ from ccnvr.edge import config, daemon
 from ccnvr.firmware_bridge import codec
 from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
 
@@ -283,6 +284,42 @@ def test_a_bad_reference_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     repaired = run_ccnvr(*arguments)
     assert repaired.returncode == 0, repaired.stderr
     assert "taking the white reference" in repaired.stderr
+
+
+def test_an_instrument_started_again_needs_its_references_from_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the daemon runs, the instrument loses its power: nobody may be there with the white panel."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener:
+            for boot, requests in ((1, 40), (2, 10**6)):
+                device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), boot=boot, pace=0.0))
+                with listener.accept()[0] as connection:
+                    for _ in range(requests):
+                        data = connection.recv(4096)
+                        if not data:
+                            return
+                        connection.sendall(device.receive(data))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    monkeypatch.setattr("ccnvr.edge.reader.RECONNECT_S", 0.01)
+    url = f"socket://127.0.0.1:{listener.getsockname()[1]}"
+    settings = config.load(None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}})
+    with pytest.raises(CcnvrError, match="was started again, so its references no longer hold"):
+        daemon.run(settings, 50, lambda record: None, lambda message: None)
+    thread.join(5)
+
+
+def test_new_references_on_demand(simulator_process: Callable[..., str], tmp_path: Path) -> None:
+    url, taken = simulator_process(), []
+    for option in ([], [], ["--new-references"]):
+        result = run_ccnvr("run", "--instrument", url, "--store", tmp_path / "s.sqlite", "--count", 1, *option)
+        assert result.returncode == 0, result.stderr
+        taken.append("taking the white reference" in result.stderr)
+    assert taken == [True, False, True]
 
 
 def test_a_second_signal_ends_it_at_once(simulator_process: Callable[..., str], tmp_path: Path) -> None:

@@ -91,4 +91,4 @@ def test_the_demo_s_soils_are_real_and_not_trained_on(model: Model) -> None:
 
 def test_wrong_use() -> None:
     assert_one_sentence(run_ccnvr("demo", "--spectra", 0), 2, "0 is not from 1 to 89")
-    assert_one_sentence(run_ccnvr("demo", "--bundle", "none.ccnvr", "--spectra", 1), 1, "no bundle at none.ccnvr")
+    assert_one_sentence(run_ccnvr("demo", "--bundle", "none.ccnvr", "--spectra", 1), 2, "no bundle at none.ccnvr")

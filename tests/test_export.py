@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from onnx import numpy_helper
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle
+from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Grid
 from ccnvr.export import parity
@@ -117,7 +119,7 @@ def with_changed_weight(model: bytes, name: str) -> bytes:
 )
 def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
     recipe, calibration, _ = runs.load(finished)
-    inputs = parity.held_out_inputs(recipe)
+    inputs, _ = parity.real_inputs(recipe)
     with torch.no_grad():
         # Three epochs leave weights so small that some hardly matter; a trained network's are larger.
         for weight in calibration.network.parameters():
@@ -130,7 +132,7 @@ def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
         return parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
 
     assert check(right).largest < 1e-5
-    with pytest.raises(ParityError, match=r"differs from torch by .* on held-out spectrum \d+, target (OC|pH), limit 0.0001"):
+    with pytest.raises(ParityError, match=r"differs from torch by .* on spectrum \d+, target (OC|pH), limit 0.0001"):
         check(with_changed_weight(right, name))
 
 
@@ -142,12 +144,16 @@ def test_a_failing_gate_writes_nothing(finished: Path, tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_needs_a_finished_run_and_enough_held_out_soils(finished: Path, tmp_path: Path) -> None:
+def test_an_export_needs_a_finished_run(finished: Path, tmp_path: Path) -> None:
     assert_one_sentence(run_ccnvr("export", tmp_path, "--out", tmp_path / "x"), 2, "holds no finished training run")
+
+
+def test_few_held_out_soils_are_topped_up_with_training_soils(finished: Path) -> None:
     recipe, _, _ = runs.load(finished)
-    object.__setattr__(recipe, "tests", ("UL.120:test",))
-    with pytest.raises(ParityError, match="12 held-out spectra are too few"):
-        parity.held_out_inputs(recipe)
+    inputs, held_out = parity.real_inputs(dataclasses.replace(recipe, tests=("UL.120:test",)))
+    assert (len(inputs), held_out) == (12 + 221, 12)
+    with pytest.raises(ParityError, match="120 real spectra are too few"):
+        parity.real_inputs(dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",)))
 
 
 def test_the_default_bundle_states_what_it_is(model: Model) -> None:
@@ -167,6 +173,12 @@ def test_the_default_bundle_states_what_it_is(model: Model) -> None:
     assert "CC BY-SA" in card.soils["sources"]["CV.98"]["licence"]
     assert card.parity["onnx fp32"]["spectra"] >= 200
     assert card.parity["onnx fp32"]["largest"] < 1e-4
+
+
+def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "default-model.md").read_text()
+    for title, table in model.bundle.manifest.card.accuracy.items():
+        assert f"{title}\n{accuracy_table(table)}" in page
 
 
 def test_the_default_bundle_on_nirsoil_s_official_test_part(

@@ -19,7 +19,7 @@ from ccnvr.firmware_bridge.device import SAMPLES_KEPT, Device
 from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
 from ccnvr.firmware_bridge.instrument import LinkStatistics, ScanKind, Settings
-from ccnvr.firmware_bridge.link import Link, Refused
+from ccnvr.firmware_bridge.link import ATTEMPTS, Link, Refused
 from ccnvr.firmware_bridge.messages import (
     Capabilities,
     Hello,
@@ -30,6 +30,7 @@ from ccnvr.firmware_bridge.messages import (
     Type,
 )
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.transport import DEFAULT_BAUD
 
 Fault = Callable[[bytes], list[bytes]]
 
@@ -358,6 +359,9 @@ def test_the_specification_s_numbers_are_the_code_s() -> None:
     for kind in (Type.HELLO, Type.WAVELENGTHS, Type.SCAN, Type.OLDEST, Type.READ, Type.ACKNOWLEDGE, Type.ERROR):
         assert f"| 0x{kind:02X} | {kind.name} |" in text
     assert f"at most {codec.MAX_ENCODED} bytes" in text
+    assert f"wire   {encode(Frame(Type.HELLO, 1, Hello(0x12345678).pack())).hex(' ')}\n" in text
+    assert f"at {DEFAULT_BAUD} baud" in text
+    assert f"{driver.WHITE_TIMEOUT_S:.0f} s + 2 x light time | {ATTEMPTS} times" in text
     assert f"at least {SAMPLES_KEPT} samples" in text
     assert f"pixels u16 (2-{driver.MOST_PIXELS})" in text
     assert [f"{code.value} {code.name.lower().replace('_', ' ')}" in text for code in messages.ErrorCode] == [True] * 7

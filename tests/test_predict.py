@@ -38,7 +38,7 @@ def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
     assert run_ccnvr("predict", "default", soils_csv, "--out", out).returncode == 0
     assert out.read_text() == printed.stdout
     nowhere = run_ccnvr("predict", "default", soils_csv, "--out", tmp_path / "no" / "out.csv")
-    assert_one_sentence(nowhere, 1, "cannot be written", "choose another folder")
+    assert_one_sentence(nowhere, 1, "cannot be written", "make the folder")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for odd in (pipe, "/", "."):
@@ -67,8 +67,8 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
     [
         (lambda text: text.replace("sample_id", "name"), ["no column sample_id"]),
         (lambda text: "", ["no column sample_id"]),
-        (lambda text: "sample_id,OC\na,1\n", ["0 different wavelength columns"]),
-        (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["1 different wavelength columns"]),
+        (lambda text: "sample_id,OC\na,1\n", ["0 wavelength columns"]),
+        (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["2 wavelength columns of 1 wavelengths"]),
         (lambda text: text.splitlines()[0], ["holds no spectra"]),
         (lambda text: text.replace("sample_id,", "sample_id,sample_id,"), ["column sample_id more than once"]),
         (lambda text: text + "extra,0.3\n", ["row 6 has 2 columns where the header has 1400"]),
@@ -101,6 +101,21 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     # Percent taken for absorbance would be a black that no soil has.
     as_absorbance = run_ccnvr("predict", "default", path, "--quantity", "absorbance")
     assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
+    wet_looking = f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
+    path.write_text(wet_looking)
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "read as reflectance, rise at 1,917 nm", "--quantity")
+    as_percent = run_ccnvr("predict", "default", soils_csv, "--quantity", "percent")
+    assert_one_sentence(as_percent, 2, "fractions and not percent")
+    as_absorbance = run_ccnvr("predict", "default", soils_csv, "--quantity", "absorbance")
+    assert_one_sentence(as_absorbance, 2, "read as absorbance, rise at 1,917 nm")
+    kept = soils_csv.read_bytes()
+    assert_one_sentence(run_ccnvr("predict", "default", soils_csv, "--out", soils_csv), 2, "is the file of the spectra itself")
+    assert soils_csv.read_bytes() == kept
+    cells = [line.split(",") for line in (header, first)]
+    path.write_text("\n".join(",".join([row[0], *row[1::50], row[-1]]) for row in cells))
+    assert_one_sentence(run_ccnvr("predict", "default", path), 1, "up to 50.0 nm apart", "12 nm or less")
+    path.write_text(soils_csv.read_text().replace(",", ";"))
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "separated by semicolons", "commas")
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
     assert_one_sentence(run_ccnvr("predict", "default", path), 1, "the model needs 1104.0-2494.0 nm")
@@ -108,6 +123,6 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
 
 def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "none.csv"), 2, "none.csv", "cannot be read")
-    assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 1, "no bundle at")
+    assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 2, "no bundle at")
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
     assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "binary.csv"), 2, "no CSV text")

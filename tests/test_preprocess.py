@@ -68,7 +68,7 @@ def test_real_soils_through_scipy_and_chemotools_give_the_model_s_input() -> Non
 @given(st.integers(0, 2**32 - 1), st.integers(40, 300))
 def test_the_compiled_operator_equals_the_dense_matrix(seed: int, pixels: int) -> None:
     rng = np.random.default_rng(seed)
-    wavelengths = np.sort(np.concatenate([[1000.0, 1600.0], rng.uniform(1000.0, 1600.0, pixels)]))
+    wavelengths = np.sort(np.concatenate([np.arange(1000.0, 1610.0, 11.0), rng.uniform(1000.0, 1600.0, pixels)]))
     if np.any(np.diff(wavelengths) == 0.0):
         return
     spectrum = np.cumsum(rng.normal(size=wavelengths.size)) * 0.01 + 0.5
@@ -85,7 +85,7 @@ def test_a_banded_operator_multiplies_in_float64(seed: int) -> None:
 
 
 def test_resampling_keeps_straight_lines_and_knots() -> None:
-    wavelengths = np.array([1100.0, 1103.0, 1250.0, 1700.0])
+    wavelengths = np.concatenate([[1100.0, 1103.0], np.arange(1110.0, 1700.0, 7.0)])
     matrix = resampling_matrix(wavelengths, GRID)
     np.testing.assert_allclose(matrix @ wavelengths, GRID.wavelengths(), rtol=0, atol=1e-9)
     np.testing.assert_allclose(resampling_matrix(GRID.wavelengths(), GRID), np.eye(GRID.bands), rtol=0, atol=1e-12)
@@ -99,6 +99,8 @@ def test_resampling_keeps_straight_lines_and_knots() -> None:
         ([1000.0], "the 1 wavelengths"),
         ([1600.0, 1000.0], "increasing"),
         ([1000.0, np.nan, 1600.0], "increasing"),
+        ([*np.arange(1100.0, 1300.0, 10.0), *np.arange(1320.0, 1600.0, 10.0)], "up to 30.0 nm apart"),
+        ([1000.0, 1600.0], "up to 600.0 nm apart"),
     ],
 )
 def test_wavelengths_that_cannot_serve_are_refused(wavelengths: list[float], words: str) -> None:

@@ -45,7 +45,8 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
         known = column[~np.isnan(column)]
         if known.size < 10:
             raise CcnvrError(
-                f"{name} was measured in only {known.size} training soils; leave it out or add a library that has it"
+                f"{name} was measured in only {known.size} training soils; take it out of 'transforms' in the recipe, or add a "
+                f"library, or a column {name} to your file"
             )
         if known.min() == known.max():
             raise CcnvrError(f"{name} is {known[0]:g} in every training soil, so there is nothing to learn; leave it out")

@@ -25,6 +25,9 @@ from ccnvr.firmware_bridge.spectra_csv import read_spectra
 Array = NDArray[np.float64]
 
 PROPERTIES = ("OC", "N", "CEC", "pH")
+LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0}
+"""In the units of `UNITS`: no soil has more, so a larger value is in another unit."""
+
 UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
 
 NIRSOIL_FILE = "NIRsoil.RData"
@@ -163,9 +166,10 @@ def _laboratory(path: Path, name: str, cells: list[str]) -> Array:
             values[row] = float(cell or "nan")
         except ValueError:
             values[row] = -np.inf
-        if cell and not (np.isfinite(values[row]) and values[row] >= 0.0):
+        if cell and not 0.0 <= values[row] <= LARGEST[name]:
             raise UsageError(
-                f"{path} soil {row + 1} column {name} is {cell!r} and must be a number from 0, in {UNITS[name]}, or empty"
+                f"{path} soil {row + 1} column {name} is {cell!r} and must be a number from 0 to {LARGEST[name]:g}, in "
+                f"{UNITS[name]}, or empty"
             )
     return values
 

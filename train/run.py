@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,8 +61,13 @@ def train(recipe_path: Path, folder: Path) -> Report:
     recipe = recipes.load(recipe_path)
     pool = load_pool(recipe.libraries, recipe)
     _check_held_out(recipe, pool)
+    # Fails for a property that nobody measured before the folder is made.
+    fitting.make_targets(recipe, pool.targets)
     _claim(folder, recipe_path, pool)
-    with tqdm(total=(recipe.folds + 1) * recipe.fit.epochs, unit="epoch", desc="folds", smoothing=0.02) as bar:
+    # In a log file, a line a minute.
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    epochs = (recipe.folds + 1) * recipe.fit.epochs
+    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause) as bar:
         out_of_fold = _cross_validate(recipe, pool, folder, bar)
         bar.set_description("all soils")
         calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
@@ -97,8 +103,10 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
         report = build(Report, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
         state = fitting.read_checkpoint(folder / "final" / "checkpoint.pt")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder} holds no finished training run ({error}); run ccnvr train with --out {folder}") from error
+    except OSError:
+        raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
+    except ValueError as error:
+        raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
     network = CCNVR(recipe.network_config())
     network.load_state_dict(state["network"])
     return recipe, Calibration(network.eval(), report.targets), report
@@ -153,9 +161,9 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
 
 
 def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each soil, balanced over libraries; soils with the same spectrum share one."""
+    """A fold for each spectrum, balanced over libraries; equal spectra, and those of one sample id, share one."""
     rng = np.random.default_rng(seed)
-    _, group = np.unique(pool.spectra, axis=0, return_inverse=True)
+    group = _soil_of(pool)
     fold_of_group = np.full(group.max() + 1, -1)
     origin = np.array(pool.origin)
     for library in dict.fromkeys(pool.origin):
@@ -163,6 +171,18 @@ def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
         fold_of_group[groups] = np.arange(len(groups)) % folds
     folds_of_soils: NDArray[np.int64] = fold_of_group[group]
     return folds_of_soils
+
+
+def _soil_of(pool: Pool) -> NDArray[np.int64]:
+    """A number for each spectrum, the same for spectra that are equal or have one sample id."""
+    _, soil = np.unique(pool.spectra, axis=0, return_inverse=True)
+    of_sample: dict[str, int] = {}
+    for sample_id, number in zip(pool.sample_ids, soil.tolist(), strict=True):
+        kept = of_sample.setdefault(sample_id, number)
+        soil[soil == number] = kept
+    _, numbers = np.unique(soil, return_inverse=True)
+    soils: NDArray[np.int64] = numbers
+    return soils
 
 
 def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
@@ -185,8 +205,8 @@ def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Pa
     def on_epoch(loss: float) -> None:
         nonlocal done
         done += 1
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         bar.update()
-        bar.set_postfix(loss=f"{loss:.3f}")
 
     seed = recipe.fit.seed * 1000 + offset
     calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)

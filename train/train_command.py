@@ -10,6 +10,7 @@ import torch
 
 from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.metrics import accuracy_table
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
 
 
@@ -25,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train and print the figures."""
     torch.set_num_threads(arguments.threads)
-    report = runs.train(arguments.recipe, arguments.out)
+    try:
+        report = runs.train(arguments.recipe, arguments.out)
+    except KeyboardInterrupt:
+        raise CcnvrError("interrupted; the same command goes on after the last finished epoch") from None
     for title, table in report.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
     print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")
