@@ -72,6 +72,8 @@ class Reader(threading.Thread):
         self._model = model
         self._remaining = count
         self._renew = renew
+        # Whoever starts the daemon can bring the white panel; later, nobody may be there.
+        self._attended = True
         self._notice = notice
         self._stored: queue.SimpleQueue[Scan] = queue.SimpleQueue()
         self._in_flight = 0
@@ -167,15 +169,16 @@ class Reader(threading.Thread):
     def _references(self, instrument: Instrument, bound: _Bound) -> Prepared:
         """The stored pair if it is fresh, else a new one, unless nobody may be there to bring the white panel."""
         # A daemon at work keeps the pair of this start of the instrument however old: it will be flagged.
-        stored = bound.stored(self._config.instrument.settings, of_any_age=self._proved)
-        if stored is not None and not self._renew:
-            return stored
-        if self._proved and self._config.reference.when_expired == "flag":
-            raise CcnvrError(
-                "the instrument was started again, so its references no longer hold; put the white panel under the probe and "
-                "start ccnvr run again"
-            )
-        return self._take_references(instrument, bound)
+        prepared = bound.stored(self._config.instrument.settings, of_any_age=not self._attended)
+        if prepared is None or self._renew:
+            if not self._attended and self._config.reference.when_expired == "flag":
+                raise CcnvrError(
+                    "the instrument was started again, so its references no longer hold; put the white panel under the probe "
+                    "and start ccnvr run again"
+                )
+            prepared = self._take_references(instrument, bound)
+        self._attended = False
+        return prepared
 
     def _take_references(self, instrument: Instrument, bound: _Bound) -> Prepared:
         """Dark and white, stored only once they have proved usable: a bad pair must not be found again."""

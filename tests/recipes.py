@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ccnvr.train.network import Convolution, NetworkConfig
+
 SMALL = """
 name = "small"
 libraries = ["UL.120:train", "SL.125:train"]
@@ -34,3 +36,17 @@ def write(folder: Path, text: str = SMALL) -> Path:
     path = folder / "recipe.toml"
     path.write_text(text)
     return path
+
+
+def network_config(cell: str, bidirectional: bool) -> NetworkConfig:
+    """A tiny network of any of the four kinds: 2 channels of 140 bands, 14 steps, 3 outputs."""
+    return NetworkConfig(
+        in_channels=2,
+        bands=140,
+        outputs=3,
+        convolutions=(Convolution(4, 5, 2), Convolution(6, 3, 5)),
+        cell=cell,
+        bidirectional=bidirectional,
+        hidden=5,
+        dense=7,
+    )

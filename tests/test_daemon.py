@@ -176,16 +176,14 @@ def test_an_instrument_of_another_range(tmp_path: Path, simulated: Callable[...,
     assert_one_sentence(result, 1, "400.0-1000.0 nm", "the model needs 1104.0-2494.0 nm")
 
 
-def test_a_link_that_comes_back_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The instrument's server hangs up three times; its scans wait in the instrument meanwhile."""
-    device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), pace=0.0))
+def hanging_up(*sessions: tuple[Device, int]) -> tuple[str, threading.Thread]:
+    """The URL of an instrument that serves each device for so many requests and then hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         with listener:
-            for requests in (40, 5, 60, 10**6):
-                connection, _ = listener.accept()
-                with connection:
+            for device, requests in sessions:
+                with listener.accept()[0] as connection:
                     for _ in range(requests):
                         data = connection.recv(4096)
                         if not data:
@@ -194,14 +192,15 @@ def test_a_link_that_comes_back_goes_on_where_it_was(tmp_path: Path, monkeypatch
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
+    return f"socket://127.0.0.1:{listener.getsockname()[1]}", thread
+
+
+def test_a_link_that_comes_back_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instrument's server hangs up three times; its scans wait in the instrument meanwhile."""
+    device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), pace=0.0))
+    url, thread = hanging_up((device, 40), (device, 5), (device, 60), (device, 10**6))
     monkeypatch.setattr("ccnvr.edge.reader.RECONNECT_S", 0.01)
-    settings = config.load(
-        None,
-        {
-            "instrument": {"url": f"socket://127.0.0.1:{listener.getsockname()[1]}"},
-            "store": {"path": str(tmp_path / "s.sqlite")},
-        },
-    )
+    settings = config.load(None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}})
     records: list[dict[str, Any]] = []
     notices: list[str] = []
     summary = daemon.run(settings, 50, records.append, notices.append)
@@ -290,23 +289,9 @@ def test_an_instrument_started_again_needs_its_references_from_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the daemon runs, the instrument loses its power: nobody may be there with the white panel."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with listener:
-            for boot, requests in ((1, 40), (2, 10**6)):
-                device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), boot=boot, pace=0.0))
-                with listener.accept()[0] as connection:
-                    for _ in range(requests):
-                        data = connection.recv(4096)
-                        if not data:
-                            return
-                        connection.sendall(device.receive(data))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
+    first, second = (Device(SimulatedSpectrometer(synthetic_soils(3, 1), boot=boot, pace=0.0)) for boot in (1, 2))
+    url, thread = hanging_up((first, 40), (second, 10**6))
     monkeypatch.setattr("ccnvr.edge.reader.RECONNECT_S", 0.01)
-    url = f"socket://127.0.0.1:{listener.getsockname()[1]}"
     settings = config.load(None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}})
     with pytest.raises(CcnvrError, match="was started again, so its references no longer hold"):
         daemon.run(settings, 50, lambda record: None, lambda message: None)

@@ -27,23 +27,14 @@ from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.parity import ParityError
 from ccnvr.train import libraries
 from ccnvr.train import run as runs
-from ccnvr.train.network import CCNVR, Convolution, NetworkConfig
+from ccnvr.train.network import CCNVR
 
 SHAPES = [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)]
 
 
 def network(cell: str, bidirectional: bool) -> CCNVR:
     torch.manual_seed(3)
-    config = NetworkConfig(
-        in_channels=2,
-        bands=140,
-        outputs=3,
-        convolutions=(Convolution(6, 7, 4), Convolution(8, 5, 3)),
-        cell=cell,
-        bidirectional=bidirectional,
-        hidden=10,
-        dense=9,
-    )
+    config = recipes.network_config(cell, bidirectional)
     return CCNVR(config).eval()
 
 

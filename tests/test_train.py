@@ -24,7 +24,7 @@ from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Augmentation, vary_absorbance, vary_inputs
-from ccnvr.train.network import Convolution, NetworkConfig, parameters
+from ccnvr.train.network import parameters
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -208,16 +208,7 @@ def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Gener
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)])
 def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
-    config = NetworkConfig(
-        in_channels=2,
-        bands=140,
-        outputs=3,
-        convolutions=(Convolution(4, 5, 2), Convolution(6, 3, 5)),
-        cell=cell,
-        bidirectional=bidirectional,
-        hidden=5,
-        dense=7,
-    )
+    config = recipes.network_config(cell, bidirectional)
     network = networks.CCNVR(config)
     assert config.steps == 14
     assert network(torch.zeros(2, 2, 140)).shape == (2, 3)
