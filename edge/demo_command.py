@@ -185,7 +185,7 @@ class _JsonReport(_Report):
 
 class _TextReport(_Report):
     def begin(self, url: str) -> None:
-        print(f"simulated NIR-512 handheld on {url}; real soils of LimeSoDa that the model never saw")
+        print(f"simulated NIR-512 handheld on {url}; real soils of the held-out fold of LimeSoDa")
         print("predicted [90 % interval] | laboratory\n")
         titles = (f"{target.name} {target.unit}" if target.unit != target.name else target.name for target in self._targets)
         print(f"{'soil':<13}" + "".join(f"{title:<29}" for title in titles) + "latency")

@@ -133,9 +133,11 @@ class Reader(threading.Thread):
         settings = self._config.instrument.settings
         instrument.configure(settings)
         self._recover(instrument, bound)
+        if self._done():
+            return
         prepared = self._references(instrument, bound)
         taken_at = -float("inf")
-        while not self._stop_taking.is_set() and self._remaining != 0:
+        while not self._done():
             stale = time.monotonic() > prepared.fresh_until
             if stale and self._config.reference.when_expired == "retake":
                 prepared = self._take_references(instrument, bound)
@@ -148,12 +150,15 @@ class Reader(threading.Thread):
             self._hand_over(info, prepared, scan, ("reference_expired",) if stale else ())
         self._acknowledge(instrument, wait=True)
 
+    def _done(self) -> bool:
+        return self._remaining == 0 or self._stop_taking.is_set()
+
     def _recover(self, instrument: Instrument, bound: _Bound) -> None:
         """Hand over the scans that an earlier run, or this one before the link was lost, has not acknowledged."""
         self._await_stored()
         prepared: dict[Settings, Prepared | None] = {}
         for scan in instrument.unacknowledged():
-            if self._remaining == 0 or self._stop_taking.is_set():
+            if self._done():
                 return
             # A reference that no host has stored has no samples yet, and its age is unknown: a new one will be taken.
             if scan.kind is not ScanKind.SAMPLE or bound.store.holds(bound.info, scan):
