@@ -63,7 +63,7 @@ def test_nirsoil_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monke
 
 
 def test_libraries_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, CV"):
+    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, ossl, CV"):
         libraries.load("LUCAS", GRID)
     with pytest.raises(UsageError, match=r"part 'half' of library 'CV\.98'"):
         libraries.load("CV.98:half", GRID)

@@ -21,6 +21,7 @@ from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance, check_wavelengths, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
+from ccnvr.train import ossl
 
 Array = NDArray[np.float64]
 
@@ -31,17 +32,20 @@ LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0}
 UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
 
 NIRSOIL_FILE = "NIRsoil.RData"
+NIRSOIL_ORIGIN = "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr"
 NIRSOIL_SHA256 = "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479"
 
 LICENCES = {
     "nirsoil": "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, "
     "Chemom. Intell. Lab. Syst. 91:94-98",
+    "ossl": "OSSL v1.2, each part under its owner's terms; Safanelli et al. 2025, PLoS ONE 20:e0296545",
     "LimeSoDa": "CC BY-SA 4.0; Schmidinger et al. 2025, Geoderma, doi 10.1016/j.geoderma.2025.117337",
 }
 
 
 NOTES = {
     "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
+    "ossl": "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; methods harmonised by OSSL",
     "CV.98": "OC as published, % x 10; pH as published",
     "SC.93": "OC as published, % x 10; pH as published",
     "SSP.460": "OC as published, % x 10; pH as published",
@@ -90,7 +94,11 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
         return _nirsoil(part, grid)
     if name in limesoda.VISNIR_SETS:
         return _limesoda(name, part, grid)
-    raise UsageError(f"library {name!r} is not one of nirsoil, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
+    if name == "ossl":
+        if part:
+            raise UsageError(f"library ossl has no official parts; name it without {part!r}")
+        return Library("ossl", *ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid, PROPERTIES))
+    raise UsageError(f"library {name!r} is not one of nirsoil, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
 
 
 def join(libraries: list[Library]) -> Pool:
@@ -107,22 +115,19 @@ def source(name: str) -> dict[str, str]:
     """Licence, origin and treatment of a library's values."""
     if name not in NOTES:
         return {"licence": "the user's own file", "values": "as the file states them"}
-    licence = LICENCES["nirsoil" if name == "nirsoil" else "LimeSoDa"]
+    licence = LICENCES[name if name in LICENCES else "LimeSoDa"]
     return {"licence": licence, "values": NOTES[name]}
 
 
-def data_folder() -> Path:
+def data_folder(file: str, origin: str) -> Path:
     """The folder that the environment variable CCNVR_DATA names.
 
     Raises:
-        UsageError: it is unset or no folder.
+        UsageError: it is unset or no folder; says which file is looked for and where it comes from.
     """
     value = os.environ.get("CCNVR_DATA", "")
     if not value or not Path(value).is_dir():
-        raise UsageError(
-            f"CCNVR_DATA is {value!r} and must name the folder that holds {NIRSOIL_FILE}, "
-            "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr"
-        )
+        raise UsageError(f"CCNVR_DATA is {value!r} and must name the folder that holds {file}, {origin}")
     return Path(value)
 
 
@@ -175,7 +180,7 @@ def _laboratory(path: Path, name: str, cells: list[str]) -> Array:
 
 
 def _nirsoil(part: str, grid: Grid) -> Library:
-    path = data_folder() / NIRSOIL_FILE
+    path = data_folder(NIRSOIL_FILE, NIRSOIL_ORIGIN) / NIRSOIL_FILE
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,0 +1,106 @@
+"""The OSSL loader on a small file of exactly the published layout, made of real spectra."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccnvr.edge import limesoda
+from ccnvr.edge.limesoda import DataError
+from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import libraries, ossl
+
+GRID = Grid(1104.0, 10.0, 140)
+WAVELENGTHS = range(350, 2502, 2)
+LABORATORY = ("oc_usda.c729_w.pct", "n.tot_usda.a623_w.pct", "cec_usda.a723_cmolc.kg", "ph.h2o_usda.a268_index")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
+    return tmp_path
+
+
+def rows() -> list[list[str]]:
+    """Header, five soils of CV.98, and one soil that has no Vis-NIR scan."""
+    soils = limesoda.load("CV.98")
+    header = ["dataset.code_ascii_txt", "id.layer_uuid_txt", *LABORATORY, "clay.tot_usda.a334_w.pct"]
+    header += [f"scan_visnir.{wavelength}_ref" for wavelength in WAVELENGTHS] + ["scan_mir.600_abs"]
+    table = [header]
+    for row in range(5):
+        spectrum = np.interp(WAVELENGTHS, soils.wavelengths_nm, soils.reflectance[row])
+        measured = ["1.5", "" if row == 2 else "0.12", "NA" if row == 3 else "21.5", "6.4", "30"]
+        table.append(["CV", f"uuid-{row}", *measured, *(f"{value:.6f}" for value in spectrum), ""])
+    table.append(["MIR", "uuid-mir", "2", "0.2", "10", "7", "20", *[""] * len(WAVELENGTHS), "0.5"])
+    return table
+
+
+def write(folder: Path, table: list[list[str]]) -> None:
+    with gzip.open(folder / ossl.FILE, "wt") as stream:
+        stream.write("\n".join(",".join(row) for row in table) + "\n")
+
+
+def test_units_spectra_and_missing_values(folder: Path) -> None:
+    write(folder, rows())
+    library = libraries.load("ossl", GRID)
+    assert library.sample_ids == [f"ossl/uuid-{row}" for row in range(5)]
+    nan = np.nan
+    expected = [
+        [15.0, 1.2, 21.5, 6.4],
+        [15.0, 1.2, 21.5, 6.4],
+        [15.0, nan, 21.5, 6.4],
+        [15.0, 1.2, nan, 6.4],
+        [15.0, 1.2, 21.5, 6.4],
+    ]
+    np.testing.assert_allclose(library.targets, expected)
+    soils = limesoda.load("CV.98")
+    direct = absorbance(soils.reflectance[:5]) @ resampling_matrix(soils.wavelengths_nm, GRID).T
+    np.testing.assert_allclose(library.spectra, direct, atol=2e-3)
+    assert "OSSL" in libraries.source("ossl")["licence"]
+
+
+def test_many_blocks_keep_their_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, rows())
+    whole = libraries.load("ossl", GRID)
+    monkeypatch.setattr(ossl, "_ROWS_AT_ONCE", 2)
+    np.testing.assert_array_equal(libraries.load("ossl", GRID).spectra, whole.spectra)
+
+
+def test_what_is_malformed_is_named_with_row_and_column(folder: Path) -> None:
+    table = rows()
+    table[3][table[0].index("scan_visnir.1504_ref")] = "n/a"
+    write(folder, table)
+    with pytest.raises(DataError, match=r"row 4 column scan_visnir\.1504_ref is 'n/a'"):
+        libraries.load("ossl", GRID)
+    table = rows()
+    table[1][table[0].index("oc_usda.c729_w.pct")] = "much"
+    write(folder, table)
+    with pytest.raises(DataError, match=r"row 2 column oc_usda\.c729_w\.pct is 'much'"):
+        libraries.load("ossl", GRID)
+    write(folder, [*rows()[:3], ["short"]])
+    with pytest.raises(DataError, match="row 4 has 1 columns where the header has"):
+        libraries.load("ossl", GRID)
+    write(folder, [[name.replace("cec_usda", "cec") for name in rows()[0]], *rows()[1:]])
+    with pytest.raises(DataError, match=r"no column cec_usda\.a723_cmolc\.kg"):
+        libraries.load("ossl", GRID)
+    write(folder, [rows()[0], rows()[-1]])
+    with pytest.raises(DataError, match="no soil with a Vis-NIR scan"):
+        libraries.load("ossl", GRID)
+    write(folder, rows())
+    with pytest.raises(WavelengthError, match="covers 350"):
+        libraries.load("ossl", Grid(300.0, 10.0, 50))
+    content = (folder / ossl.FILE).read_bytes()
+    (folder / ossl.FILE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="cannot be read"):
+        libraries.load("ossl", GRID)
+
+
+def test_without_the_file_it_says_where_to_ask(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"soilspectroscopy\.org"):
+        libraries.load("ossl", GRID)
+    with pytest.raises(UsageError, match="has no official parts"):
+        libraries.load("ossl:train", GRID)
