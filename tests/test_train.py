@@ -62,8 +62,23 @@ def test_nirsoil_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monke
         np.testing.assert_allclose(whole.targets[:, :3], table[:, [2, 1, 3]] * [10.0, 1.0, 1.0], equal_nan=True)
 
 
+def test_geeves_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
+    if not (nirsoil_data / "datsoilspc.rda").exists():
+        pytest.skip("CCNVR_DATA names no folder with datsoilspc.rda")
+    geeves = libraries.load("geeves", GRID)
+    assert len(geeves.sample_ids) == 391
+    assert np.sum(~np.isnan(geeves.targets), axis=0).tolist() == [391, 0, 0, 0]
+    # The first soils, by the published table: 0.15, 0.12 and 0.17 g/100g of carbon.
+    np.testing.assert_allclose(geeves.targets[:3, 0], [1.5, 1.2, 1.7])
+    assert geeves.spectra.min() > 0.05 and geeves.spectra.max() < 1.7
+    assert "total carbon" in libraries.source("geeves")["values"]
+    with pytest.raises(UsageError, match="has no official parts"):
+        libraries.load("geeves:train", GRID)
+
+
 def test_libraries_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, ossl, CV"):
+    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, geeves, ossl, CV"):
         libraries.load("LUCAS", GRID)
     with pytest.raises(UsageError, match=r"part 'half' of library 'CV\.98'"):
         libraries.load("CV.98:half", GRID)

@@ -7,21 +7,18 @@ a file of spectra with columns OC, N, CEC or pH in the units of `UNITS`, empty w
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rdata
 from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance, check_wavelengths, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
-from ccnvr.train import ossl
+from ccnvr.train import ossl, r_packages
 
 Array = NDArray[np.float64]
 
@@ -31,20 +28,18 @@ LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0}
 
 UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
 
-NIRSOIL_FILE = "NIRsoil.RData"
-NIRSOIL_ORIGIN = "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr"
-NIRSOIL_SHA256 = "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479"
-
 LICENCES = {
     "nirsoil": "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, "
     "Chemom. Intell. Lab. Syst. 91:94-98",
     "ossl": "OSSL v1.2, each part under its owner's terms; Safanelli et al. 2025, PLoS ONE 20:e0296545",
+    "geeves": "MIT (R package soilspec); Geeves et al. 1994; Wadoux et al. 2021",
     "LimeSoDa": "CC BY-SA 4.0; Schmidinger et al. 2025, Geoderma, doi 10.1016/j.geoderma.2025.117337",
 }
 
 
 NOTES = {
     "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
+    "geeves": "OC = total carbon in g/100g x 10, so carbonates count; no N, CEC, pH",
     "ossl": "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; methods harmonised by OSSL",
     "CV.98": "OC as published, % x 10; pH as published",
     "SC.93": "OC as published, % x 10; pH as published",
@@ -91,14 +86,18 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
     if part not in ("", "train", "test"):
         raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
     if name == "nirsoil":
-        return _nirsoil(part, grid)
+        folder = data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin)
+        return Library("nirsoil", *r_packages.read_nirsoil(folder, part, grid, PROPERTIES))
     if name in limesoda.VISNIR_SETS:
         return _limesoda(name, part, grid)
+    if part and name in ("geeves", "ossl"):
+        raise UsageError(f"library {name} has no official parts; name it without {part!r}")
+    if name == "geeves":
+        folder = data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin)
+        return Library("geeves", *r_packages.read_geeves(folder, grid, PROPERTIES))
     if name == "ossl":
-        if part:
-            raise UsageError(f"library ossl has no official parts; name it without {part!r}")
         return Library("ossl", *ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid, PROPERTIES))
-    raise UsageError(f"library {name!r} is not one of nirsoil, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
+    raise UsageError(f"library {name!r} is not one of nirsoil, geeves, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
 
 
 def join(libraries: list[Library]) -> Pool:
@@ -177,38 +176,3 @@ def _laboratory(path: Path, name: str, cells: list[str]) -> Array:
                 f"{UNITS[name]}, or empty"
             )
     return values
-
-
-def _nirsoil(part: str, grid: Grid) -> Library:
-    path = data_folder(NIRSOIL_FILE, NIRSOIL_ORIGIN) / NIRSOIL_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); set CCNVR_DATA to the folder that holds it") from error
-    if hashlib.sha256(content).hexdigest() != NIRSOIL_SHA256:
-        raise DataError(f"{path} does not have the sha256 {NIRSOIL_SHA256[:12]}... of the published file; fetch it again")
-    # A data frame with a matrix column is more than pandas can hold, so the columns are kept as a plain mapping.
-    parsed = rdata.parser.parse_data(content)
-    table = rdata.conversion.convert(parsed, constructor_dict={"data.frame": lambda columns, attributes: columns})["NIRsoil"]
-    train = np.asarray(table["train"], dtype=np.float64) == 1.0
-    rows = np.flatnonzero({"": np.full(train.size, True), "train": train, "test": ~train}[part])
-    missing = np.full(train.size, np.nan)
-    columns = {
-        "OC": _numbers(table["Ciso"]) * 10.0,
-        "N": _numbers(table["Nt"]),
-        "CEC": _numbers(table["CEC"]),
-    }
-    spectra = np.asarray(table["spc"], dtype=np.float64)
-    wavelengths = np.linspace(1100.0, 2498.0, spectra.shape[1])
-    return Library(
-        name="nirsoil",
-        sample_ids=[f"nirsoil/{row + 1}" for row in rows],
-        spectra=spectra[rows] @ resampling_matrix(wavelengths, grid).T,
-        targets=np.stack([columns.get(name, missing) for name in PROPERTIES], axis=1)[rows],
-    )
-
-
-def _numbers(column: object) -> Array:
-    """An R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
-    values = np.asarray(column, dtype=np.float64)
-    return np.where(np.isnan(values), np.nan, values)

@@ -1,0 +1,109 @@
+"""Libraries in the data files of R packages, read from those files themselves: nirsoil and geeves.
+
+Each file must be the published one, byte for byte. Readers return sample ids, absorbance `(n, grid bands)` and properties
+`(n, len(properties))`, NaN where not measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rdata
+from numpy.typing import NDArray
+
+from ccnvr.edge.limesoda import DataError
+from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
+
+Array = NDArray[np.float64]
+Soils = tuple[list[str], Array, Array]
+
+
+@dataclass(frozen=True)
+class RFile:
+    """A data file of an R package, and the data frame in it."""
+
+    name: str
+    origin: str
+    sha256: str
+    frame: str
+
+
+NIRSOIL = RFile(
+    "NIRsoil.RData",
+    "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr",
+    "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479",
+    "NIRsoil",
+)
+GEEVES = RFile(
+    "datsoilspc.rda",
+    "the file data/datsoilspc.rda of the public repository AlexandreWadoux/soilspec",
+    "fe9d41c29d9332dbf8f8b6814f49719c4b28b4d03a1ea083df95231fdecd2890",
+    "datsoilspc",
+)
+
+
+def read_nirsoil(folder: Path, part: str, grid: Grid, properties: tuple[str, ...]) -> Soils:
+    """Absorbance 1100-2498 nm; `part` is train or test of the official split, or empty for all soils.
+
+    Raises:
+        UsageError: the file is not there.
+        DataError: it is not the published one.
+    """
+    table = _table(folder, NIRSOIL)
+    train = _numbers(table["train"]) == 1.0
+    rows = np.flatnonzero({"": np.full(train.size, True), "train": train, "test": ~train}[part])
+    spectra = np.asarray(table["spc"], dtype=np.float64)[rows]
+    measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
+    resampled = spectra @ resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid).T
+    return [f"nirsoil/{row + 1}" for row in rows], resampled, _columns(measured, properties, train.size)[rows]
+
+
+def read_geeves(folder: Path, grid: Grid, properties: tuple[str, ...]) -> Soils:
+    """Reflectance 350-2500 nm; total carbon stands for OC.
+
+    Raises:
+        UsageError: the file is not there.
+        DataError: it is not the published one.
+    """
+    table = _table(folder, GEEVES)
+    reflectance = np.asarray(table["spc"], dtype=np.float64)
+    measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
+    resampled = absorbance(reflectance) @ resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid).T
+    ids = [f"geeves/{row + 1}" for row in range(len(reflectance))]
+    return ids, resampled, _columns(measured, properties, len(ids))
+
+
+def _table(folder: Path, file: RFile) -> Mapping[str, Any]:
+    path = folder / file.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); put that file there, {file.origin}") from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise DataError(f"{path} does not have the sha256 {file.sha256[:12]}... of the published file; fetch it again")
+    with warnings.catch_warnings():
+        # rdata says that it keeps R's mark of omitted rows as it is; nothing here looks at it.
+        warnings.simplefilter("ignore", UserWarning)
+        # A data frame with a matrix column is more than pandas can hold, so the columns are kept as a plain mapping.
+        parsed = rdata.parser.parse_data(content)
+        frames = rdata.conversion.convert(parsed, constructor_dict={"data.frame": lambda columns, attributes: columns})
+    table: Mapping[str, Any] = frames[file.frame]
+    return table
+
+
+def _numbers(column: object) -> Array:
+    """An R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
+    values = np.asarray(column, dtype=np.float64)
+    return np.where(np.isnan(values), np.nan, values)
+
+
+def _columns(measured: dict[str, Array], properties: tuple[str, ...], soils: int) -> Array:
+    missing = np.full(soils, np.nan)
+    return np.stack([measured.get(name, missing) for name in properties], axis=1)
