@@ -10,21 +10,21 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from ccnvr.edge.arguments import whole_number
-from ccnvr.edge.pipeline import Pipeline, References
+from ccnvr.edge.pipeline import Pipeline, References, reflectance
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Preprocessor, absorbance
 from ccnvr.edge.store import Store
 from ccnvr.firmware_bridge.codec import MAX_PAYLOAD, Decoder, Frame, encode
-from ccnvr.firmware_bridge.instrument import Scan, ScanKind, Settings
-from ccnvr.firmware_bridge.messages import ScanRequest, Type
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
-
-_SETTINGS = Settings(10_000, 16)
+from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.messages import Type
 
 Stages = dict[str, Callable[[], object]]
 
@@ -58,27 +58,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stages(model: Model, store: Store) -> Stages:
-    detector = SimulatedSpectrometer(synthetic_soils(1, 1), pace=0.0)
-    info = detector.info
-    dark, white, sample = (_scan(detector, kind, number) for number, kind in enumerate(ScanKind))
-    predictor = model.bind(info.wavelengths_nm)
-    pipeline = Pipeline(predictor, info, References(dark, white, 0.99))
+    info, dark, white, sample = _simulated_scans()
+    pipeline = Pipeline(model.bind(info.wavelengths_nm), info, References(dark, white, 0.99))
     prediction = pipeline(sample)
-    spectrum = absorbance(synthetic_soils(1, 1)[0])
-    recipe = model.bundle.manifest.recipe
-    compiled = Preprocessor(recipe, info.wavelengths_nm)
+    spectrum = absorbance(reflectance(sample.counts, dark.counts, white.counts, 0.99))
+    compiled = Preprocessor(model.bundle.manifest.recipe, info.wavelengths_nm)
     inputs = compiled(spectrum)[None]
     wire = _on_the_wire(sample)
     references = (store.add_reference(info, dark).id, store.add_reference(info, white).id)
-    numbers = iter(range(10**9))
+    numbers = count(sample.number)
     return {
         "decode frames": lambda: Decoder().feed(wire),
         "preprocessing, compiled": lambda: compiled(spectrum),
-        "preprocessing, as one dense matrix": lambda: compiled.batch(spectrum[None]),
+        "preprocessing, dense matrices": lambda: compiled.batch(spectrum[None]),
         "inference": lambda: model.backend(inputs),
         "counts to prediction": lambda: pipeline(sample),
         "commit to the store": lambda: store.add_scan(
-            info, _numbered(sample, next(numbers)), prediction, references, model.bundle.digest, 0.0
+            info, replace(sample, number=next(numbers)), prediction, references, model.bundle.digest, 0.0
         ),
     }
 
@@ -93,13 +89,16 @@ def _medians(stages: Stages, rounds: int) -> dict[str, float]:
     return {name: float(np.median(values)) * 1e3 for name, values in times.items()}
 
 
-def _scan(detector: SimulatedSpectrometer, kind: ScanKind, number: int) -> Scan:
-    exposure = detector.expose(ScanRequest(kind, _SETTINGS.integration_us, _SETTINGS.averages), number)
-    return Scan(number, kind, exposure.sums / _SETTINGS.averages, _SETTINGS, exposure.saturated, exposure.temperature_c)
-
-
-def _numbered(scan: Scan, number: int) -> Scan:
-    return Scan(number, scan.kind, scan.counts, scan.settings, scan.saturated, scan.temperature_c)
+def _simulated_scans() -> tuple[InstrumentInfo, Scan, Scan, Scan]:
+    """A simulated instrument, and its dark, white and first sample."""
+    instrument = open_instrument("sim://?pace=0")
+    try:
+        info = instrument.identify()
+        instrument.configure(Settings(10_000, 16))
+        dark, white, sample = (instrument.scan(kind) for kind in ScanKind)
+    finally:
+        instrument.close()
+    return info, dark, white, sample
 
 
 def _on_the_wire(scan: Scan) -> bytes:

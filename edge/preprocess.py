@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import factorial
 
 import numpy as np
@@ -236,8 +237,9 @@ class BandedOperator:
         np.take(vector, self._columns, out=self._window, mode="clip")
         return np.einsum("ij,ij->i", self._window, self._weights, out=out)
 
+    @cached_property
     def dense(self) -> Array:
-        """The matrix itself."""
+        """The matrix itself, for many vectors at once; made when first asked for."""
         matrix = np.zeros(self.shape)
         np.put_along_axis(matrix, self._columns, self._weights, axis=1)
         return matrix
@@ -279,7 +281,7 @@ class Preprocessor:
             SpectrumError: as for one spectrum.
         """
         self._check(spectra.shape[-1], spectra)
-        filtered = np.stack([spectra @ operator.dense().T for operator in self._operators], axis=1)
+        filtered = np.stack([spectra @ operator.dense.T for operator in self._operators], axis=1)
         return self._scale(filtered).astype(np.float32)
 
     def _check(self, bands: int, spectra: Array) -> None:

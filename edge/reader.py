@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -223,6 +223,16 @@ class Reader(threading.Thread):
 
     def _acknowledge(self, instrument: Instrument, *, wait: bool) -> None:
         """Acknowledge what the main loop has stored; with `wait`, everything that was handed over."""
+        for scan in self._newly_stored(wait=wait):
+            instrument.acknowledge(scan)
+
+    def _await_stored(self) -> None:
+        """Wait until nothing is in flight; the scans' acknowledgements were lost with the old link."""
+        for _ in self._newly_stored(wait=True):
+            pass
+
+    def _newly_stored(self, *, wait: bool) -> Iterator[Scan]:
+        """The scans that the main loop has stored since the last time; with `wait`, until none is in flight."""
         while self._in_flight and not self._abandoned.is_set():
             try:
                 scan = self._stored.get(block=wait, timeout=0.2)
@@ -231,16 +241,7 @@ class Reader(threading.Thread):
                     continue
                 return
             self._in_flight -= 1
-            instrument.acknowledge(scan)
-
-    def _await_stored(self) -> None:
-        """Wait until nothing is in flight; the scans' acknowledgements were lost with the old link."""
-        while self._in_flight and not self._abandoned.is_set():
-            try:
-                self._stored.get(timeout=0.2)
-                self._in_flight -= 1
-            except queue.Empty:
-                continue
+            yield scan
 
 
 @dataclass(frozen=True)

@@ -138,14 +138,12 @@ class Store:
         latency_ms: float,
     ) -> None:
         """Commit a sample's scan with its prediction, once; on disk when this returns. `references`: ids of dark and white."""
-        if self.holds(info, scan):
-            return
         estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
         with self._guard():
-            self._connection.execute(
+            added = self._connection.execute(
                 "INSERT INTO scans (scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,"
                 " dark_id, white_id, bundle_sha256, predictions, flags, latency_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scan_id) DO NOTHING",
                 (
                     info.scan_id(scan.number),
                     _now().isoformat(timespec="milliseconds"),
@@ -157,7 +155,10 @@ class Store:
                     json.dumps(prediction.flags),
                     latency_ms,
                 ),
-            )
+            ).rowcount
+        if not added:
+            # Refuses another scan under the same id.
+            self.holds(info, scan)
 
     def add_reference(self, info: InstrumentInfo, scan: Scan) -> StoredReference:
         """Commit a dark or white scan; one that is there already is left as it is."""

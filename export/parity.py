@@ -45,7 +45,7 @@ def real_inputs(recipe: TrainingRecipe) -> tuple[Float32, int]:
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
-    held_out = runs.load_pool(recipe.tests, recipe).spectra if recipe.tests else np.empty((0, recipe.grid.bands))
+    held_out = runs.load_pool(recipe.tests, recipe).spectra
     spectra = held_out
     if len(held_out) < FEWEST_SPECTRA:
         spectra = np.concatenate([held_out, runs.load_pool(recipe.libraries, recipe).spectra])

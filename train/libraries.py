@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, absorbance, check_wavelengths, resampling_matrix
+from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import ossl, r_packages
+from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
 
@@ -35,7 +36,6 @@ LICENCES = {
     "geeves": "MIT (R package soilspec); Geeves et al. 1994; Wadoux et al. 2021",
     "LimeSoDa": "CC BY-SA 4.0; Schmidinger et al. 2025, Geoderma, doi 10.1016/j.geoderma.2025.117337",
 }
-
 
 NOTES = {
     "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
@@ -81,23 +81,37 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
         WavelengthError: the library does not cover the grid.
     """
     if spec.endswith(".csv"):
-        return _file(Path(spec), file_quantity, grid)
+        path = Path(spec)
+        # With its ending, so that no file can pass for a published library.
+        return _library(path.name, _file(path, file_quantity, grid), "")
     name, _, part = spec.partition(":")
     if part not in ("", "train", "test"):
         raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
-    if name == "nirsoil":
-        folder = data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin)
-        return Library("nirsoil", *r_packages.read_nirsoil(folder, part, grid, PROPERTIES))
-    if name in limesoda.VISNIR_SETS:
-        return _limesoda(name, part, grid)
     if part and name in ("geeves", "ossl"):
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
+    return _library(name, _published(name, grid), part)
+
+
+def _published(name: str, grid: Grid) -> Soils:
+    if name in limesoda.VISNIR_SETS:
+        return _limesoda(name, grid)
+    if name == "nirsoil":
+        return r_packages.read_nirsoil(data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin), grid)
     if name == "geeves":
-        folder = data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin)
-        return Library("geeves", *r_packages.read_geeves(folder, grid, PROPERTIES))
+        return r_packages.read_geeves(data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin), grid)
     if name == "ossl":
-        return Library("ossl", *ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid, PROPERTIES))
+        return ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid)
     raise UsageError(f"library {name!r} is not one of nirsoil, geeves, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
+
+
+def _library(name: str, soils: Soils, part: str) -> Library:
+    """The soils of one part, with the properties in order."""
+    missing = np.full(len(soils.sample_ids), np.nan)
+    targets = np.stack([soils.measured.get(name, missing) for name in PROPERTIES], axis=1)
+    rows = np.arange(len(soils.sample_ids))
+    if part and soils.train is not None:
+        rows = rows[soils.train == (part == "train")]
+    return Library(name, [soils.sample_ids[row] for row in rows], soils.spectra[rows], targets[rows])
 
 
 def join(libraries: list[Library]) -> Pool:
@@ -130,36 +144,20 @@ def data_folder(file: str, origin: str) -> Path:
     return Path(value)
 
 
-def _limesoda(name: str, part: str, grid: Grid) -> Library:
+def _limesoda(name: str, grid: Grid) -> Soils:
     soils = limesoda.load(name)
-    held_out = soils.folds == limesoda.HELD_OUT_FOLD
-    rows = np.flatnonzero({"": np.full(len(held_out), True), "train": ~held_out, "test": held_out}[part])
-    missing = np.full(len(soils.folds), np.nan)
-    targets = np.stack([soils.properties.get(name, missing) for name in PROPERTIES], axis=1)
-    spectra = absorbance(soils.reflectance[rows]) @ resampling_matrix(soils.wavelengths_nm, grid).T
-    return Library(
-        name=name,
-        sample_ids=[soils.sample_ids[row] for row in rows],
-        spectra=spectra,
-        targets=targets[rows],
-    )
+    spectra = absorbance(soils.reflectance) @ resampling_matrix(soils.wavelengths_nm, grid).T
+    return Soils(soils.sample_ids, spectra, soils.properties, soils.folds != limesoda.HELD_OUT_FOLD)
 
 
-def _file(path: Path, quantity: str, grid: Grid) -> Library:
+def _file(path: Path, quantity: str, grid: Grid) -> Soils:
     table = read_spectra(path)
-    if not set(PROPERTIES) & set(table.columns):
+    measured = {name: _laboratory(path, name, table.columns[name]) for name in PROPERTIES if name in table.columns}
+    if not measured:
         raise UsageError(f"{path} has none of the columns {', '.join(PROPERTIES)}; add the laboratory's values")
-    missing = [""] * len(table.sample_ids)
-    columns = [_laboratory(path, name, table.columns.get(name, missing)) for name in PROPERTIES]
-    check_wavelengths(table.wavelengths_nm, grid)
-    spectra = absorbance(table.reflectance(quantity))
-    return Library(
-        # With its ending, so that no file can pass for a published library.
-        name=path.name,
-        sample_ids=[f"{path.name}/{sample}" for sample in table.sample_ids],
-        spectra=spectra @ resampling_matrix(table.wavelengths_nm, grid).T,
-        targets=np.stack(columns, axis=1),
-    )
+    resample = resampling_matrix(table.wavelengths_nm, grid)
+    sample_ids = [f"{path.name}/{sample}" for sample in table.sample_ids]
+    return Soils(sample_ids, absorbance(table.reflectance(quantity)) @ resample.T, measured)
 
 
 def _laboratory(path: Path, name: str, cells: list[str]) -> Array:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
 
@@ -37,10 +38,8 @@ _IDENTIFIER = "id.layer_uuid_txt"
 _ROWS_AT_ONCE = 256
 
 
-def read(folder: Path, grid: Grid, properties: tuple[str, ...]) -> tuple[list[str], Array, Array]:
-    """Sample ids, absorbance `(n, grid bands)` and properties `(n, len(properties))`, NaN where not measured.
-
-    Soils without a Vis-NIR scan of the whole grid are passed over.
+def read(folder: Path, grid: Grid) -> Soils:
+    """The soils that have a Vis-NIR scan of the whole grid; the others are passed over.
 
     Raises:
         UsageError: the file is not there.
@@ -50,17 +49,17 @@ def read(folder: Path, grid: Grid, properties: tuple[str, ...]) -> tuple[list[st
     path = folder / FILE
     try:
         with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-            return _read(path, csv.reader(stream), grid, properties)
+            return _read(path, csv.reader(stream), grid)
     except FileNotFoundError:
         raise UsageError(f"{path} is not there; put that file there, {ORIGIN}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
 
 
-def _read(path: Path, rows: Iterator[list[str]], grid: Grid, properties: tuple[str, ...]) -> tuple[list[str], Array, Array]:
+def _read(path: Path, rows: Iterator[list[str]], grid: Grid) -> Soils:
     header = {name: column for column, name in enumerate(next(rows, []))}
     bands = [name for name in header if name.startswith("scan_visnir.") and name.endswith("_ref")]
-    wanted = [_IDENTIFIER, *(_PROPERTIES[name][0] for name in properties)]
+    wanted = [_IDENTIFIER, *(column for column, _ in _PROPERTIES.values())]
     if missing := [name for name in wanted if name not in header]:
         raise DataError(f"{path} has no column {missing[0]}; it must be the file of that name of OSSL v1.2")
     wavelengths = np.array([_number(path, 1, name, name[len("scan_visnir.") : -len("_ref")]) for name in bands])
@@ -77,11 +76,14 @@ def _read(path: Path, rows: Iterator[list[str]], grid: Grid, properties: tuple[s
         if kept:
             sample_ids += [f"ossl/{row[header[_IDENTIFIER]]}" for row, _, _ in kept]
             spectra = absorbance(np.array([spectrum for _, spectrum, _ in kept])) @ resample[:, needed].T
-            values = [[_value(path, number, row, header, name) for name in properties] for row, _, number in kept]
+            values = [[_value(path, number, row, header, name) for name in _PROPERTIES] for row, _, number in kept]
             blocks.append((spectra, np.array(values)))
     if not blocks:
         raise DataError(f"{path} holds no soil with a Vis-NIR scan of {grid.start_nm:g}-{grid.stop_nm:g} nm; fetch it again")
-    return sample_ids, np.concatenate([block[0] for block in blocks]), np.concatenate([block[1] for block in blocks])
+    measured = np.concatenate([values for _, values in blocks])
+    return Soils(
+        sample_ids, np.concatenate([spectra for spectra, _ in blocks]), dict(zip(_PROPERTIES, measured.T, strict=True))
+    )
 
 
 def _spectrum(path: Path, number: int, row: list[str], used: list[tuple[str, int]], columns: int) -> Array:

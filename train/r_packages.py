@@ -1,7 +1,6 @@
 """Libraries in the data files of R packages, read from those files themselves: nirsoil and geeves.
 
-Each file must be the published one, byte for byte. Readers return sample ids, absorbance `(n, grid bands)` and properties
-`(n, len(properties))`, NaN where not measured.
+Each file must be the published one, byte for byte.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
-Soils = tuple[list[str], Array, Array]
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,21 @@ GEEVES = RFile(
 )
 
 
-def read_nirsoil(folder: Path, part: str, grid: Grid, properties: tuple[str, ...]) -> Soils:
-    """Absorbance 1100-2498 nm; `part` is train or test of the official split, or empty for all soils.
+def read_nirsoil(folder: Path, grid: Grid) -> Soils:
+    """Absorbance 1100-2498 nm, with the official split.
 
     Raises:
         UsageError: the file is not there.
         DataError: it is not the published one.
     """
     table = _table(folder, NIRSOIL)
-    train = _numbers(table["train"]) == 1.0
-    rows = np.flatnonzero({"": np.full(train.size, True), "train": train, "test": ~train}[part])
-    spectra = np.asarray(table["spc"], dtype=np.float64)[rows]
+    spectra = np.asarray(table["spc"], dtype=np.float64)
+    resample = resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid)
     measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
-    resampled = spectra @ resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid).T
-    return [f"nirsoil/{row + 1}" for row in rows], resampled, _columns(measured, properties, train.size)[rows]
+    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, _numbers(table["train"]) == 1.0)
 
 
-def read_geeves(folder: Path, grid: Grid, properties: tuple[str, ...]) -> Soils:
+def read_geeves(folder: Path, grid: Grid) -> Soils:
     """Reflectance 350-2500 nm; total carbon stands for OC.
 
     Raises:
@@ -74,10 +71,13 @@ def read_geeves(folder: Path, grid: Grid, properties: tuple[str, ...]) -> Soils:
     """
     table = _table(folder, GEEVES)
     reflectance = np.asarray(table["spc"], dtype=np.float64)
+    resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
     measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
-    resampled = absorbance(reflectance) @ resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid).T
-    ids = [f"geeves/{row + 1}" for row in range(len(reflectance))]
-    return ids, resampled, _columns(measured, properties, len(ids))
+    return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
+
+
+def _numbered(library: str, soils: int) -> list[str]:
+    return [f"{library}/{row}" for row in range(1, soils + 1)]
 
 
 def _table(folder: Path, file: RFile) -> Mapping[str, Any]:
@@ -102,8 +102,3 @@ def _numbers(column: object) -> Array:
     """An R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
     values = np.asarray(column, dtype=np.float64)
     return np.where(np.isnan(values), np.nan, values)
-
-
-def _columns(measured: dict[str, Array], properties: tuple[str, ...], soils: int) -> Array:
-    missing = np.full(soils, np.nan)
-    return np.stack([measured.get(name, missing) for name in properties], axis=1)

@@ -60,7 +60,8 @@ def train(recipe_path: Path, folder: Path) -> Report:
     """
     recipe = recipes.load(recipe_path)
     pool = load_pool(recipe.libraries, recipe)
-    _check_held_out(recipe, pool)
+    held_out = load_pool(recipe.tests, recipe)
+    _check_held_out(pool, held_out)
     # Fails for a property that nobody measured before the folder is made.
     fitting.make_targets(recipe, pool.targets)
     _claim(folder, recipe_path, pool)
@@ -77,7 +78,7 @@ def train(recipe_path: Path, folder: Path) -> Report:
         targets=targets,
         accuracy={
             f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
-            "soils held out from training": _test(recipe, Calibration(calibration.network, targets)),
+            "soils held out from training": _test(recipe, Calibration(calibration.network, targets), held_out),
         },
         soils=_soils(recipe, pool),
         training={
@@ -113,7 +114,9 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
 
 
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
-    """The named libraries on the recipe's grid, with the recipe's properties."""
+    """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
+    if not names:
+        return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
     pool = libraries.join([libraries.load(name, recipe.grid, recipe.file_quantity) for name in names])
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
@@ -132,9 +135,8 @@ def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) ->
     return table
 
 
-def _check_held_out(recipe: TrainingRecipe, pool: Pool) -> None:
-    held_out = load_pool(recipe.tests, recipe).sample_ids if recipe.tests else []
-    if both := set(pool.sample_ids) & set(held_out):
+def _check_held_out(pool: Pool, held_out: Pool) -> None:
+    if both := set(pool.sample_ids) & set(held_out.sample_ids):
         raise UsageError(
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
             "test on soils that are not trained on"
@@ -229,11 +231,10 @@ def _with_intervals(targets: tuple[Target, ...], measured: Array, out_of_fold: A
     return tuple(answer)
 
 
-def _test(recipe: TrainingRecipe, calibration: Calibration) -> AccuracyTable:
-    if not recipe.tests:
+def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:
+    if not held_out.sample_ids:
         return {}
-    pool = load_pool(recipe.tests, recipe)
-    return accuracy_by_library(recipe, pool, fitting.predict(recipe, calibration, pool.spectra))
+    return accuracy_by_library(recipe, held_out, fitting.predict(recipe, calibration, held_out.spectra))
 
 
 def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
