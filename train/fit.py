@@ -76,12 +76,17 @@ def masked_loss(outputs: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
 
 
 def fit(
-    recipe: TrainingRecipe, spectra: Array, values: Array, seed: int, checkpoint: Path, on_epoch: Callable[[float], None]
+    recipe: TrainingRecipe,
+    spectra: Array,
+    values: Array,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
-    `checkpoint` is written after each epoch and continued from if it exists; the result is the same either way.
-    `on_epoch` gets the loss of each epoch.
+    `checkpoint` is written after each epoch and continued from if it exists; the result is the same with it, without it, and
+    after interruptions. `on_epoch` gets the loss of each epoch.
     """
     targets = make_targets(recipe, values)
     wanted = standardise(targets, values)
@@ -90,14 +95,15 @@ def fit(
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
     torch.manual_seed(seed)
     training = _Training(recipe, len(spectra))
-    for epoch in range(training.resume(checkpoint), recipe.fit.epochs):
+    for epoch in range(training.resume(checkpoint) if checkpoint else 0, recipe.fit.epochs):
         # Each epoch draws from its own seed, so a resumed run needs no generator's state.
         rng = np.random.default_rng((seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)))
         inputs = preprocess.batch(vary_absorbance(spectra, recipe.fit.augmentation, rng))
         inputs = vary_inputs(inputs, recipe.fit.augmentation, rng)
         loss = training.epoch(torch.from_numpy(inputs), answers, known, rng)
-        training.save(checkpoint, epoch + 1)
+        if checkpoint:
+            training.save(checkpoint, epoch + 1)
         on_epoch(loss)
     return Calibration(training.network.eval(), targets)
 
