@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, NetworkConfig
 
 Float32 = NDArray[np.float32]
 
@@ -47,8 +47,8 @@ def to_onnx(network: CCNVR) -> bytes:
     config = network.config
     state = {name: value.detach().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     graph = _Graph()
-    features = _convolutions(graph, network, state)
-    pooled = _recurrent(graph, network, state, features)
+    features = _convolutions(graph, network, state, _standardised(graph, network, state))
+    pooled = _recurrent(graph, network, state, features) if network.recurrent else _flattened(graph, features)
     hidden = graph.node("Relu", [_dense(graph, state, "dense", pooled)], "hidden")
     _dense(graph, state, "output", hidden, "properties")
     model = helper.make_model(
@@ -68,9 +68,19 @@ def to_onnx(network: CCNVR) -> bytes:
     return serialised
 
 
-def _convolutions(graph: _Graph, network: CCNVR, state: dict[str, Float32]) -> str:
-    """Conv, ReLU, max-pool; then `(n, filters, steps)` turned to ONNX's `(steps, n, filters)`."""
-    value = "spectra"
+def _standardised(graph: _Graph, network: CCNVR, state: dict[str, Float32]) -> str:
+    """Each band less its mean, over its deviation, where the network asks for it."""
+    if network.scale is None:
+        return "spectra"
+    shape = (1, network.config.in_channels, network.config.bands)
+    factor = 1.0 / np.sqrt(state["scale.running_var"] + np.float32(network.scale.eps))
+    mean = graph.weight("scale.mean", state["scale.running_mean"].reshape(shape))
+    centred = graph.node("Sub", ["spectra", mean], "centred")
+    return graph.node("Mul", [centred, graph.weight("scale.factor", factor.reshape(shape))], "standardised")
+
+
+def _convolutions(graph: _Graph, network: CCNVR, state: dict[str, Float32], value: str) -> str:
+    """Conv, ReLU, max-pool: `(n, filters, steps)`."""
     for index, layer in enumerate(network.config.convolutions):
         # torch numbers the modules of the sequence: each convolution is followed by its ReLU and its pool.
         kernel = graph.weight(f"conv{index}.weight", state[f"convolutions.{3 * index}.weight"])
@@ -79,12 +89,37 @@ def _convolutions(graph: _Graph, network: CCNVR, state: dict[str, Float32]) -> s
         value = graph.node("Conv", [value, kernel, bias], f"conv{index}", kernel_shape=[layer.kernel], pads=[pad, pad])
         value = graph.node("Relu", [value], f"relu{index}")
         value = graph.node("MaxPool", [value], f"pool{index}", kernel_shape=[layer.pool], strides=[layer.pool])
-    return graph.node("Transpose", [value], "sequence", perm=[2, 0, 1])
+    return value
 
 
-def _recurrent(graph: _Graph, network: CCNVR, state: dict[str, Float32], sequence: str) -> str:
-    """GRU or LSTM; its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x hidden)`."""
+def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
+    """`(n, filters, steps x patch)` -> `(steps, n, filters x patch)`."""
+    if config.patch == 1:
+        return graph.node("Transpose", [features], "sequence", perm=[2, 0, 1])
+
+    def numbers(name: str, *values: int) -> str:
+        return graph.weight(name, np.array(values, dtype=np.int64))
+
+    ends = [numbers("whole.from", 0), numbers("whole.to", config.steps * config.patch), numbers("whole.axis", 2)]
+    whole = graph.node("Slice", [features, *ends], "whole")
+    shape = numbers("patches.shape", 0, config.channels, config.steps, config.patch)
+    patches = graph.node("Reshape", [whole, shape], "patches")
+    ordered = graph.node("Transpose", [patches], "ordered", perm=[2, 0, 1, 3])
+    return graph.node("Reshape", [ordered, numbers("sequence.shape", 0, 0, -1)], "sequence")
+
+
+def _flattened(graph: _Graph, features: str) -> str:
+    """For a network without a recurrent layer, `(n, filters x steps)`."""
+    return graph.node("Flatten", [features], "pooled", axis=1)
+
+
+def _recurrent(graph: _Graph, network: CCNVR, state: dict[str, Float32], features: str) -> str:
+    """GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
+
+    Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x hidden)`.
+    """
     config = network.config
+    sequence = _sequence(graph, config, features)
     suffixes = ("", "_reverse") if config.bidirectional else ("",)
     gates = _GATES[config.cell]
 

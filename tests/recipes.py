@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ccnvr.train.network import Convolution, NetworkConfig
 
@@ -38,15 +39,23 @@ def write(folder: Path, text: str = SMALL) -> Path:
     return path
 
 
-def network_config(cell: str, bidirectional: bool) -> NetworkConfig:
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"cell": "none"},
+    {"convolutions": ()},
+    {"convolutions": (), "patch": 9, "standardise": True},
+    {"cell": "none", "convolutions": (), "standardise": True},
+    {"patch": 4},
+)
+"""Networks with a layer left out, or with steps of several bands."""
+
+
+def network_config(cell: str = "gru", bidirectional: bool = True, **changes: Any) -> NetworkConfig:
     """A tiny network of any of the four kinds: 2 channels of 140 bands, 14 steps, 3 outputs."""
-    return NetworkConfig(
-        in_channels=2,
-        bands=140,
-        outputs=3,
-        convolutions=(Convolution(4, 5, 2), Convolution(6, 3, 5)),
-        cell=cell,
-        bidirectional=bidirectional,
-        hidden=5,
-        dense=7,
-    )
+    plain: dict[str, Any] = {
+        "convolutions": (Convolution(4, 5, 2), Convolution(6, 3, 5)),
+        "cell": cell,
+        "bidirectional": bidirectional,
+        "hidden": 5,
+        "dense": 7,
+    }
+    return NetworkConfig(in_channels=2, bands=140, outputs=3, **{**plain, **changes})

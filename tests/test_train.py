@@ -318,7 +318,7 @@ def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
         (('"identity"', '"sqrt"'), "transform 'sqrt'"),
         (("pH =", "sand ="), "target 'sand'"),
         (("kernel = 7", "kernel = 8"), "kernel must be odd"),
-        (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru or lstm"),
+        (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru, lstm or none"),
         (("bands = 140", "bands = 10"), "leave no step"),
         (("bands = 140", "bands = 1"), "grid of 1 bands"),
         (("pool = 4", "pool = 0"), "pool must be at least 1"),

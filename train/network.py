@@ -24,20 +24,27 @@ class Convolution:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """What of a CCNVR is a choice. `cell` is gru or lstm; `dense` is the width of the layer before the outputs."""
+    """What of a CCNVR is a choice. `cell` is gru, lstm or none; `dense` is the width of the layer before the outputs.
+
+    With cell none the features of the convolutions go to the dense layer one by one: a CNN. Without convolutions the
+    recurrent layer reads the spectrum itself, `patch` bands a step: an RNN. `standardise` takes from each band its mean over
+    the training soils and divides by its deviation, as the paper's mode, which sees raw absorbance, needs.
+    """
 
     convolutions: tuple[Convolution, ...]
+    standardise: bool = False
     cell: str = "gru"
     bidirectional: bool = True
     hidden: int = 96
+    patch: int = 1
     dense: int = 64
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.cell not in ("gru", "lstm"):
-            raise UsageError(f"cell {self.cell!r} is not gru or lstm")
-        if min(self.hidden, self.dense) < 1 or not 0.0 <= self.dropout < 1.0:
-            raise UsageError("hidden and dense must be at least 1, and dropout from 0 to below 1")
+        if self.cell not in ("gru", "lstm", "none"):
+            raise UsageError(f"cell {self.cell!r} is not gru, lstm or none")
+        if min(self.hidden, self.dense, self.patch) < 1 or not 0.0 <= self.dropout < 1.0:
+            raise UsageError("hidden and dense must be at least 1, as must patch, and dropout from 0 to below 1")
         if any(min(layer.filters, layer.kernel, layer.pool) < 1 for layer in self.convolutions):
             raise UsageError("a convolution's filters, kernel and pool must be at least 1")
         if any(convolution.kernel % 2 == 0 for convolution in self.convolutions):
@@ -58,12 +65,24 @@ class NetworkConfig(NetworkShape):
             raise UsageError(f"{self.bands} bands leave no step after pooling; use smaller pools")
 
     @property
+    def channels(self) -> int:
+        """Channels after the convolutions."""
+        return self.convolutions[-1].filters if self.convolutions else self.in_channels
+
+    @property
     def steps(self) -> int:
         """Length of the sequence that the recurrent layer reads."""
         steps = self.bands
         for convolution in self.convolutions:
             steps //= convolution.pool
-        return steps
+        return steps // self.patch
+
+    @property
+    def features(self) -> int:
+        """Width of what the dense layer gets."""
+        if self.cell == "none":
+            return self.steps * self.patch * self.channels
+        return self.hidden * (2 if self.bidirectional else 1)
 
 
 class CCNVR(nn.Module):
@@ -75,6 +94,10 @@ class CCNVR(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        # Cumulative statistics of training batches: the mean and deviation of each band, kept with the weights.
+        self.scale = (
+            nn.BatchNorm1d(config.in_channels * config.bands, affine=False, momentum=None) if config.standardise else None
+        )
         channels = config.in_channels
         convolutions: list[nn.Module] = []
         for layer in config.convolutions:
@@ -83,20 +106,33 @@ class CCNVR(nn.Module):
             convolutions.append(nn.MaxPool1d(layer.pool))
             channels = layer.filters
         self.convolutions = nn.Sequential(*convolutions)
-        cell = nn.GRU if config.cell == "gru" else nn.LSTM
-        self.recurrent = cell(channels, config.hidden, batch_first=True, bidirectional=config.bidirectional)
+        self.recurrent = _recurrent(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.dense = nn.Linear(config.hidden * (2 if config.bidirectional else 1), config.dense)
+        self.dense = nn.Linear(config.features, config.dense)
         self.output = nn.Linear(config.dense, config.outputs)
 
     def forward(self, spectra: Tensor) -> Tensor:
         """One pass; see the class for shapes."""
-        features = self.convolutions(spectra)
-        states, _ = self.recurrent(features.transpose(1, 2))
-        pooled = states.mean(dim=1)
+        if self.scale is not None:
+            spectra = self.scale(spectra.flatten(1)).view_as(spectra)
+        # What does not fill the last step is left out, as a pool does.
+        features = self.convolutions(spectra)[:, :, : self.config.steps * self.config.patch]
+        if self.recurrent is None:
+            pooled = features.flatten(1)
+        else:
+            sequence = features.unflatten(2, (self.config.steps, self.config.patch)).transpose(1, 2).flatten(2)
+            states, _ = self.recurrent(sequence)
+            pooled = states.mean(dim=1)
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
         return answer
+
+
+def _recurrent(config: NetworkConfig) -> nn.Module | None:
+    if config.cell == "none":
+        return None
+    cell = nn.GRU if config.cell == "gru" else nn.LSTM
+    return cell(config.channels * config.patch, config.hidden, batch_first=True, bidirectional=config.bidirectional)
 
 
 def parameters(network: nn.Module) -> int:
