@@ -46,6 +46,12 @@ COMMANDS = {
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
     ),
+    "experiment": Command(
+        "ccnvr.train.experiment_command",
+        "compare CCNVR with its rivals",
+        "ccnvr experiment accuracy --data nirsoil --out runs/study",
+        "train",
+    ),
     "export": Command(
         "ccnvr.export.export_command", "turn a training run into a bundle", "ccnvr export runs/mine --out mine.ccnvr", "export"
     ),

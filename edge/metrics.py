@@ -15,10 +15,10 @@ AccuracyTable = dict[str, dict[str, dict[str, int | float | None]]]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """R2, RMSE, MAE, bias (mean of predicted - measured) and RPIQ of `n` soils; None where `n` is too small.
+    """R2, RMSE, MAE, bias (mean of predicted - measured), RPIQ and RPD of `n` soils; None where `n` is too small.
 
     R2 = 1 - SSE/SST about the measured mean. RPIQ is the measured interquartile range over RMSE (Bellon-Maurel et al.
-    2010, TrAC 29:1073-1081).
+    2010, TrAC 29:1073-1081), RPD the measured standard deviation (n - 1) over RMSE.
     """
 
     n: int
@@ -27,6 +27,7 @@ class Accuracy:
     mae: float | None
     bias: float | None
     rpiq: float | None
+    rpd: float | None
 
     def as_dict(self) -> dict[str, int | float | None]:
         """Rounded for people and files."""
@@ -38,7 +39,7 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
     known = ~(np.isnan(measured) | np.isnan(predicted))
     measured, predicted = measured[known], predicted[known]
     if measured.size == 0:
-        return Accuracy(0, None, None, None, None, None)
+        return Accuracy(0, None, None, None, None, None, None)
     error = predicted - measured
     rmse = float(np.sqrt(np.mean(error**2)))
     spread = float(np.sum((measured - measured.mean()) ** 2))
@@ -50,10 +51,11 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
         mae=float(np.mean(np.abs(error))),
         bias=float(np.mean(error)),
         rpiq=float(quartile_high - quartile_low) / rmse if measured.size > 3 and rmse > 0 else None,
+        rpd=float(measured.std(ddof=1)) / rmse if measured.size > 2 and rmse > 0 else None,
     )
 
 
-_COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq")
+_COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq", "rpd")
 
 
 def accuracy_table(table: AccuracyTable) -> str:

@@ -24,6 +24,7 @@ from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Augmentation, VariedInputs
+from ccnvr.train.folds import fold_of
 from ccnvr.train.network import parameters
 
 GRID = Grid(1104.0, 10.0, 140)
@@ -161,14 +162,14 @@ def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.Tr
         np.concatenate([pool.spectra, pool.spectra[[0, 0]] + noise]),
         pool.targets[again],
     )
-    fold_of = runs._fold_of(pool, 5, seed=1)
-    assert len({fold_of[0], *fold_of[-2:]}) == 1
+    folds = fold_of(pool, 5, seed=1)
+    assert len({folds[0], *folds[-2:]}) == 1
     for library in ("SC.93", "CV.98"):
-        sizes = np.bincount(fold_of[np.array(pool.origin) == library], minlength=5)
+        sizes = np.bincount(folds[np.array(pool.origin) == library], minlength=5)
         assert sizes.max() - sizes.min() <= 4
     _, group, count = np.unique(pool.spectra, axis=0, return_inverse=True, return_counts=True)
     (twin,) = np.flatnonzero(count == 2)
-    assert len(set(fold_of[group == twin])) == 1
+    assert len(set(folds[group == twin])) == 1
 
 
 def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
@@ -416,4 +417,5 @@ def test_figures_of_merit_by_hand() -> None:
     assert found.rmse == pytest.approx(np.sqrt(1.25 / 4))
     assert found.r2 == pytest.approx(1 - 1.25 / 5)
     assert found.rpiq == pytest.approx(1.5 / np.sqrt(1.25 / 4))
+    assert found.rpd == pytest.approx(np.sqrt(5 / 3) / np.sqrt(1.25 / 4))
     assert accuracy(np.array([np.nan]), np.array([1.0])).rmse is None

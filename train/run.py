@@ -29,6 +29,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
+from ccnvr.train.folds import fold_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.recipe import TrainingRecipe
@@ -162,39 +163,13 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
         stream.write(digest.hexdigest().encode())
 
 
-def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each spectrum, balanced over libraries; equal spectra, and those of one sample id, share one."""
-    rng = np.random.default_rng(seed)
-    group = _soil_of(pool)
-    fold_of_group = np.full(group.max() + 1, -1)
-    origin = np.array(pool.origin)
-    for library in dict.fromkeys(pool.origin):
-        groups = rng.permutation(np.unique(group[origin == library]))
-        fold_of_group[groups] = np.arange(len(groups)) % folds
-    folds_of_soils: NDArray[np.int64] = fold_of_group[group]
-    return folds_of_soils
-
-
-def _soil_of(pool: Pool) -> NDArray[np.int64]:
-    """A number for each spectrum, the same for spectra that are equal or have one sample id."""
-    _, soil = np.unique(pool.spectra, axis=0, return_inverse=True)
-    of_sample: dict[str, int] = {}
-    for sample_id, number in zip(pool.sample_ids, soil.tolist(), strict=True):
-        kept = of_sample.setdefault(sample_id, number)
-        soil[soil == number] = kept
-    _, numbers = np.unique(soil, return_inverse=True)
-    soils: NDArray[np.int64] = numbers
-    return soils
-
-
 def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold."""
-    fold_of = _fold_of(pool, recipe.folds, recipe.fit.seed)
+    fold = fold_of(pool, recipe.folds, recipe.fit.seed)
     predicted = np.empty_like(pool.targets)
-    for fold in range(recipe.folds):
-        rows = np.flatnonzero(fold_of != fold)
-        calibration = _fit(recipe, pool, rows, folder / f"fold-{fold}", fold + 1, bar)
-        held_out = fold_of == fold
+    for number in range(recipe.folds):
+        held_out = fold == number
+        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar)
         predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
     return predicted
 

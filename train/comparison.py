@@ -1,0 +1,156 @@
+"""Calibration methods on one library, by its official split or folds: choices inside the training part, then predictions.
+
+Everything that takes long goes through a ledger, so that it is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge import limesoda
+from ccnvr.edge.preprocess import Grid
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import libraries
+from ccnvr.train.contenders import Budget, Choice, Contender, PredictAll, Soils
+from ccnvr.train.folds import soil_of
+from ccnvr.train.ledger import Ledger
+from ccnvr.train.libraries import PROPERTIES, Pool
+from ccnvr.train.statistics import figures, paired_p_value
+
+Array = NDArray[np.float64]
+Vary = Callable[[Array, int], Array]
+"""Spectra and a repetition's seed -> spectra."""
+
+GRID = Grid(1104.0, 2.0, 696)
+"""The near infrared that all open libraries share, less a margin of 4 nm."""
+
+REFERENCE = "CCNVR"
+"""The method that the others are tested against."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training soils, and soils that are predicted."""
+
+    name: str
+    train: Soils
+    spectra: Array
+    values: Array
+
+
+def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...] = ()) -> list[Split]:
+    """Nirsoil's official split, or a LimeSoDa set's ten official folds; of `properties`, or of all that were measured.
+
+    Raises:
+        UsageError: the library has neither.
+    """
+    pool = libraries.join([libraries.load(library, grid)])
+    if library in limesoda.VISNIR_SETS:
+        folds = limesoda.load(library).folds
+        held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
+    elif library == "nirsoil":
+        tested = set(libraries.load("nirsoil:test", grid).sample_ids)
+        held_out = {"official": np.array([sample in tested for sample in pool.sample_ids])}
+    else:
+        raise UsageError(f"library {library!r} has no official split; nirsoil and {', '.join(limesoda.VISNIR_SETS)} have")
+    measured = tuple(name for name, column in zip(PROPERTIES, pool.targets.T, strict=True) if not np.isnan(column).all())
+    return [split(name, pool, rows, properties or measured, grid) for name, rows in held_out.items()]
+
+
+def split(name: str, pool: Pool, held_out: NDArray[np.bool_], properties: tuple[str, ...], grid: Grid = GRID) -> Split:
+    """The soils of a pool apart; what is held out shares no soil with what is trained on."""
+    columns = [PROPERTIES.index(prop) for prop in properties]
+    values, groups = pool.targets[:, columns], soil_of(pool)
+    train = Soils(grid, properties, pool.spectra[~held_out], values[~held_out], groups[~held_out])
+    return Split(name, train, pool.spectra[held_out], values[held_out])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The methods, the budget of their choices, and the repetitions (seeds), on the splits of a library.
+
+    `chosen` maps a method to a choice made elsewhere, on other soils, which is used as it is.
+    """
+
+    library: str
+    splits: list[Split]
+    contenders: dict[str, Contender]
+    budget: Budget
+    seeds: int
+    ledger: Ledger
+    chosen: dict[str, Choice]
+    on_step: Callable[[str], None] = lambda what: None
+
+    @property
+    def measured(self) -> Array:
+        """`(n, properties)` of all soils that are predicted, split after split."""
+        return np.concatenate([split.values for split in self.splits])
+
+    def choice(self, contender: Contender, split: Split) -> Choice:
+        """What a method uses on a split's training soils."""
+        if contender.name in self.chosen:
+            return self.chosen[contender.name]
+        key = f"choice | {self.library} | {split.name} | {contender.name} | {self.budget}"
+        self.on_step(f"{contender.name} choosing on {self.library}, {split.name}")
+        choice: Choice = self.ledger.get(key, lambda: contender.choose(split.train, self.budget))
+        return choice
+
+    def predictions(
+        self, contender: Contender, label: str = "", on_train: Vary | None = None, on_test: dict[str, Vary] | None = None
+    ) -> dict[str, Array]:
+        """Predictions `(seeds, n, properties)` of the held-out soils, plain and for each way to vary them.
+
+        `label` names, for the ledger, what `on_train` does to the training spectra.
+        """
+        ways: dict[str, Vary] = {"": lambda spectra, seed: spectra, **(on_test or {})}
+        repetitions = [
+            [self._predict(contender, split, seed, label, on_train, ways) for split in self.splits]
+            for seed in range(self.seeds)
+        ]
+        return {way: np.array([np.concatenate([part[way] for part in parts]) for parts in repetitions]) for way in ways}
+
+    def _predict(
+        self, contender: Contender, split: Split, seed: int, label: str, on_train: Vary | None, ways: dict[str, Vary]
+    ) -> dict[str, Array]:
+        choice = self.choice(contender, split)
+        fitted: list[PredictAll] = []
+
+        def predict(way: str) -> list[list[float]]:
+            # Fitted only where the ledger lacks a prediction, and then once for all ways.
+            if not fitted:
+                self.on_step(f"{contender.name} on {self.library}, {split.name}, seed {seed} {label}")
+                soils = split.train if on_train is None else varied(split.train, on_train(split.train.spectra, seed))
+                fitted.append(contender.fit(choice, soils, seed))
+            found: list[list[float]] = np.round(fitted[0](ways[way](split.spectra, seed)), 6).tolist()
+            return found
+
+        answer = {}
+        for way in ways:
+            key = f"predicted | {self.library} | {split.name} | {contender.name} | {self.budget} | {seed} | {label} | {way}"
+            answer[way] = np.array(self.ledger.get(key, lambda way=way: predict(way)))  # type: ignore[misc]
+        return answer
+
+    def table(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, Any]]]:
+        """{method: {property: figures}} with the p value of each method against `REFERENCE`."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for method, values in predicted.items():
+            found[method] = {}
+            for index, name in enumerate(self.splits[0].train.properties):
+                measured = self.measured[:, index]
+                merit = figures(measured, values[:, :, index])
+                if REFERENCE in predicted and method != REFERENCE:
+                    known = ~np.isnan(measured)
+                    both = (values[:, known, index], predicted[REFERENCE][:, known, index])
+                    merit["p_value"] = round(paired_p_value(measured[known], *both), 4)
+                found[method][name] = merit
+        return found
+
+
+def varied(soils: Soils, spectra: Array) -> Soils:
+    """The same soils with other spectra."""
+    return Soils(soils.grid, soils.properties, spectra, soils.values, soils.groups)

@@ -1,0 +1,146 @@
+"""The methods that an experiment compares, under one interface: rivals, a model a property; CCNVR, one for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.preprocess import Grid, resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import fit as fitting
+from ccnvr.train import recipe as recipes
+from ccnvr.train.method import Method
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rivals import METHODS
+from ccnvr.train.tuning import tune
+
+Array = NDArray[np.float64]
+Choice = dict[str, Any]
+PredictAll = Callable[[Array], Array]
+"""Absorbance `(n, bands)` -> properties `(n, properties)`."""
+
+RECIPE = Path(__file__).with_name("study_recipe.toml")
+PAPER_RECIPE = Path(__file__).with_name("paper_recipe.toml")
+TEACHERS = 3
+
+
+@dataclass(frozen=True)
+class Soils:
+    """What a contender is given: absorbance `(n, bands)` on `grid`, `properties` `(n, k)` with NaN where not measured, and
+    for each spectrum the number of its soil."""
+
+    grid: Grid
+    properties: tuple[str, ...]
+    spectra: Array
+    values: Array
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """For choosing a configuration by cross-validation inside the training soils; the same for each rival."""
+
+    trials: int
+    folds: int
+    seed: int = 1
+
+
+class Contender(Protocol):
+    """One method in an experiment."""
+
+    name: str
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """What to fit, found in the training soils alone; JSON can hold it."""
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """Calibrate on all of the training soils."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A method of one property at a time, tuned for each."""
+
+    method: Method
+
+    @property
+    def name(self) -> str:
+        """As in tables."""
+        return self.method.name
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """The best configuration of each property by cross-validation, and how it did."""
+        choice = {}
+        for index, name in enumerate(soils.properties):
+            known = ~np.isnan(soils.values[:, index])
+            values = soils.values[known, index]
+            tuned = tune(
+                self.method,
+                soils.grid,
+                soils.spectra[known],
+                values,
+                soils.groups[known],
+                trials=budget.trials,
+                folds=budget.folds,
+                seed=budget.seed,
+            )
+            choice[name] = dataclasses.asdict(tuned)
+        return choice
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """A model a property."""
+        models = []
+        for index, name in enumerate(soils.properties):
+            known = ~np.isnan(soils.values[:, index])
+            configuration = choice[name]["configuration"]
+            models.append(self.method.fit(configuration, soils.grid, soils.spectra[known], soils.values[known, index], seed))
+        return lambda spectra: np.stack([model(spectra) for model in models], axis=1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """CCNVR by a recipe, whose choices were made before; one network for all properties."""
+
+    name: str
+    recipe: TrainingRecipe
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """Nothing is left to choose; says what was chosen."""
+        return {"recipe": dataclasses.asdict(self._recipe_for(soils))}
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """One network."""
+        recipe = self._recipe_for(soils)
+        resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
+        calibration = fitting.fit(recipe, soils.spectra @ resample, soils.values, seed)
+        return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
+
+    def _recipe_for(self, soils: Soils) -> TrainingRecipe:
+        """The recipe with these soils' properties; OC, N and CEC on a log scale, as soils' values are skewed."""
+        transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
+        return dataclasses.replace(self.recipe, transforms=transforms)
+
+
+def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[str, Contender]:
+    """All contenders, or those named.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    recipe = recipes.load(recipe_path)
+    alone = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
+    taught = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=recipe.fit.teachers or TEACHERS))
+    every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
+    networks = [Network("CCNVR", alone), Network("CCNVR distilled", taught)]
+    if PAPER_RECIPE.exists():
+        networks.append(Network("CCNVR paper", recipes.load(PAPER_RECIPE)))
+    every |= {network.name: network for network in networks}
+    if unknown := [name for name in names if name not in every]:
+        raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")
+    return {name: contender for name, contender in every.items() if not names or name in names}
