@@ -70,7 +70,7 @@ def _stages(model: Model, store: Store) -> Stages:
     return {
         "decode frames": lambda: Decoder().feed(wire),
         "preprocessing, compiled": lambda: compiled(spectrum),
-        "preprocessing, dense matrices": lambda: compiled.batch(spectrum[None]),
+        "preprocessing, as for many": lambda: compiled.batch(spectrum[None]),
         "inference": lambda: model.backend(inputs),
         "counts to prediction": lambda: pipeline(sample),
         "commit to the store": lambda: store.add_scan(

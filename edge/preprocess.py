@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import factorial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 Array = NDArray[np.float64]
+Floats = TypeVar("Floats", Array, NDArray[np.float32])
 
 
 class WavelengthError(CcnvrError):
@@ -42,6 +43,7 @@ WIDEST_GAP_NM = 12.0
 _MOST_CHANNELS = 8
 _LONGEST_WINDOW = 301
 _HIGHEST_ORDER = 6
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def absorbance(reflectance: Array) -> Array:
     return -np.log10(reflectance)
 
 
-def snv(spectra: Array) -> Array:
+def snv(spectra: Floats) -> Floats:
     """Standard normal variate along the last axis: each spectrum less its mean, over its standard deviation.
 
     Barnes, Dhanoa & Lister 1989, Appl. Spectrosc. 43:772-777; the deviation divides by the number of bands.
@@ -138,7 +140,7 @@ def snv(spectra: Array) -> Array:
         raise SpectrumError(
             "no_variation", "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample"
         )
-    scaled: Array = centred / deviation
+    scaled: Floats = centred / deviation
     return scaled
 
 
@@ -237,12 +239,17 @@ class BandedOperator:
         np.take(vector, self._columns, out=self._window, mode="clip")
         return np.einsum("ij,ij->i", self._window, self._weights, out=out)
 
-    @cached_property
-    def dense(self) -> Array:
-        """The matrix itself, for many vectors at once; made when first asked for."""
-        matrix = np.zeros(self.shape)
-        np.put_along_axis(matrix, self._columns, self._weights, axis=1)
-        return matrix
+    def many(self, vectors: Array) -> Array:
+        """Multiply `(n, columns)` into `(n, rows)`, a block of rows at a time: their inputs lie close together."""
+        product = np.empty((len(vectors), self.shape[0]))
+        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            columns, weights = self._columns[rows], self._weights[rows]
+            first, last = columns.min(), columns.max() + 1
+            block = np.zeros((len(columns), last - first))
+            np.put_along_axis(block, columns - first, weights, axis=1)
+            product[:, rows] = vectors[:, first:last] @ block.T
+        return product
 
 
 class Preprocessor:
@@ -259,7 +266,9 @@ class Preprocessor:
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
         resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
         # One operator a channel: a channel without a filter needs far fewer weights than a smoothed one.
-        self._operators = [BandedOperator(_filter_matrix(channel, recipe.grid) @ resample) for channel in recipe.channels]
+        self._operators = [
+            BandedOperator(_product(_filter_matrix(channel, recipe.grid), resample)) for channel in recipe.channels
+        ]
         self._out = np.empty((len(recipe.channels), recipe.grid.bands))
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
@@ -272,7 +281,7 @@ class Preprocessor:
         spectrum = np.asarray(spectrum, dtype=np.float64)
         for operator, channel in zip(self._operators, self._out, strict=True):
             operator(spectrum, channel)
-        return self._scale(self._out).astype(np.float32)
+        return self.scale(self._out).astype(np.float32)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
         """Absorbance `(n, instrument bands)` -> model input `(n, channels, bands)`, for training.
@@ -280,9 +289,27 @@ class Preprocessor:
         Raises:
             SpectrumError: as for one spectrum.
         """
+        return self.scale(self.filter(spectra)).astype(np.float32)
+
+    def filter(self, spectra: Array) -> Array:
+        """The linear part of `batch`: absorbance `(n, instrument bands)` -> `(n, channels, bands)`, not yet scaled.
+
+        Raises:
+            SpectrumError: a spectrum has the wrong length or a value that is not finite.
+        """
         self._check(spectra.shape[-1], spectra)
-        filtered = np.stack([spectra @ operator.dense.T for operator in self._operators], axis=1)
-        return self._scale(filtered).astype(np.float32)
+        return np.stack([operator.many(spectra) for operator in self._operators], axis=1)
+
+    def scale(self, filtered: Floats) -> Floats:
+        """The rest of `batch`: SNV, in place, of the channels `(..., channels, bands)` that have it.
+
+        Raises:
+            SpectrumError: a channel is constant.
+        """
+        for index, channel in enumerate(self.recipe.channels):
+            if channel.snv:
+                filtered[..., index, :] = snv(filtered[..., index, :])
+        return filtered
 
     def _check(self, bands: int, spectra: Array) -> None:
         if bands != self.wavelengths_nm.size:
@@ -298,11 +325,16 @@ class Preprocessor:
                 f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, or correct the file",
             )
 
-    def _scale(self, filtered: Array) -> Array:
-        for index, channel in enumerate(self.recipe.channels):
-            if channel.snv:
-                filtered[..., index, :] = snv(filtered[..., index, :])
-        return filtered
+
+def _product(left: Array, right: Array) -> Array:
+    """`left @ right` for a banded `left`, a block of its rows at a time: of 4,200 bands, whole, it would take half a minute."""
+    product = np.empty((left.shape[0], right.shape[1]))
+    for start in range(0, left.shape[0], _ROWS_AT_ONCE):
+        block = left[start : start + _ROWS_AT_ONCE]
+        used = np.flatnonzero(block.any(axis=0))
+        inner = slice(used[0], used[-1] + 1)
+        product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
+    return product
 
 
 def _filter_matrix(channel: Channel, grid: Grid) -> Array:

@@ -1,4 +1,7 @@
-"""Random changes of training spectra that another instrument, or the next scan of the same soil, could make."""
+"""Random changes of training spectra that another instrument, or the next scan of the same soil, could make.
+
+All but SNV is linear, so the changes are prepared once as filtered spectra and only mixed anew in each batch.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,101 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.preprocess import BandedOperator, Preprocessor, savgol_matrix
+
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+
+_NOISE_SPECTRA = 256
+_DERIVATIVE_WINDOW = 11
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Standard deviations of the random changes; 0 turns one off.
 
-    `slope` tilts absorbance by so much from the middle of the grid to its ends; `noise` is white, per band, in
-    absorbance. `input_shift` adds an offset and a tilt to each of the network's input channels and scales it, after
-    Bjerrum et al. 2017 (arXiv:1710.01927), who did so to spectra.
+    Of absorbance: `offset`; `slope`, a tilt by so much from the middle of the grid to its ends; `gain`, a share; `shift_nm`, of
+    the wavelengths; `broadening_nm`, the width (sd) of a Gaussian line shape; `noise`, white, per band. Of the network's input:
+    `input_shift` adds an offset and a tilt to each channel and scales it, after Bjerrum et al. 2017 (arXiv:1710.01927), who
+    did so to spectra.
     """
 
+    offset: float = 0.0
     slope: float = 0.1
+    gain: float = 0.0
+    shift_nm: float = 0.0
+    broadening_nm: float = 0.0
     noise: float = 0.0
     input_shift: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.slope, self.noise, self.input_shift) < 0.0:
-            raise ValueError("slope, noise and input_shift are standard deviations and must not be negative")
+        if any(not 0.0 <= sd < 1e3 for sd in vars(self).values()):
+            raise ValueError("offset, slope and the other changes are standard deviations: from 0 to below 1000")
 
 
-def vary_absorbance(spectra: Array, augmentation: Augmentation, rng: np.random.Generator) -> Array:
-    """Absorbance `(n, bands)` with a random tilt and noise."""
-    count, bands = spectra.shape
-    tilt = rng.normal(0.0, augmentation.slope, (count, 1)) * np.linspace(-1.0, 1.0, bands)
-    return spectra + tilt + rng.normal(0.0, augmentation.noise, spectra.shape)
+class VariedInputs:
+    """Model inputs of training spectra, changed anew whenever a batch is taken.
 
+    Args:
+        preprocess: compiled for the wavelengths of `spectra`.
+        spectra: absorbance `(n, bands)` at a regular grid.
+        augmentation: how much changes.
+        seed: of the noise.
+    """
 
-def vary_inputs(inputs: Float32, augmentation: Augmentation, rng: np.random.Generator) -> Float32:
-    """Model input `(n, channels, bands)` with a random offset, tilt and gain of each channel."""
-    count, channels, bands = inputs.shape
-    offset, tilt, gain = rng.normal(0.0, augmentation.input_shift, (3, count, channels, 1)).astype(np.float32)
-    ramp = np.linspace(-1.0, 1.0, bands, dtype=np.float32)
-    varied: Float32 = inputs * (1.0 + gain) + offset + tilt * ramp
-    return varied
+    def __init__(self, preprocess: Preprocessor, spectra: Array, augmentation: Augmentation, seed: int) -> None:
+        self._preprocess = preprocess
+        self._augmentation = augmentation
+        self._filtered = preprocess.filter(spectra).astype(np.float32)
+        self._changes = self._linear_changes(spectra)
+        noise = np.random.default_rng(seed).normal(0.0, augmentation.noise, (_NOISE_SPECTRA, spectra.shape[1]))
+        self._noise = preprocess.filter(noise).astype(np.float32) if augmentation.noise else None
+        self._ramp = np.linspace(-1.0, 1.0, self._filtered.shape[2], dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._filtered)
+
+    def batch(self, rows: NDArray[np.int64], rng: np.random.Generator, share: slice = slice(None)) -> Float32:
+        """Inputs `(len(rows[share]), channels, bands)`; what is drawn for a row does not depend on `share`."""
+        count = len(rows)
+        amounts = [rng.normal(size=count).astype(np.float32)[share, None, None] for _ in self._changes]
+        which, sign = rng.integers(_NOISE_SPECTRA, size=count)[share], rng.choice([-1.0, 1.0], count)[share]
+        channels = self._filtered.shape[1]
+        shifts = rng.normal(0.0, self._augmentation.input_shift, (3, count, channels, 1)).astype(np.float32)
+        offset, tilt, gain = shifts[:, share]
+        rows = rows[share]
+        varied = self._filtered[rows]
+        for (change, squared), amount in zip(self._changes, amounts, strict=True):
+            of_soil = change if len(change) == 1 else change[rows]
+            varied += (amount**2 if squared else amount) * of_soil
+        if self._noise is not None:
+            varied += sign.astype(np.float32)[:, None, None] * self._noise[which]
+        varied = self._preprocess.scale(varied)
+        varied *= 1.0 + gain
+        varied += offset + tilt * self._ramp
+        return varied
+
+    def _linear_changes(self, spectra: Array) -> list[tuple[Float32, bool]]:
+        """For each change its filtered effect at one standard deviation, `(1 or n, channels, bands)`, and whether it grows
+        with the square of the amount."""
+        sd = self._augmentation
+        bands = spectra.shape[1]
+        step = float(np.diff(self._preprocess.wavelengths_nm).mean())
+
+        def derivative(order: int) -> Array:
+            window = min(_DERIVATIVE_WINDOW, bands - 1 + bands % 2)
+            return BandedOperator(savgol_matrix(bands, window, 2, order, step)).many(spectra)
+
+        changes: list[tuple[Array, bool]] = []
+        if sd.offset:
+            changes.append((np.full((1, bands), sd.offset), False))
+        if sd.slope:
+            changes.append((sd.slope * np.linspace(-1.0, 1.0, bands)[None], False))
+        if sd.gain:
+            changes.append((sd.gain * spectra, False))
+        if sd.shift_nm:
+            changes.append((sd.shift_nm * derivative(1), False))
+        if sd.broadening_nm:
+            # A Gaussian of variance s^2 adds s^2 / 2 of the second derivative, to first order.
+            changes.append((0.5 * sd.broadening_nm**2 * derivative(2), True))
+        return [(self._preprocess.filter(change).astype(np.float32), squared) for change, squared in changes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from ccnvr.edge.files import write_atomically
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.augment import vary_absorbance, vary_inputs
+from ccnvr.train.augment import VariedInputs
 from ccnvr.train.libraries import UNITS
 from ccnvr.train.network import CCNVR
-from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.recipe import Fit, TrainingRecipe
 
 Array = NDArray[np.float64]
 
@@ -85,35 +85,85 @@ def fit(
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
-    `checkpoint` is written after each epoch and continued from if it exists; the result is the same with it, without it, and
-    after interruptions. `on_epoch` gets the loss of each epoch.
+    With `recipe.fit.teachers`, so many networks of other seeds are trained first, and the one that is kept learns from their
+    mean beside the laboratory's values.
+
+    `checkpoint` is written after each epoch and continued from if it exists, the teachers' beside it; the result is the same
+    with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network.
     """
     targets = make_targets(recipe, values)
-    wanted = standardise(targets, values)
-    known = torch.tensor(~np.isnan(wanted), dtype=torch.float32)
-    answers = torch.tensor(np.nan_to_num(wanted), dtype=torch.float32)
+    lesson = Lesson.of(standardise(targets, values))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+    teachers = []
+    for number in range(recipe.fit.teachers):
+        path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
+        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch))
+    network = _train(recipe, inputs, replace(lesson, teachers=tuple(teachers)), seed, checkpoint, on_epoch)
+    return Calibration(network, targets)
+
+
+def _seed_of_teacher(seed: int, number: int) -> int:
+    return int(np.random.default_rng((seed, number)).integers(2**31))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and its teachers."""
+
+    answers: Tensor
+    known: Tensor
+    teachers: tuple[CCNVR, ...] = ()
+
+    @classmethod
+    def of(cls, standardised: Array) -> Lesson:
+        """The laboratory's values; NaN where not measured."""
+        known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
+        return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
+
+    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit) -> Tensor:
+        """Of `outputs` for the `inputs` of soils `rows`."""
+        answers, known = self.answers[rows], self.known[rows]
+        if not self.teachers:
+            return masked_loss(outputs, answers, known)
+        with torch.no_grad():
+            taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
+        share = settings.teacher_share
+        # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
+        wanted = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
+        return masked_loss(outputs, wanted, known + (1.0 - known) * settings.unmeasured_weight)
+
+
+def _train(
+    recipe: TrainingRecipe,
+    inputs: VariedInputs,
+    lesson: Lesson,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[float], None],
+) -> CCNVR:
     torch.manual_seed(seed)
-    training = _Training(recipe, len(spectra))
+    training = _Training(recipe, inputs, lesson)
     for epoch in range(training.resume(checkpoint) if checkpoint else 0, recipe.fit.epochs):
         # Each epoch draws from its own seed, so a resumed run needs no generator's state.
         rng = np.random.default_rng((seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)))
-        inputs = preprocess.batch(vary_absorbance(spectra, recipe.fit.augmentation, rng))
-        inputs = vary_inputs(inputs, recipe.fit.augmentation, rng)
-        loss = training.epoch(torch.from_numpy(inputs), answers, known, rng)
+        loss = training.epoch(rng)
         if checkpoint:
             training.save(checkpoint, epoch + 1)
         on_epoch(loss)
-    return Calibration(training.network.eval(), targets)
+    return training.network.eval()
 
 
 class _Training:
-    """A network with its optimiser and learning-rate schedule."""
+    """A network with its optimiser, learning-rate schedule and data."""
 
-    def __init__(self, recipe: TrainingRecipe, soils: int) -> None:
+    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson) -> None:
         self.network = CCNVR(recipe.network_config())
-        self._batches = -(-soils // recipe.fit.batch_size)
+        self._inputs = inputs
+        self._lesson = lesson
+        self._settings = recipe.fit
+        self._batches = -(-len(inputs) // recipe.fit.batch_size)
         settings = recipe.fit
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -122,12 +172,13 @@ class _Training:
             self._optimizer, settings.learning_rate, total_steps=settings.epochs * self._batches
         )
 
-    def epoch(self, inputs: Tensor, answers: Tensor, known: Tensor, rng: np.random.Generator) -> float:
+    def epoch(self, rng: np.random.Generator) -> float:
         """One pass over all soils; the mean loss."""
         self.network.train()
         losses = []
-        for rows in np.array_split(rng.permutation(len(inputs)), self._batches):
-            loss = masked_loss(self.network(inputs[rows]), answers[rows], known[rows])
+        for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
+            inputs = torch.from_numpy(self._inputs.batch(rows, rng))
+            loss = self._lesson.loss(self.network(inputs), inputs, rows, self._settings)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

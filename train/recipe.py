@@ -18,13 +18,20 @@ from ccnvr.train.network import NetworkConfig, NetworkShape
 
 @dataclass(frozen=True)
 class Fit:
-    """Optimisation: AdamW under a one-cycle learning rate."""
+    """Optimisation: AdamW under a one-cycle learning rate.
+
+    With `teachers`, a network learns from the mean of so many others as well: `teacher_share` is their share in what it is
+    taught of a measured property, `unmeasured_weight` the weight of what they alone say, relative to a measured one.
+    """
 
     epochs: int
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 1
+    teachers: int = 0
+    teacher_share: float = 0.5
+    unmeasured_weight: float = 0.3
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -32,6 +39,13 @@ class Fit:
             raise ValueError("epochs and batch_size must be at least 1, and learning_rate above 0")
         if self.weight_decay < 0.0 or not 0 <= self.seed < 2**31:
             raise ValueError("weight_decay and seed must not be negative")
+        if not 0 <= self.teachers <= 20 or not 0.0 <= self.teacher_share <= 1.0 or not 0.0 <= self.unmeasured_weight <= 1.0:
+            raise ValueError("teachers must be from 0 to 20, teacher_share and unmeasured_weight from 0 to 1")
+
+    @property
+    def all_epochs(self) -> int:
+        """Of the network and its teachers."""
+        return self.epochs * (1 + self.teachers)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def train(recipe_path: Path, folder: Path) -> Report:
     _claim(folder, recipe_path, pool)
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    epochs = (recipe.folds + 1) * recipe.fit.epochs
+    epochs = (recipe.folds + 1) * recipe.fit.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause) as bar:
         out_of_fold = _cross_validate(recipe, pool, folder, bar)
         bar.set_description("all soils")
@@ -212,7 +212,7 @@ def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Pa
 
     seed = recipe.fit.seed * 1000 + offset
     calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)
-    bar.update(recipe.fit.epochs - done)
+    bar.update(recipe.fit.all_epochs - done)
     return calibration
 
 
