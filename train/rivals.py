@@ -6,10 +6,12 @@ and memory-based learning are what the field uses beside them.
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import _cubist  # the compiled part of the package cubist
 import numpy as np
 import optuna
 from cubist import Cubist
@@ -245,6 +247,13 @@ class CubistRules(_Regressor):
             "committees": trial.suggest_int("committees", 1, 20),
             "neighbors": trial.suggest_int("neighbors", 0, 9),
         }
+
+    def fit(self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int) -> Predict:
+        """See `Method`."""
+        # Cubist scales the distance to neighbours by soils that it draws, from a generator that it only seeds for other
+        # purposes: two equal fits in one process would differ.
+        ctypes.CDLL(_cubist.__file__).ResetKR(seed % 4096)
+        return super().fit(configuration, grid, spectra, values, seed)
 
     def estimator(self, configuration: Configuration, columns: int, seed: int) -> Any:
         """See `_Regressor`."""
