@@ -54,7 +54,9 @@ class Budget:
 class Contender(Protocol):
     """One method in an experiment."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in tables."""
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """What to fit, found in the training soils alone; JSON can hold it."""

@@ -1,5 +1,5 @@
-"""The paper's experiments: calibration methods compared with the same soils, folds and budget. Interrupt them whenever you like;
-the same command goes on where it was. Results go to RUN/EXPERIMENT-LIBRARY.json and figures beside them."""
+"""The paper's experiments: calibration methods compared with the same soils, folds and budget. Interrupt them whenever you
+like; the same command goes on where it was. Results go to RUN/EXPERIMENT-LIBRARY.json and figures beside them."""
 
 from __future__ import annotations
 

@@ -45,8 +45,10 @@ def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> 
     errors = [np.mean((predicted - measured) ** 2, axis=0) for predicted in (one, other)]
 
     def difference(first: Array, second: Array, axis: int) -> Array:
-        return np.mean(first - second, axis=axis)
+        mean: Array = np.mean(first - second, axis=axis)
+        return mean
 
+    rng = np.random.default_rng(seed)
     test = stats.permutation_test(
         errors,
         difference,
@@ -65,7 +67,7 @@ def figures(measured: Array, predicted: Array) -> dict[str, Any]:
     each = [accuracy(measured, repetition).as_dict() for repetition in predicted]
     merit: dict[str, Any] = {"n": int(measured.size)}
     for name in ("r2", "rmse", "mae", "bias", "rpiq", "rpd"):
-        values = [row[name] for row in each if row[name] is not None]
+        values = [value for row in each if (value := row[name]) is not None]
         merit[name] = round(float(np.mean(values)), 4) if values else None
     merit["r2_seeds"] = [row["r2"] for row in each]
     if measured.size > 2:
