@@ -145,6 +145,8 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         positions = np.asarray(self.wavelengths, dtype=np.float64)
         if positions.shape != (count,):
             raise ValueError(f"{positions.size} wavelengths do not name the {count} columns of X; give one for each")
+        if not np.all(np.diff(positions) > 0.0):
+            raise ValueError("the wavelengths are not increasing; sort them, and the columns of X with them")
         return positions
 
     def _resampled(self, spectra: Array) -> Array:
