@@ -129,13 +129,14 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     outputs = torch.zeros(3, 2, requires_grad=True)
     wanted = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
     known = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    loss = fitting.masked_loss(outputs, wanted, known)
+    settings = recipe.Fit(epochs=1)
+    loss = fitting.Lesson(wanted, known).loss(outputs, outputs, np.arange(3), settings)
     assert loss.item() == pytest.approx(2.5)
     loss.backward()  # type: ignore[no-untyped-call]
     assert outputs.grad is not None
     assert outputs.grad[:, 1].tolist() == [0.0, 0.0, 0.0]
     assert outputs.grad[2, 0] == 0.0
-    assert fitting.masked_loss(outputs, wanted, known * 0).item() == 0.0
+    assert fitting.Lesson(wanted, known * 0).loss(outputs, outputs, np.arange(3), settings).item() == 0.0
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:

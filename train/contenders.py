@@ -114,16 +114,16 @@ class Network:
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Nothing is left to choose; says what was chosen."""
-        return {"recipe": dataclasses.asdict(self._recipe_for(soils))}
+        return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """One network."""
-        recipe = self._recipe_for(soils)
+        recipe = self.recipe_for(soils)
         resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
         calibration = fitting.fit(recipe, soils.spectra @ resample, soils.values, seed)
         return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
 
-    def _recipe_for(self, soils: Soils) -> TrainingRecipe:
+    def recipe_for(self, soils: Soils) -> TrainingRecipe:
         """The recipe with these soils' properties; OC, N and CEC on a log scale, as soils' values are skewed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
         return dataclasses.replace(self.recipe, transforms=transforms)

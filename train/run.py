@@ -33,6 +33,7 @@ from ccnvr.train.folds import fold_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ class Report:
     training: dict[str, Any]
 
 
-def train(recipe_path: Path, folder: Path) -> Report:
+def train(recipe_path: Path, folder: Path, team: Team = ALONE) -> Report:
     """Carry out a recipe in `folder`, or go on where an earlier try ended.
 
     Raises:
@@ -65,14 +66,16 @@ def train(recipe_path: Path, folder: Path) -> Report:
     _check_held_out(pool, held_out)
     # Fails for a property that nobody measured before the folder is made.
     fitting.make_targets(recipe, pool.targets)
-    _claim(folder, recipe_path, pool)
+    if team.first:
+        _claim(folder, recipe_path, pool)
+    team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
     epochs = (recipe.folds + 1) * recipe.fit.all_epochs
-    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause) as bar:
-        out_of_fold = _cross_validate(recipe, pool, folder, bar)
+    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
+        out_of_fold = _cross_validate(recipe, pool, folder, bar, team)
         bar.set_description("all soils")
-        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
+        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar, team)
     targets = _with_intervals(calibration.targets, pool.targets, out_of_fold)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
@@ -87,11 +90,13 @@ def train(recipe_path: Path, folder: Path) -> Report:
             "parameters": parameters(calibration.network),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "processes": team.size,
             "machine": platform.machine(),
         },
     )
-    with write_atomically(folder / REPORT) as stream:
-        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+    if team.first:
+        with write_atomically(folder / REPORT) as stream:
+            stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
     return report
 
 
@@ -163,18 +168,20 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
         stream.write(digest.hexdigest().encode())
 
 
-def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
+def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any], team: Team) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold."""
     fold = fold_of(pool, recipe.folds, recipe.fit.seed)
     predicted = np.empty_like(pool.targets)
     for number in range(recipe.folds):
         held_out = fold == number
-        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar)
+        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar, team)
         predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
     return predicted
 
 
-def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any]) -> Calibration:
+def _fit(
+    recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any], team: Team
+) -> Calibration:
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     done = 0
@@ -186,7 +193,7 @@ def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Pa
         bar.update()
 
     seed = recipe.fit.seed * 1000 + offset
-    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)
+    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch, team)
     bar.update(recipe.fit.all_epochs - done)
     return calibration
 
