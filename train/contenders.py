@@ -44,10 +44,14 @@ class Soils:
 
 @dataclass(frozen=True)
 class Budget:
-    """For choosing a configuration by cross-validation inside the training soils; the same for each rival."""
+    """For choosing a configuration by cross-validation inside the training soils; the same for each rival and property.
+
+    No trial is begun after `seconds` of them: a method whose fits are slow tries fewer.
+    """
 
     trials: int
     folds: int
+    seconds: float = 600.0
     seed: int = 1
 
 
@@ -91,6 +95,7 @@ class Rival:
                 trials=budget.trials,
                 folds=budget.folds,
                 seed=budget.seed,
+                seconds=budget.seconds,
             )
             choice[name] = dataclasses.asdict(tuned)
         return choice
