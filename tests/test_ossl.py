@@ -16,7 +16,13 @@ from ccnvr.train import libraries, ossl
 
 GRID = Grid(1104.0, 10.0, 140)
 WAVELENGTHS = range(350, 2502, 2)
-LABORATORY = ("oc_usda.c729_w.pct", "n.tot_usda.a623_w.pct", "cec_usda.a723_cmolc.kg", "ph.h2o_usda.a268_index")
+LABORATORY = (
+    "oc_usda.c729_w.pct",
+    "n.tot_usda.a623_w.pct",
+    "cec_usda.a723_cmolc.kg",
+    "ph.h2o_usda.a268_index",
+    "clay.tot_usda.a334_w.pct",
+)
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rows() -> list[list[str]]:
     """Header, five soils of CV.98, and one soil that has no Vis-NIR scan."""
     soils = limesoda.load("CV.98")
-    header = ["dataset.code_ascii_txt", "id.layer_uuid_txt", *LABORATORY, "clay.tot_usda.a334_w.pct"]
+    header = ["dataset.code_ascii_txt", "id.layer_uuid_txt", *LABORATORY]
     header += [f"scan_visnir.{wavelength}_ref" for wavelength in WAVELENGTHS] + ["scan_mir.600_abs"]
     table = [header]
     for row in range(5):
@@ -50,11 +56,11 @@ def test_units_spectra_and_missing_values(folder: Path) -> None:
     assert library.sample_ids == [f"ossl/uuid-{row}" for row in range(5)]
     nan = np.nan
     expected = [
-        [15.0, 1.2, 21.5, 6.4],
-        [15.0, 1.2, 21.5, 6.4],
-        [15.0, nan, 21.5, 6.4],
-        [15.0, 1.2, nan, 6.4],
-        [15.0, 1.2, 21.5, 6.4],
+        [15.0, 1.2, 21.5, 6.4, 30.0],
+        [15.0, 1.2, 21.5, 6.4, 30.0],
+        [15.0, nan, 21.5, 6.4, 30.0],
+        [15.0, 1.2, nan, 6.4, 30.0],
+        [15.0, 1.2, 21.5, 6.4, 30.0],
     ]
     np.testing.assert_allclose(library.targets, expected)
     soils = limesoda.load("CV.98")

@@ -1,8 +1,8 @@
-"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH.
+"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH, clay in %.
 
 `load("nirsoil:train")` names a library and a part. Parts are `train` and `test`: the official split of nirsoil; for a
 LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`. No part means all soils. `load("mine.csv")` reads
-a file of spectra with columns OC, N, CEC or pH in the units of `UNITS`, empty where not measured.
+a file of spectra with columns OC, N, CEC, pH or clay in the units of `UNITS`, empty where not measured.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
 
-PROPERTIES = ("OC", "N", "CEC", "pH")
-LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0}
+PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
+LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0, "clay": 100.0}
 """In the units of `UNITS`: no soil has more, so a larger value is in another unit."""
 
-UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
+UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH", "clay": "%"}
+"""Clay is the share of the fine earth's mass in particles below 2 um."""
 
 LICENCES = {
     "nirsoil": "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, "
@@ -38,14 +39,15 @@ LICENCES = {
 }
 
 NOTES = {
-    "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
-    "geeves": "OC = total carbon in g/100g x 10, so carbonates count; no N, CEC, pH",
-    "ossl": "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; methods harmonised by OSSL",
-    "CV.98": "OC as published, % x 10; pH as published",
-    "SC.93": "OC as published, % x 10; pH as published",
-    "SSP.460": "OC as published, % x 10; pH as published",
-    "SL.125": "OC = 0.58 x organic matter, % x 10; pH as published",
-    "UL.120": "OC = 0.58 x organic matter, % x 10; pH as published",
+    "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH, clay",
+    "geeves": "OC = total carbon in g/100g x 10, so carbonates count; clay as published, %; no N, CEC, pH",
+    "ossl": "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; clay in %; "
+    "methods harmonised by OSSL",
+    "CV.98": "OC as published, % x 10; pH as published; clay as published, %",
+    "SC.93": "OC as published, % x 10; pH as published; clay as published, %",
+    "SSP.460": "OC as published, % x 10; pH as published; clay as published, %",
+    "SL.125": "OC = 0.58 x organic matter, % x 10; pH as published; clay as published, %",
+    "UL.120": "OC = 0.58 x organic matter, % x 10; pH as published; clay as published, %",
 }
 """How each library's values were made ours. LimeSoDa does not state for these sets whether pH is in water or CaCl2."""
 

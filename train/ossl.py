@@ -33,6 +33,7 @@ _PROPERTIES = {
     "N": ("n.tot_usda.a623_w.pct", 10.0),
     "CEC": ("cec_usda.a723_cmolc.kg", 1.0),
     "pH": ("ph.h2o_usda.a268_index", 1.0),
+    "clay": ("clay.tot_usda.a334_w.pct", 1.0),
 }
 _IDENTIFIER = "id.layer_uuid_txt"
 _ROWS_AT_ONCE = 256

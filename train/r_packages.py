@@ -63,7 +63,7 @@ def read_nirsoil(folder: Path, grid: Grid) -> Soils:
 
 
 def read_geeves(folder: Path, grid: Grid) -> Soils:
-    """Reflectance 350-2500 nm; total carbon stands for OC.
+    """Reflectance 350-2500 nm; total carbon stands for OC; clay in %.
 
     Raises:
         UsageError: the file is not there.
@@ -72,7 +72,7 @@ def read_geeves(folder: Path, grid: Grid) -> Soils:
     table = _table(folder, GEEVES)
     reflectance = np.asarray(table["spc"], dtype=np.float64)
     resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
-    measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
+    measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0, "clay": _numbers(table["clay"])}
     return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
 
 
