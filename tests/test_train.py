@@ -86,11 +86,9 @@ def test_libraries_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(WavelengthError, match="covers"):
         libraries.load("CV.98", Grid(300.0, 10.0, 100))
     monkeypatch.delenv("CCNVR_DATA", raising=False)
-    with pytest.raises(UsageError, match=r"CCNVR_DATA is '' and must name the folder that holds NIRsoil\.RData"):
-        libraries.load("nirsoil", GRID)
+    with pytest.raises(UsageError, match=r"CCNVR_DATA is '' and must name the folder that holds ossl_all"):
+        libraries.load("ossl", GRID)
     monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
-    with pytest.raises(UsageError, match="cannot be read"):
-        libraries.load("nirsoil", GRID)
     (tmp_path / "NIRsoil.RData").write_bytes(b"other")
     with pytest.raises(limesoda.DataError, match="sha256 fbd4ecf28d1e"):
         libraries.load("nirsoil", GRID)

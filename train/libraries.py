@@ -7,7 +7,6 @@ a file of spectra with columns OC, N, CEC, pH or clay in the units of `UNITS`, e
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ccnvr.edge import limesoda
 from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
-from ccnvr.train import ossl, r_packages
+from ccnvr.train import downloads, ossl, r_packages
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
@@ -98,11 +97,11 @@ def _published(name: str, grid: Grid) -> Soils:
     if name in limesoda.VISNIR_SETS:
         return _limesoda(name, grid)
     if name == "nirsoil":
-        return r_packages.read_nirsoil(data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin), grid)
+        return r_packages.read_nirsoil(grid)
     if name == "geeves":
-        return r_packages.read_geeves(data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin), grid)
+        return r_packages.read_geeves(grid)
     if name == "ossl":
-        return ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid)
+        return ossl.read(downloads.required_folder(ossl.FILE, ossl.ORIGIN), grid)
     raise UsageError(f"library {name!r} is not one of nirsoil, geeves, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
 
 
@@ -132,18 +131,6 @@ def source(name: str) -> dict[str, str]:
         return {"licence": "the user's own file", "values": "as the file states them"}
     licence = LICENCES[name if name in LICENCES else "LimeSoDa"]
     return {"licence": licence, "values": NOTES[name]}
-
-
-def data_folder(file: str, origin: str) -> Path:
-    """The folder that the environment variable CCNVR_DATA names.
-
-    Raises:
-        UsageError: it is unset or no folder; says which file is looked for and where it comes from.
-    """
-    value = os.environ.get("CCNVR_DATA", "")
-    if not value or not Path(value).is_dir():
-        raise UsageError(f"CCNVR_DATA is {value!r} and must name the folder that holds {file}, {origin}")
-    return Path(value)
 
 
 def _limesoda(name: str, grid: Grid) -> Soils:
