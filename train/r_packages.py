@@ -71,7 +71,8 @@ def read_nirsoil(grid: Grid) -> Soils:
     spectra = np.asarray(table["spc"], dtype=np.float64)
     resample = resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid)
     measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
-    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, _numbers(table["train"]) == 1.0)
+    train = _numbers(table["train"]) == 1.0
+    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, {"train": train, "test": ~train})
 
 
 def read_geeves(grid: Grid) -> Soils:
