@@ -123,7 +123,7 @@ def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
         return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    pool = libraries.join([libraries.load(name, recipe.grid, recipe.file_quantity) for name in names])
+    pool = libraries.join(libraries.load(name, recipe.grid, recipe.file_quantity) for name in names)
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
@@ -229,5 +229,5 @@ def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name) for name in names},
+        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
     }
