@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +153,16 @@ def _budget(arguments: argparse.Namespace) -> Budget:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being computed."""
-    with tqdm(unit="step", file=sys.stderr, mininterval=1.0 if sys.stderr.isatty() else 60.0) as bar:
+    """A line that says what is being computed, from the first step on."""
+    with ExitStack() as stack:
+        bars: list[Any] = []
 
         def on_step(what: str) -> None:
-            bar.set_description(what, refresh=False)
-            bar.update()
+            if not bars:
+                pause = 1.0 if sys.stderr.isatty() else 60.0
+                bars.append(stack.enter_context(tqdm(unit="step", file=sys.stderr, mininterval=pause)))
+            bars[0].set_description(what, refresh=False)
+            bars[0].update()
 
         yield on_step
 
