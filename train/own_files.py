@@ -137,7 +137,7 @@ def _laboratory(table: SpectraTable, name: str) -> Array:
 
 
 def _read_parquet(path: Path) -> Iterator[SpectraTable]:
-    """As `spectra_csv.read_blocks`; rows count from 1, since no header is a row."""
+    """As `spectra_csv.read_blocks`; rows count from 1, since no header is a row. Memory holds about one row group, decoded."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -147,10 +147,12 @@ def _read_parquet(path: Path) -> Iterator[SpectraTable]:
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
             found = layout(path, file.schema_arrow.names)
-            for batch in file.iter_batches(ROWS_AT_ONCE):
-                if batch.num_rows:
-                    yield _of_batch(path, found, batch, first)
-                first += batch.num_rows
+            for group in range(file.num_row_groups):
+                # One call a row group: over several, pyarrow keeps what it has read.
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], use_threads=False):
+                    if batch.num_rows:
+                        yield _of_batch(path, found, batch, first)
+                    first += batch.num_rows
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error}); give a Parquet file of spectra") from error
     except pyarrow.ArrowException as error:
