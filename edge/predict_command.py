@@ -66,10 +66,10 @@ def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]
     rows: list[Row] = []
     for sample_id, spectrum in zip(table.sample_ids, reflectance, strict=True):
         try:
-            estimates = predictor(absorbance(spectrum))
+            estimates, flags = predictor.answer(absorbance(spectrum))
         except SpectrumError as error:
             raise UsageError(f"sample {sample_id!r}: {error}") from error
-        rows.append((sample_id, estimates, predictor.outside_training(estimates)))
+        rows.append((sample_id, estimates, flags))
     return rows
 
 

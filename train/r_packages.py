@@ -1,4 +1,4 @@
-"""Libraries in the data files of R packages, read from those files themselves: nirsoil and geeves.
+"""Libraries in the data files of R packages, read from those files themselves: nirsoil, geeves and the moisture set.
 
 Each file must be the published one, byte for byte.
 """
@@ -46,6 +46,12 @@ GEEVES = RFile(
     "fe9d41c29d9332dbf8f8b6814f49719c4b28b4d03a1ea083df95231fdecd2890",
     "datsoilspc",
 )
+MOISTURE = RFile(
+    "datEPO.rda",
+    "the file data/datEPO.rda of the public repository AlexandreWadoux/soilspec",
+    "dd0def32667663329d5c4f63f2c0c2065e891a40744563eac6aaea9d25080cbd",
+    "datEPO",
+)
 
 
 def read_nirsoil(folder: Path, grid: Grid) -> Soils:
@@ -74,6 +80,34 @@ def read_geeves(folder: Path, grid: Grid) -> Soils:
     resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
     measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
     return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
+
+
+@dataclass(frozen=True)
+class MoistureSet:
+    """100 soils, each measured air-dry, wet, and after a day of drying: absorbance `(100, bands)` by state; carbon in g/kg."""
+
+    sample_ids: list[str]
+    total_carbon: Array
+    absorbance: dict[str, Array]
+
+
+_STATES = {"air-dry": "spectra0", "wet": "spectra1", "dried one day": "spectra2"}
+
+
+def read_moisture(folder: Path, grid: Grid) -> MoistureSet:
+    """Absorbance 350-2500 nm of soils in three states of moisture (Minasny et al. 2011, Geoderma 167:118-124).
+
+    They are soils of geeves too, under other numbers: never train on one of the sets and test on the other.
+
+    Raises:
+        UsageError: the file is not there.
+        DataError: it is not the published one.
+    """
+    table = _table(folder, MOISTURE)
+    carbon = _numbers(table["soilC"]["TotalC"]) * 10.0
+    resample = resampling_matrix(np.arange(350.0, 2501.0), grid)
+    spectra = {state: np.asarray(table[name], dtype=np.float64) @ resample.T for state, name in _STATES.items()}
+    return MoistureSet(_numbered("moisture", carbon.size), carbon, spectra)
 
 
 def _numbered(library: str, soils: int) -> list[str]:

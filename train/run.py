@@ -1,6 +1,7 @@
 """A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
 
-Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, and, last of all, `report.json`.
+Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, `domain.f32`,
+and, last of all, `report.json`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ccnvr.edge.domain import PART, DomainShape
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries
+from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
@@ -38,7 +41,6 @@ Array = NDArray[np.float64]
 REPORT = "report.json"
 RECIPE = "recipe.toml"
 INPUTS = "inputs.sha256"
-INTERVAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Report:
     accuracy: dict[str, AccuracyTable]
     soils: dict[str, Any]
     training: dict[str, Any]
+    domain: DomainShape | None = None
 
 
 def train(recipe_path: Path, folder: Path) -> Report:
@@ -69,13 +72,16 @@ def train(recipe_path: Path, folder: Path) -> Report:
     pause = 0.1 if sys.stderr.isatty() else 60.0
     epochs = (recipe.folds + 1) * recipe.fit.epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause) as bar:
-        out_of_fold = _cross_validate(recipe, pool, folder, bar)
+        folds = fold_of(pool, recipe.folds, recipe.fit.seed)
+        out_of_fold = _cross_validate(recipe, pool, folds, folder, bar)
         bar.set_description("all soils")
         calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
-    targets = _with_intervals(calibration.targets, pool.targets, out_of_fold)
+    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds)
+    targets = intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
         targets=targets,
+        domain=None if fitted is None else fitted.domain.shape,
         accuracy={
             f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
             "soils held out from training": _test(recipe, Calibration(calibration.network, targets), held_out),
@@ -89,6 +95,9 @@ def train(recipe_path: Path, folder: Path) -> Report:
             "machine": platform.machine(),
         },
     )
+    if fitted is not None:
+        with write_atomically(folder / PART) as stream:
+            stream.write(fitted.domain.to_bytes())
     with write_atomically(folder / REPORT) as stream:
         stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
     return report
@@ -162,7 +171,7 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
         stream.write(digest.hexdigest().encode())
 
 
-def _fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
+def fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
     """A fold for each spectrum, balanced over libraries; equal spectra, and those of one sample id, share one."""
     rng = np.random.default_rng(seed)
     group = _soil_of(pool)
@@ -187,14 +196,13 @@ def _soil_of(pool: Pool) -> NDArray[np.int64]:
     return soils
 
 
-def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
+def _cross_validate(recipe: TrainingRecipe, pool: Pool, folds: NDArray[np.int64], folder: Path, bar: tqdm[Any]) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold."""
-    fold_of = _fold_of(pool, recipe.folds, recipe.fit.seed)
     predicted = np.empty_like(pool.targets)
     for fold in range(recipe.folds):
-        rows = np.flatnonzero(fold_of != fold)
+        rows = np.flatnonzero(folds != fold)
         calibration = _fit(recipe, pool, rows, folder / f"fold-{fold}", fold + 1, bar)
-        held_out = fold_of == fold
+        held_out = folds == fold
         predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
     return predicted
 
@@ -214,21 +222,6 @@ def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Pa
     calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)
     bar.update(recipe.fit.epochs - done)
     return calibration
-
-
-def _with_intervals(targets: tuple[Target, ...], measured: Array, out_of_fold: Array) -> tuple[Target, ...]:
-    """Half widths such that 90 % of the out-of-fold errors fall inside, with split conformal's finite-sample correction.
-
-    Lei et al. 2018, J. Am. Stat. Assoc. 113:1094-1111. The errors are those of the cross-validation's networks, so the
-    coverage for the final network is that of its siblings.
-    """
-    answer = []
-    for target, values, predicted in zip(targets, measured.T, out_of_fold.T, strict=True):
-        known = ~np.isnan(values)
-        errors = np.sort(np.abs(target.standardise(predicted[known]) - target.standardise(values[known])))
-        rank = min(errors.size, int(np.ceil((errors.size + 1) * INTERVAL)))
-        answer.append(dataclasses.replace(target, half_width_90=float(errors[rank - 1])))
-    return tuple(answer)
 
 
 def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:
