@@ -70,10 +70,10 @@ def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str) 
             )
         for number, sample_id, spectrum in zip(table.rows, table.sample_ids, reflectance, strict=True):
             try:
-                estimates = predictor(absorbance(spectrum))
+                estimates, flags = predictor.answer(absorbance(spectrum))
             except SpectrumError as error:
                 raise UsageError(f"{table.path} row {number}: sample {sample_id!r}: {error}") from error
-            rows.append((sample_id, estimates, predictor.outside_training(estimates)))
+            rows.append((sample_id, estimates, flags))
     return rows
 
 

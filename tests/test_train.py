@@ -397,20 +397,6 @@ def test_a_property_that_nobody_measured_leaves_no_folder(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_intervals_hold_nine_tenths_of_the_out_of_fold_errors(small: recipe.TrainingRecipe, rng: np.random.Generator) -> None:
-    measured = np.exp(rng.normal(3.0, 0.5, (1000, 2)))
-    measured[::3, 1] = np.nan
-    predicted = measured * np.exp(rng.normal(0.0, 0.2, measured.shape))
-    targets = fitting.make_targets(small, measured)
-    with_intervals = runs._with_intervals(targets, measured, predicted)
-    for target, values, guesses in zip(with_intervals, measured.T, predicted.T, strict=True):
-        known = ~np.isnan(values)
-        assert target.half_width_90 is not None
-        errors = np.abs(target.standardise(guesses[known]) - target.standardise(values[known]))
-        assert 0.899 <= np.mean(errors <= target.half_width_90) <= 0.903
-        assert dataclasses.replace(target, half_width_90=None) in targets
-
-
 def test_figures_of_merit_by_hand() -> None:
     measured, predicted = np.array([1.0, 2.0, 3.0, 4.0, np.nan]), np.array([1.5, 2.0, 3.0, 5.0, 9.0])
     found = accuracy(measured, predicted)

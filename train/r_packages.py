@@ -58,6 +58,11 @@ class MoistureStates:
     wet: Array
     total_carbon: Array
 
+    @property
+    def by_state(self) -> dict[str, Array]:
+        """Absorbance `(100, grid bands)` of each state."""
+        return {"air-dry": self.air_dry, "drying": self.drying, "wet": self.wet}
+
 
 def read_nirsoil(grid: Grid) -> Soils:
     """Absorbance 1100-2498 nm, with the official split.
