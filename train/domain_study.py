@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import folds, materials, r_packages
 from ccnvr.train import run as runs
