@@ -96,11 +96,14 @@ def read_blocks(path: Path) -> Iterator[SpectraTable]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = csv.reader(bounded_lines(stream))
-            yield from _blocks(path, rows)
+            try:
+                yield from _blocks(path, rows)
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise UsageError(
+                    f"{path} is no CSV text after line {rows.line_num} ({error}); save the table as CSV in UTF-8"
+                ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV text ({error}); save the table as CSV in UTF-8") from error
 
 
 def bounded_lines(stream: IO[str]) -> Iterator[str]:

@@ -171,6 +171,10 @@ def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(spectra_csv, "_LONGEST_LINE", 200)
     with pytest.raises(UsageError, match="line 1 has 200 characters or more"):
         read_spectra(path)
+    monkeypatch.undo()
+    path.write_text(path.read_text() + '\nd,"2' + "2" * 200_000)
+    with pytest.raises(UsageError, match=r"no CSV text after line 5 \(field larger than field limit"):
+        read_spectra(path)
 
 
 def test_a_large_csv_takes_little_more_memory_than_its_array() -> None:

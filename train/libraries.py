@@ -21,7 +21,6 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES
 from ccnvr.train.soils import Rows, Soils
-from ccnvr.train.units import LARGEST as LARGEST
 from ccnvr.train.units import PROPERTIES as PROPERTIES
 from ccnvr.train.units import UNITS as UNITS
 

@@ -89,6 +89,8 @@ def file_2009(folder: Path) -> Path | None:
 def read_2009(folder: Path, grid: Grid, part: str = "") -> Soils:
     """All soils, with parts mineral and organic if the file has its column `mineral`, and train and test if `SPLIT` is there.
 
+    A CSV file is read as a stream; an Rdata file is parsed whole and takes some three times its decompressed size of memory.
+
     Raises:
         UsageError: the file, or the split that `part` needs, is not there.
         DataError: it is not as published; names row and column.

@@ -80,7 +80,8 @@ class Gathering:
         soil = self._soil_of.get(sample_id) if self._average else None
         if soil is None:
             soil = len(self._sample_ids)
-            self._soil_of[sample_id] = soil
+            if self._average:
+                self._soil_of[sample_id] = soil
             self._sample_ids.append(sample_id)
             self._scans.append(0)
             self._waiting_values.append(values)

@@ -10,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -27,9 +28,10 @@ _MISSING = frozenset({"", "NA", "NaN", "nan", "n.d.", "ND"})
 
 @dataclass(frozen=True)
 class Bands:
-    """The columns of a table that a grid needs, and the matrix `(grid bands, columns)` that makes its bands of them."""
+    """The columns of a table that a grid needs, their cells in a row, and the matrix `(grid bands, columns)` of resampling."""
 
     names: list[str]
+    cells: Callable[[list[str]], tuple[str, ...]]
     matrix: Array
 
 
@@ -77,7 +79,8 @@ class Table:
         matrix = resampling_matrix(np.array([wavelength for wavelength, _ in found]), grid)
         # Only bands that the grid needs: others may be empty.
         needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
-        return Bands([found[band][1] for band in needed], matrix[:, needed])
+        names = [found[band][1] for band in needed]
+        return Bands(names, itemgetter(*(self._column[name] for name in names)), matrix[:, needed])
 
     def rows(self) -> Iterator[Row]:
         """The rows below the header; blank lines are passed over.
@@ -140,7 +143,12 @@ class Row:
 
     def spectrum(self, bands: Bands) -> Array:
         """The numbers `(bands,)`; NaN where empty."""
-        return np.array([self.value(name) for name in bands.names])
+        try:
+            values = np.fromiter(map(float, bands.cells(self.cells)), np.float64, len(bands.names))
+        except ValueError:
+            values = np.full(1, np.nan)
+        # Cell by cell only where one is missing or malformed.
+        return values if np.all(np.isfinite(values)) else np.array([self.value(name) for name in bands.names])
 
 
 def _float(text: str) -> float | None:
