@@ -15,6 +15,7 @@ import _cubist  # the compiled part of the package cubist
 import numpy as np
 import optuna
 from cubist import Cubist
+from cubist.exceptions import CubistError
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
@@ -253,7 +254,10 @@ class CubistRules(_Regressor):
         # Cubist scales the distance to neighbours by soils that it draws, from a generator that it only seeds for other
         # purposes: two equal fits in one process would differ.
         ctypes.CDLL(_cubist.__file__).ResetKR(seed % 4096)
-        return super().fit(configuration, grid, spectra, values, seed)
+        try:
+            return super().fit(configuration, grid, spectra, values, seed)
+        except CubistError as error:
+            raise ValueError(f"Cubist: {error}") from error
 
     def estimator(self, configuration: Configuration, columns: int, seed: int) -> Any:
         """See `_Regressor`."""

@@ -1,0 +1,195 @@
+"""CCNVR as a scikit-learn regressor, for pipelines, cross-validation and searches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ccnvr.edge.preprocess import MOST_BANDS, Grid, resampling_matrix
+from ccnvr.edge.targets import TRANSFORMS
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+if TYPE_CHECKING:
+    from ccnvr.train.recipe import TrainingRecipe
+
+Array = NDArray[np.float64]
+
+RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
+"""For each mode, the recipe that has what a parameter leaves open."""
+
+_FEWEST_SOILS = 10
+_FEWEST_BANDS = 64
+"""Of the network's grid: its filters and pools need so many. A sensor with fewer is interpolated."""
+
+
+class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """Convolutional and recurrent network for soil properties from Vis-NIR absorbance.
+
+    A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that `ccnvr train` makes.
+
+    Args:
+        mode: `best` stacks SNV and derivative channels and augments; `paper` reads standardised raw absorbance, after Yang et
+            al. 2020, Geoderma 380:114616.
+        wavelengths: of the columns of X, in nm, increasing; None: the columns are numbered, and evenly spaced.
+        target_transform: of y before it is standardised, identity or log1p, for all columns of y.
+        epochs: passes over the soils.
+        batch_size: soils per step.
+        learning_rate: the highest one of the one-cycle schedule.
+        weight_decay: of AdamW.
+        cell: the recurrent layer, gru or lstm, or none.
+        hidden: width of the recurrent layer.
+        dense: width of the layer before the outputs.
+        dropout: share.
+        teachers: networks that are trained first and then learnt from.
+        random_state: an int for repeatable fits, as in scikit-learn.
+
+    Attributes:
+        recipe_: what was trained, as `ccnvr train` would have it.
+        calibration_: the network and the meaning of its outputs.
+
+    Examples:
+        >>> from sklearn.model_selection import cross_val_score
+        >>> model = CCNVRRegressor(wavelengths=range(1100, 2500, 2), target_transform="log1p", random_state=0)
+        >>> cross_val_score(model, absorbance, organic_carbon)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        mode: str = "best",
+        *,
+        wavelengths: ArrayLike | None = None,
+        target_transform: str = "identity",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        cell: str | None = None,
+        hidden: int | None = None,
+        dense: int | None = None,
+        dropout: float | None = None,
+        teachers: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.mode = mode
+        self.wavelengths = wavelengths
+        self.target_transform = target_transform
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.cell = cell
+        self.hidden = hidden
+        self.dense = dense
+        self.dropout = dropout
+        self.teachers = teachers
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803 # scikit-learn's name
+        """Train on absorbance X `(n, bands)` and y `(n,)` or `(n, targets)`; NaN in y where not measured.
+
+        Raises:
+            ValueError: the data or a parameter cannot be.
+        """
+        import torch
+
+        from ccnvr.train import fit as fitting
+
+        needs: dict[str, Any] = {"dtype": np.float64, "ensure_min_samples": _FEWEST_SOILS, "ensure_min_features": 2}
+        answers: dict[str, Any] = {"dtype": np.float64, "ensure_2d": False, "ensure_all_finite": "allow-nan"}
+        spectra: Array
+        values: Array
+        spectra, values = validate_data(self, X, y, validate_separately=(needs, answers))
+        check_consistent_length(spectra, values)
+        self._single = values.ndim == 1
+        values = values.reshape(len(values), -1)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with _as_value_error(), torch.random.fork_rng(devices=[]):
+            self._columns_nm = self._positions()
+            self.recipe_ = self._recipe(values.shape[1])
+            self.calibration_ = fitting.fit(self.recipe_, self._resampled(spectra), values, seed)
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:  # noqa: N803
+        """Absorbance X `(n, bands)` -> y, shaped as in training.
+
+        Raises:
+            ValueError: X is not as in training.
+        """
+        check_is_fitted(self)
+        from ccnvr.train import fit as fitting
+
+        spectra: Array = validate_data(self, X, dtype=np.float64, reset=False)
+        with _as_value_error():
+            predicted = fitting.predict(self.recipe_, self.calibration_, self._resampled(spectra))
+        return predicted[:, 0] if self._single else predicted
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _positions(self) -> Array:
+        """Wavelengths of the columns, or their numbers."""
+        count = self.n_features_in_
+        if self.wavelengths is None:
+            return np.arange(1.0, count + 1.0)
+        positions = np.asarray(self.wavelengths, dtype=np.float64)
+        if positions.shape != (count,):
+            raise ValueError(f"{positions.size} wavelengths do not name the {count} columns of X; give one for each")
+        return positions
+
+    def _resampled(self, spectra: Array) -> Array:
+        """Onto the recipe's grid."""
+        return spectra @ resampling_matrix(self._columns_nm, self.recipe_.grid).T
+
+    def _recipe(self, targets: int) -> TrainingRecipe:
+        """The mode's recipe with this estimator's parameters, for as many targets."""
+        from ccnvr.train import recipe as recipes
+        from ccnvr.train.libraries import PROPERTIES
+
+        if self.mode not in RECIPES:
+            raise ValueError(f"mode {self.mode!r} is not one of {', '.join(RECIPES)}")
+        if self.target_transform not in TRANSFORMS:
+            raise ValueError(f"target_transform {self.target_transform!r} is not one of {', '.join(TRANSFORMS)}")
+        if targets > len(PROPERTIES):
+            raise ValueError(f"y has {targets} columns and one network is given at most {len(PROPERTIES)}; train several")
+        plain = recipes.load(Path(__file__).with_name(RECIPES[self.mode]))
+        return dataclasses.replace(
+            plain,
+            grid=self._grid(plain.grid.step_nm),
+            # The names stand for whatever y holds; no number depends on them.
+            transforms=dict.fromkeys(PROPERTIES[:targets], self.target_transform),
+            network=self._given(plain.network, "cell", "hidden", "dense", "dropout"),
+            fit=self._given(plain.fit, "epochs", "batch_size", "learning_rate", "weight_decay", "teachers"),
+        )
+
+    def _given(self, part: Any, *names: str) -> Any:
+        """A part of the recipe with the parameters that are not None."""
+        given = {name: getattr(self, name) for name in names}
+        return dataclasses.replace(part, **{name: value for name, value in given.items() if value is not None})
+
+    def _grid(self, step_nm: float) -> Grid:
+        """Over all columns: at the recipe's step, or finer where its filters and pools need more bands."""
+        span = self._columns_nm[-1] - self._columns_nm[0]
+        wanted = round(span / step_nm) + 1 if self.wavelengths is not None else len(self._columns_nm)
+        bands = min(max(wanted, _FEWEST_BANDS), MOST_BANDS)
+        # A hair less, so that rounding never asks for more than the last column.
+        return Grid(float(self._columns_nm[0]), float(span / (bands - 1)) * (1.0 - 1e-12), bands)
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """scikit-learn's callers expect ValueError where data or parameters are wrong."""
+    try:
+        yield
+    except CcnvrError as error:
+        raise ValueError(str(error)) from error
