@@ -17,7 +17,14 @@ from tqdm import tqdm
 from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.files import write_atomically
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train import accuracy_experiment, noise_experiment, transfer_experiment
+from ccnvr.train import (
+    accuracy_experiment,
+    domain_study,
+    interval_study,
+    noise_experiment,
+    scale_study,
+    transfer_experiment,
+)
 from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
@@ -37,6 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _transfer_arguments(transfer)
     check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
+    for name, what in _OF_A_RUN.items():
+        trained = experiments.add_parser(name, help=what)
+        trained.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
+        trained.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
+    scale = experiments.add_parser("scale", help="a run as large as LUCAS on simulated soils: memory, time, and plain torch's")
+    scale.add_argument("--soils", type=whole_number(64, 10**6), default=scale_study.SOILS)
+    scale.add_argument("--bands", type=whole_number(300, 4200), default=scale_study.BANDS)
+    scale.add_argument("--epochs", type=whole_number(1, 1000), default=3)
+    scale.add_argument("--threads", type=whole_number(1, 256), default=1, help="threads of torch")
+    scale.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
 
 
 def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +87,12 @@ def _method_arguments(parser: argparse.ArgumentParser, trials: int, seeds: int) 
     parser.add_argument("--seeds", type=whole_number(1, 100), default=seeds, help="repetitions")
 
 
+_OF_A_RUN = {
+    "intervals": "coverage and width of a run's intervals, and of MC-dropout's",
+    "domain": "what share of soils, wet soils and other materials a run's domain flags",
+}
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -78,9 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out one experiment and print its tables."""
     torch.set_num_threads(1)
     try:
-        return {"accuracy": _compare, "noise": _compare, "transfer": _transfer, "check": _check}[arguments.experiment](
-            arguments
-        )
+        return _EXPERIMENTS[arguments.experiment](arguments)
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command goes on where it was") from None
 
@@ -147,6 +168,26 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _of_a_run(arguments: argparse.Namespace) -> int:
+    study = {
+        "intervals": (interval_study.coverage_table, interval_study.coverage_text),
+        "domain": (domain_study.domain_table, domain_study.domain_text),
+    }
+    table, text = study[arguments.experiment]
+    result = table(arguments.run)
+    print(text(result))
+    return _write(result, arguments.out / f"{arguments.experiment}.json")
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    torch.set_num_threads(arguments.threads)
+    with _progress() as on_step:
+        result = scale_study.run(arguments.soils, arguments.bands, arguments.epochs, on_step)
+    for name, value in result.items():
+        print(f"{name:<22}{value}")
+    return _write(result, arguments.out / "scale.json")
+
+
 def _budget(arguments: argparse.Namespace) -> Budget:
     return Budget(arguments.trials, arguments.folds, float(arguments.seconds))
 
@@ -179,6 +220,7 @@ def _earlier_choices(path: Path | None) -> dict[str, Any]:
 
 
 def _write(result: dict[str, Any], path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as stream:
         stream.write(json.dumps(result, indent=1).encode())
     print(f"\nwrote {path} and figures beside it")
@@ -200,3 +242,14 @@ def _print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
         for name, merit in properties.items():
             cells = ("-" if merit.get(column) is None else f"{merit[column]:.4g}" for column in _COLUMNS)
             print(f"{method:<16}{name:<9}" + "".join(f"{cell:>9}" for cell in cells))
+
+
+_EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "accuracy": _compare,
+    "noise": _compare,
+    "transfer": _transfer,
+    "check": _check,
+    "intervals": _of_a_run,
+    "domain": _of_a_run,
+    "scale": _scale,
+}
