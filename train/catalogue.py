@@ -110,7 +110,7 @@ SOURCES = {
         r_packages.read_nirsoil,
         _OFFICIAL,
         "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, Chemom. Intell. Lab. Syst. 91:94-98",
-        "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH, clay",
+        "OC by sulfochromic oxidation (ISO 14235), g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH, clay",
     ),
     "geeves": _fetched(
         r_packages.GEEVES,
