@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge import domain as domains
+from ccnvr.edge.domain import Domain
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.manifest import Manifest, Part, parse
 from ccnvr.edge.structure import build
@@ -58,6 +60,18 @@ class Bundle:
             return build(SelfTest, json.loads(self.parts[SELF_TEST]))
         except (KeyError, ValueError, RecursionError) as error:
             raise BundleError(f"bundle {self.source} has no usable self-test ({error}); export it again") from error
+
+    def domain(self) -> Domain | None:
+        """Which spectra the model knows; None where the bundle does not say."""
+        shape = self.manifest.domain
+        if shape is None:
+            return None
+        try:
+            return domains.read(self.parts[domains.PART], shape, self.manifest.recipe.grid)
+        except KeyError:
+            raise BundleError(f"bundle {self.source} states a domain but has no {domains.PART}; export it again") from None
+        except ValueError as error:
+            raise BundleError(f"the domain of bundle {self.source} cannot be used: {error}; export it again") from error
 
 
 def read(path: str | Path) -> Bundle:

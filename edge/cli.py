@@ -43,6 +43,7 @@ COMMANDS = {
         "be a virtual instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
     ),
+    "data": Command("ccnvr.train.data_command", "list the spectral libraries to train on", "ccnvr data nirsoil", "train"),
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
     ),

@@ -6,8 +6,10 @@ import argparse
 import json
 from dataclasses import asdict
 
+from ccnvr.edge.domain import DomainShape
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.predictor import Model
+from ccnvr.edge.targets import Target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +30,27 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels of {grid.bands} bands")
     print(f"self-test passed on {model.backend.name}: differs by {model.self_test_difference:.1e} sd at most")
     for target in manifest.targets:
-        print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}")
+        print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}; {_interval(target)}")
+    print(_domain(manifest.domain))
     card = asdict(manifest.card)
     for title, table in card.pop("accuracy").items():
         print(f"\n{title}\n{accuracy_table(table)}")
     print(f"\n{json.dumps(card, indent=1, ensure_ascii=False)}")
     print("\nparts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items()))
     return 0
+
+
+def _interval(target: Target) -> str:
+    if target.half_width_90 is None:
+        return "no interval"
+    share = "for every spectrum" if target.difficulty is None else "x 0.5 to 2 by the spectrum's difficulty"
+    return f"90 % interval -+ {target.half_width_90:.3g} sd {share}"
+
+
+def _domain(shape: DomainShape | None) -> str:
+    if shape is None:
+        return "no domain: spectra unlike the training soils are not flagged"
+    return (
+        f"domain: flags what is unlike the soils of {', '.join(shape.libraries)} (Q and T2 of {shape.components} components "
+        f"each, absorbance and SNV); about {shape.false_alarms:.0%} of soils like them are flagged too"
+    )

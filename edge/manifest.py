@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccnvr.edge.domain import DomainShape
 from ccnvr.edge.metrics import AccuracyTable
 from ccnvr.edge.preprocess import Recipe
 from ccnvr.edge.structure import build
@@ -38,7 +39,7 @@ class Manifest:
     """`card` is for people; the rest is what the edge computes with.
 
     `parts` names every other file of the bundle; `recipe` turns absorbance into the model's input; `targets` are the
-    model's outputs in order.
+    model's outputs in order; `domain` says which spectra the model knows, and a bundle without it flags none as foreign.
     """
 
     schema: int
@@ -47,12 +48,20 @@ class Manifest:
     targets: tuple[Target, ...]
     recipe: Recipe
     parts: dict[str, Part]
+    domain: DomainShape | None = None
     card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once")
+        libraries = 0 if self.domain is None else len(self.domain.libraries)
+        for target in self.targets:
+            if target.difficulty is not None and len(target.difficulty.libraries) != libraries:
+                raise ValueError(
+                    f"the difficulty of target {target.name} is for {len(target.difficulty.libraries)} libraries where "
+                    f"the domain has {libraries}"
+                )
 
     def to_json(self) -> str:
         """The manifest as a file."""

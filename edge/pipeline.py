@@ -78,10 +78,10 @@ class Pipeline:
         counts = scan.counts[self._predictor.bands]
         try:
             spectrum = absorbance(reflectance(counts, self._dark, self._white, self._references.panel_reflectance))
-            estimates = self._predictor(spectrum)
+            estimates, flags = self._predictor.answer(spectrum)
         except SpectrumError as error:
             return _rescan(error.reason)
-        return Prediction(estimates, tuple(self._predictor.outside_training(estimates)))
+        return Prediction(estimates, tuple(flags))
 
 
 def _rescan(reason: str) -> Prediction:

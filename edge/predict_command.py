@@ -7,17 +7,18 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.files import write_atomically
-from ccnvr.edge.predictor import Model
+from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
 from ccnvr.edge.targets import Estimate, Target
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable, read_spectra
+from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable, read_blocks
 
 Array = NDArray[np.float64]
 Row = tuple[str, dict[str, Estimate], list[str]]
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and arguments.out.resolve() == arguments.file.resolve():
         raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
     model = Model(arguments.bundle)
-    rows = predict_table(model, read_spectra(arguments.file), arguments.quantity)
+    rows = predict_blocks(model, read_blocks(arguments.file), arguments.quantity)
     text = _json_lines(rows) if arguments.json else _csv(rows, model.bundle.manifest.targets)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -49,27 +50,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def predict_table(model: Model, table: SpectraTable, quantity: str) -> list[Row]:
-    """Sample id, estimates and flags of each spectrum.
+def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str) -> list[Row]:
+    """Sample id, estimates and flags of each spectrum of a file. Whether the file holds `quantity` shows in its first block.
 
     Raises:
         UsageError: a spectrum cannot be used; names its sample.
         WavelengthError: the wavelengths do not cover the model's grid.
     """
-    predictor = model.bind(table.wavelengths_nm)
-    reflectance = table.reflectance(quantity, predictor.bands)
-    if _upside_down(table.wavelengths_nm[predictor.bands], reflectance):
-        raise UsageError(
-            f"the spectra, read as {quantity}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
-            "holds with --quantity"
-        )
     rows: list[Row] = []
-    for sample_id, spectrum in zip(table.sample_ids, reflectance, strict=True):
-        try:
-            estimates = predictor(absorbance(spectrum))
-        except SpectrumError as error:
-            raise UsageError(f"sample {sample_id!r}: {error}") from error
-        rows.append((sample_id, estimates, predictor.outside_training(estimates)))
+    predictor: Predictor | None = None
+    for table in blocks:
+        first = predictor is None
+        predictor = predictor or model.bind(table.wavelengths_nm)
+        reflectance = table.reflectance(quantity, predictor.bands, check_scale=first)
+        if first and _upside_down(table.wavelengths_nm[predictor.bands], reflectance):
+            raise UsageError(
+                f"the spectra, read as {quantity}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
+                "holds with --quantity"
+            )
+        for number, sample_id, spectrum in zip(table.rows, table.sample_ids, reflectance, strict=True):
+            try:
+                estimates, flags = predictor.answer(absorbance(spectrum))
+            except SpectrumError as error:
+                raise UsageError(f"{table.path} row {number}: sample {sample_id!r}: {error}") from error
+            rows.append((sample_id, estimates, flags))
     return rows
 
 

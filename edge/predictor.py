@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.backend import Backend, open_backend
 from ccnvr.edge.bundle import Bundle, BundleError, read
+from ccnvr.edge.domain import Domain, Position
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
 
@@ -30,6 +31,7 @@ class Model:
 
     def __init__(self, bundle_path: str, backend: str = "onnx") -> None:
         self.bundle: Bundle = read(bundle_path)
+        self.domain: Domain | None = self.bundle.domain()
         self.backend: Backend = open_backend(backend, self.bundle)
         self.self_test_difference = self._prove()
 
@@ -72,7 +74,11 @@ class Predictor:
         self.bands = slice(first, last + 1)
         """The instrument's bands that the model looks at; noise outside them is nobody's concern."""
         self._model = model
-        self._preprocess = Preprocessor(model.bundle.manifest.recipe, wavelengths_nm[self.bands])
+        recipe = model.bundle.manifest.recipe
+        self._preprocess = Preprocessor(recipe, wavelengths_nm[self.bands])
+        self._smooth: Preprocessor | None = None
+        if model.domain is not None:
+            self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), wavelengths_nm[self.bands])
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
         """Absorbance `(instrument bands in self.bands,)` -> an estimate for each property.
@@ -80,18 +86,31 @@ class Predictor:
         Raises:
             SpectrumError: the spectrum has the wrong length or cannot be used.
         """
+        return self.answer(absorbance)[0]
+
+    def answer(self, absorbance: Array) -> tuple[dict[str, Estimate], list[str]]:
+        """As a call, and what to know of the answer besides.
+
+        A flag for each distance at which the spectrum is unlike the training soils, and for each property whose estimate lies
+        outside the range that they had.
+        """
         outputs = self._model.backend(self._preprocess(absorbance)[None])[0]
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError("not_finite", "the model's answer is no sensible number; check the spectrum, or export again")
-        return {
-            target.name: estimate(target, float(output))
-            for target, output in zip(self._model.bundle.manifest.targets, outputs, strict=True)
+        position = self._locate(absorbance)
+        targets = self._model.bundle.manifest.targets
+        estimates = {
+            target.name: estimate(target, float(output), position) for target, output in zip(targets, outputs, strict=True)
         }
-
-    def outside_training(self, estimates: dict[str, Estimate]) -> list[str]:
-        """A flag for each property whose estimate lies outside the range of the training soils."""
-        return [
+        outside = [
             f"{target.name}:outside_training_range"
-            for target in self._model.bundle.manifest.targets
+            for target in targets
             if not target.lowest <= estimates[target.name].value <= target.highest
         ]
+        return estimates, [*(position.flags if position else []), *outside]
+
+    def _locate(self, absorbance: Array) -> Position | None:
+        """The spectrum's place in the domain, where the bundle has one."""
+        if self._model.domain is None or self._smooth is None:
+            return None
+        return self._model.domain.locate(self._smooth(absorbance)[0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ccnvr.edge.domain import Position
 
 Array = NDArray[np.float64]
 
@@ -13,11 +16,44 @@ TRANSFORMS = ("identity", "log1p")
 
 
 @dataclass(frozen=True)
+class Difficulty:
+    """How much more than usual the model errs on a spectrum, from what is known of it without an answer.
+
+    Its logarithm is `constant + output x the standardised output + distance x log(distance in the domain) + libraries[nearest]`
+    and never more than `LARGEST_LOG` from 0, so no width vanishes or explodes, whatever the spectrum.
+    """
+
+    LARGEST_LOG: ClassVar[float] = float(np.log(2.0))
+    LEAST_DISTANCE: ClassVar[float] = 1e-3
+
+    constant: float
+    output: float
+    distance: float
+    libraries: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(abs(value) < 1e3 for value in (self.constant, self.output, self.distance, *self.libraries)):
+            raise ValueError(f"difficulty {self} is not possible; each of its numbers must lie within 1000 of 0")
+
+    def factor(self, outputs: Array, nearest: NDArray[np.int64], distance: Array) -> Array:
+        """The difficulty of spectra `(n,)`, all three of one shape; 1 is usual."""
+        logarithm = (
+            self.constant
+            + self.output * outputs
+            + self.distance * np.log(np.maximum(distance, self.LEAST_DISTANCE))
+            + np.array(self.libraries)[nearest]
+        )
+        factors: Array = np.exp(np.clip(logarithm, -self.LARGEST_LOG, self.LARGEST_LOG))
+        return factors
+
+
+@dataclass(frozen=True)
 class Target:
     """One property. Standardised output z stands for `inverse(mean + sd * z)`.
 
     `lowest` and `highest` are the range seen in training, in `unit`. `half_width_90` is the half width of the 90 %
-    interval, in standardised units: the interval is `inverse(mean + sd * (z -+ half_width_90))`.
+    interval, in standardised units: the interval is `inverse(mean + sd * (z -+ half_width_90 x difficulty))`. Without a
+    `difficulty`, which needs the bundle's domain, every spectrum has the same.
     """
 
     name: str
@@ -28,6 +64,7 @@ class Target:
     lowest: float
     highest: float
     half_width_90: float | None = None
+    difficulty: Difficulty | None = None
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
@@ -60,9 +97,12 @@ class Estimate:
     high: float | None
 
 
-def estimate(target: Target, standardised: float) -> Estimate:
-    """The estimate that one output of the network stands for."""
+def estimate(target: Target, standardised: float, position: Position | None = None) -> Estimate:
+    """The estimate that one output of the network stands for; `position` is the spectrum's, in the bundle's domain."""
     half = target.half_width_90
+    if half is not None and target.difficulty is not None and position is not None:
+        output, nearest, distance = np.array(standardised), np.array(position.nearest), np.array(position.distance)
+        half *= float(target.difficulty.factor(output, nearest, distance))
     points = [standardised] if half is None else [standardised, standardised - half, standardised + half]
     value, *interval = (float(point) for point in target.restore(np.array(points)))
     low, high = interval or (None, None)

@@ -13,10 +13,12 @@ import torch
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle, SelfTest
+from ccnvr.edge.domain import PART
 from ccnvr.edge.manifest import SCHEMA, Card, Manifest
 from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
 from ccnvr.export import parity
 from ccnvr.export.onnx_writer import to_onnx
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
@@ -51,6 +53,8 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
     """
     recipe, calibration, report = runs.load(folder)
     parts = {bundles.ONNX_FP32: to_onnx(calibration.network), bundles.SELF_TEST: _self_test(recipe, calibration)}
+    if report.domain is not None:
+        parts[PART] = _read_domain(folder)
     manifest = Manifest(
         schema=SCHEMA,
         name=recipe.name,
@@ -58,6 +62,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
         targets=calibration.targets,
         recipe=recipe.preprocessing,
         parts={name: bundles.part_of(content) for name, content in parts.items()},
+        domain=report.domain,
         card=Card(accuracy=report.accuracy, soils=report.soils, training=report.training),
     )
     bundle = Bundle(str(folder), "", manifest, parts)
@@ -67,6 +72,13 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
     figures = {**dataclasses.asdict(result), "held_out": held_out}
     card = dataclasses.replace(manifest.card, parity={"onnx fp32": figures})
     return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), figures
+
+
+def _read_domain(folder: Path) -> bytes:
+    try:
+        return (folder / PART).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
 
 
 def _self_test(recipe: TrainingRecipe, calibration: Calibration) -> bytes:

@@ -1,11 +1,17 @@
-"""Spectra in a CSV file: a `sample_id` column, a column for each wavelength named by its nm, and any others."""
+"""Spectra in a CSV file: a `sample_id` column, a column for each wavelength named by its nm, and any others.
+
+Files are read in blocks of rows; `read_spectra` joins them for those who need all at once.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +24,32 @@ QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": 
 """What a file may hold, with the range of values that a surface can have; the ends are outside it."""
 
 
+_ROWS_AT_ONCE = 256
+_LONGEST_LINE = 1 << 22
+_MOST_COLUMNS = 20_000
+
+
 @dataclass(frozen=True)
 class SpectraTable:
-    """`spectra` is `(n, bands)` as written in the file; wavelengths increase. `columns` are the others, as text."""
+    """Rows of a file, all or a block of them; `columns` are those that are no wavelengths, as text.
 
+    `spectra` is `(n, bands)` as written in the file; wavelengths increase. `rows` are the rows' numbers in the file.
+    """
+
+    path: Path
+    rows: Sequence[int]
     sample_ids: list[str]
     wavelengths_nm: Array
     spectra: Array
     columns: dict[str, list[str]]
 
-    def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
+    def reflectance(self, quantity: str, bands: slice = slice(None), check_scale: bool = True) -> Array:
         """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
 
+        `check_scale` refuses percent that look like fractions; a few soils of many may be that dark.
+
         Raises:
-            UsageError: a value is none that the quantity can have; names sample and wavelength.
+            UsageError: a value is none that the quantity can have; names row, sample and wavelength.
         """
         spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
         possible = (spectra > low) & (spectra < high)
@@ -39,10 +57,11 @@ class SpectraTable:
             row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
             wavelength = self.wavelengths_nm[bands][band]
             raise UsageError(
-                f"sample {self.sample_ids[row]!r} has {quantity} {spectra[row, band]:g} at {wavelength:g} nm, "
-                f"which must lie between {low:g} and {high:g}; correct it, or name what the file holds: {', '.join(QUANTITIES)}"
+                f"{self.path} row {self.rows[int(row)]}: sample {self.sample_ids[row]!r} has {quantity} {spectra[row, band]:g} "
+                f"at {wavelength:g} nm, which must lie between {low:g} and {high:g}; correct it, or name what the file holds: "
+                f"{', '.join(QUANTITIES)}"
             )
-        if quantity == "percent" and np.max(spectra) <= 1.5:
+        if check_scale and quantity == "percent" and np.max(spectra) <= 1.5:
             raise UsageError(
                 f"no value exceeds {np.max(spectra):g}, so these are fractions and not percent; use --quantity reflectance"
             )
@@ -52,24 +71,76 @@ class SpectraTable:
 
 
 def read_spectra(path: Path) -> SpectraTable:
-    """Read a file of spectra.
+    """Read a whole file of spectra.
+
+    Raises:
+        UsageError: as for `read_blocks`.
+    """
+    blocks = list(read_blocks(path))
+    return SpectraTable(
+        path,
+        [row for block in blocks for row in block.rows],
+        [sample for block in blocks for sample in block.sample_ids],
+        blocks[0].wavelengths_nm,
+        np.concatenate([block.spectra for block in blocks]),
+        {name: [cell for block in blocks for cell in block.columns[name]] for name in blocks[0].columns},
+    )
+
+
+def read_blocks(path: Path) -> Iterator[SpectraTable]:
+    """Read a file of spectra a block of rows at a time; there is at least one block.
 
     Raises:
         UsageError: no such file, a missing or repeated column, or a value that is not a finite number; names row and column.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            return _read(path, csv.reader(stream))
+            rows = csv.reader(bounded_lines(stream))
+            try:
+                yield from _blocks(path, rows)
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise UsageError(
+                    f"{path} is no CSV text after line {rows.line_num} ({error}); save the table as CSV in UTF-8"
+                ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV text ({error}); save the table as CSV in UTF-8") from error
 
 
-def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
-    header = [name.strip() for name in next(rows, [])]
+def bounded_lines(stream: IO[str]) -> Iterator[str]:
+    """A text file's lines, none of them longer than any table's: a file without line ends is not read into memory.
+
+    Raises:
+        csv.Error: a line is longer; names it.
+    """
+    number = 0
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"line {number} has {_LONGEST_LINE:,} characters or more")
+        yield line
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns are wavelengths, in increasing order, and which are others."""
+
+    header: list[str]
+    bands: list[int]
+    others: dict[str, int]
+    wavelengths_nm: Array
+
+
+def layout(path: Path, header: list[str]) -> Layout:
+    """What a file's column names say.
+
+    Raises:
+        UsageError: no sample_id, no wavelengths, or a column that stands twice.
+    """
+    header = [name.strip() for name in header]
     if len(header) == 1 and ";" in header[0]:
         raise UsageError(f"{path} is separated by semicolons; save it with commas between columns and points in numbers")
+    if len(header) > _MOST_COLUMNS:
+        raise UsageError(f"{path} has {len(header)} columns, more than {_MOST_COLUMNS}; give soils in rows, bands in columns")
     if "sample_id" not in header:
         raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
     named = [name for name in header if name and _wavelength(name) is None]
@@ -82,21 +153,39 @@ def _read(path: Path, rows: Iterator[list[str]]) -> SpectraTable:
             "alone, as 1100 or 1102.5"
         )
     order = sorted(bands, key=lambda column: bands[column])
-    others = [column for column in range(len(header)) if column not in bands]
-    columns: dict[str, list[str]] = {header[column]: [] for column in others}
-    spectra: list[Array] = []
-    for number, row in enumerate(rows, start=2):
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise UsageError(f"{path} row {number} has {len(row)} columns where the header has {len(header)}; correct the row")
-        for column in others:
-            columns[header[column]].append(row[column].strip())
-        spectra.append(_numbers(path, number, row, order, header))
-    if not spectra:
+    others = {header[column]: column for column in range(len(header)) if column not in bands}
+    return Layout(header, order, others, np.array([bands[column] for column in order]))
+
+
+def _blocks(path: Path, rows: Iterator[list[str]]) -> Iterator[SpectraTable]:
+    found = layout(path, next(rows, []))
+    numbered = ((number, row) for number, row in enumerate(rows, start=2) if row)
+    empty = True
+    while block := _block(path, found, islice(numbered, _ROWS_AT_ONCE)):
+        empty = False
+        yield block
+    if empty:
         raise UsageError(f"{path} holds no spectra below its header; add a row for each")
-    wavelengths = np.array([bands[column] for column in order])
-    return SpectraTable(columns.pop("sample_id"), wavelengths, np.array(spectra), columns)
+
+
+def _block(path: Path, found: Layout, rows: Iterator[tuple[int, list[str]]]) -> SpectraTable | None:
+    """The next rows, None if there are none; each is turned into numbers before the next is read."""
+    numbers: list[int] = []
+    spectra: list[Array] = []
+    columns: dict[str, list[str]] = {name: [] for name in found.others}
+    band_cells = itemgetter(*found.bands)
+    for number, row in rows:
+        if len(row) != len(found.header):
+            raise UsageError(
+                f"{path} row {number} has {len(row)} columns where the header has {len(found.header)}; correct the row"
+            )
+        numbers.append(number)
+        for name, column in found.others.items():
+            columns[name].append(row[column].strip())
+        spectra.append(_numbers(path, number, row, found, band_cells(row)))
+    if not numbers:
+        return None
+    return SpectraTable(path, numbers, columns.pop("sample_id"), found.wavelengths_nm, np.array(spectra), columns)
 
 
 def _wavelength(name: str) -> float | None:
@@ -107,15 +196,23 @@ def _wavelength(name: str) -> float | None:
     return value if value > 0.0 and np.isfinite(value) else None
 
 
-def _numbers(path: Path, number: int, row: list[str], order: list[int], header: list[str]) -> Array:
-    values = np.empty(len(order))
-    for position, column in enumerate(order):
-        try:
-            values[position] = float(row[column])
-        except ValueError:
-            values[position] = np.nan
-        if not np.isfinite(values[position]):
-            raise UsageError(
-                f"{path} row {number} column {header[column]} is {row[column]!r} and must be a number; correct or drop the row"
-            )
+def _numbers(path: Path, number: int, row: list[str], found: Layout, cells: tuple[str, ...]) -> Array:
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        values = np.array([_or_nan(cell) for cell in cells])
+    finite = np.isfinite(values)
+    if not np.all(finite):
+        column = found.bands[int(np.argmin(finite))]
+        raise UsageError(
+            f"{path} row {number} column {found.header[column]} is {row[column]!r} and must be a number; correct or drop "
+            "the row"
+        )
     return values
+
+
+def _or_nan(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")

@@ -48,10 +48,12 @@ def edit_manifest(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[st
 
 def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
     original = bundles.read(default)
-    again = tmp_path / "again.ccnvr"
+    again, twice = tmp_path / "again.ccnvr", tmp_path / "twice.ccnvr"
     bundles.write(again, original.manifest, original.parts)
-    assert bundles.read(again).manifest == original.manifest
-    assert again.read_bytes() == default.read_bytes()
+    read = bundles.read(again)
+    assert (read.manifest, read.parts) == (original.manifest, original.parts)
+    bundles.write(twice, read.manifest, read.parts)
+    assert twice.read_bytes() == again.read_bytes()
 
 
 @pytest.mark.parametrize(

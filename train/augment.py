@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 _NOISE_SPECTRA = 256
+_SPECTRA_AT_ONCE = 512
 _DERIVATIVE_WINDOW = 11
 
 
@@ -55,10 +56,10 @@ class VariedInputs:
     def __init__(self, preprocess: Preprocessor, spectra: Array, augmentation: Augmentation, seed: int) -> None:
         self._preprocess = preprocess
         self._augmentation = augmentation
-        self._filtered = preprocess.filter(spectra).astype(np.float32)
+        self._filtered = _filtered(preprocess, spectra)
         self._changes = self._linear_changes(spectra)
         noise = np.random.default_rng(seed).normal(0.0, augmentation.noise, (_NOISE_SPECTRA, spectra.shape[1]))
-        self._noise = preprocess.filter(noise).astype(np.float32) if augmentation.noise else None
+        self._noise = _filtered(preprocess, noise) if augmentation.noise else None
         self._ramp = np.linspace(-1.0, 1.0, self._filtered.shape[2], dtype=np.float32)
 
     def __len__(self) -> int:
@@ -107,4 +108,13 @@ class VariedInputs:
         if sd.broadening_nm:
             # A Gaussian of variance s^2 adds s^2 / 2 of the second derivative, to first order.
             changes.append((0.5 * sd.broadening_nm**2 * derivative(2), True))
-        return [(self._preprocess.filter(change).astype(np.float32), squared) for change, squared in changes]
+        return [(_filtered(self._preprocess, change), squared) for change, squared in changes]
+
+
+def _filtered(preprocess: Preprocessor, spectra: Array) -> Float32:
+    """`preprocess.filter` in single precision, a block at a time: a large library in double precision may not fit."""
+    filtered = np.empty((len(spectra), len(preprocess.recipe.channels), preprocess.recipe.grid.bands), dtype=np.float32)
+    for start in range(0, len(spectra), _SPECTRA_AT_ONCE):
+        rows = slice(start, start + _SPECTRA_AT_ONCE)
+        filtered[rows] = preprocess.filter(spectra[rows])
+    return filtered

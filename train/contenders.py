@@ -44,10 +44,14 @@ class Soils:
 
 @dataclass(frozen=True)
 class Budget:
-    """For choosing a configuration by cross-validation inside the training soils; the same for each rival."""
+    """For choosing a configuration by cross-validation inside the training soils; the same for each rival and property.
+
+    No trial is begun after `seconds` of them: a method whose fits are slow tries fewer.
+    """
 
     trials: int
     folds: int
+    seconds: float = 600.0
     seed: int = 1
 
 
@@ -91,6 +95,7 @@ class Rival:
                 trials=budget.trials,
                 folds=budget.folds,
                 seed=budget.seed,
+                seconds=budget.seconds,
             )
             choice[name] = dataclasses.asdict(tuned)
         return choice
@@ -114,16 +119,16 @@ class Network:
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Nothing is left to choose; says what was chosen."""
-        return {"recipe": dataclasses.asdict(self._recipe_for(soils))}
+        return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """One network."""
-        recipe = self._recipe_for(soils)
+        recipe = self.recipe_for(soils)
         resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
         calibration = fitting.fit(recipe, soils.spectra @ resample, soils.values, seed)
         return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
 
-    def _recipe_for(self, soils: Soils) -> TrainingRecipe:
+    def recipe_for(self, soils: Soils) -> TrainingRecipe:
         """The recipe with these soils' properties; OC, N and CEC on a log scale, as soils' values are skewed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
         return dataclasses.replace(self.recipe, transforms=transforms)

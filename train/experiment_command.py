@@ -1,11 +1,13 @@
-"""The paper's experiments: calibration methods compared with the same soils, folds and budget. Interrupt them whenever you
-like; the same command goes on where it was. Results go to RUN/EXPERIMENT-LIBRARY.json and figures beside them."""
+"""The paper's experiments, on the same soils, folds and budget for each method. Interrupt them whenever you like; the same
+command goes on where it was. Results go to OUT/EXPERIMENT-WHAT.json and figures beside them."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,74 +17,199 @@ from tqdm import tqdm
 from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.files import write_atomically
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train import accuracy_experiment, noise_experiment
+from ccnvr.train import (
+    accuracy_experiment,
+    domain_study,
+    interval_study,
+    noise_experiment,
+    scale_study,
+    transfer_experiment,
+)
 from ccnvr.train.comparison import Comparison, official_splits
-from ccnvr.train.contenders import RECIPE, Budget, contenders
+from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
+from ccnvr.train.statistics import figures
 
 _COLUMNS = ("n", "r2", "r2_low", "r2_high", "rmse", "mae", "bias", "rpiq", "rpd", "p_value")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr experiment`."""
-    parser.add_argument("experiment", choices=("accuracy", "noise"), help="what to compare")
+    experiments = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+    accuracy = experiments.add_parser("accuracy", help="every method at its best, on one library")
+    noise = experiments.add_parser("noise", help="what noise in the spectra costs each method")
+    for compared in (accuracy, noise):
+        _comparison_arguments(compared)
+    transfer = experiments.add_parser("transfer", help="a model of some libraries on another, adapted with a few of its soils")
+    _transfer_arguments(transfer)
+    check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
+    check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
+    for name, what in _OF_A_RUN.items():
+        trained = experiments.add_parser(name, help=what)
+        trained.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
+        trained.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
+    scale = experiments.add_parser("scale", help="a run as large as LUCAS on simulated soils: memory, time, and plain torch's")
+    scale.add_argument("--soils", type=whole_number(64, 10**6), default=scale_study.SOILS)
+    scale.add_argument("--bands", type=whole_number(300, 4200), default=scale_study.BANDS)
+    scale.add_argument("--epochs", type=whole_number(1, 1000), default=3)
+    scale.add_argument("--threads", type=whole_number(1, 256), default=1, help="threads of torch")
+    scale.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
+
+
+def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="nirsoil", metavar="LIBRARY", help="nirsoil or a LimeSoDa set (default nirsoil)")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for results and figures")
-    parser.add_argument("--methods", default="", metavar="A,B", help="methods to compare (default: all)")
-    parser.add_argument("--properties", default="", metavar="A,B", help="properties (default: all that were measured)")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="recipe of CCNVR")
-    parser.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried, a rival and property")
-    parser.add_argument("--folds", type=whole_number(2, 20), default=5, help="folds in which they are tried")
-    parser.add_argument("--seeds", type=whole_number(1, 100), default=5, help="repetitions")
+    parser.add_argument("--properties", type=_names, default=(), metavar="A,B", help="default: all that were measured")
     parser.add_argument(
         "--choices",
         type=Path,
         metavar="RESULT",
-        help="an earlier accuracy result: CNN, RNN and networks keep its choices instead of searching on these soils",
+        help="result of an earlier accuracy experiment: CNN and RNN, slow to tune, keep its choices",
     )
+    _method_arguments(parser, trials=30, seeds=5)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Carry out one experiment and print its tables."""
-    torch.set_num_threads(1)
-    chosen = contenders(_names(arguments.methods), arguments.recipe)
-    ledger = Ledger(arguments.out)
-    splits = official_splits(arguments.data, properties=_names(arguments.properties))
-    with tqdm(unit="step", file=sys.stderr, mininterval=1.0 if sys.stderr.isatty() else 60.0) as bar:
+def _transfer_arguments(parser: argparse.ArgumentParser) -> None:
+    known = transfer_experiment.LIBRARIES
+    parser.add_argument("--targets", type=_names, default=known, metavar="A,B", help="each in turn is the new library")
+    parser.add_argument("--sources", type=_names, default=known, metavar="A,B", help="the others of these are trained on")
+    parser.add_argument("--property", default="OC", help="measured in all of them (default OC)")
+    parser.add_argument("--repeats", type=whole_number(1, 100), default=5, help="draws of local samples")
+    _method_arguments(parser, trials=10, seeds=1)
 
-        def on_step(what: str) -> None:
-            bar.set_description(what, refresh=False)
-            bar.update()
 
-        comparison = Comparison(
-            library=arguments.data,
-            splits=splits,
-            contenders=chosen,
-            budget=Budget(arguments.trials, arguments.folds),
-            seeds=arguments.seeds,
-            ledger=ledger,
-            chosen=_earlier_choices(arguments.choices),
-            on_step=on_step,
-        )
-        try:
-            module = {"accuracy": accuracy_experiment, "noise": noise_experiment}[arguments.experiment]
-            result = module.run(comparison, arguments.out)
-        except KeyboardInterrupt:
-            raise CcnvrError("interrupted; the same command goes on where it was") from None
-    path = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
-    with write_atomically(path) as stream:
-        stream.write(json.dumps(result, indent=1).encode())
-    _print(result)
-    print(f"\nwrote {path} and figures beside it")
-    return 0
+def _method_arguments(parser: argparse.ArgumentParser, trials: int, seeds: int) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results and figures")
+    parser.add_argument("--methods", type=_names, default=(), metavar="A,B", help="methods to compare (default: all)")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="recipe of CCNVR (default: that of the study)")
+    parser.add_argument("--trials", type=whole_number(1, 10_000), default=trials, help="configurations tried per property")
+    parser.add_argument("--seconds", type=whole_number(1, 10**6), default=240, help="after which no trial is begun")
+    parser.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried")
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=seeds, help="repetitions")
+
+
+_OF_A_RUN = {
+    "intervals": "coverage and width of a run's intervals, and of MC-dropout's",
+    "domain": "what share of soils, wet soils and other materials a run's domain flags",
+}
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one experiment and print its tables."""
+    torch.set_num_threads(1)
+    try:
+        return _EXPERIMENTS[arguments.experiment](arguments)
+    except KeyboardInterrupt:
+        raise CcnvrError("interrupted; the same command goes on where it was") from None
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
+    with _progress() as on_step:
+        comparison = Comparison(
+            library=arguments.data,
+            splits=official_splits(arguments.data, properties=arguments.properties),
+            contenders=contenders(arguments.methods, arguments.recipe),
+            budget=_budget(arguments),
+            seeds=arguments.seeds,
+            ledger=Ledger(arguments.out),
+            chosen=_earlier_choices(arguments.choices),
+            on_step=on_step,
+        )
+        result = module.run(comparison, arguments.out)
+    if arguments.experiment == "accuracy":
+        _print_table(result["table"])
+    else:
+        _print_losses(result)
+    return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json")
+
+
+def _transfer(arguments: argparse.Namespace) -> int:
+    every = contenders((), arguments.recipe)
+    network = every["CCNVR"]
+    if not isinstance(network, Network):
+        raise TypeError(f"CCNVR is a {type(network).__name__}")
+    with _progress() as on_step:
+        transfer = transfer_experiment.Transfer(
+            targets=arguments.targets,
+            sources=arguments.sources,
+            contenders=contenders(arguments.methods, arguments.recipe),
+            network=network,
+            budget=_budget(arguments),
+            seeds=arguments.seeds,
+            repeats=arguments.repeats,
+            sizes=transfer_experiment.SIZES,
+            ledger=Ledger(arguments.out),
+            prop=arguments.property,
+            on_step=on_step,
+        )
+        result = transfer_experiment.run(transfer, arguments.out)
+    for target, table in result["trained on the source alone"].items():
+        print(f"\ntrained without {target}, all of which is predicted")
+        _print_table({method: {arguments.property: merit} for method, merit in table.items()})
+    print("\nR2 with so many local samples")
+    for target, curves in result["learning curves"].items():
+        for method, by_size in curves.items():
+            print(f"{target:<10}{method:<18}" + "".join(f"{size:>5}: {merit['r2']:6.3f}" for size, merit in by_size.items()))
+    return _write(result, arguments.out / "transfer.json")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """The single network that the edge would run, from nothing."""
+    contender = contenders(("CCNVR distilled",))["CCNVR distilled"]
+    (split,) = official_splits("nirsoil")
+    predict = contender.fit(contender.choose(split.train, Budget(1, 2)), split.train, arguments.seed)
+    predicted = predict(split.spectra)
+    scores = zip(split.train.properties, split.values.T, predicted.T, strict=True)
+    print(json.dumps({name: figures(measured, values[None])["r2"] for name, measured, values in scores}))
+    return 0
+
+
+def _of_a_run(arguments: argparse.Namespace) -> int:
+    study = {
+        "intervals": (interval_study.coverage_table, interval_study.coverage_text),
+        "domain": (domain_study.domain_table, domain_study.domain_text),
+    }
+    table, text = study[arguments.experiment]
+    result = table(arguments.run)
+    print(text(result))
+    return _write(result, arguments.out / f"{arguments.experiment}.json")
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    torch.set_num_threads(arguments.threads)
+    with _progress() as on_step:
+        result = scale_study.run(arguments.soils, arguments.bands, arguments.epochs, on_step)
+    for name, value in result.items():
+        print(f"{name:<22}{value}")
+    return _write(result, arguments.out / "scale.json")
+
+
+def _budget(arguments: argparse.Namespace) -> Budget:
+    return Budget(arguments.trials, arguments.folds, float(arguments.seconds))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being computed, from the first step on."""
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def on_step(what: str) -> None:
+            if not bars:
+                pause = 1.0 if sys.stderr.isatty() else 60.0
+                bars.append(stack.enter_context(tqdm(unit="step", file=sys.stderr, mininterval=pause)))
+            bars[0].set_description(what, refresh=False)
+            bars[0].update()
+
+        yield on_step
+
+
 def _earlier_choices(path: Path | None) -> dict[str, Any]:
-    """What CNN and RNN, slow to tune, used in an earlier experiment's only split."""
+    """What CNN and RNN used for OC in an earlier experiment's only split; it serves for every property."""
     if path is None:
         return {}
     try:
@@ -92,10 +219,15 @@ def _earlier_choices(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})") from error
 
 
-def _print(result: dict[str, Any]) -> None:
-    if "table" in result:
-        print_table(result["table"])
-        return
+def _write(result: dict[str, Any], path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as stream:
+        stream.write(json.dumps(result, indent=1).encode())
+    print(f"\nwrote {path} and figures beside it")
+    return 0
+
+
+def _print_losses(result: dict[str, Any]) -> None:
     for part in ("calibration", "test"):
         for level, losses in result[f"{part}_loss"].items():
             print(f"\nR2 lost with noise of {level} on the {part} spectra")
@@ -103,10 +235,21 @@ def _print(result: dict[str, Any]) -> None:
                 print(f"{method:<16}" + "".join(f"{name:>6} {value:7.3f}" for name, value in loss.items()))
 
 
-def print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
+def _print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
     """{method: {property: figures}} as aligned text."""
     print(f"{'method':<16}{'property':<9}" + "".join(f"{column:>9}" for column in _COLUMNS))
     for method, properties in table.items():
         for name, merit in properties.items():
             cells = ("-" if merit.get(column) is None else f"{merit[column]:.4g}" for column in _COLUMNS)
             print(f"{method:<16}{name:<9}" + "".join(f"{cell:>9}" for cell in cells))
+
+
+_EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "accuracy": _compare,
+    "noise": _compare,
+    "transfer": _transfer,
+    "check": _check,
+    "intervals": _of_a_run,
+    "domain": _of_a_run,
+    "scale": _scale,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
 from ccnvr.train.libraries import UNITS
 from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
 
@@ -69,12 +72,6 @@ def restore(targets: tuple[Target, ...], outputs: Array) -> Array:
     return np.stack([target.restore(column) for target, column in zip(targets, outputs.T, strict=True)], axis=1)
 
 
-def masked_loss(outputs: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Mean squared error over the known entries; a soil teaches only the properties that were measured."""
-    error = (outputs - wanted) ** 2 * known
-    return error.sum() / known.sum().clamp(min=1.0)
-
-
 def fit(
     recipe: TrainingRecipe,
     spectra: Array,
@@ -82,6 +79,7 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[float], None] = lambda loss: None,
+    team: Team = ALONE,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
@@ -89,8 +87,14 @@ def fit(
     mean beside the laboratory's values.
 
     `checkpoint` is written after each epoch and continued from if it exists, the teachers' beside it; the result is the same
-    with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network.
+    with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network. `team` is the
+    processes that train together, all of which call this with the same soils.
+
+    Raises:
+        UsageError: the batches are smaller than the team.
     """
+    if recipe.fit.batch_size < team.size:
+        raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
     targets = make_targets(recipe, values)
     lesson = Lesson.of(standardise(targets, values))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
@@ -98,9 +102,35 @@ def fit(
     teachers = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch))
-    network = _train(recipe, inputs, replace(lesson, teachers=tuple(teachers)), seed, checkpoint, on_epoch)
+        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch, team))
+    lesson = replace(lesson, teachers=tuple(teachers))
+    network = _train(recipe, inputs, lesson, seed, checkpoint, on_epoch, team)
     return Calibration(network, targets)
+
+
+LAYERS = {"head": ("dense.", "output."), "all": ("",)}
+"""What fine-tuning changes: the layers after the recurrent one, or every layer. By the beginning of a parameter's name."""
+
+
+def finetune(
+    recipe: TrainingRecipe, calibration: Calibration, spectra: Array, values: Array, seed: int, layers: str = "all"
+) -> Calibration:
+    """Go on training a calibration on other soils: absorbance `(n, bands)` on the recipe's grid, properties `(n, targets)`.
+
+    `recipe.fit` says how long and how fast. The calibration given stays as it is, and so does its scale of the properties.
+
+    Raises:
+        UsageError: `layers` is none of `LAYERS`.
+    """
+    if layers not in LAYERS:
+        raise UsageError(f"layers {layers!r} is not one of {', '.join(LAYERS)}")
+    lesson = Lesson.of(standardise(calibration.targets, values))
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+    network = copy.deepcopy(calibration.network)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(LAYERS[layers]))
+    return Calibration(_train(recipe, inputs, lesson, seed, None, lambda loss: None, start=network), calibration.targets)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:
@@ -109,7 +139,10 @@ def _seed_of_teacher(seed: int, number: int) -> int:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and its teachers."""
+    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and its teachers.
+
+    A soil teaches only the properties that were measured, and what the teachers say of the others.
+    """
 
     answers: Tensor
     known: Tensor
@@ -121,17 +154,26 @@ class Lesson:
         known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
         return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
 
-    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit) -> Tensor:
-        """Of `outputs` for the `inputs` of soils `rows`."""
-        answers, known = self.answers[rows], self.known[rows]
-        if not self.teachers:
-            return masked_loss(outputs, answers, known)
-        with torch.no_grad():
-            taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
-        share = settings.teacher_share
+    def to(self, device: torch.device) -> Lesson:
+        """The same on another device."""
+        return Lesson(self.answers.to(device), self.known.to(device), tuple(teacher.to(device) for teacher in self.teachers))
+
+    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit, team: Team = ALONE) -> Tensor:
+        """Of this process's share of soils `rows`: its `inputs` and the network's `outputs` for them.
+
+        The team's mean of it is the mean squared error over what is known of all the rows.
+        """
+        known = self.known[rows]
         # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
-        wanted = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
-        return masked_loss(outputs, wanted, known + (1.0 - known) * settings.unmeasured_weight)
+        weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
+        total = weights.sum().clamp(min=1.0) / team.size
+        answers, known, weights = self.answers[rows][team.share], known[team.share], weights[team.share]
+        if self.teachers:
+            with torch.no_grad():
+                taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
+            share = settings.teacher_share
+            answers = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
+        return torch.sum((outputs - answers) ** 2 * weights) / total
 
 
 def _train(
@@ -141,44 +183,59 @@ def _train(
     seed: int,
     checkpoint: Path | None,
     on_epoch: Callable[[float], None],
+    team: Team = ALONE,
+    start: CCNVR | None = None,
 ) -> CCNVR:
     torch.manual_seed(seed)
-    training = _Training(recipe, inputs, lesson)
-    for epoch in range(training.resume(checkpoint) if checkpoint else 0, recipe.fit.epochs):
+    training = _Training(recipe, inputs, lesson, start or CCNVR(recipe.network_config()), team)
+    done = training.resume(checkpoint) if checkpoint else 0
+    team.wait()
+    for epoch in range(done, recipe.fit.epochs):
         # Each epoch draws from its own seed, so a resumed run needs no generator's state.
         rng = np.random.default_rng((seed, epoch))
-        torch.manual_seed(int(rng.integers(2**62)))
+        torch.manual_seed(int(rng.integers(2**62)) + team.rank)
         loss = training.epoch(rng)
-        if checkpoint:
+        if checkpoint and team.first:
             training.save(checkpoint, epoch + 1)
         on_epoch(loss)
-    return training.network.eval()
+    # The first may still be writing what another, ahead of it, would read.
+    team.wait()
+    return training.network.cpu().eval()
 
 
 class _Training:
     """A network with its optimiser, learning-rate schedule and data."""
 
-    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson) -> None:
-        self.network = CCNVR(recipe.network_config())
+    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: CCNVR, team: Team) -> None:
+        self.network = network.to(team.device)
+        self._team = team
+        self._shared: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
         self._inputs = inputs
-        self._lesson = lesson
+        self._lesson = lesson.to(team.device)
         self._settings = recipe.fit
         self._batches = -(-len(inputs) // recipe.fit.batch_size)
         settings = recipe.fit
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, settings.learning_rate, total_steps=settings.epochs * self._batches
         )
 
     def epoch(self, rng: np.random.Generator) -> float:
-        """One pass over all soils; the mean loss."""
+        """One pass over all soils; the mean loss, of this process's shares."""
         self.network.train()
+        team = self._team
         losses = []
         for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
-            inputs = torch.from_numpy(self._inputs.batch(rows, rng))
-            loss = self._lesson.loss(self.network(inputs), inputs, rows, self._settings)
+            inputs = torch.from_numpy(self._inputs.batch(rows, rng, team.share)).to(team.device)
+            # Half precision where it is faster; weights, loss and optimiser keep theirs.
+            with torch.autocast(team.device.type, torch.bfloat16, enabled=team.device.type == "cuda"):
+                outputs = self._shared(inputs)
+            loss = self._lesson.loss(outputs.float(), inputs, rows, self._settings, team)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -1,176 +1,121 @@
-"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH.
+"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH, clay in %.
 
-`load("nirsoil:train")` names a library and a part. Parts are `train` and `test`: the official split of nirsoil; for a
-LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`. No part means all soils. `load("mine.csv")` reads
-a file of spectra with columns OC, N, CEC or pH in the units of `UNITS`, empty where not measured.
+`load("nirsoil:train")` names a library of `catalogue.SOURCES` and a part. Parts are `train` and `test`, a library's official
+split (for a LimeSoDa set, the official folds without and with `limesoda.HELD_OUT_FOLD`), and what else it defines. No part
+means all soils. `load("mine.csv")` and `load("mine.parquet")` read the user's own soils, see `own_files`.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.limesoda import DataError
+from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.spectra_csv import read_spectra
-from ccnvr.train import ossl, r_packages
-from ccnvr.train.soils import Soils
+from ccnvr.train import own_files
+from ccnvr.train.catalogue import SOURCES
+from ccnvr.train.soils import Rows, Soils
+from ccnvr.train.units import PROPERTIES as PROPERTIES
+from ccnvr.train.units import UNITS as UNITS
 
 Array = NDArray[np.float64]
-
-PROPERTIES = ("OC", "N", "CEC", "pH")
-LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0}
-"""In the units of `UNITS`: no soil has more, so a larger value is in another unit."""
-
-UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH"}
-
-LICENCES = {
-    "nirsoil": "MIT (R package prospectr); P. Dardenne, CRA-W; Fernandez Pierna & Dardenne 2008, "
-    "Chemom. Intell. Lab. Syst. 91:94-98",
-    "ossl": "OSSL v1.2, each part under its owner's terms; Safanelli et al. 2025, PLoS ONE 20:e0296545",
-    "geeves": "MIT (R package soilspec); Geeves et al. 1994; Wadoux et al. 2021",
-    "LimeSoDa": "CC BY-SA 4.0; Schmidinger et al. 2025, Geoderma, doi 10.1016/j.geoderma.2025.117337",
-}
-
-NOTES = {
-    "nirsoil": "OC by dry combustion, g/100g x 10; total N; CEC in meq/100g = cmol(+)/kg; no pH",
-    "geeves": "OC = total carbon in g/100g x 10, so carbonates count; no N, CEC, pH",
-    "ossl": "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; methods harmonised by OSSL",
-    "CV.98": "OC as published, % x 10; pH as published",
-    "SC.93": "OC as published, % x 10; pH as published",
-    "SSP.460": "OC as published, % x 10; pH as published",
-    "SL.125": "OC = 0.58 x organic matter, % x 10; pH as published",
-    "UL.120": "OC = 0.58 x organic matter, % x 10; pH as published",
-}
-"""How each library's values were made ours. LimeSoDa does not state for these sets whether pH is in water or CaCl2."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """Soils of one library on one grid; `targets` is `(n, len(PROPERTIES))`, NaN where not measured."""
+    """Soils of one library on one grid; `targets` is `(n, len(PROPERTIES))`, NaN where not measured.
+
+    `notes` says how a user's file was harmonised.
+    """
 
     name: str
     sample_ids: list[str]
     spectra: Array
     targets: Array
+    notes: str = ""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Several libraries joined, soils in rows; `origin` is the library of each soil."""
+    """Several libraries joined, soils in rows; `origin` is the library of each soil, `notes` are those of users' files."""
 
     sample_ids: list[str]
     origin: list[str]
     spectra: Array
     targets: Array
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
-    """One library, `NAME`, `NAME:train`, `NAME:test` or a path that ends in .csv, resampled onto `grid`.
+    """One library, `NAME`, `NAME:PART` or a path that ends in .csv or .parquet, resampled onto `grid`.
 
     `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`.
 
     Raises:
         UsageError: unknown library or part, or its data are not to be found.
         DataError: its file is not as published.
+        CcnvrError: its file is not at hand and cannot be fetched.
         WavelengthError: the library does not cover the grid.
     """
-    if spec.endswith(".csv"):
+    if spec.endswith(own_files.ENDINGS):
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.
-        return _library(path.name, _file(path, file_quantity, grid), "")
+        return _library(path.name, own_files.read(path, file_quantity, grid), "")
     name, _, part = spec.partition(":")
-    if part not in ("", "train", "test"):
-        raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
-    if part and name in ("geeves", "ossl"):
+    if name not in SOURCES:
+        raise UsageError(f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file")
+    parts = SOURCES[name].parts
+    if part and not parts:
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
-    return _library(name, _published(name, grid), part)
-
-
-def _published(name: str, grid: Grid) -> Soils:
-    if name in limesoda.VISNIR_SETS:
-        return _limesoda(name, grid)
-    if name == "nirsoil":
-        return r_packages.read_nirsoil(data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin), grid)
-    if name == "geeves":
-        return r_packages.read_geeves(data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin), grid)
-    if name == "ossl":
-        return ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid)
-    raise UsageError(f"library {name!r} is not one of nirsoil, geeves, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
+    if part and part not in parts:
+        raise UsageError(f"part {part!r} of library {name!r} is not {' or '.join(parts)}; leave it out for all soils")
+    return _library(name, SOURCES[name].read(grid, part), part)
 
 
 def _library(name: str, soils: Soils, part: str) -> Library:
     """The soils of one part, with the properties in order."""
     missing = np.full(len(soils.sample_ids), np.nan)
     targets = np.stack([soils.measured.get(name, missing) for name in PROPERTIES], axis=1)
-    rows = np.arange(len(soils.sample_ids))
-    if part and soils.train is not None:
-        rows = rows[soils.train == (part == "train")]
-    return Library(name, [soils.sample_ids[row] for row in rows], soils.spectra[rows], targets[rows])
+    if not part:
+        return Library(name, soils.sample_ids, soils.spectra, targets, soils.notes)
+    rows = np.flatnonzero(soils.parts[part])
+    if not rows.size:
+        raise DataError(f"part {part!r} of library {name!r} holds no soil; leave it out for all soils, or fetch the file again")
+    return Library(name, [soils.sample_ids[row] for row in rows], soils.spectra[rows], targets[rows], soils.notes)
 
 
-def join(libraries: list[Library]) -> Pool:
-    """Stack libraries that share a grid."""
-    return Pool(
-        sample_ids=[sample for library in libraries for sample in library.sample_ids],
-        origin=[library.name for library in libraries for _ in library.sample_ids],
-        spectra=np.concatenate([library.spectra for library in libraries]),
-        targets=np.concatenate([library.targets for library in libraries]),
+def join(libraries: Iterable[Library]) -> Pool:
+    """Stack libraries that share a grid, one after the other: give an iterator, and each is let go before the next is read."""
+    iterator = iter(libraries)
+    first = next(iterator)
+    pool = Pool(
+        list(first.sample_ids), [first.name] * len(first.sample_ids), first.spectra, first.targets, {first.name: first.notes}
     )
+    second = next(iterator, None)
+    # One library alone is not copied.
+    if second is None:
+        return pool
+    spectra, targets = Rows(first.spectra.shape[1]), Rows(len(PROPERTIES))
+    spectra.append(first.spectra)
+    targets.append(first.targets)
+    del first
+    for library in chain([second], iterator):
+        pool.sample_ids.extend(library.sample_ids)
+        pool.origin.extend([library.name] * len(library.sample_ids))
+        pool.notes[library.name] = library.notes
+        spectra.append(library.spectra)
+        targets.append(library.targets)
+    return replace(pool, spectra=spectra.finish(), targets=targets.finish())
 
 
-def source(name: str) -> dict[str, str]:
-    """Licence, origin and treatment of a library's values."""
-    if name not in NOTES:
-        return {"licence": "the user's own file", "values": "as the file states them"}
-    licence = LICENCES[name if name in LICENCES else "LimeSoDa"]
-    return {"licence": licence, "values": NOTES[name]}
-
-
-def data_folder(file: str, origin: str) -> Path:
-    """The folder that the environment variable CCNVR_DATA names.
-
-    Raises:
-        UsageError: it is unset or no folder; says which file is looked for and where it comes from.
-    """
-    value = os.environ.get("CCNVR_DATA", "")
-    if not value or not Path(value).is_dir():
-        raise UsageError(f"CCNVR_DATA is {value!r} and must name the folder that holds {file}, {origin}")
-    return Path(value)
-
-
-def _limesoda(name: str, grid: Grid) -> Soils:
-    soils = limesoda.load(name)
-    spectra = absorbance(soils.reflectance) @ resampling_matrix(soils.wavelengths_nm, grid).T
-    return Soils(soils.sample_ids, spectra, soils.properties, soils.folds != limesoda.HELD_OUT_FOLD)
-
-
-def _file(path: Path, quantity: str, grid: Grid) -> Soils:
-    table = read_spectra(path)
-    measured = {name: _laboratory(path, name, table.columns[name]) for name in PROPERTIES if name in table.columns}
-    if not measured:
-        raise UsageError(f"{path} has none of the columns {', '.join(PROPERTIES)}; add the laboratory's values")
-    resample = resampling_matrix(table.wavelengths_nm, grid)
-    sample_ids = [f"{path.name}/{sample}" for sample in table.sample_ids]
-    return Soils(sample_ids, absorbance(table.reflectance(quantity)) @ resample.T, measured)
-
-
-def _laboratory(path: Path, name: str, cells: list[str]) -> Array:
-    """A property's values; an empty cell is a value that was not measured."""
-    values = np.full(len(cells), np.nan)
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = float(cell or "nan")
-        except ValueError:
-            values[row] = -np.inf
-        if cell and not 0.0 <= values[row] <= LARGEST[name]:
-            raise UsageError(
-                f"{path} soil {row + 1} column {name} is {cell!r} and must be a number from 0 to {LARGEST[name]:g}, in "
-                f"{UNITS[name]}, or empty"
-            )
-    return values
+def source(name: str, notes: str = "") -> dict[str, str]:
+    """Licence, origin and treatment of a library's values; `notes` are those of a user's file."""
+    if name not in SOURCES:
+        return {"licence": "the user's own file", "values": notes or "as the file states them"}
+    return {"licence": SOURCES[name].licence, "values": SOURCES[name].values}

@@ -1,30 +1,31 @@
-"""The Open Soil Spectral Library (OSSL) v1.2, its Vis-NIR soils, from the user's copy of `ossl_all_L1_v1.2.csv.gz`.
+"""The Open Soil Spectral Library (OSSL) v1.2 and its NeoSpectra library, from the user's copies of their csv.gz files.
 
-Safanelli et al. 2025, PLoS ONE 20:e0296545. One row a soil: reflectance fractions in `scan_visnir.NNN_ref`, empty for soils
-without a Vis-NIR scan, and laboratory values in columns named property_method_unit. The file is read as a stream, so memory
-holds the spectra on the model's grid and little else.
+Safanelli et al. 2025, PLoS ONE 20:e0296545. One row a soil or scan: reflectance fractions in `scan_visnir.NNN_ref` or
+`scan_nir.NNN_ref`, and laboratory values in columns named property_method_unit. Files are read as streams, so memory holds the
+spectra on the model's grid and little else.
+
+The NeoSpectra columns are those of the OSSL manual's chapter on it and of the import table in soilspectroscopy/ossl-imports;
+the files themselves were not at hand when this was written.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, absorbance
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.soils import Soils
+from ccnvr.train.soils import Gathering, Soils
+from ccnvr.train.tables import Row, Table
 
 Array = NDArray[np.float64]
 
 FILE = "ossl_all_L1_v1.2.csv.gz"
+NEOSPECTRA_SPECTRA = "neospectra_nir_v1.2.csv.gz"
+NEOSPECTRA_LABORATORY = "neospectra_soillab_v1.2.csv.gz"
 ORIGIN = "which the Open Soil Spectral Library offers at soilspectroscopy.org"
 
 # Column and factor to our unit: percent by mass x 10 = g/kg.
@@ -33,9 +34,11 @@ _PROPERTIES = {
     "N": ("n.tot_usda.a623_w.pct", 10.0),
     "CEC": ("cec_usda.a723_cmolc.kg", 1.0),
     "pH": ("ph.h2o_usda.a268_index", 1.0),
+    "clay": ("clay.tot_usda.a334_w.pct", 1.0),
 }
+_COLUMNS = [column for column, _ in _PROPERTIES.values()]
 _IDENTIFIER = "id.layer_uuid_txt"
-_ROWS_AT_ONCE = 256
+_SAMPLE = "id.sample_local_c"
 
 
 def read(folder: Path, grid: Grid) -> Soils:
@@ -46,62 +49,57 @@ def read(folder: Path, grid: Grid) -> Soils:
         DataError: it is not as published; names row and column.
         WavelengthError: its wavelengths do not cover the grid.
     """
-    path = folder / FILE
-    try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-            return _read(path, csv.reader(stream), grid)
-    except FileNotFoundError:
-        raise UsageError(f"{path} is not there; put that file there, {ORIGIN}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
+    table = _table(folder / FILE)
+    table.require(_IDENTIFIER, *_COLUMNS)
+    bands = table.bands(grid, "scan_visnir.", "_ref")
+    gathering = Gathering(bands.matrix, list(_PROPERTIES))
+    for row in table.rows():
+        reflectance = row.spectrum(bands)
+        if np.all(reflectance > 0.0):
+            gathering.add(f"ossl/{row.text(_IDENTIFIER)}", absorbance(reflectance), _values(row))
+    return _checked(gathering.finish(), table.path, grid)
 
 
-def _read(path: Path, rows: Iterator[list[str]], grid: Grid) -> Soils:
-    header = {name: column for column, name in enumerate(next(rows, []))}
-    bands = [name for name in header if name.startswith("scan_visnir.") and name.endswith("_ref")]
-    wanted = [_IDENTIFIER, *(column for column, _ in _PROPERTIES.values())]
-    if missing := [name for name in wanted if name not in header]:
-        raise DataError(f"{path} has no column {missing[0]}; it must be the file of that name of OSSL v1.2")
-    wavelengths = np.array([_number(path, 1, name, name[len("scan_visnir.") : -len("_ref")]) for name in bands])
-    resample = resampling_matrix(wavelengths, grid)
-    # Only bands that the grid needs: others may be empty.
-    needed = np.flatnonzero(np.any(resample != 0.0, axis=0))
-    used = [(bands[band], header[bands[band]]) for band in needed]
-    sample_ids: list[str] = []
-    blocks: list[tuple[Array, Array]] = []
-    numbered = enumerate(rows, start=2)
-    while block := list(islice(numbered, _ROWS_AT_ONCE)):
-        parsed = [(row, _spectrum(path, number, row, used, len(header)), number) for number, row in block]
-        kept = [(row, spectrum, number) for row, spectrum, number in parsed if np.all(spectrum > 0.0)]
-        if kept:
-            sample_ids += [f"ossl/{row[header[_IDENTIFIER]]}" for row, _, _ in kept]
-            spectra = absorbance(np.array([spectrum for _, spectrum, _ in kept])) @ resample[:, needed].T
-            values = [[_value(path, number, row, header, name) for name in _PROPERTIES] for row, _, number in kept]
-            blocks.append((spectra, np.array(values)))
-    if not blocks:
+def read_neospectra(folder: Path, grid: Grid) -> Soils:
+    """The handheld's scans, 1350-2550 nm, of soils with a laboratory analysis; the others are passed over.
+
+    Each scan stays as one of the nine handhelds took it; those of one soil share its sample id.
+
+    Raises:
+        UsageError: a file is not there.
+        DataError: it is not as published; names row and column.
+        WavelengthError: its wavelengths do not cover the grid.
+    """
+    laboratory = _table(folder / NEOSPECTRA_LABORATORY)
+    laboratory.require(_SAMPLE, *_COLUMNS)
+    values: dict[str, list[float]] = {}
+    for row in laboratory.rows():
+        sample = row.text(_SAMPLE)
+        if sample in values:
+            raise DataError(f"{laboratory.path} row {row.number} column {_SAMPLE} repeats {sample!r}; fetch it again")
+        values[sample] = _values(row)
+    table = _table(folder / NEOSPECTRA_SPECTRA)
+    table.require(_SAMPLE)
+    bands = table.bands(grid, "scan_nir.", "_ref")
+    gathering = Gathering(bands.matrix, list(_PROPERTIES))
+    for row in table.rows():
+        reflectance = row.spectrum(bands)
+        if np.all(reflectance > 0.0) and row.text(_SAMPLE) in values:
+            gathering.add(f"neospectra/{row.text(_SAMPLE)}", absorbance(reflectance), values[row.text(_SAMPLE)])
+    return _checked(gathering.finish(), table.path, grid)
+
+
+def _table(path: Path) -> Table:
+    if not path.exists():
+        raise UsageError(f"{path} is not there; put that file there, {ORIGIN}")
+    return Table(path)
+
+
+def _values(row: Row) -> list[float]:
+    return [factor * row.value(column) for column, factor in _PROPERTIES.values()]
+
+
+def _checked(soils: Soils, path: Path, grid: Grid) -> Soils:
+    if not soils.sample_ids:
         raise DataError(f"{path} holds no soil with a Vis-NIR scan of {grid.start_nm:g}-{grid.stop_nm:g} nm; fetch it again")
-    measured = np.concatenate([values for _, values in blocks])
-    return Soils(
-        sample_ids, np.concatenate([spectra for spectra, _ in blocks]), dict(zip(_PROPERTIES, measured.T, strict=True))
-    )
-
-
-def _spectrum(path: Path, number: int, row: list[str], used: list[tuple[str, int]], columns: int) -> Array:
-    """The needed bands of a row; NaN where empty."""
-    if len(row) != columns:
-        raise DataError(f"{path} row {number} has {len(row)} columns where the header has {columns}; fetch it again")
-    return np.array([_number(path, number, name, row[column]) for name, column in used])
-
-
-def _value(path: Path, number: int, row: list[str], header: dict[str, int], name: str) -> float:
-    column, factor = _PROPERTIES[name]
-    return factor * _number(path, number, column, row[header[column]])
-
-
-def _number(path: Path, number: int, column: str, cell: str) -> float:
-    try:
-        return float(cell) if cell not in ("", "NA") else float("nan")
-    except ValueError:
-        raise DataError(
-            f"{path} row {number} column {column} is {cell!r} and must be a number or empty; fetch it again"
-        ) from None
+    return soils

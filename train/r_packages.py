@@ -1,101 +1,129 @@
-"""Libraries in the data files of R packages, read from those files themselves: nirsoil and geeves.
+"""Libraries in the data files of R packages, read from those files themselves: nirsoil, geeves, and geeves' wet states.
 
-Each file must be the published one, byte for byte.
+Each file must be the published one, byte for byte; it is fetched once if it is not at hand.
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rdata
 from numpy.typing import NDArray
 
-from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import downloads
+from ccnvr.train.downloads import PublishedFile
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
 
+NIRSOIL = PublishedFile(
+    repository="l-ramirez-lopez/prospectr",
+    commit="6637e0e",
+    path="data/NIRsoil.RData",
+    size=2_014_416,
+    sha256="fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479",
+)
+GEEVES = PublishedFile(
+    repository="AlexandreWadoux/soilspec",
+    commit="cfd1758",
+    path="data/datsoilspc.rda",
+    size=1_401_938,
+    sha256="fe9d41c29d9332dbf8f8b6814f49719c4b28b4d03a1ea083df95231fdecd2890",
+)
+MOISTURE = PublishedFile(
+    repository="AlexandreWadoux/soilspec",
+    commit="cfd1758",
+    path="data/datEPO.rda",
+    size=833_992,
+    sha256="dd0def32667663329d5c4f63f2c0c2065e891a40744563eac6aaea9d25080cbd",
+)
+
 
 @dataclass(frozen=True)
-class RFile:
-    """A data file of an R package, and the data frame in it."""
+class MoistureStates:
+    """100 soils of Geeves, each measured in three states; absorbance `(100, grid bands)`, total carbon in g/kg `(100,)`.
 
-    name: str
-    origin: str
-    sha256: str
-    frame: str
+    `drying` soils were wet and then dried for a day. The soils are among those of geeves, without their names: never train
+    on one and test on the other.
+    """
 
+    sample_ids: list[str]
+    air_dry: Array
+    drying: Array
+    wet: Array
+    total_carbon: Array
 
-NIRSOIL = RFile(
-    "NIRsoil.RData",
-    "the file data/NIRsoil.RData of the public repository l-ramirez-lopez/prospectr",
-    "fbd4ecf28d1e6d1ac046ad537d887e794102cb16c826ef150798623cc3012479",
-    "NIRsoil",
-)
-GEEVES = RFile(
-    "datsoilspc.rda",
-    "the file data/datsoilspc.rda of the public repository AlexandreWadoux/soilspec",
-    "fe9d41c29d9332dbf8f8b6814f49719c4b28b4d03a1ea083df95231fdecd2890",
-    "datsoilspc",
-)
+    @property
+    def by_state(self) -> dict[str, Array]:
+        """Absorbance `(100, grid bands)` of each state."""
+        return {"air-dry": self.air_dry, "drying": self.drying, "wet": self.wet}
 
 
-def read_nirsoil(folder: Path, grid: Grid) -> Soils:
+def read_nirsoil(grid: Grid) -> Soils:
     """Absorbance 1100-2498 nm, with the official split.
 
     Raises:
-        UsageError: the file is not there.
-        DataError: it is not the published one.
+        DataError: the file is not the published one.
+        CcnvrError: it is not there and cannot be fetched.
+        WavelengthError: the grid is not covered.
     """
-    table = _table(folder, NIRSOIL)
+    table: Mapping[str, Any] = _objects(NIRSOIL)["NIRsoil"]
     spectra = np.asarray(table["spc"], dtype=np.float64)
     resample = resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid)
     measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
-    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, _numbers(table["train"]) == 1.0)
+    train = _numbers(table["train"]) == 1.0
+    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, {"train": train, "test": ~train})
 
 
-def read_geeves(folder: Path, grid: Grid) -> Soils:
-    """Reflectance 350-2500 nm; total carbon stands for OC.
+def read_geeves(grid: Grid) -> Soils:
+    """Reflectance 350-2500 nm; total carbon stands for OC; clay in %.
 
     Raises:
-        UsageError: the file is not there.
-        DataError: it is not the published one.
+        DataError: the file is not the published one.
+        CcnvrError: it is not there and cannot be fetched.
+        WavelengthError: the grid is not covered.
     """
-    table = _table(folder, GEEVES)
+    table: Mapping[str, Any] = _objects(GEEVES)["datsoilspc"]
     reflectance = np.asarray(table["spc"], dtype=np.float64)
     resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
-    measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
+    measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0, "clay": _numbers(table["clay"])}
     return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
+
+
+def read_moisture(grid: Grid) -> MoistureStates:
+    """The moisture set (Minasny et al. 2011, Geoderma 167:118-124): absorbance 350-2500 nm of three states, total carbon.
+
+    Raises:
+        DataError: the file is not the published one.
+        CcnvrError: it is not there and cannot be fetched.
+        WavelengthError: the grid is not covered.
+    """
+    states: Mapping[str, Any] = _objects(MOISTURE)["datEPO"]
+    resample = resampling_matrix(np.linspace(350.0, 2500.0, states["spectra0"].shape[1]), grid)
+    air_dry, wet, drying = (np.asarray(states[f"spectra{state}"], dtype=np.float64) @ resample.T for state in range(3))
+    carbon = _numbers(states["soilC"]["TotalC"]) * 10.0
+    return MoistureStates(_numbered("moisture", len(carbon)), air_dry, drying, wet, carbon)
 
 
 def _numbered(library: str, soils: int) -> list[str]:
     return [f"{library}/{row}" for row in range(1, soils + 1)]
 
 
-def _table(folder: Path, file: RFile) -> Mapping[str, Any]:
-    path = folder / file.name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); put that file there, {file.origin}") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise DataError(f"{path} does not have the sha256 {file.sha256[:12]}... of the published file; fetch it again")
+def _objects(file: PublishedFile) -> Mapping[str, Any]:
+    content = downloads.read(file)
     with warnings.catch_warnings():
         # rdata says that it keeps R's mark of omitted rows as it is; nothing here looks at it.
         warnings.simplefilter("ignore", UserWarning)
         # A data frame with a matrix column is more than pandas can hold, so the columns are kept as a plain mapping.
-        parsed = rdata.parser.parse_data(content)
-        frames = rdata.conversion.convert(parsed, constructor_dict={"data.frame": lambda columns, attributes: columns})
-    table: Mapping[str, Any] = frames[file.frame]
-    return table
+        objects: Mapping[str, Any] = rdata.conversion.convert(
+            rdata.parser.parse_data(content), constructor_dict={"data.frame": lambda columns, attributes: columns}
+        )
+    return objects
 
 
 def _numbers(column: object) -> Array:

@@ -1,6 +1,7 @@
 """A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
 
-Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, and, last of all, `report.json`.
+Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, `domain.f32`,
+and, last of all, `report.json`.
 """
 
 from __future__ import annotations
@@ -20,26 +21,28 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ccnvr.edge.domain import PART, DomainShape
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries
+from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import fold_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
 
 REPORT = "report.json"
 RECIPE = "recipe.toml"
 INPUTS = "inputs.sha256"
-INTERVAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ class Report:
     accuracy: dict[str, AccuracyTable]
     soils: dict[str, Any]
     training: dict[str, Any]
+    domain: DomainShape | None = None
 
 
-def train(recipe_path: Path, folder: Path) -> Report:
+def train(recipe_path: Path, folder: Path, team: Team = ALONE) -> Report:
     """Carry out a recipe in `folder`, or go on where an earlier try ended.
 
     Raises:
@@ -65,18 +69,23 @@ def train(recipe_path: Path, folder: Path) -> Report:
     _check_held_out(pool, held_out)
     # Fails for a property that nobody measured before the folder is made.
     fitting.make_targets(recipe, pool.targets)
-    _claim(folder, recipe_path, pool)
+    if team.first:
+        _claim(folder, recipe_path, pool)
+    team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    epochs = (recipe.folds + 1) * recipe.fit.all_epochs
-    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause) as bar:
-        out_of_fold = _cross_validate(recipe, pool, folder, bar)
+    folds = fold_of(pool, recipe.folds, recipe.fit.seed)
+    epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
+    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
+        out_of_fold = _cross_validate(recipe, pool, folds, folder, bar, team)
         bar.set_description("all soils")
-        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar)
-    targets = _with_intervals(calibration.targets, pool.targets, out_of_fold)
+        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar, team)
+    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds)
+    targets = intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
         targets=targets,
+        domain=None if fitted is None else fitted.domain.shape,
         accuracy={
             f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
             "soils held out from training": _test(recipe, Calibration(calibration.network, targets), held_out),
@@ -87,11 +96,16 @@ def train(recipe_path: Path, folder: Path) -> Report:
             "parameters": parameters(calibration.network),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "processes": team.size,
             "machine": platform.machine(),
         },
     )
-    with write_atomically(folder / REPORT) as stream:
-        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+    if team.first:
+        if fitted is not None:
+            with write_atomically(folder / PART) as stream:
+                stream.write(fitted.domain.to_bytes())
+        with write_atomically(folder / REPORT) as stream:
+            stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
     return report
 
 
@@ -118,7 +132,7 @@ def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
         return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    pool = libraries.join([libraries.load(name, recipe.grid, recipe.file_quantity) for name in names])
+    pool = libraries.join(libraries.load(name, recipe.grid, recipe.file_quantity) for name in names)
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
@@ -163,18 +177,25 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
         stream.write(digest.hexdigest().encode())
 
 
-def _cross_validate(recipe: TrainingRecipe, pool: Pool, folder: Path, bar: tqdm[Any]) -> Array:
-    """`(n, targets)` predictions of each soil by the network that was trained without its fold."""
-    fold = fold_of(pool, recipe.folds, recipe.fit.seed)
+def _cross_validate(
+    recipe: TrainingRecipe, pool: Pool, folds: NDArray[np.int64], folder: Path, bar: tqdm[Any], team: Team
+) -> Array:
+    """`(n, targets)` predictions of each soil by the network that was trained without its fold.
+
+    These networks have no teachers, which would multiply the time; a taught one's errors are, if anything, smaller.
+    """
+    recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
     predicted = np.empty_like(pool.targets)
     for number in range(recipe.folds):
-        held_out = fold == number
-        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar)
+        held_out = folds == number
+        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar, team)
         predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
     return predicted
 
 
-def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any]) -> Calibration:
+def _fit(
+    recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any], team: Team
+) -> Calibration:
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     done = 0
@@ -186,24 +207,9 @@ def _fit(recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Pa
         bar.update()
 
     seed = recipe.fit.seed * 1000 + offset
-    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch)
+    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch, team)
     bar.update(recipe.fit.all_epochs - done)
     return calibration
-
-
-def _with_intervals(targets: tuple[Target, ...], measured: Array, out_of_fold: Array) -> tuple[Target, ...]:
-    """Half widths such that 90 % of the out-of-fold errors fall inside, with split conformal's finite-sample correction.
-
-    Lei et al. 2018, J. Am. Stat. Assoc. 113:1094-1111. The errors are those of the cross-validation's networks, so the
-    coverage for the final network is that of its siblings.
-    """
-    answer = []
-    for target, values, predicted in zip(targets, measured.T, out_of_fold.T, strict=True):
-        known = ~np.isnan(values)
-        errors = np.sort(np.abs(target.standardise(predicted[known]) - target.standardise(values[known])))
-        rank = min(errors.size, int(np.ceil((errors.size + 1) * INTERVAL)))
-        answer.append(dataclasses.replace(target, half_width_90=float(errors[rank - 1])))
-    return tuple(answer)
 
 
 def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:
@@ -222,5 +228,5 @@ def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name) for name in names},
+        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
     }

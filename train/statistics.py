@@ -55,7 +55,7 @@ def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> 
         permutation_type="samples",
         n_resamples=RESAMPLES - 1,
         vectorized=True,
-        rng=np.random.default_rng(seed),
+        rng=rng,
     )
     return float(test.pvalue)
 

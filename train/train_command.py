@@ -12,6 +12,7 @@ from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
+from ccnvr.train.team import join
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and print the figures."""
     torch.set_num_threads(arguments.threads)
     try:
-        report = runs.train(arguments.recipe, arguments.out)
+        with join() as team:
+            report = runs.train(arguments.recipe, arguments.out, team)
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command goes on after the last finished epoch") from None
+    if not team.first:
+        return 0
     for title, table in report.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
     print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")

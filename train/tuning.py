@@ -74,14 +74,16 @@ def tune(
     trials: int,
     folds: int,
     seed: int,
+    seconds: float = float("inf"),
     storage: str | None = None,
     on_trial: Callable[[int, float | None], None] = lambda done, best: None,
 ) -> Tuned:
     """Search the configurations of a method on absorbance `(n, bands)` and one property `(n,)` without NaN.
 
-    A configuration's score is R2 of the pooled out-of-fold predictions in the property's unit. `storage` is an Optuna URL,
-    as sqlite:///tuning.db: trials in it count, so the search resumes, and several processes may share it. The result
-    depends on the seed and on nothing else, unless processes share. `on_trial` gets the trials spent and the best R2.
+    A configuration's score is R2 of the pooled out-of-fold predictions in the property's unit. No trial is begun after
+    `seconds` of them. `storage` is an Optuna URL, as sqlite:///tuning.db: trials in it count, so the search resumes, and
+    several processes may share it. The result depends on the seed and on nothing else, unless time runs out or processes
+    share. `on_trial` gets the trials spent and the best R2.
 
     Raises:
         UsageError: fewer groups than folds, no trial, or a value is NaN.
@@ -98,7 +100,7 @@ def tune(
     )
     if not any(trial.user_attrs.get("first") and trial.state in (*_SPENT, TrialState.WAITING) for trial in study.trials):
         study.enqueue_trial(method.first, user_attrs={"first": True})
-    while (done := _spent(study)) < trials:
+    while (done := _spent(study)) < trials and (done == 0 or _seconds(study) < seconds):
         # A sampler of its own for each trial: a search that is cut and resumed draws what it would have drawn.
         study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, len(study.trials)))
         study.optimize(lambda trial: _score(method, trial, problem), n_trials=1)
@@ -148,6 +150,10 @@ def _spent(study: optuna.Study) -> int:
     return sum(trial.state in _SPENT for trial in study.trials)
 
 
+def _seconds(study: optuna.Study) -> float:
+    return sum(trial.duration.total_seconds() for trial in study.trials if trial.duration is not None)
+
+
 def _best(study: optuna.Study) -> float | None:
     return max((trial.value for trial in study.trials if trial.value is not None), default=None)
 
@@ -157,6 +163,5 @@ def _tuned(method: Method, study: optuna.Study) -> Tuned:
     if _best(study) is None:
         reason = next((trial.user_attrs["failed"] for trial in spent if "failed" in trial.user_attrs), "unknown")
         raise CcnvrError(f"none of {len(spent)} configurations of {method.name} could be fitted (the first: {reason})")
-    seconds = sum(trial.duration.total_seconds() for trial in spent if trial.duration is not None)
     best = study.best_trial
-    return Tuned(method.name, best.user_attrs["configuration"], study.best_value, len(spent), seconds)
+    return Tuned(method.name, best.user_attrs["configuration"], study.best_value, len(spent), _seconds(study))

@@ -1,0 +1,139 @@
+"""The experiments, small: two methods on real soils, through the command that users type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_one_sentence, run_ccnvr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccnvr.edge.metrics import accuracy
+from ccnvr.train import statistics
+from ccnvr.train.comparison import official_splits
+from ccnvr.train.contenders import RECIPE, contenders
+from ccnvr.train.ledger import Ledger
+
+QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
+
+
+@pytest.fixture
+def quick_recipe(tmp_path: Path) -> Path:
+    """The study's network for two epochs."""
+    lines = RECIPE.read_text().splitlines()
+    path = tmp_path / "quick.toml"
+    path.write_text("\n".join("epochs = 2" if line.startswith("epochs") else line for line in lines))
+    return path
+
+
+def experiment(name: str, out: Path, *arguments: object) -> str:
+    result = run_ccnvr("experiment", name, "--out", out, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_methods_are_compared_on_official_folds_and_the_comparison_resumes(tmp_path: Path, quick_recipe: Path) -> None:
+    arguments = ("--data", "SC.93", "--properties", "OC", "--methods", "PLSR,CCNVR", "--recipe", quick_recipe, *QUICK)
+    printed = experiment("accuracy", tmp_path / "out", *arguments)
+    assert "PLSR" in printed and "p_value" in printed
+    result: dict[str, Any] = json.loads((tmp_path / "out" / "accuracy-SC.93.json").read_text())
+    assert result["soils"] == {"predicted": 93, "splits": 10}
+    plsr = result["table"]["PLSR"]["OC"]
+    assert plsr["n"] == 93 and plsr["r2_low"] < plsr["r2"] < plsr["r2_high"] and 0.0 < plsr["p_value"] <= 1.0
+    assert len(result["table"]["CCNVR"]["OC"]["r2_seeds"]) == 2
+    assert {choice["OC"]["trials"] for choice in result["choices"]["PLSR"].values()} == {2}
+    assert (tmp_path / "out" / "accuracy-SC.93.svg").read_text().startswith("<?xml")
+    ledger = tmp_path / "out" / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2 * 10 * (1 + 2)
+    # As if it had been interrupted in the middle of a line: it computes what is missing, and only that.
+    ledger.write_bytes(b"".join(lines[:-4]) + lines[-4][:30])
+    again = experiment("accuracy", tmp_path / "out", *arguments)
+    assert again == printed
+    assert ledger.read_bytes() == b"".join(lines)
+
+
+def test_noise_costs_accuracy(tmp_path: Path) -> None:
+    arguments = ("--data", "SL.125", "--properties", "OC", "--methods", "PLSR", "--trials", 3, "--seeds", 1)
+    printed = experiment("noise", tmp_path / "out", *arguments)
+    assert "R2 lost with noise of 0.01 on the test spectra" in printed
+    result = json.loads((tmp_path / "out" / "noise-SL.125.json").read_text())
+    losses = [result["test_loss"][f"{level:g}"]["PLSR"]["OC"] for level in result["levels"]]
+    assert losses[-1] > max(0.02, losses[0])
+    assert set(result["calibration_loss"]) == {"0.0003", "0.001", "0.003", "0.01"}
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"noise-test-SL.125.svg", "noise-calibration-SL.125.svg"}
+
+
+def test_transfer_reports_the_source_alone_and_learning_curves(tmp_path: Path, quick_recipe: Path) -> None:
+    which = ("--targets", "SC.93", "--sources", "CV.98,SC.93,UL.120", "--methods", "PLSR", "--recipe", quick_recipe)
+    printed = experiment("transfer", tmp_path / "out", *which, "--trials", 2, "--repeats", 1)
+    assert "trained without SC.93" in printed
+    result = json.loads((tmp_path / "out" / "transfer.json").read_text())
+    assert result["trained on the source alone"]["SC.93"]["PLSR"]["n"] == 93
+    curves = result["learning curves"]["SC.93"]
+    assert set(curves) == {"PLSR local", "CCNVR as it is", "CCNVR head", "CCNVR all layers"}
+    assert set(curves["PLSR local"]) == {"10", "20", "30"}, "at most half of the 93 soils are drawn"
+    assert curves["CCNVR as it is"]["30"]["r2"] != curves["CCNVR all layers"]["30"]["r2"] != curves["CCNVR head"]["30"]["r2"]
+    assert (tmp_path / "out" / "transfer.svg").exists()
+
+
+def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--methods", "MARS"), 2, "'MARS' is not one of PLSR, SVMR")
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "geeves"), 2, "'geeves' has no official split")
+    (tmp_path / "result.json").write_text("[]")
+    choices = ("--data", "SC.93", "--choices", tmp_path / "result.json")
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *choices), 2, "is no result of ccnvr experiment accuracy")
+    (tmp_path / "out" / "ledger.jsonl").write_text("{}\n{}\n")
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "SC.93"), 1, "ledger.jsonl line 1 is damaged")
+
+
+def test_a_split_shares_no_soil_between_its_sides() -> None:
+    splits = official_splits("SC.93", properties=("OC",))
+    assert sum(len(split.values) for split in splits) == 93
+    for split in splits:
+        assert len(split.values) + len(split.train.values) == 93
+        assert not np.any(np.all(split.spectra[0] == split.train.spectra, axis=1))
+
+
+def test_a_ledger_computes_once(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def compute() -> list[int]:
+        calls.append(1)
+        return [1, 2]
+
+    assert Ledger(tmp_path).get("a", compute) == Ledger(tmp_path).get("a", compute) == [1, 2]
+    assert len(calls) == 1
+
+
+def test_methods_are_found_by_name() -> None:
+    assert {"PLSR", "SVMR", "ANN", "CNN", "RNN", "RF", "Cubist", "MBL", "CCNVR", "CCNVR distilled"} <= set(contenders())
+    assert list(contenders(("CCNVR", "PLSR"))) == ["PLSR", "CCNVR"]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_interval_of_r2_holds_r2_and_narrows_with_more_soils(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def width(count: int) -> float:
+        measured = rng.normal(size=count)
+        predicted = measured[None] + rng.normal(0.0, 0.5, (3, count))
+        low, high = statistics.r2_interval(measured, predicted)
+        middle = float(np.mean([accuracy(measured, each).r2 or 0.0 for each in predicted]))
+        assert low < middle < high
+        return high - low
+
+    assert width(1000) < width(60)
+
+
+def test_a_paired_test_tells_a_better_method_from_an_equal_one(rng: np.random.Generator) -> None:
+    measured = rng.normal(size=150)
+    good, bad = (measured[None] + rng.normal(0.0, sd, (2, 150)) for sd in (0.2, 0.5))
+    assert statistics.paired_p_value(measured, good, bad) < 0.01
+    equal = measured[None] + rng.normal(0.0, 0.2, (2, 150))
+    assert statistics.paired_p_value(measured, good, equal) > 0.02

@@ -1,0 +1,117 @@
+"""What share of spectra the domain of a finished run flags: soils like its own, unknown libraries, and what is no dry soil.
+
+`domain_table` takes the folder of a `ccnvr train` and gives figures for a file; `domain_text` turns them into a table for
+people. No network is needed or trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import domain as domains
+from ccnvr.train import folds, materials, r_packages
+from ccnvr.train import run as runs
+from ccnvr.train.downloads import present
+from ccnvr.train.interval_study import HELD_OUT
+from ccnvr.train.libraries import Pool
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Table = dict[str, Any]
+
+FOLDS = 5
+"""No network takes part, so the folds need not be the run's; a run of two would leave none to take limits from."""
+
+SPECTRA = 300
+"""Simulated of each material."""
+
+
+def domain_table(folder: Path) -> Table:
+    """What share of spectra a domain flags: of soils like the training soils, of unknown libraries, of what is no dry soil.
+
+    Raises:
+        UsageError: the folder holds no finished run, or its libraries are too small for a domain.
+    """
+    recipe, _, _ = runs.load(folder)
+    pool, held_out = runs.load_pool(recipe.libraries, recipe), runs.load_pool(recipe.tests, recipe)
+    return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out)
+
+
+def flagged_shares(grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool) -> Table:
+    """As `domain_table`, for soils on a grid in folds; each held-out fold is judged by a domain that never saw it."""
+    fitted = domains.fit(grid, pool.spectra, pool.origin, fold_of)
+    if fitted is None:
+        raise UsageError(
+            f"no library of the run has {domains.FEWEST_SOILS} soils, so it has no domain; add soils and train again"
+        )
+    origin = np.array(pool.origin)
+    outside = np.zeros(len(origin), dtype=bool)
+    for fold in np.unique(fold_of):
+        outside[fold_of == fold] = _outside(grid, pool, fold_of, fold_of != fold, pool.spectra[fold_of == fold])
+    table: Table = {
+        "nominal": domains.FALSE_ALARMS,
+        "false alarms on held-out folds": {"all": _share(outside), **_by_library(outside, pool.origin)},
+    }
+    if held_out.sample_ids:
+        outside = domains.positions(fitted.domain, grid, held_out.spectra).distance > 1.0
+        table[HELD_OUT] = {"all": _share(outside), **_by_library(outside, held_out.origin)}
+    table["libraries left out of training"] = {
+        library: _share(_outside(grid, pool, fold_of, origin != library, pool.spectra[origin == library]))
+        for library in dict.fromkeys(pool.origin)
+        if np.any(origin != library)
+    }
+    rng = np.random.default_rng(1)
+    table["simulated materials"] = {
+        name: _share(domains.positions(fitted.domain, grid, make(grid.wavelengths(), SPECTRA, rng)).distance > 1.0)
+        for name, make in materials.MATERIALS.items()
+    }
+    if (moisture := _moisture(grid)) is not None:
+        table["moisture set"] = {
+            state: _share(domains.positions(fitted.domain, grid, spectra).distance > 1.0) for state, spectra in moisture.items()
+        }
+        table["moisture set's soils trained on when dry"] = "geeves" in pool.origin
+    return table
+
+
+def domain_text(table: Table) -> str:
+    """A line for each kind of spectrum."""
+    lines = [f"{'flagged as out of domain':<34}{'':<18}{'n':>6}{'share':>10}"]
+    for title, rows in table.items():
+        if isinstance(rows, dict):
+            lines.extend(f"{title:<34}{name:<18}{row['n']:>6}{row['flagged']:>10}" for name, row in rows.items())
+    return "\n".join(lines)
+
+
+def _outside(grid: Grid, pool: Pool, fold_of: Integers, known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
+    """Which spectra a domain of the known soils flags; all of them where these are too few for one."""
+    origin = [library for library, kept in zip(pool.origin, known, strict=True) if kept]
+    fitted = domains.fit(grid, pool.spectra[known], origin, fold_of[known])
+    if fitted is None:
+        return np.ones(len(spectra), dtype=bool)
+    outside: NDArray[np.bool_] = domains.positions(fitted.domain, grid, spectra).distance > 1.0
+    return outside
+
+
+def _share(outside: NDArray[np.bool_]) -> Table:
+    return {"n": int(outside.size), "flagged": round(float(np.mean(outside)), 3)}
+
+
+def _by_library(outside: NDArray[np.bool_], origin: list[str]) -> Table:
+    names = np.array(origin)
+    return {library: _share(outside[names == library]) for library in dict.fromkeys(origin)}
+
+
+def _moisture(grid: Grid) -> dict[str, Array] | None:
+    """The moisture set by state, where its file is at hand and the grid lies in its range."""
+    if present(r_packages.MOISTURE) is None:
+        return None
+    try:
+        return r_packages.read_moisture(grid).by_state
+    except WavelengthError:
+        return None

@@ -1,0 +1,180 @@
+"""The paper's third experiment: a model of some soils on other soils, as it is, and adapted with a few of them.
+
+Each library is the target in turn and the others are the source. Two tables and a curve come out: every method trained on the
+source alone; and, against the number of local samples, CCNVR pretrained on the source (nothing, its head or all its layers
+adapted) beside PLSR calibrated on the same local samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.preprocess import resampling_matrix
+from ccnvr.train import figures, libraries
+from ccnvr.train import fit as fitting
+from ccnvr.train.comparison import GRID, Comparison, Split, split
+from ccnvr.train.contenders import Budget, Contender, Network, Rival, Soils
+from ccnvr.train.fit import Calibration
+from ccnvr.train.ledger import Ledger
+from ccnvr.train.rivals import METHODS
+from ccnvr.train.statistics import figures as merits
+from ccnvr.train.statistics import paired_p_value
+
+Array = NDArray[np.float64]
+
+LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
+SIZES = (10, 20, 30, 50)
+LOCAL_TRIALS = 20
+ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"}
+LOCAL = "PLSR local"
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What is carried out: the methods that are trained on the source, CCNVR among them, and how often."""
+
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    contenders: dict[str, Contender]
+    network: Network
+    budget: Budget
+    seeds: int
+    repeats: int
+    sizes: tuple[int, ...]
+    ledger: Ledger
+    prop: str = "OC"
+    on_step: Callable[[str], None] = lambda what: None
+
+
+def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
+    """Tables for each target library, and `transfer.svg` with the learning curves in `folder`."""
+    across, curves = {}, {}
+    for target in transfer.targets:
+        parted = _split(transfer, target)
+        across[target] = _source_alone(transfer, target, parted)
+        curves[target] = _learning_curves(transfer, target, parted)
+    panels = {
+        target: {
+            method: ([float(size) for size in by_size], [merit["r2"] for merit in by_size.values()])
+            for method, by_size in curve.items()
+        }
+        for target, curve in curves.items()
+    }
+    figures.curves(folder / "transfer.svg", panels, "local samples", f"R² of {transfer.prop}")
+    return {
+        "experiment": "transfer",
+        "property": transfer.prop,
+        "sources": list(transfer.sources),
+        "seeds": transfer.seeds,
+        "repeats": transfer.repeats,
+        "budget": vars(transfer.budget),
+        "trained on the source alone": across,
+        "learning curves": curves,
+    }
+
+
+def _split(transfer: Transfer, target: str) -> Split:
+    """Everything but the target library to train on; the soils of the target to predict."""
+    names = dict.fromkeys([*(name for name in transfer.sources if name != target), target])
+    pool = libraries.join([libraries.load(name, GRID) for name in names])
+    known = ~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)])
+    rows = np.flatnonzero(known)
+    pool = libraries.Pool(
+        [pool.sample_ids[row] for row in rows], [pool.origin[row] for row in rows], pool.spectra[rows], pool.targets[rows]
+    )
+    return split(f"to {target}", pool, np.array(pool.origin) == target.partition(":")[0], (transfer.prop,))
+
+
+def _source_alone(transfer: Transfer, target: str, parted: Split) -> dict[str, Any]:
+    """{method: figures} on all of the target's soils."""
+    comparison = Comparison(
+        f"all but {target}",
+        [parted],
+        transfer.contenders,
+        transfer.budget,
+        transfer.seeds,
+        transfer.ledger,
+        {},
+        transfer.on_step,
+    )
+    predicted = {name: comparison.predictions(contender)[""] for name, contender in transfer.contenders.items()}
+    return {method: found[transfer.prop] for method, found in comparison.table(predicted).items()}
+
+
+def _learning_curves(transfer: Transfer, target: str, parted: Split) -> dict[str, dict[str, Any]]:
+    """{method: {number of local samples: figures}}; the soils that were not drawn are predicted."""
+    curves: dict[str, dict[str, Any]] = {}
+    pretrained: list[Calibration] = []
+    for size in (size for size in transfer.sizes if size <= len(parted.values) // 2):
+        rounds = [_round(transfer, target, parted, size, repeat, pretrained) for repeat in range(transfer.repeats)]
+        for method in (LOCAL, *ADAPTED):
+            scores = [merits(measured, predicted[method][None]) for measured, predicted in rounds]
+            merit: dict[str, Any] = {name: _mean(scores, name) for name in ("r2", "rmse", "mae", "bias", "rpiq", "rpd")}
+            merit["r2_repeats"] = [score["r2"] for score in scores]
+            if method != LOCAL:
+                p_values = [paired_p_value(measured, found[method][None], found[LOCAL][None]) for measured, found in rounds]
+                merit["p_value_median"] = round(float(np.median(p_values)), 4)
+            curves.setdefault(method, {})[str(size)] = merit
+    return curves
+
+
+def _mean(scores: list[dict[str, Any]], name: str) -> float:
+    return round(float(np.mean([score[name] for score in scores])), 4)
+
+
+def _round(
+    transfer: Transfer, target: str, parted: Split, size: int, repeat: int, pretrained: list[Calibration]
+) -> tuple[Array, dict[str, Array]]:
+    """The measured values of the soils that were not drawn, and what each method predicts for them."""
+    drawn = np.zeros(len(parted.values), dtype=bool)
+    drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
+    local = Soils(GRID, (transfer.prop,), parted.spectra[drawn], parted.values[drawn], np.arange(size))
+
+    def compute() -> dict[str, list[float]]:
+        transfer.on_step(f"{size} samples of {target}, draw {repeat}")
+        if not pretrained:
+            pretrained.append(_pretrain(transfer, parted))
+        rest = parted.spectra[~drawn]
+        answers = {LOCAL: _local(local)(rest)}
+        for name, layers in ADAPTED.items():
+            answers[name] = _adapted(transfer.network, pretrained[0], local, layers, repeat)(rest)
+        return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
+
+    key = f"adapted | {target} | {transfer.sources} | {transfer.prop} | {transfer.network.name} | {size} | {repeat}"
+    found = transfer.ledger.get(key, compute)
+    return parted.values[~drawn, 0], {name: np.array(values) for name, values in found.items()}
+
+
+def _local(local: Soils) -> Callable[[Array], Array]:
+    """PLSR with preprocessing and number of components chosen by cross-validation in the local samples."""
+    plsr = Rival(METHODS["PLSR"])
+    choice = plsr.choose(local, Budget(LOCAL_TRIALS, folds=5))
+    return plsr.fit(choice, local, seed=0)
+
+
+def _pretrain(transfer: Transfer, parted: Split) -> Calibration:
+    recipe = transfer.network.recipe_for(parted.train)
+    resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
+    return fitting.fit(recipe, parted.train.spectra @ resample, parted.train.values, seed=0)
+
+
+def _adapted(network: Network, pretrained: Calibration, local: Soils, layers: str, seed: int) -> Callable[[Array], Array]:
+    recipe = network.recipe_for(local)
+    resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
+    calibration = pretrained
+    if layers:
+        settings = dataclasses.replace(recipe.fit, **FINETUNING)
+        calibration = fitting.finetune(
+            dataclasses.replace(recipe, fit=settings), pretrained, local.spectra @ resample, local.values, seed, layers
+        )
+    return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
+
+
+FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 1e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
+"""Chosen on geeves, which is no target of the study."""
