@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
@@ -17,6 +18,8 @@ from ccnvr.train import statistics
 from ccnvr.train.comparison import official_splits
 from ccnvr.train.contenders import RECIPE, contenders
 from ccnvr.train.ledger import Ledger
+from ccnvr.train.network_method import StackedNetwork
+from ccnvr.train.tuning import tune
 
 QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
 
@@ -137,3 +140,21 @@ def test_a_paired_test_tells_a_better_method_from_an_equal_one(rng: np.random.Ge
     assert statistics.paired_p_value(measured, good, bad) < 0.01
     equal = measured[None] + rng.normal(0.0, 0.2, (2, 150))
     assert statistics.paired_p_value(measured, good, equal) > 0.02
+
+
+def test_ccnvr_s_own_configuration_is_searched_as_a_rival_s_is() -> None:
+    (split, *_) = official_splits("UL.120", properties=("OC", "clay"))
+    soils = split.train
+    values = soils.values.copy()
+    values[::3, 1] = np.nan
+    quick = {"epochs": 1, "filters": 16, "hidden": 32}
+
+    class OneEpoch(StackedNetwork):
+        def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> dict[str, Any]:
+            return {**super().suggest(trial, bands, soils), **quick}
+
+    method = OneEpoch({"OC": "log1p", "clay": "identity"})
+    found = tune(method, soils.grid, soils.spectra, values, soils.groups, trials=1, folds=2, seed=1)
+    assert found.configuration == {**StackedNetwork.first, **quick} and found.r2 < 0.5
+    recipe = method.recipe(found.configuration, soils.grid)
+    assert recipe.grid.bands == 348 and recipe.properties == ("OC", "clay") and len(recipe.channels) == 4

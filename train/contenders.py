@@ -118,7 +118,7 @@ class Network:
     recipe: TrainingRecipe
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """Nothing is left to choose; says what was chosen."""
+        """Nothing is left to choose: `ccnvr experiment search` was carried out before. Says what was chosen."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:

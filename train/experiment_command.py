@@ -4,6 +4,7 @@ command goes on where it was. Results go to OUT/EXPERIMENT-WHAT.json and figures
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,9 @@ from ccnvr.train import (
 from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
+from ccnvr.train.network_method import StackedNetwork
 from ccnvr.train.statistics import figures
+from ccnvr.train.tuning import tune
 
 _COLUMNS = ("n", "r2", "r2_low", "r2_high", "rmse", "mae", "bias", "rpiq", "rpd", "p_value")
 
@@ -42,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _comparison_arguments(compared)
     transfer = experiments.add_parser("transfer", help="a model of some libraries on another, adapted with a few of its soils")
     _transfer_arguments(transfer)
+    search = experiments.add_parser("search", help="search CCNVR's own configuration inside nirsoil's training part")
+    search.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder; its tuning.db may be shared")
+    search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried")
+    search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried")
     check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
     for name, what in _OF_A_RUN.items():
@@ -157,6 +164,31 @@ def _transfer(arguments: argparse.Namespace) -> int:
     return _write(result, arguments.out / "transfer.json")
 
 
+def _search(arguments: argparse.Namespace) -> int:
+    """As rivals are tuned, in a storage that several processes may share."""
+    (split,) = official_splits("nirsoil")
+    soils = split.train
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    method = StackedNetwork(dict.fromkeys(soils.properties, "log1p"))
+    with _progress() as on_step:
+        tuned = tune(
+            method,
+            soils.grid,
+            soils.spectra,
+            soils.values,
+            soils.groups,
+            trials=arguments.trials,
+            folds=arguments.folds,
+            seed=1,
+            storage=f"sqlite:///{arguments.out / 'tuning.db'}",
+            on_trial=lambda done, best: on_step(f"trial {done}, best mean R2 {best or float('nan'):.3f}"),
+        )
+    recipe = method.recipe(tuned.configuration, soils.grid)
+    result = {"experiment": "search", "library": "nirsoil", **dataclasses.asdict(tuned), "recipe": dataclasses.asdict(recipe)}
+    print(f"mean R2 in cross-validation {tuned.r2:.3f} after {tuned.trials} trials: {tuned.configuration}")
+    return _write(result, arguments.out / "search.json")
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """The single network that the edge would run, from nothing."""
     contender = contenders(("CCNVR distilled",))["CCNVR distilled"]
@@ -248,6 +280,7 @@ _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "accuracy": _compare,
     "noise": _compare,
     "transfer": _transfer,
+    "search": _search,
     "check": _check,
     "intervals": _of_a_run,
     "domain": _of_a_run,

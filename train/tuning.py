@@ -80,6 +80,8 @@ def tune(
 ) -> Tuned:
     """Search the configurations of a method on absorbance `(n, bands)` and one property `(n,)` without NaN.
 
+    For a method of several properties at once, `values` is `(n, k)` with NaN where not measured, and the score a mean.
+
     A configuration's score is R2 of the pooled out-of-fold predictions in the property's unit. No trial is begun after
     `seconds` of them. `storage` is an Optuna URL, as sqlite:///tuning.db: trials in it count, so the search resumes, and
     several processes may share it. The result depends on the seed and on nothing else, unless time runs out or processes
@@ -89,7 +91,7 @@ def tune(
         UsageError: fewer groups than folds, no trial, or a value is NaN.
         CcnvrError: no configuration could be fitted.
     """
-    if trials < 1 or np.isnan(values).any():
+    if trials < 1 or (values.ndim == 1 and np.isnan(values).any()):
         raise UsageError(
             f"{trials} trials and {np.isnan(values).sum()} missing values; give 1 or more trials and no missing value"
         )
@@ -117,7 +119,7 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
     except (ValueError, ArithmeticError, CcnvrError) as error:  # an SVD that does not converge is a ValueError
         trial.set_user_attr("failed", f"{type(error).__name__}: {error}")
         raise optuna.TrialPruned from error
-    scores = [accuracy(values, predicted).r2 if np.isfinite(predicted).all() else None for _, predicted in found]
+    scores = [_r2(values, predicted) for _, predicted in found]
     r2, chosen = max((-np.inf if score is None else score, index) for index, score in enumerate(scores))
     if not np.isfinite(r2):
         trial.set_user_attr("failed", "predictions are not finite, or the property is constant")
@@ -126,10 +128,19 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
     return r2
 
 
+def _r2(values: Array, predicted: Array) -> float | None:
+    """R2 `(n,)`, or its mean over properties `(n, k)`; None where there is none."""
+    if not np.isfinite(predicted).all():
+        return None
+    columns = zip(np.atleast_2d(values.T), np.atleast_2d(predicted.T), strict=True)
+    scores = [accuracy(measured, found).r2 for measured, found in columns]
+    return float(np.mean([score for score in scores if score is not None])) if None not in scores else None
+
+
 def cross_validate(
     method: Method, configuration: Configuration, grid: Grid, spectra: Array, values: Array, splits: tuple[Fold, ...], seed: int
 ) -> list[tuple[Configuration, Array]]:
-    """Out-of-fold predictions `(n,)` of each calibration of a configuration's family."""
+    """Out-of-fold predictions, shaped as `values`, of each calibration of a configuration's family."""
     configurations: list[Configuration] = []
     predicted: list[Array] = []
     for train, held_out in splits:
@@ -137,7 +148,7 @@ def cross_validate(
         for index, (member, predict) in enumerate(family):
             if index == len(predicted):
                 configurations.append(member)
-                predicted.append(np.full(len(values), np.nan))
+                predicted.append(np.full(values.shape, np.nan))
             predicted[index][held_out] = predict(spectra[held_out])
     return list(zip(configurations, predicted, strict=True))
 
