@@ -46,6 +46,12 @@ COMMANDS = {
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
     ),
+    "standardise": Command(
+        "ccnvr.train.standardise_command",
+        "adapt a bundle to another instrument by paired standards",
+        "ccnvr standardise default --reference lab.csv --field handheld.csv --out field.ccnvr",
+        "train",
+    ),
     "export": Command(
         "ccnvr.export.export_command", "turn a training run into a bundle", "ccnvr export runs/mine --out mine.ccnvr", "export"
     ),

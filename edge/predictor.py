@@ -30,6 +30,7 @@ class Model:
 
     def __init__(self, bundle_path: str, backend: str = "onnx") -> None:
         self.bundle: Bundle = read(bundle_path)
+        self.correction = self.bundle.correction()
         self.backend: Backend = open_backend(backend, self.bundle)
         self.self_test_difference = self._prove()
 
@@ -46,7 +47,8 @@ class Model:
         recipe = self.bundle.manifest.recipe
         try:
             expected = np.array(test.expected)
-            inputs = Preprocessor(recipe, recipe.grid.wavelengths()).batch(np.array(test.absorbance))
+            # Corrected as in the field: what cannot correct must not pass, for it would answer wrongly ever after.
+            inputs = Preprocessor(recipe, recipe.grid.wavelengths(), self.correction).batch(np.array(test.absorbance))
             outputs = self.backend(inputs)
             if not outputs.shape == expected.shape == (len(inputs), len(self.bundle.manifest.targets)):
                 raise ValueError(f"{outputs.shape} outputs where {expected.shape} are expected")
@@ -72,7 +74,7 @@ class Predictor:
         self.bands = slice(first, last + 1)
         """The instrument's bands that the model looks at; noise outside them is nobody's concern."""
         self._model = model
-        self._preprocess = Preprocessor(model.bundle.manifest.recipe, wavelengths_nm[self.bands])
+        self._preprocess = Preprocessor(model.bundle.manifest.recipe, wavelengths_nm[self.bands], model.correction)
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
         """Absorbance `(instrument bands in self.bands,)` -> an estimate for each property.

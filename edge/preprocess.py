@@ -2,8 +2,9 @@
 
 In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on the model's grid.
 
-Resampling and Savitzky-Golay filters are linear, so `Preprocessor` multiplies them into one banded operator when the
-instrument states its wavelengths. Per spectrum there remain that multiply and the standard normal variate.
+Resampling, a bundle's correction and Savitzky-Golay filters are linear, so `Preprocessor` multiplies them into one banded
+operator (and a projection of low rank, if the correction has one) when the instrument states its wavelengths. Per spectrum
+there remain that multiply and the standard normal variate.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.correction import CompiledCorrection, Correction
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 Array = NDArray[np.float64]
@@ -246,7 +248,7 @@ class BandedOperator:
 
 
 class Preprocessor:
-    """A recipe compiled for the wavelengths of one instrument.
+    """A recipe, and the bundle's correction if it has one, compiled for the wavelengths of one instrument.
 
     Not safe to call from several threads: it reuses its buffers.
 
@@ -254,12 +256,17 @@ class Preprocessor:
         WavelengthError: the wavelengths do not cover the recipe's grid.
     """
 
-    def __init__(self, recipe: Recipe, wavelengths_nm: Array | Sequence[float]) -> None:
+    def __init__(self, recipe: Recipe, wavelengths_nm: Array | Sequence[float], correction: Correction | None = None) -> None:
         self.recipe = recipe
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
         resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
+        filters = [_filter_matrix(channel, recipe.grid) for channel in recipe.channels]
+        self._correct: CompiledCorrection | None = None
+        if correction is not None:
+            resample = correction.windows() @ resample
+            self._correct = CompiledCorrection(correction, filters, resample)
         # One operator a channel: a channel without a filter needs far fewer weights than a smoothed one.
-        self._operators = [BandedOperator(_filter_matrix(channel, recipe.grid) @ resample) for channel in recipe.channels]
+        self._operators = [BandedOperator(matrix @ resample) for matrix in filters]
         self._out = np.empty((len(recipe.channels), recipe.grid.bands))
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
@@ -272,7 +279,7 @@ class Preprocessor:
         spectrum = np.asarray(spectrum, dtype=np.float64)
         for operator, channel in zip(self._operators, self._out, strict=True):
             operator(spectrum, channel)
-        return self._scale(self._out).astype(np.float32)
+        return self._finish(spectrum, self._out)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
         """Absorbance `(n, instrument bands)` -> model input `(n, channels, bands)`, for training.
@@ -282,7 +289,7 @@ class Preprocessor:
         """
         self._check(spectra.shape[-1], spectra)
         filtered = np.stack([spectra @ operator.dense.T for operator in self._operators], axis=1)
-        return self._scale(filtered).astype(np.float32)
+        return self._finish(spectra, filtered)
 
     def _check(self, bands: int, spectra: Array) -> None:
         if bands != self.wavelengths_nm.size:
@@ -298,11 +305,13 @@ class Preprocessor:
                 f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, or correct the file",
             )
 
-    def _scale(self, filtered: Array) -> Array:
+    def _finish(self, spectra: Array, filtered: Array) -> NDArray[np.float32]:
+        if self._correct is not None:
+            self._correct(spectra, filtered)
         for index, channel in enumerate(self.recipe.channels):
             if channel.snv:
                 filtered[..., index, :] = snv(filtered[..., index, :])
-        return filtered
+        return filtered.astype(np.float32)
 
 
 def _filter_matrix(channel: Channel, grid: Grid) -> Array:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
@@ -28,10 +29,11 @@ _PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted network and the meaning of its outputs."""
+    """A fitted network, the meaning of its outputs, and the correction that its spectra went through."""
 
     network: CCNVR
     targets: tuple[Target, ...]
+    correction: Correction | None = None
 
 
 def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
@@ -82,17 +84,18 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[float], None] = lambda loss: None,
+    correction: Correction | None = None,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
     `checkpoint` is written after each epoch and continued from if it exists; the result is the same with it, without it, and
-    after interruptions. `on_epoch` gets the loss of each epoch.
+    after interruptions. `on_epoch` gets the loss of each epoch. Spectra go through `correction` as they will in the field.
     """
     targets = make_targets(recipe, values)
     wanted = standardise(targets, values)
     known = torch.tensor(~np.isnan(wanted), dtype=torch.float32)
     answers = torch.tensor(np.nan_to_num(wanted), dtype=torch.float32)
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     torch.manual_seed(seed)
     training = _Training(recipe, len(spectra))
     for epoch in range(training.resume(checkpoint) if checkpoint else 0, recipe.fit.epochs):
@@ -105,7 +108,7 @@ def fit(
         if checkpoint:
             training.save(checkpoint, epoch + 1)
         on_epoch(loss)
-    return Calibration(training.network.eval(), targets)
+    return Calibration(training.network.eval(), targets, correction)
 
 
 class _Training:
@@ -173,7 +176,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
     """Absorbance `(n, bands)` -> properties `(n, targets)` by the torch network."""
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = torch.from_numpy(preprocess.batch(spectra))
     with torch.inference_mode():
         outputs = torch.cat([calibration.network(batch) for batch in torch.split(inputs, _PREDICT_BATCH)])

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import ossl, r_packages
+from ccnvr.train.instrument import Instrument, View
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
@@ -70,10 +71,10 @@ class Pool:
     targets: Array
 
 
-def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
+def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: Instrument | None = None) -> Library:
     """One library, `NAME`, `NAME:train`, `NAME:test` or a path that ends in .csv, resampled onto `grid`.
 
-    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`.
+    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the spectra first, if one is given.
 
     Raises:
         UsageError: unknown library or part, or its data are not to be found.
@@ -83,24 +84,24 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
     if spec.endswith(".csv"):
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.
-        return _library(path.name, _file(path, file_quantity, grid), "")
+        return _library(path.name, _file(path, file_quantity, grid, instrument), "")
     name, _, part = spec.partition(":")
     if part not in ("", "train", "test"):
         raise UsageError(f"part {part!r} of library {name!r} is not train or test; leave it out for all soils")
     if part and name in ("geeves", "ossl"):
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
-    return _library(name, _published(name, grid), part)
+    return _library(name, _published(name, grid, instrument), part)
 
 
-def _published(name: str, grid: Grid) -> Soils:
+def _published(name: str, grid: Grid, instrument: Instrument | None) -> Soils:
     if name in limesoda.VISNIR_SETS:
-        return _limesoda(name, grid)
+        return _limesoda(name, grid, instrument)
     if name == "nirsoil":
-        return r_packages.read_nirsoil(data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin), grid)
+        return r_packages.read_nirsoil(data_folder(r_packages.NIRSOIL.name, r_packages.NIRSOIL.origin), grid, instrument)
     if name == "geeves":
-        return r_packages.read_geeves(data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin), grid)
+        return r_packages.read_geeves(data_folder(r_packages.GEEVES.name, r_packages.GEEVES.origin), grid, instrument)
     if name == "ossl":
-        return ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid)
+        return ossl.read(data_folder(ossl.FILE, ossl.ORIGIN), grid, instrument)
     raise UsageError(f"library {name!r} is not one of nirsoil, geeves, ossl, {', '.join(limesoda.VISNIR_SETS)}, or a .csv file")
 
 
@@ -144,20 +145,20 @@ def data_folder(file: str, origin: str) -> Path:
     return Path(value)
 
 
-def _limesoda(name: str, grid: Grid) -> Soils:
+def _limesoda(name: str, grid: Grid, instrument: Instrument | None) -> Soils:
     soils = limesoda.load(name)
-    spectra = absorbance(soils.reflectance) @ resampling_matrix(soils.wavelengths_nm, grid).T
+    spectra = View(soils.wavelengths_nm, grid, instrument)(soils.reflectance)
     return Soils(soils.sample_ids, spectra, soils.properties, soils.folds != limesoda.HELD_OUT_FOLD)
 
 
-def _file(path: Path, quantity: str, grid: Grid) -> Soils:
+def _file(path: Path, quantity: str, grid: Grid, instrument: Instrument | None) -> Soils:
     table = read_spectra(path)
     measured = {name: _laboratory(path, name, table.columns[name]) for name in PROPERTIES if name in table.columns}
     if not measured:
         raise UsageError(f"{path} has none of the columns {', '.join(PROPERTIES)}; add the laboratory's values")
-    resample = resampling_matrix(table.wavelengths_nm, grid)
+    view = View(table.wavelengths_nm, grid, instrument)
     sample_ids = [f"{path.name}/{sample}" for sample in table.sample_ids]
-    return Soils(sample_ids, absorbance(table.reflectance(quantity)) @ resample.T, measured)
+    return Soils(sample_ids, view(table.reflectance(quantity)), measured)
 
 
 def _laboratory(path: Path, name: str, cells: list[str]) -> Array:

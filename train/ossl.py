@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.instrument import Instrument, View
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
@@ -38,7 +39,7 @@ _IDENTIFIER = "id.layer_uuid_txt"
 _ROWS_AT_ONCE = 256
 
 
-def read(folder: Path, grid: Grid) -> Soils:
+def read(folder: Path, grid: Grid, instrument: Instrument | None = None) -> Soils:
     """The soils that have a Vis-NIR scan of the whole grid; the others are passed over.
 
     Raises:
@@ -49,23 +50,22 @@ def read(folder: Path, grid: Grid) -> Soils:
     path = folder / FILE
     try:
         with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-            return _read(path, csv.reader(stream), grid)
+            return _read(path, csv.reader(stream), grid, instrument)
     except FileNotFoundError:
         raise UsageError(f"{path} is not there; put that file there, {ORIGIN}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
 
 
-def _read(path: Path, rows: Iterator[list[str]], grid: Grid) -> Soils:
+def _read(path: Path, rows: Iterator[list[str]], grid: Grid, instrument: Instrument | None) -> Soils:
     header = {name: column for column, name in enumerate(next(rows, []))}
     bands = [name for name in header if name.startswith("scan_visnir.") and name.endswith("_ref")]
     wanted = [_IDENTIFIER, *(column for column, _ in _PROPERTIES.values())]
     if missing := [name for name in wanted if name not in header]:
         raise DataError(f"{path} has no column {missing[0]}; it must be the file of that name of OSSL v1.2")
     wavelengths = np.array([_number(path, 1, name, name[len("scan_visnir.") : -len("_ref")]) for name in bands])
-    resample = resampling_matrix(wavelengths, grid)
-    # Only bands that the grid needs: others may be empty.
-    needed = np.flatnonzero(np.any(resample != 0.0, axis=0))
+    needed = View(wavelengths, grid, instrument).needed
+    view = View(wavelengths[needed], grid, instrument)
     used = [(bands[band], header[bands[band]]) for band in needed]
     sample_ids: list[str] = []
     blocks: list[tuple[Array, Array]] = []
@@ -75,7 +75,7 @@ def _read(path: Path, rows: Iterator[list[str]], grid: Grid) -> Soils:
         kept = [(row, spectrum, number) for row, spectrum, number in parsed if np.all(spectrum > 0.0)]
         if kept:
             sample_ids += [f"ossl/{row[header[_IDENTIFIER]]}" for row, _, _ in kept]
-            spectra = absorbance(np.array([spectrum for _, spectrum, _ in kept])) @ resample[:, needed].T
+            spectra = view(np.array([spectrum for _, spectrum, _ in kept]))
             values = [[_value(path, number, row, header, name) for name in _PROPERTIES] for row, _, number in kept]
             blocks.append((spectra, np.array(values)))
     if not blocks:

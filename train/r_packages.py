@@ -1,4 +1,4 @@
-"""Libraries in the data files of R packages, read from those files themselves: nirsoil and geeves.
+"""Libraries in the data files of R packages, read from those files themselves: nirsoil, geeves and the moisture set.
 
 Each file must be the published one, byte for byte.
 """
@@ -17,8 +17,9 @@ import rdata
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.instrument import Instrument, View
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
@@ -46,9 +47,15 @@ GEEVES = RFile(
     "fe9d41c29d9332dbf8f8b6814f49719c4b28b4d03a1ea083df95231fdecd2890",
     "datsoilspc",
 )
+MOISTURE = RFile(
+    "datEPO.rda",
+    "the file data/datEPO.rda of the public repository AlexandreWadoux/soilspec",
+    "dd0def32667663329d5c4f63f2c0c2065e891a40744563eac6aaea9d25080cbd",
+    "datEPO",
+)
 
 
-def read_nirsoil(folder: Path, grid: Grid) -> Soils:
+def read_nirsoil(folder: Path, grid: Grid, instrument: Instrument | None = None) -> Soils:
     """Absorbance 1100-2498 nm, with the official split.
 
     Raises:
@@ -56,13 +63,13 @@ def read_nirsoil(folder: Path, grid: Grid) -> Soils:
         DataError: it is not the published one.
     """
     table = _table(folder, NIRSOIL)
-    spectra = np.asarray(table["spc"], dtype=np.float64)
-    resample = resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid)
+    reflectance = np.power(10.0, -np.asarray(table["spc"], dtype=np.float64))
+    spectra = View(np.linspace(1100.0, 2498.0, reflectance.shape[1]), grid, instrument)(reflectance)
     measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
-    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, _numbers(table["train"]) == 1.0)
+    return Soils(_numbered("nirsoil", len(spectra)), spectra, measured, _numbers(table["train"]) == 1.0)
 
 
-def read_geeves(folder: Path, grid: Grid) -> Soils:
+def read_geeves(folder: Path, grid: Grid, instrument: Instrument | None = None) -> Soils:
     """Reflectance 350-2500 nm; total carbon stands for OC.
 
     Raises:
@@ -71,9 +78,39 @@ def read_geeves(folder: Path, grid: Grid) -> Soils:
     """
     table = _table(folder, GEEVES)
     reflectance = np.asarray(table["spc"], dtype=np.float64)
-    resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
+    spectra = View(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid, instrument)(reflectance)
     measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0}
-    return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
+    return Soils(_numbered("geeves", len(spectra)), spectra, measured)
+
+
+@dataclass(frozen=True)
+class MoistureStates:
+    """100 soils, each measured in three states; absorbance `(100, grid bands)`, total carbon in g/kg `(100,)`.
+
+    `drying` soils were wet and then dried for a day.
+    """
+
+    sample_ids: list[str]
+    air_dry: Array
+    drying: Array
+    wet: Array
+    total_carbon: Array
+
+
+def read_moisture(folder: Path, grid: Grid) -> MoistureStates:
+    """Absorbance 350-2500 nm of soils in three states of moisture (Minasny et al. 2011, Geoderma 167:118-124).
+
+    They are soils of geeves too, under other numbers: never train on one of the sets and test on the other.
+
+    Raises:
+        UsageError: the file is not there.
+        DataError: it is not the published one.
+    """
+    table = _table(folder, MOISTURE)
+    resample = resampling_matrix(np.arange(350.0, 2501.0), grid)
+    air_dry, wet, drying = (np.asarray(table[f"spectra{state}"], dtype=np.float64) @ resample.T for state in range(3))
+    carbon = _numbers(table["soilC"]["TotalC"]) * 10.0
+    return MoistureStates(_numbered("moisture", carbon.size), air_dry, drying, wet, carbon)
 
 
 def _numbered(library: str, soils: int) -> list[str]:

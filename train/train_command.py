@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="training recipe (TOML)")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     parser.add_argument(
+        "--instrument",
+        type=Path,
+        metavar="FILE",
+        help="train for this sensor: TOML with centres_nm = [...] and fwhm_nm, as [instrument] in a recipe",
+    )
+    parser.add_argument(
         "--threads", type=whole_number(1, 256), default=1, help="threads of torch (1: small networks gain none)"
     )
 
@@ -27,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and print the figures."""
     torch.set_num_threads(arguments.threads)
     try:
-        report = runs.train(arguments.recipe, arguments.out)
+        report = runs.train(arguments.recipe, arguments.out, arguments.instrument)
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command goes on after the last finished epoch") from None
     for title, table in report.accuracy.items():
