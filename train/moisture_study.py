@@ -138,6 +138,8 @@ def _choose(
     soils: MoistureStates, rows: NDArray[np.int64], method: Method, candidates: tuple[int, ...], folds: int, seed: int
 ) -> int:
     """The number with the least squared error on moist spectra, in log(1 + carbon), since few soils hold most carbon."""
+    if len(candidates) == 1:
+        return candidates[0]
     errors = np.zeros(len(candidates))
     for train, test in _folds(rows, folds, seed):
         for index, components in enumerate(candidates):
