@@ -62,7 +62,7 @@ def _stages(model: Model, store: Store) -> Stages:
     pipeline = Pipeline(model.bind(info.wavelengths_nm), info, References(dark, white, 0.99))
     prediction = pipeline(sample)
     spectrum = absorbance(reflectance(sample.counts, dark.counts, white.counts, 0.99))
-    compiled = Preprocessor(model.bundle.manifest.recipe, info.wavelengths_nm)
+    compiled = Preprocessor(model.bundle.manifest.recipe, info.wavelengths_nm, model.correction)
     inputs = compiled(spectrum)[None]
     wire = _on_the_wire(sample)
     references = (store.add_reference(info, dark).id, store.add_reference(info, white).id)

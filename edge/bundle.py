@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge import correction as corrections
 from ccnvr.edge import domain as domains
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.manifest import Manifest, Part, parse
@@ -72,6 +74,18 @@ class Bundle:
             raise BundleError(f"bundle {self.source} states a domain but has no {domains.PART}; export it again") from None
         except ValueError as error:
             raise BundleError(f"the domain of bundle {self.source} cannot be used: {error}; export it again") from error
+
+    def correction(self) -> Correction | None:
+        """The correction of absorbance that the bundle carries; most carry none."""
+        content = self.parts.get(corrections.PART)
+        if content is None:
+            return None
+        try:
+            return corrections.unpack(content, self.manifest.recipe.grid.bands)
+        except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
+            raise BundleError(
+                f"the correction in bundle {self.source} cannot be used ({error}); make the bundle again"
+            ) from error
 
 
 def read(path: str | Path) -> Bundle:

@@ -53,6 +53,12 @@ COMMANDS = {
         "ccnvr experiment accuracy --data nirsoil --out runs/study",
         "train",
     ),
+    "standardise": Command(
+        "ccnvr.train.standardise_command",
+        "adapt a bundle to another instrument by paired standards",
+        "ccnvr standardise default --reference lab.csv --field handheld.csv --out field.ccnvr",
+        "train",
+    ),
     "export": Command(
         "ccnvr.export.export_command", "turn a training run into a bundle", "ccnvr export runs/mine --out mine.ccnvr", "export"
     ),

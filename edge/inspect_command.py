@@ -29,6 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{manifest.name}, created {manifest.created}, sha256 of manifest {model.bundle.digest[:16]}")
     print(f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels of {grid.bands} bands")
     print(f"self-test passed on {model.backend.name}: differs by {model.self_test_difference:.1e} sd at most")
+    if model.correction is not None:
+        _, window = model.correction.weights.shape
+        rank = model.correction.directions.shape[1]
+        print(f"corrects absorbance: each band from {window}, {rank} directions taken out")
     for target in manifest.targets:
         print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}; {_interval(target)}")
     print(_domain(manifest.domain))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.backend import Backend, open_backend
 from ccnvr.edge.bundle import Bundle, BundleError, read
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
@@ -31,6 +32,7 @@ class Model:
 
     def __init__(self, bundle_path: str, backend: str = "onnx") -> None:
         self.bundle: Bundle = read(bundle_path)
+        self.correction: Correction | None = self.bundle.correction()
         self.domain: Domain | None = self.bundle.domain()
         self.backend: Backend = open_backend(backend, self.bundle)
         self.self_test_difference = self._prove()
@@ -48,7 +50,8 @@ class Model:
         recipe = self.bundle.manifest.recipe
         try:
             expected = np.array(test.expected)
-            inputs = Preprocessor(recipe, recipe.grid.wavelengths()).batch(np.array(test.absorbance))
+            # Corrected as in the field: what cannot correct must not pass, for it would answer wrongly ever after.
+            inputs = Preprocessor(recipe, recipe.grid.wavelengths(), self.correction).batch(np.array(test.absorbance))
             outputs = self.backend(inputs)
             if not outputs.shape == expected.shape == (len(inputs), len(self.bundle.manifest.targets)):
                 raise ValueError(f"{outputs.shape} outputs where {expected.shape} are expected")
@@ -74,11 +77,12 @@ class Predictor:
         self.bands = slice(first, last + 1)
         """The instrument's bands that the model looks at; noise outside them is nobody's concern."""
         self._model = model
-        recipe = model.bundle.manifest.recipe
-        self._preprocess = Preprocessor(recipe, wavelengths_nm[self.bands])
+        recipe, seen = model.bundle.manifest.recipe, wavelengths_nm[self.bands]
+        self._preprocess = Preprocessor(recipe, seen, model.correction)
         self._smooth: Preprocessor | None = None
         if model.domain is not None:
-            self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), wavelengths_nm[self.bands])
+            # Corrected too: the domain knows what the network knows.
+            self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), seen, model.correction)
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
         """Absorbance `(instrument bands in self.bands,)` -> an estimate for each property.

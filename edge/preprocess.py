@@ -2,8 +2,9 @@
 
 In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on the model's grid.
 
-Resampling and Savitzky-Golay filters are linear, so `Preprocessor` multiplies them into one banded operator when the
-instrument states its wavelengths. Per spectrum there remain that multiply and the standard normal variate.
+Resampling, a bundle's correction and Savitzky-Golay filters are linear, so `Preprocessor` multiplies them into one banded
+operator (and a projection of low rank, if the correction has one) when the instrument states its wavelengths. Per spectrum
+there remain that multiply and the standard normal variate.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.correction import CompiledCorrection, Correction
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 Array = NDArray[np.float64]
@@ -253,7 +255,7 @@ class BandedOperator:
 
 
 class Preprocessor:
-    """A recipe compiled for the wavelengths of one instrument.
+    """A recipe, and the bundle's correction if it has one, compiled for the wavelengths of one instrument.
 
     Not safe to call from several threads: it reuses its buffers.
 
@@ -261,10 +263,15 @@ class Preprocessor:
         WavelengthError: the wavelengths do not cover the recipe's grid.
     """
 
-    def __init__(self, recipe: Recipe, wavelengths_nm: Array | Sequence[float]) -> None:
+    def __init__(self, recipe: Recipe, wavelengths_nm: Array | Sequence[float], correction: Correction | None = None) -> None:
         self.recipe = recipe
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
         resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
+        self._correct: CompiledCorrection | None = None
+        if correction is not None:
+            resample = _product(correction.windows(), resample)
+            filters = (_filter_matrix(channel, recipe.grid) for channel in recipe.channels)
+            self._correct = CompiledCorrection(correction, filters, resample)
         # One operator a channel: a channel without a filter needs far fewer weights than a smoothed one.
         self._operators = [
             BandedOperator(_product(_filter_matrix(channel, recipe.grid), resample)) for channel in recipe.channels
@@ -281,6 +288,9 @@ class Preprocessor:
         spectrum = np.asarray(spectrum, dtype=np.float64)
         for operator, channel in zip(self._operators, self._out, strict=True):
             operator(spectrum, channel)
+        if self._correct is not None:
+            self._correct.project(spectrum, self._out)
+            self._out += self._correct.offsets
         return self.scale(self._out).astype(np.float32)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
@@ -292,13 +302,29 @@ class Preprocessor:
         return self.scale(self.filter(spectra)).astype(np.float32)
 
     def filter(self, spectra: Array) -> Array:
-        """The linear part of `batch`: absorbance `(n, instrument bands)` -> `(n, channels, bands)`, not yet scaled.
+        """The linear part of `batch`, corrected: absorbance `(n, instrument bands)` -> `(n, channels, bands)`, not yet scaled.
 
         Raises:
             SpectrumError: a spectrum has the wrong length or a value that is not finite.
         """
-        self._check(spectra.shape[-1], spectra)
-        return np.stack([operator.many(spectra) for operator in self._operators], axis=1)
+        filtered = self.filter_change(spectra)
+        if self._correct is not None:
+            filtered += self._correct.offsets
+        return filtered
+
+    def filter_change(self, changes: Array) -> Array:
+        """What `filter` gives more for spectra with `changes` `(n, instrument bands)` of absorbance added to them.
+
+        The correction's constant offset is the spectrum's own and no part of a change.
+
+        Raises:
+            SpectrumError: a change has the wrong length or a value that is not finite.
+        """
+        self._check(changes.shape[-1], changes)
+        filtered = np.stack([operator.many(changes) for operator in self._operators], axis=1)
+        if self._correct is not None:
+            self._correct.project(changes, filtered)
+        return filtered
 
     def scale(self, filtered: Floats) -> Floats:
         """The rest of `batch`: SNV, in place, of the channels `(..., channels, bands)` that have it.
@@ -328,12 +354,14 @@ class Preprocessor:
 
 def _product(left: Array, right: Array) -> Array:
     """`left @ right` for a banded `left`, a block of its rows at a time: of 4,200 bands, whole, it would take half a minute."""
-    product = np.empty((left.shape[0], right.shape[1]))
+    product = np.zeros((left.shape[0], right.shape[1]))
     for start in range(0, left.shape[0], _ROWS_AT_ONCE):
         block = left[start : start + _ROWS_AT_ONCE]
         used = np.flatnonzero(block.any(axis=0))
-        inner = slice(used[0], used[-1] + 1)
-        product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
+        # A correction's weights may be zero.
+        if used.size:
+            inner = slice(used[0], used[-1] + 1)
+            product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
     return product
 
 

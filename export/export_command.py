@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ccnvr.edge import bundle as bundles
+from ccnvr.edge import correction as corrections
 from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle, SelfTest
 from ccnvr.edge.domain import PART
@@ -55,6 +56,8 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
     parts = {bundles.ONNX_FP32: to_onnx(calibration.network), bundles.SELF_TEST: _self_test(recipe, calibration)}
     if report.domain is not None:
         parts[PART] = _read_domain(folder)
+    if calibration.correction is not None:
+        parts[corrections.PART] = corrections.pack(calibration.correction)
     manifest = Manifest(
         schema=SCHEMA,
         name=recipe.name,
@@ -66,7 +69,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
         card=Card(accuracy=report.accuracy, soils=report.soils, training=report.training),
     )
     bundle = Bundle(str(folder), "", manifest, parts)
-    inputs, held_out = parity.real_inputs(recipe)
+    inputs, held_out = parity.real_inputs(recipe, calibration.correction)
     expected = parity.torch_outputs(calibration, inputs)
     result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
     figures = {**dataclasses.asdict(result), "held_out": held_out}
@@ -85,7 +88,7 @@ def _self_test(recipe: TrainingRecipe, calibration: Calibration) -> bytes:
     """Made-up soils, so that the bundle carries no library's spectra, and what torch says of them."""
     resample = resampling_matrix(pixel_wavelengths(), recipe.grid)
     spectra = np.round(absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0)) @ resample.T, 6)
-    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(spectra)
+    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction).batch(spectra)
     expected = parity.torch_outputs(calibration, inputs)
     test = SelfTest(tuple(map(tuple, spectra.tolist())), tuple(map(tuple, expected.tolist())))
     return json.dumps(dataclasses.asdict(test)).encode()

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ccnvr.edge.backend import Backend
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
@@ -36,7 +37,7 @@ class Parity:
     rms: float
 
 
-def real_inputs(recipe: TrainingRecipe) -> tuple[Float32, int]:
+def real_inputs(recipe: TrainingRecipe, correction: Correction | None = None) -> tuple[Float32, int]:
     """Model input `(n, channels, bands)` of real soils, and how many of them were held out from training.
 
     All held-out soils; if these are fewer than `FEWEST_SPECTRA`, training soils too: they say nothing about accuracy, but
@@ -54,7 +55,7 @@ def real_inputs(recipe: TrainingRecipe) -> tuple[Float32, int]:
             f"{len(spectra)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; add a library "
             "under 'tests' in the recipe and train again"
         )
-    return Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(spectra), len(held_out)
+    return Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(spectra), len(held_out)
 
 
 def torch_outputs(calibration: Calibration, inputs: Float32) -> Float32:

@@ -5,6 +5,7 @@ All but SNV is linear, so the changes are prepared once as filtered spectra and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +57,10 @@ class VariedInputs:
     def __init__(self, preprocess: Preprocessor, spectra: Array, augmentation: Augmentation, seed: int) -> None:
         self._preprocess = preprocess
         self._augmentation = augmentation
-        self._filtered = _filtered(preprocess, spectra)
+        self._filtered = _filtered(preprocess, preprocess.filter, spectra)
         self._changes = self._linear_changes(spectra)
         noise = np.random.default_rng(seed).normal(0.0, augmentation.noise, (_NOISE_SPECTRA, spectra.shape[1]))
-        self._noise = _filtered(preprocess, noise) if augmentation.noise else None
+        self._noise = _filtered(preprocess, preprocess.filter_change, noise) if augmentation.noise else None
         self._ramp = np.linspace(-1.0, 1.0, self._filtered.shape[2], dtype=np.float32)
 
     def __len__(self) -> int:
@@ -108,13 +109,17 @@ class VariedInputs:
         if sd.broadening_nm:
             # A Gaussian of variance s^2 adds s^2 / 2 of the second derivative, to first order.
             changes.append((0.5 * sd.broadening_nm**2 * derivative(2), True))
-        return [(_filtered(self._preprocess, change), squared) for change, squared in changes]
+        preprocess = self._preprocess
+        return [(_filtered(preprocess, preprocess.filter_change, change), squared) for change, squared in changes]
 
 
-def _filtered(preprocess: Preprocessor, spectra: Array) -> Float32:
-    """`preprocess.filter` in single precision, a block at a time: a large library in double precision may not fit."""
+def _filtered(preprocess: Preprocessor, linear: Callable[[Array], Array], spectra: Array) -> Float32:
+    """`preprocess.filter` of spectra, or `filter_change` of changes, in single precision.
+
+    A block at a time: a large library in double precision may not fit.
+    """
     filtered = np.empty((len(spectra), len(preprocess.recipe.channels), preprocess.recipe.grid.bands), dtype=np.float32)
     for start in range(0, len(spectra), _SPECTRA_AT_ONCE):
         rows = slice(start, start + _SPECTRA_AT_ONCE)
-        filtered[rows] = preprocess.filter(spectra[rows])
+        filtered[rows] = linear(spectra[rows])
     return filtered

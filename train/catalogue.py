@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import downloads, lucas, ossl, r_packages
 from ccnvr.train.downloads import PublishedFile
+from ccnvr.train.instrument import View
 from ccnvr.train.soils import Soils
 
 
@@ -19,11 +20,11 @@ from ccnvr.train.soils import Soils
 class Source:
     """A known library.
 
-    `read` gives its soils on a grid; the part only says what must be there. `present` gives its file, None if it is not at
-    hand. `large` libraries take minutes to read.
+    `read` gives its soils as a view shows them; the part only says what must be there. `present` gives its file, None if it
+    is not at hand. `large` libraries take minutes to read.
     """
 
-    read: Callable[[Grid, str], Soils]
+    read: Callable[[View, str], Soils]
     parts: tuple[str, ...]
     licence: str
     values: str
@@ -45,15 +46,15 @@ _CARBON = {
 }
 
 
-def _fetched(file: PublishedFile, read: Callable[[Grid], Soils], parts: tuple[str, ...], licence: str, values: str) -> Source:
+def _fetched(file: PublishedFile, read: Callable[[View], Soils], parts: tuple[str, ...], licence: str, values: str) -> Source:
     origin = f"{file.name}, fetched when first used: {file.origin}"
-    return Source(lambda grid, part: read(grid), parts, licence, values, origin, partial(downloads.present, file))
+    return Source(lambda view, part: read(view), parts, licence, values, origin, partial(downloads.present, file))
 
 
 def _limesoda(name: str) -> Source:
-    def read(grid: Grid, part: str) -> Soils:
+    def read(view: View, part: str) -> Soils:
         soils = limesoda.load(name)
-        spectra = absorbance(soils.reflectance) @ resampling_matrix(soils.wavelengths_nm, grid).T
+        spectra = absorbance(soils.reflectance) @ view.matrix(soils.wavelengths_nm).T
         train = soils.folds != limesoda.HELD_OUT_FOLD
         return Soils(soils.sample_ids, spectra, soils.properties, {"train": train, "test": ~train})
 
@@ -70,7 +71,7 @@ def _limesoda(name: str) -> Source:
 
 
 def _asked_for(
-    read: Callable[[Path, Grid, str], Soils],
+    read: Callable[[Path, View, str], Soils],
     file: str,
     origin: str,
     find: Callable[[Path], Path | None],
@@ -84,8 +85,8 @@ def _asked_for(
         folder = downloads.data_folder()
         return find(folder) if folder is not None else None
 
-    def from_folder(grid: Grid, part: str) -> Soils:
-        return read(downloads.required_folder(file, origin), grid, part)
+    def from_folder(view: View, part: str) -> Soils:
+        return read(downloads.required_folder(file, origin), view, part)
 
     return Source(from_folder, parts, licence, values, f"{file}, {origin}", present, large=True)
 
@@ -100,7 +101,7 @@ def _survey(survey: lucas.Survey, values: str) -> Source:
 
     file = f"{survey.laboratory} and a folder {survey.spectra} of spectra in CSV files"
     return _asked_for(
-        lambda folder, grid, part: lucas.read_survey(survey, folder, grid), file, lucas.ORIGIN, find, _JRC_LICENCE, values
+        lambda folder, view, part: lucas.read_survey(survey, folder, view), file, lucas.ORIGIN, find, _JRC_LICENCE, values
     )
 
 
@@ -121,7 +122,7 @@ SOURCES = {
     ),
     **{name: _limesoda(name) for name in limesoda.VISNIR_SETS},
     "ossl": _asked_for(
-        lambda folder, grid, part: ossl.read(folder, grid),
+        lambda folder, view, part: ossl.read(folder, view),
         ossl.FILE,
         ossl.ORIGIN,
         _file(ossl.FILE),
@@ -129,7 +130,7 @@ SOURCES = {
         "OC and total N in percent x 10; CEC by ammonium acetate at pH 7; pH in water; clay in %; methods harmonised by OSSL",
     ),
     "neospectra": _asked_for(
-        lambda folder, grid, part: ossl.read_neospectra(folder, grid),
+        lambda folder, view, part: ossl.read_neospectra(folder, view),
         f"{ossl.NEOSPECTRA_SPECTRA} and {ossl.NEOSPECTRA_LABORATORY}",
         ossl.ORIGIN,
         lambda folder: _file(ossl.NEOSPECTRA_SPECTRA)(folder) and _file(ossl.NEOSPECTRA_LABORATORY)(folder),

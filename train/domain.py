@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import domain as edge
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, DomainShape
 from ccnvr.edge.preprocess import Grid, Preprocessor
 
@@ -54,15 +55,18 @@ class FittedDomain:
     held_out: Positions
 
 
-def fit(grid: Grid, spectra: Array, origin: list[str], fold_of: Integers) -> FittedDomain | None:
+def fit(
+    grid: Grid, spectra: Array, origin: list[str], fold_of: Integers, correction: Correction | None = None
+) -> FittedDomain | None:
     """The domain of absorbance `(n, bands)` on a grid; `origin` names the library and `fold_of` the fold of each soil.
 
+    The domain looks at spectra that went through the model's `correction`, as the network does; give `positions` the same.
     None where no library has `FEWEST_SOILS`.
     """
     shape = _shape(grid, origin, fold_of)
     if shape is None:
         return None
-    views = prepare(shape, grid, spectra)
+    views = prepare(shape, grid, spectra, correction)
     library_of = np.array([shape.libraries.index(name) if name in shape.libraries else -1 for name in origin])
     ratios = np.empty((len(views), len(shape.libraries), 2, len(edge.DISTANCES)))
     for fold in np.unique(fold_of):
@@ -81,14 +85,14 @@ def fit(grid: Grid, spectra: Array, origin: list[str], fold_of: Integers) -> Fit
     return FittedDomain(domain, _positions(furthest / limit))
 
 
-def positions(domain: Domain, grid: Grid, spectra: Array) -> Positions:
+def positions(domain: Domain, grid: Grid, spectra: Array, correction: Correction | None = None) -> Positions:
     """Where absorbance `(n, bands)` on the grid lies; beyond a distance of 1 it is flagged."""
-    return _positions(_ratios(domain, prepare(domain.shape, grid, spectra)).max(axis=(2, 3)))
+    return _positions(_ratios(domain, prepare(domain.shape, grid, spectra, correction)).max(axis=(2, 3)))
 
 
-def prepare(shape: DomainShape, grid: Grid, spectra: Array) -> Array:
+def prepare(shape: DomainShape, grid: Grid, spectra: Array, correction: Correction | None = None) -> Array:
     """Absorbance `(n, bands)` -> the views that the domain looks at, `(n, 2, bands looked at)`, a few soils at a time."""
-    preprocess = Preprocessor(shape.recipe(grid), grid.wavelengths())
+    preprocess = Preprocessor(shape.recipe(grid), grid.wavelengths(), correction)
     chunks = np.array_split(spectra, -(-len(spectra) // _CHUNK)) if len(spectra) else []
     views = [shape.views(preprocess.batch(chunk)[:, 0]) for chunk in chunks]
     return np.concatenate(views) if views else np.empty((0, 2, -(-grid.bands // shape.every)))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.correction import Correction
+from ccnvr.edge.domain import Domain
 from ccnvr.edge.preprocess import Grid, WavelengthError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
@@ -38,14 +40,25 @@ def domain_table(folder: Path) -> Table:
     Raises:
         UsageError: the folder holds no finished run, or its libraries are too small for a domain.
     """
-    recipe, _, _ = runs.load(folder)
+    recipe, calibration, _ = runs.load(folder)
     pool, held_out = runs.load_pool(recipe.libraries, recipe), runs.load_pool(recipe.tests, recipe)
-    return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out)
+    return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out, calibration.correction)
 
 
-def flagged_shares(grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool) -> Table:
+def flagged_shares(grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool, correction: Correction | None = None) -> Table:
     """As `domain_table`, for soils on a grid in folds; each held-out fold is judged by a domain that never saw it."""
-    fitted = domains.fit(grid, pool.spectra, pool.origin, fold_of)
+
+    def flagged(domain: Domain, spectra: Array) -> NDArray[np.bool_]:
+        outside: NDArray[np.bool_] = domains.positions(domain, grid, spectra, correction).distance > 1.0
+        return outside
+
+    def unlike(known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
+        """Which spectra a domain of the known soils flags; all of them where these are too few for one."""
+        names = [library for library, kept in zip(pool.origin, known, strict=True) if kept]
+        of_known = domains.fit(grid, pool.spectra[known], names, fold_of[known], correction)
+        return np.ones(len(spectra), dtype=bool) if of_known is None else flagged(of_known.domain, spectra)
+
+    fitted = domains.fit(grid, pool.spectra, pool.origin, fold_of, correction)
     if fitted is None:
         raise UsageError(
             f"no library of the run has {domains.FEWEST_SOILS} soils, so it has no domain; add soils and train again"
@@ -53,28 +66,26 @@ def flagged_shares(grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool) ->
     origin = np.array(pool.origin)
     outside = np.zeros(len(origin), dtype=bool)
     for fold in np.unique(fold_of):
-        outside[fold_of == fold] = _outside(grid, pool, fold_of, fold_of != fold, pool.spectra[fold_of == fold])
+        outside[fold_of == fold] = unlike(fold_of != fold, pool.spectra[fold_of == fold])
     table: Table = {
         "nominal": domains.FALSE_ALARMS,
         "false alarms on held-out folds": {"all": _share(outside), **_by_library(outside, pool.origin)},
     }
     if held_out.sample_ids:
-        outside = domains.positions(fitted.domain, grid, held_out.spectra).distance > 1.0
+        outside = flagged(fitted.domain, held_out.spectra)
         table[HELD_OUT] = {"all": _share(outside), **_by_library(outside, held_out.origin)}
     table["libraries left out of training"] = {
-        library: _share(_outside(grid, pool, fold_of, origin != library, pool.spectra[origin == library]))
+        library: _share(unlike(origin != library, pool.spectra[origin == library]))
         for library in dict.fromkeys(pool.origin)
         if np.any(origin != library)
     }
     rng = np.random.default_rng(1)
     table["simulated materials"] = {
-        name: _share(domains.positions(fitted.domain, grid, make(grid.wavelengths(), SPECTRA, rng)).distance > 1.0)
+        name: _share(flagged(fitted.domain, make(grid.wavelengths(), SPECTRA, rng)))
         for name, make in materials.MATERIALS.items()
     }
     if (moisture := _moisture(grid)) is not None:
-        table["moisture set"] = {
-            state: _share(domains.positions(fitted.domain, grid, spectra).distance > 1.0) for state, spectra in moisture.items()
-        }
+        table["moisture set"] = {state: _share(flagged(fitted.domain, spectra)) for state, spectra in moisture.items()}
         table["moisture set's soils trained on when dry"] = "geeves" in pool.origin
     return table
 
@@ -86,16 +97,6 @@ def domain_text(table: Table) -> str:
         if isinstance(rows, dict):
             lines.extend(f"{title:<34}{name:<18}{row['n']:>6}{row['flagged']:>10}" for name, row in rows.items())
     return "\n".join(lines)
-
-
-def _outside(grid: Grid, pool: Pool, fold_of: Integers, known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
-    """Which spectra a domain of the known soils flags; all of them where these are too few for one."""
-    origin = [library for library, kept in zip(pool.origin, known, strict=True) if kept]
-    fitted = domains.fit(grid, pool.spectra[known], origin, fold_of[known])
-    if fitted is None:
-        return np.ones(len(spectra), dtype=bool)
-    outside: NDArray[np.bool_] = domains.positions(fitted.domain, grid, spectra).distance > 1.0
-    return outside
 
 
 def _share(outside: NDArray[np.bool_]) -> Table:

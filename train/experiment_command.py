@@ -22,6 +22,7 @@ from ccnvr.train import (
     accuracy_experiment,
     domain_study,
     interval_study,
+    moisture_study,
     noise_experiment,
     scale_study,
     transfer_experiment,
@@ -55,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         trained = experiments.add_parser(name, help=what)
         trained.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
         trained.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
+    moisture = experiments.add_parser("moisture", help="air-dry models on wet soils, without EPO and with it")
+    moisture.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results")
     scale = experiments.add_parser("scale", help="a run as large as LUCAS on simulated soils: memory, time, and plain torch's")
     scale.add_argument("--soils", type=whole_number(64, 10**6), default=scale_study.SOILS)
     scale.add_argument("--bands", type=whole_number(300, 4200), default=scale_study.BANDS)
@@ -211,6 +214,14 @@ def _of_a_run(arguments: argparse.Namespace) -> int:
     return _write(result, arguments.out / f"{arguments.experiment}.json")
 
 
+def _moisture(arguments: argparse.Namespace) -> int:
+    with _progress() as on_step:
+        outcomes = moisture_study.run(on_step)
+    print(moisture_study.table(outcomes))
+    result = {method: dataclasses.asdict(outcome) for method, outcome in outcomes.items()}
+    return _write(result, arguments.out / "moisture.json")
+
+
 def _scale(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     with _progress() as on_step:
@@ -284,5 +295,6 @@ _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "intervals": _of_a_run,
     "domain": _of_a_run,
+    "moisture": _moisture,
     "scale": _scale,
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
@@ -31,10 +32,11 @@ _PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted network and the meaning of its outputs."""
+    """A fitted network, the meaning of its outputs, and the correction that its spectra went through."""
 
     network: CCNVR
     targets: tuple[Target, ...]
+    correction: Correction | None = None
 
 
 def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
@@ -80,6 +82,8 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[float], None] = lambda loss: None,
     team: Team = ALONE,
+    *,
+    correction: Correction | None = None,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
@@ -88,7 +92,8 @@ def fit(
 
     `checkpoint` is written after each epoch and continued from if it exists, the teachers' beside it; the result is the same
     with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network. `team` is the
-    processes that train together, all of which call this with the same soils.
+    processes that train together, all of which call this with the same soils. Spectra go through `correction`, as they will
+    wherever the calibration is used.
 
     Raises:
         UsageError: the batches are smaller than the team.
@@ -97,7 +102,7 @@ def fit(
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
     targets = make_targets(recipe, values)
     lesson = Lesson.of(standardise(targets, values))
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
     teachers = []
     for number in range(recipe.fit.teachers):
@@ -105,7 +110,7 @@ def fit(
         teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch, team))
     lesson = replace(lesson, teachers=tuple(teachers))
     network = _train(recipe, inputs, lesson, seed, checkpoint, on_epoch, team)
-    return Calibration(network, targets)
+    return Calibration(network, targets, correction)
 
 
 LAYERS = {"head": ("dense.", "output."), "all": ("",)}
@@ -117,7 +122,8 @@ def finetune(
 ) -> Calibration:
     """Go on training a calibration on other soils: absorbance `(n, bands)` on the recipe's grid, properties `(n, targets)`.
 
-    `recipe.fit` says how long and how fast. The calibration given stays as it is, and so does its scale of the properties.
+    `recipe.fit` says how long and how fast. The calibration given stays as it is, and so do its scale of the properties and its
+    correction of spectra.
 
     Raises:
         UsageError: `layers` is none of `LAYERS`.
@@ -125,12 +131,13 @@ def finetune(
     if layers not in LAYERS:
         raise UsageError(f"layers {layers!r} is not one of {', '.join(LAYERS)}")
     lesson = Lesson.of(standardise(calibration.targets, values))
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))
-    return Calibration(_train(recipe, inputs, lesson, seed, None, lambda loss: None, start=network), calibration.targets)
+    network = _train(recipe, inputs, lesson, seed, None, lambda loss: None, start=network)
+    return replace(calibration, network=network)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:
@@ -281,7 +288,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
     """Absorbance `(n, bands)` -> properties `(n, targets)` by the torch network."""
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = torch.from_numpy(preprocess.batch(spectra))
     with torch.inference_mode():
         outputs = torch.cat([calibration.network(batch) for batch in torch.split(inputs, _PREDICT_BATCH)])

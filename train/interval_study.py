@@ -6,6 +6,7 @@ people. Nothing is trained: the networks of the cross-validation lie in the fold
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
@@ -68,8 +70,8 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     """
     recipe, calibration, report = runs.load(folder)
     pool = runs.load_pool(recipe.libraries, recipe)
-    seen = out_of_fold(folder, recipe, pool, report.targets)
-    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, seen.fold_of)
+    seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
+    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction)
     table: Table = {"nominal": intervals.COVERAGE, "folds": recipe.folds, "passes": PASSES, "properties": {}}
     for column, target in enumerate(seen.targets):
         table["properties"][target.name] = _cross_conformal(seen, column, fitted, pool.origin)
@@ -82,18 +84,21 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among them; name other soils"
             )
         if others.sample_ids:
-            _final_intervals(table, title, recipe, Calibration(calibration.network, final), fitted, others)
+            _final_intervals(table, title, recipe, dataclasses.replace(calibration, targets=final), fitted, others)
     return table
 
 
-def out_of_fold(folder: Path, recipe: TrainingRecipe, pool: Pool, targets: tuple[Target, ...]) -> OutOfFold:
+def out_of_fold(
+    folder: Path, recipe: TrainingRecipe, pool: Pool, targets: tuple[Target, ...], correction: Correction | None = None
+) -> OutOfFold:
     """Predict each training soil by the network that was trained without its fold.
 
     Raises:
         UsageError: a network is missing.
     """
     fold_of = folds.fold_of(pool, recipe.folds, recipe.fit.seed)
-    inputs = torch.from_numpy(Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(pool.spectra))
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    inputs = torch.from_numpy(preprocess.batch(pool.spectra))
     outputs, mean, sd = (np.empty_like(pool.targets) for _ in range(3))
     for fold in range(recipe.folds):
         held_out = fold_of == fold
@@ -197,7 +202,7 @@ def _final_intervals(
 ) -> None:
     """Add to the table how the final network's intervals cover soils that nothing was fitted to."""
     predicted = fitting.predict(recipe, final, soils.spectra)
-    where = None if fitted is None else domains.positions(fitted.domain, recipe.grid, soils.spectra)
+    where = None if fitted is None else domains.positions(fitted.domain, recipe.grid, soils.spectra, final.correction)
     for column, target in enumerate(final.targets):
         known = ~np.isnan(soils.targets[:, column])
         measured, outputs = (target.standardise(values[known, column]) for values in (soils.targets, predicted))

@@ -20,6 +20,7 @@ from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES
+from ccnvr.train.instrument import Instrument, View
 from ccnvr.train.soils import Rows, Soils
 from ccnvr.train.units import PROPERTIES as PROPERTIES
 from ccnvr.train.units import UNITS as UNITS
@@ -52,21 +53,22 @@ class Pool:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
+def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: Instrument | None = None) -> Library:
     """One library, `NAME`, `NAME:PART` or a path that ends in .csv or .parquet, resampled onto `grid`.
 
-    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`.
+    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the spectra first, if one is given.
 
     Raises:
-        UsageError: unknown library or part, or its data are not to be found.
+        UsageError: unknown library or part, its data are not to be found, or it cannot show what the instrument sees.
         DataError: its file is not as published.
         CcnvrError: its file is not at hand and cannot be fetched.
         WavelengthError: the library does not cover the grid.
     """
+    view = View(grid, instrument)
     if spec.endswith(own_files.ENDINGS):
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.
-        return _library(path.name, own_files.read(path, file_quantity, grid), "")
+        return _library(path.name, own_files.read(path, file_quantity, view), "")
     name, _, part = spec.partition(":")
     if name not in SOURCES:
         raise UsageError(f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file")
@@ -75,7 +77,7 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance") -> Library:
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
     if part and part not in parts:
         raise UsageError(f"part {part!r} of library {name!r} is not {' or '.join(parts)}; leave it out for all soils")
-    return _library(name, SOURCES[name].read(grid, part), part)
+    return _library(name, SOURCES[name].read(view, part), part)
 
 
 def _library(name: str, soils: Soils, part: str) -> Library:

@@ -30,8 +30,8 @@ import rdata
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.instrument import View
 from ccnvr.train.soils import ROWS_AT_ONCE, Gathering, Rows, Soils
 from ccnvr.train.tables import Row, Table
 
@@ -86,7 +86,7 @@ def file_2009(folder: Path) -> Path | None:
     return next((folder / name for name in FILES_2009 if (folder / name).exists()), None)
 
 
-def read_2009(folder: Path, grid: Grid, part: str = "") -> Soils:
+def read_2009(folder: Path, view: View, part: str = "") -> Soils:
     """All soils, with parts mineral and organic if the file has its column `mineral`, and train and test if `SPLIT` is there.
 
     A CSV file is read as a stream; an Rdata file is parsed whole and takes some three times its decompressed size of memory.
@@ -104,7 +104,7 @@ def read_2009(folder: Path, grid: Grid, part: str = "") -> Soils:
             f"{folder} holds no {SPLIT}; put there the file data/{SPLIT} of the public repository tsakiridis/cnn-lucas, or any "
             "CSV with columns ID and split (calibration or test)"
         )
-    soils, kinds = _from_r(path, grid) if path.name.endswith(".Rdata") else _from_csv(path, grid)
+    soils, kinds = _from_r(path, view) if path.name.endswith(".Rdata") else _from_csv(path, view)
     parts: dict[str, NDArray[np.bool_]] = {}
     if kinds is not None:
         parts["mineral"] = kinds == "mineral"
@@ -120,7 +120,7 @@ def read_2009(folder: Path, grid: Grid, part: str = "") -> Soils:
     return Soils(soils.sample_ids, soils.spectra, soils.measured, parts)
 
 
-def read_survey(survey: Survey, folder: Path, grid: Grid) -> Soils:
+def read_survey(survey: Survey, folder: Path, view: View) -> Soils:
     """The points that have both values and spectra; the scans of one point are averaged, in absorbance.
 
     Raises:
@@ -139,7 +139,7 @@ def read_survey(survey: Survey, folder: Path, grid: Grid) -> Soils:
         table = Table(path)
         point = next((name for name in _POINT_NAMES if name in table), _POINT_NAMES[0])
         table.require(point)
-        bands = table.bands(grid, "")
+        bands = table.bands(view, "")
         if gathering is None:
             gathering, names = Gathering(bands.matrix, list(survey.columns), average=True), bands.names
         elif bands.names != names:
@@ -207,11 +207,11 @@ def _split(path: Path) -> dict[str, str]:
     return split
 
 
-def _from_csv(path: Path, grid: Grid) -> tuple[Soils, NDArray[np.str_] | None]:
+def _from_csv(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
     table = Table(path)
     identifier = "ID" if "ID" in table else "sample.ID"
     table.require(identifier, *_COLUMNS_2009.values())
-    bands = table.bands(grid, "spc." if any(name.startswith("spc.") for name in table.header) else "")
+    bands = table.bands(view, "spc." if any(name.startswith("spc.") for name in table.header) else "")
     gathering = Gathering(bands.matrix, list(_COLUMNS_2009))
     kinds = []
     for row in table.rows():
@@ -223,14 +223,14 @@ def _from_csv(path: Path, grid: Grid) -> tuple[Soils, NDArray[np.str_] | None]:
     return gathering.finish(), np.array(kinds) if "mineral" in table else None
 
 
-def _from_r(path: Path, grid: Grid) -> tuple[Soils, NDArray[np.str_] | None]:
+def _from_r(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
     frame = _r_frame(path)
     identifier = "ID" if "ID" in frame else "sample.ID"
     if missing := [name for name in (identifier, "spc", *_COLUMNS_2009.values()) if name not in frame]:
         raise DataError(f"{path}: its data frame LUCAS.SOIL has no column {missing[0]}; fetch it again")
     sample_ids = [f"lucas2009/{sample}" for sample in np.asarray(frame[identifier])]
-    spectra = Rows(grid.bands)
-    for first, block, matrix, names in _r_blocks(path, frame["spc"], grid):
+    spectra = Rows(view.grid.bands)
+    for first, block, matrix, names in _r_blocks(path, frame["spc"], view):
         possible = (block > -0.3) & (block < 6.0)
         if not np.all(possible):
             row, band = np.unravel_index(int(np.argmin(possible)), block.shape)
@@ -251,15 +251,16 @@ def _from_r(path: Path, grid: Grid) -> tuple[Soils, NDArray[np.str_] | None]:
     return Soils(sample_ids, spectra.finish(), measured), kinds
 
 
-def _r_blocks(path: Path, spc: Any, grid: Grid) -> Iterator[tuple[int, Array, Array, list[str]]]:
+def _r_blocks(path: Path, spc: Any, view: View) -> Iterator[tuple[int, Array, Array, list[str]]]:
     """First row, absorbance, matrix and names of the needed bands, block by block, of a matrix or a data frame of bands."""
     if not isinstance(spc, Mapping) and getattr(spc, "coords", None) is None:
         raise DataError(f"{path}: the columns of spc have no names, which must be wavelengths in nm; fetch it again")
     names = [str(name) for name in (spc if isinstance(spc, Mapping) else spc.coords[spc.dims[1]].values)]
     try:
-        matrix = resampling_matrix(np.array([float(name) for name in names]), grid)
+        wavelengths = np.array([float(name) for name in names])
     except ValueError as error:
         raise DataError(f"{path}: a column of spc is not named by its wavelength in nm ({error}); fetch it again") from error
+    matrix = view.matrix(wavelengths)
     needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
     used = [names[band] for band in needed]
     columns = [np.asarray(spc[name]) for name in used] if isinstance(spc, Mapping) else None

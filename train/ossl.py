@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.limesoda import DataError
 from ccnvr.edge.preprocess import Grid, absorbance
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.instrument import View
 from ccnvr.train.soils import Gathering, Soils
 from ccnvr.train.tables import Row, Table
 
@@ -41,7 +42,7 @@ _IDENTIFIER = "id.layer_uuid_txt"
 _SAMPLE = "id.sample_local_c"
 
 
-def read(folder: Path, grid: Grid) -> Soils:
+def read(folder: Path, view: View) -> Soils:
     """The soils that have a Vis-NIR scan of the whole grid; the others are passed over.
 
     Raises:
@@ -51,16 +52,16 @@ def read(folder: Path, grid: Grid) -> Soils:
     """
     table = _table(folder / FILE)
     table.require(_IDENTIFIER, *_COLUMNS)
-    bands = table.bands(grid, "scan_visnir.", "_ref")
+    bands = table.bands(view, "scan_visnir.", "_ref")
     gathering = Gathering(bands.matrix, list(_PROPERTIES))
     for row in table.rows():
         reflectance = row.spectrum(bands)
         if np.all(reflectance > 0.0):
             gathering.add(f"ossl/{row.text(_IDENTIFIER)}", absorbance(reflectance), _values(row))
-    return _checked(gathering.finish(), table.path, grid)
+    return _checked(gathering.finish(), table.path, view.grid)
 
 
-def read_neospectra(folder: Path, grid: Grid) -> Soils:
+def read_neospectra(folder: Path, view: View) -> Soils:
     """The handheld's scans, 1350-2550 nm, of soils with a laboratory analysis; the others are passed over.
 
     Each scan stays as one of the nine handhelds took it; those of one soil share its sample id.
@@ -80,13 +81,13 @@ def read_neospectra(folder: Path, grid: Grid) -> Soils:
         values[sample] = _values(row)
     table = _table(folder / NEOSPECTRA_SPECTRA)
     table.require(_SAMPLE)
-    bands = table.bands(grid, "scan_nir.", "_ref")
+    bands = table.bands(view, "scan_nir.", "_ref")
     gathering = Gathering(bands.matrix, list(_PROPERTIES))
     for row in table.rows():
         reflectance = row.spectrum(bands)
         if np.all(reflectance > 0.0) and row.text(_SAMPLE) in values:
             gathering.add(f"neospectra/{row.text(_SAMPLE)}", absorbance(reflectance), values[row.text(_SAMPLE)])
-    return _checked(gathering.finish(), table.path, grid)
+    return _checked(gathering.finish(), table.path, view.grid)
 
 
 def _table(path: Path) -> Table:

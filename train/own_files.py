@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import Layout, SpectraTable, layout, read_blocks
+from ccnvr.train.instrument import View
 from ccnvr.train.soils import ROWS_AT_ONCE, Rows, Soils
 from ccnvr.train.units import LARGEST, PROPERTIES, UNITS
 
@@ -63,25 +64,26 @@ COLUMNS = _columns()
 """Every name of a property's column."""
 
 
-def read(path: Path, quantity: str, grid: Grid) -> Soils:
+def read(path: Path, quantity: str, view: View) -> Soils:
     """The file's soils; `quantity` is what its spectra are, one of `spectra_csv.QUANTITIES`.
 
     Raises:
-        UsageError: it is malformed, which names row and column, or holds no property or one twice.
+        UsageError: it is malformed, which names row and column, or holds no property or one twice, or cannot show what the
+            view's instrument sees.
         WavelengthError: its wavelengths do not cover the grid.
     """
     tables = _read_parquet(path) if path.suffix == ".parquet" else read_blocks(path)
     first = next(tables)
     chosen = _choose(path, list(first.columns))
-    resample = resampling_matrix(first.wavelengths_nm, grid)
-    # What lies outside the grid is not used, so it may be no reflectance.
-    used = np.flatnonzero(np.any(resample != 0.0, axis=0))
+    matrix = view.matrix(first.wavelengths_nm)
+    # What lies outside the view is not used, so it may be no reflectance.
+    used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
     bands = slice(int(used[0]), int(used[-1]) + 1)
     sample_ids: list[str] = []
-    spectra, measured = Rows(grid.bands), Rows(len(PROPERTIES))
+    spectra, measured = Rows(view.grid.bands), Rows(len(PROPERTIES))
     for table in chain([first], tables):
         reflectance = table.reflectance(quantity, bands, check_scale=table is first)
-        spectra.append(absorbance(reflectance) @ resample[:, bands].T)
+        spectra.append(absorbance(reflectance) @ matrix[:, bands].T)
         sample_ids += [f"{path.name}/{sample}" for sample in table.sample_ids]
         values = np.full((len(table.rows), len(PROPERTIES)), np.nan)
         for name, column in chosen.items():

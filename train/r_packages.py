@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.train import downloads
 from ccnvr.train.downloads import PublishedFile
+from ccnvr.train.instrument import View
 from ccnvr.train.soils import Soils
 
 Array = NDArray[np.float64]
@@ -64,35 +65,37 @@ class MoistureStates:
         return {"air-dry": self.air_dry, "drying": self.drying, "wet": self.wet}
 
 
-def read_nirsoil(grid: Grid) -> Soils:
+def read_nirsoil(view: View) -> Soils:
     """Absorbance 1100-2498 nm, with the official split.
 
     Raises:
         DataError: the file is not the published one.
         CcnvrError: it is not there and cannot be fetched.
+        UsageError: the library cannot show what the view's instrument sees.
         WavelengthError: the grid is not covered.
     """
     table: Mapping[str, Any] = _objects(NIRSOIL)["NIRsoil"]
     spectra = np.asarray(table["spc"], dtype=np.float64)
-    resample = resampling_matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]), grid)
+    matrix = view.matrix(np.linspace(1100.0, 2498.0, spectra.shape[1]))
     measured = {"OC": _numbers(table["Ciso"]) * 10.0, "N": _numbers(table["Nt"]), "CEC": _numbers(table["CEC"])}
     train = _numbers(table["train"]) == 1.0
-    return Soils(_numbered("nirsoil", len(spectra)), spectra @ resample.T, measured, {"train": train, "test": ~train})
+    return Soils(_numbered("nirsoil", len(spectra)), spectra @ matrix.T, measured, {"train": train, "test": ~train})
 
 
-def read_geeves(grid: Grid) -> Soils:
+def read_geeves(view: View) -> Soils:
     """Reflectance 350-2500 nm; total carbon stands for OC; clay in %.
 
     Raises:
         DataError: the file is not the published one.
         CcnvrError: it is not there and cannot be fetched.
+        UsageError: the library cannot show what the view's instrument sees.
         WavelengthError: the grid is not covered.
     """
     table: Mapping[str, Any] = _objects(GEEVES)["datsoilspc"]
     reflectance = np.asarray(table["spc"], dtype=np.float64)
-    resample = resampling_matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]), grid)
+    matrix = view.matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]))
     measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0, "clay": _numbers(table["clay"])}
-    return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ resample.T, measured)
+    return Soils(_numbered("geeves", len(reflectance)), absorbance(reflectance) @ matrix.T, measured)
 
 
 def read_moisture(grid: Grid) -> MoistureStates:

@@ -6,14 +6,17 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Channel, Grid, Recipe
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.augment import Augmentation
+from ccnvr.train.instrument import Instrument
 from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.network import NetworkConfig, NetworkShape
+from ccnvr.train.standards import Epo
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Fit:
 class TrainingRecipe:
     """`libraries` are trained on, by cross-validation in `folds` folds and then all together; `tests` are only scored.
 
-    `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance.
+    `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
+    libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
+    after.
     """
 
     name: str
@@ -65,6 +70,8 @@ class TrainingRecipe:
     fit: Fit
     transforms: dict[str, str]
     file_quantity: str = "reflectance"
+    instrument: Instrument | None = None
+    epo: Epo | None = None
 
     def __post_init__(self) -> None:
         if not self.libraries:
@@ -93,6 +100,14 @@ class TrainingRecipe:
         """As the edge compiles it."""
         return Recipe(self.grid, self.channels)
 
+    def correction(self) -> Correction | None:
+        """The projection of `epo`, fitted to its files; None without it.
+
+        Raises:
+            UsageError: the files cannot be used.
+        """
+        return self.epo.fit(self.grid, self.file_quantity) if self.epo else None
+
     def network_config(self) -> NetworkConfig:
         """The network for these inputs and targets."""
         return NetworkConfig(
@@ -106,9 +121,35 @@ def load(path: Path) -> TrainingRecipe:
     Raises:
         UsageError: it is missing, is no TOML, or does not fit.
     """
+    return parse(read(path), path)
+
+
+def read(path: Path, instrument: Path | None = None) -> str:
+    """The text of a recipe, with the file of an instrument as its last table, `[instrument]`.
+
+    Raises:
+        UsageError: a file is missing, or is no text.
+    """
+    file = path
     try:
-        return build(TrainingRecipe, tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if instrument is None:
+            return text
+        file = instrument
+        return f"{text}\n[instrument]\n{instrument.read_text(encoding='utf-8')}"
     except OSError as error:
-        raise UsageError(f"recipe {path} cannot be read ({error.strerror}); give an existing TOML file") from error
+        raise UsageError(f"recipe {file} cannot be read ({error.strerror}); give an existing TOML file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"recipe {file}: {error}; correct it and start again") from error
+
+
+def parse(text: str, path: Path) -> TrainingRecipe:
+    """The recipe that stands in `text`, from the file at `path`.
+
+    Raises:
+        UsageError: it is no TOML, or does not fit.
+    """
+    try:
+        return build(TrainingRecipe, tomllib.loads(text))
     except (ValueError, RecursionError, UsageError) as error:
         raise UsageError(f"recipe {path}: {error}; correct it and start again") from error

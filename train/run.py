@@ -1,7 +1,7 @@
 """A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
 
-Folder: `recipe.toml`, `inputs.sha256`, `fold-K/checkpoint.pt`, `final/checkpoint.pt`, `domain.f32`,
-and, last of all, `report.json`.
+Folder: `recipe.toml`, `inputs.sha256`, `correction.npz` if the recipe has [epo], `fold-K/checkpoint.pt`,
+`final/checkpoint.pt`, `domain.f32`, and, last of all, `report.json`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ccnvr.edge import correction as corrections
+from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import PART, DomainShape
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
@@ -57,30 +59,32 @@ class Report:
     domain: DomainShape | None = None
 
 
-def train(recipe_path: Path, folder: Path, team: Team = ALONE) -> Report:
-    """Carry out a recipe in `folder`, or go on where an earlier try ended.
+def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE) -> Report:
+    """Carry out a recipe in `folder`, or go on where an earlier try ended; `instrument_path` stands for its [instrument].
 
     Raises:
         UsageError: the folder holds a run of another recipe or other data, or a soil is both trained on and tested.
     """
-    recipe = recipes.load(recipe_path)
+    text = recipes.read(recipe_path, instrument_path)
+    recipe = recipes.parse(text, recipe_path)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
     _check_held_out(pool, held_out)
     # Fails for a property that nobody measured before the folder is made.
     fitting.make_targets(recipe, pool.targets)
+    correction = recipe.correction()
     if team.first:
-        _claim(folder, recipe_path, pool)
+        _claim(folder, text.encode(), pool, correction)
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
     folds = fold_of(pool, recipe.folds, recipe.fit.seed)
     epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
-        out_of_fold = _cross_validate(recipe, pool, folds, folder, bar, team)
+        out_of_fold = _cross_validate(recipe, pool, folds, folder, bar, team, correction)
         bar.set_description("all soils")
-        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar, team)
-    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds)
+        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar, team, correction)
+    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, correction)
     targets = intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
@@ -88,7 +92,7 @@ def train(recipe_path: Path, folder: Path, team: Team = ALONE) -> Report:
         domain=None if fitted is None else fitted.domain.shape,
         accuracy={
             f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
-            "soils held out from training": _test(recipe, Calibration(calibration.network, targets), held_out),
+            "soils held out from training": _test(recipe, dataclasses.replace(calibration, targets=targets), held_out),
         },
         soils=_soils(recipe, pool),
         training={
@@ -125,14 +129,25 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
         raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
     network = CCNVR(recipe.network_config())
     network.load_state_dict(state["network"])
-    return recipe, Calibration(network.eval(), report.targets), report
+    return recipe, Calibration(network.eval(), report.targets, _kept_correction(folder, recipe)), report
+
+
+def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
+    """The run's own: the files that it was fitted to may be gone."""
+    if recipe.epo is None:
+        return None
+    path = folder / corrections.PART
+    try:
+        return corrections.unpack(path.read_bytes(), recipe.grid.bands)
+    except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
+        raise CcnvrError(f"{path} is damaged ({error}); run ccnvr train again") from error
 
 
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
         return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    pool = libraries.join(libraries.load(name, recipe.grid, recipe.file_quantity) for name in names)
+    pool = libraries.join(libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument) for name in names)
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
@@ -158,12 +173,13 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
         )
 
 
-def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
+def _claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
-    recipe = recipe_path.read_bytes()
     digest = hashlib.sha256(recipe)
     digest.update("\n".join(pool.sample_ids).encode())
     digest.update(pool.spectra.tobytes() + pool.targets.tobytes())
+    packed = corrections.pack(correction) if correction else b""
+    digest.update(packed)
     kept = folder / INPUTS
     if kept.exists() and kept.read_text() != digest.hexdigest():
         raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
@@ -173,12 +189,21 @@ def _claim(folder: Path, recipe_path: Path, pool: Pool) -> None:
         raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another --out") from error
     with write_atomically(folder / RECIPE) as stream:
         stream.write(recipe)
+    if packed:
+        with write_atomically(folder / corrections.PART) as stream:
+            stream.write(packed)
     with write_atomically(kept) as stream:
         stream.write(digest.hexdigest().encode())
 
 
 def _cross_validate(
-    recipe: TrainingRecipe, pool: Pool, folds: NDArray[np.int64], folder: Path, bar: tqdm[Any], team: Team
+    recipe: TrainingRecipe,
+    pool: Pool,
+    folds: NDArray[np.int64],
+    folder: Path,
+    bar: tqdm[Any],
+    team: Team,
+    correction: Correction | None,
 ) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold.
 
@@ -188,13 +213,21 @@ def _cross_validate(
     predicted = np.empty_like(pool.targets)
     for number in range(recipe.folds):
         held_out = folds == number
-        calibration = _fit(recipe, pool, np.flatnonzero(~held_out), folder / f"fold-{number}", number + 1, bar, team)
+        rows, part = np.flatnonzero(~held_out), folder / f"fold-{number}"
+        calibration = _fit(recipe, pool, rows, part, number + 1, bar, team, correction)
         predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
     return predicted
 
 
 def _fit(
-    recipe: TrainingRecipe, pool: Pool, rows: NDArray[np.int64], folder: Path, offset: int, bar: tqdm[Any], team: Team
+    recipe: TrainingRecipe,
+    pool: Pool,
+    rows: NDArray[np.int64],
+    folder: Path,
+    offset: int,
+    bar: tqdm[Any],
+    team: Team,
+    correction: Correction | None,
 ) -> Calibration:
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
@@ -207,7 +240,9 @@ def _fit(
         bar.update()
 
     seed = recipe.fit.seed * 1000 + offset
-    calibration = fitting.fit(recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch, team)
+    calibration = fitting.fit(
+        recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch, team, correction=correction
+    )
     bar.update(recipe.fit.all_epochs - done)
     return calibration
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, resampling_matrix
 from ccnvr.firmware_bridge.spectra_csv import bounded_lines
+from ccnvr.train.instrument import View
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ _MISSING = frozenset({"", "NA", "NaN", "nan", "n.d.", "ND"})
 
 @dataclass(frozen=True)
 class Bands:
-    """The columns of a table that a grid needs, their cells in a row, and the matrix `(grid bands, columns)` of resampling."""
+    """The columns of a table that a view needs, their cells in a row, and the view's matrix `(grid bands, columns)`."""
 
     names: list[str]
     cells: Callable[[list[str]], tuple[str, ...]]
@@ -64,20 +64,21 @@ class Table:
             if self.header.count(name) > 1:
                 raise DataError(f"{self.path} row 1 has the column {name} more than once; fetch it again")
 
-    def bands(self, grid: Grid, prefix: str, suffix: str = "") -> Bands:
-        """The columns `prefix` + nm + `suffix` that the grid needs, by wavelength. Columns of other names are no bands.
+    def bands(self, view: View, prefix: str, suffix: str = "") -> Bands:
+        """The columns `prefix` + nm + `suffix` that the view needs, by wavelength. Columns of other names are no bands.
 
         Raises:
             DataError: what stands for nm is no number.
-            WavelengthError: the columns do not cover the grid.
+            UsageError: the columns cannot show what the view's instrument sees.
+            WavelengthError: they do not cover the grid.
         """
         named = [name for name in self.header if name.startswith(prefix) and name.endswith(suffix)]
         wavelengths = {name: _float(name[len(prefix) : len(name) - len(suffix)]) for name in named}
         if prefix and (wrong := [name for name, wavelength in wavelengths.items() if wavelength is None]):
             raise DataError(f"{self.path} row 1 column {wrong[0]} must hold a wavelength in nm; fetch it again")
         found = sorted((wavelength, name) for name, wavelength in wavelengths.items() if wavelength is not None)
-        matrix = resampling_matrix(np.array([wavelength for wavelength, _ in found]), grid)
-        # Only bands that the grid needs: others may be empty.
+        matrix = view.matrix(np.array([wavelength for wavelength, _ in found]))
+        # Only bands that the view needs: others may be empty.
         needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
         names = [found[band][1] for band in needed]
         return Bands(names, itemgetter(*(self._column[name] for name in names)), matrix[:, needed])

@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="training recipe (TOML)")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     parser.add_argument(
+        "--instrument",
+        type=Path,
+        metavar="FILE",
+        help="train for this sensor: TOML with centres_nm = [...] and fwhm_nm, as [instrument] in a recipe",
+    )
+    parser.add_argument(
         "--threads", type=whole_number(1, 256), default=1, help="threads of torch (1: small networks gain none)"
     )
 
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     try:
         with join() as team:
-            report = runs.train(arguments.recipe, arguments.out, team)
+            report = runs.train(arguments.recipe, arguments.out, arguments.instrument, team)
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command goes on after the last finished epoch") from None
     if not team.first:
