@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from chemotools.adaptation import PiecewiseDirectStandardization
-from chemotools.projection import ExternalParameterOrthogonalization
 from numpy.typing import NDArray
 
 from ccnvr.edge.correction import MOST_DIRECTIONS, WIDEST_WINDOW, Correction, projection, standardisation
@@ -102,6 +100,9 @@ def fit_epo(pairs: Pairs, components: int) -> Correction:
         UsageError: too few standards for so many components.
     """
     _check_count(pairs, components)
+    # Here, because most recipes have no [epo], and scikit-learn is slow to import.
+    from chemotools.projection import ExternalParameterOrthogonalization
+
     epo = ExternalParameterOrthogonalization(n_components=components)
     epo.fit(
         pairs.reference,
@@ -128,6 +129,8 @@ def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
             f"{components} components do not fit the {half + 1} bands that a window of {window} has at the grid's end"
         )
     _check_count(pairs, components)
+    from chemotools.adaptation import PiecewiseDirectStandardization
+
     # Bands share a unit: scaling them to one variance would only raise the noise of those that hardly vary.
     pds = PiecewiseDirectStandardization(window_length=half, n_components=components, scale=False)
     pds.fit(pairs.field, X_source=pairs.reference)
