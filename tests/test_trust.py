@@ -249,9 +249,8 @@ def test_a_bundle_carries_domain_and_intervals_to_the_output(finished: tuple[Pat
     assert "out_of_domain:Q" in paper["flags"]
     assert set(paper["predictions"]) == {"OC", "pH"}
     widths = [line["predictions"]["pH"]["high"] - line["predictions"]["pH"]["low"] for line in (soil, other, paper)]
-    assert len(set(widths)) == 3
-    # What is far from all soils is as uncertain as anything may be.
-    assert widths[2] == max(widths)
+    # What is far from all soils is as uncertain as anything may be, and these two soils are not.
+    assert widths[2] > 1.5 * max(widths[:2])
     old = run_ccnvr("predict", tmp_path / "old.ccnvr", tmp_path / "three.csv", "--json")
     assert "out_of_domain" not in old.stdout and old.returncode == 0
 

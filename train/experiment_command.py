@@ -134,7 +134,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         _print_table(result["table"])
     else:
         _print_losses(result)
-    return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json")
+    return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
@@ -164,7 +164,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
     for target, curves in result["learning curves"].items():
         for method, by_size in curves.items():
             print(f"{target:<10}{method:<18}" + "".join(f"{size:>5}: {merit['r2']:6.3f}" for size, merit in by_size.items()))
-    return _write(result, arguments.out / "transfer.json")
+    return _write(result, arguments.out / "transfer.json", drawn=True)
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -262,11 +262,11 @@ def _earlier_choices(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})") from error
 
 
-def _write(result: dict[str, Any], path: Path) -> int:
+def _write(result: dict[str, Any], path: Path, drawn: bool = False) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as stream:
         stream.write(json.dumps(result, indent=1).encode())
-    print(f"\nwrote {path} and figures beside it")
+    print(f"\nwrote {path}" + (", and figures beside it" if drawn else ""))
     return 0
 
 
