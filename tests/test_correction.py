@@ -26,6 +26,8 @@ from ccnvr.train import libraries
 from ccnvr.train.augment import Augmentation, VariedInputs
 
 GRID = Grid(1104.0, 10.0, 140)
+BANDS = Model("default").bundle.manifest.recipe.grid.bands
+"""Of the bundle that comes with the package."""
 CHANNELS = (Channel(snv=False), Channel(), Channel(7, 2, 1), Channel(9, 3, 2, snv=False))
 
 
@@ -141,7 +143,7 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 def compressed() -> bytes:
     stream = io.BytesIO()
-    np.savez_compressed(stream, weights=np.ones((696, 1)), directions=np.zeros((696, 0)), offset=np.zeros(696))
+    np.savez_compressed(stream, weights=np.ones((BANDS, 1)), directions=np.zeros((BANDS, 0)), offset=np.zeros(BANDS))
     return stream.getvalue()
 
 
@@ -159,13 +161,13 @@ def lying_shape() -> bytes:
     [
         (lambda: b"", "not a zip file"),
         (lambda: b"PK\x03\x04" + b"x" * 100, "not a zip file"),
-        (lambda: npz(weights=np.ones((696, 1))), "directions.npy"),
-        (lambda: npz(weights=np.ones((696, 1), dtype=np.float32)), "float64"),
+        (lambda: npz(weights=np.ones((BANDS, 1))), "directions.npy"),
+        (lambda: npz(weights=np.ones((BANDS, 1), dtype=np.float32)), "float64"),
         (lambda: npz(weights=np.array([{}], dtype=object)), "float64"),
         (compressed, "is compressed"),
         (lying_shape, "does not hold the float64 numbers that its header states"),
-        (lambda: pack(standardisation(np.ones((10, 1)), np.zeros(10))), "made for 10 bands and the model has 696"),
-        (lambda: pack(standardisation(np.ones((696, 1)), np.zeros(696)))[:-40], "not a zip file"),
+        (lambda: pack(standardisation(np.ones((10, 1)), np.zeros(10))), f"made for 10 bands and the model has {BANDS}"),
+        (lambda: pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))[:-40], "not a zip file"),
     ],
 )
 def test_a_malformed_correction_is_refused_in_one_sentence(tmp_path: Path, content: Callable[[], bytes], words: str) -> None:
@@ -177,7 +179,7 @@ def test_a_malformed_correction_is_refused_in_one_sentence(tmp_path: Path, conte
 
 
 def test_damaged_bytes_never_get_further_than_a_bundle_error(tmp_path: Path, rng: np.random.Generator) -> None:
-    content = pack(standardisation(np.ones((696, 1)), np.zeros(696)))
+    content = pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))
     manifest = bundles.read("default").manifest
     for _ in range(300):
         damaged = bytearray(content)
@@ -188,11 +190,11 @@ def test_damaged_bytes_never_get_further_than_a_bundle_error(tmp_path: Path, rng
         except BundleError:
             continue
         assert correction is not None
-        assert np.array_equal(correction.weights, np.ones((696, 1)))
+        assert np.array_equal(correction.weights, np.ones((BANDS, 1)))
 
 
 def test_the_self_test_proves_the_correction_too(tmp_path: Path) -> None:
-    bends = standardisation(np.ones((696, 1)), 0.1 * np.sin(np.arange(696) / 5.0))
+    bends = standardisation(np.ones((BANDS, 1)), 0.1 * np.sin(np.arange(BANDS) / 5.0))
     path = adapted(tmp_path / "x.ccnvr", pack(bends))
     with pytest.raises(BundleError, match="differs from its self-test"):
         Model(str(path))
@@ -200,7 +202,7 @@ def test_the_self_test_proves_the_correction_too(tmp_path: Path) -> None:
 
 
 def test_a_correction_that_changes_nothing_changes_no_answer(tmp_path: Path, model: Model) -> None:
-    path = adapted(tmp_path / "x.ccnvr", pack(standardisation(np.ones((696, 1)), np.zeros(696))))
+    path = adapted(tmp_path / "x.ccnvr", pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS))))
     soils = limesoda.load("CV.98")
     corrected = Model(str(path)).bind(soils.wavelengths_nm)
     plain = model.bind(soils.wavelengths_nm)

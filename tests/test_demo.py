@@ -14,7 +14,7 @@ from ccnvr.edge.demo_command import WAVELENGTHS_NM, choose_soils
 from ccnvr.edge.predictor import Model
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths
 
-PROPERTIES = ["OC", "N", "CEC", "pH"]
+PROPERTIES = ["OC", "N", "CEC", "pH", "clay"]
 
 
 def values(record: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_one_object_a_line_and_a_summary_last(records: list[dict[str, Any]]) -> 
         assert list(scan["predictions"]) == PROPERTIES
         for estimate in scan["predictions"].values():
             assert list(estimate) == ["value", "unit", "low", "high"]
-        assert set(scan["reference"]) == {"OC", "pH"}
+        assert set(scan["reference"]) == {"OC", "pH", "clay"}
         assert scan["latency_ms"] > 0
     summary = last["summary"]
     assert summary["spectra"] == 20
@@ -46,7 +46,7 @@ def test_one_object_a_line_and_a_summary_last(records: list[dict[str, Any]]) -> 
     assert summary["bytes_read"] > 20 * 512 * 4
     assert set(summary["latency_ms"]) == {"p50", "p99"}
     assert summary["errors"]["OC"]["n"] == 20
-    assert summary["errors"]["CEC"] == {"n": 0, "r2": None, "rmse": None, "mae": None, "bias": None, "rpiq": None}
+    assert summary["errors"]["CEC"] == {"n": 0, "r2": None, "rmse": None, "mae": None, "bias": None, "rpiq": None, "rpd": None}
 
 
 def test_the_summary_s_errors_are_those_of_the_records(records: list[dict[str, Any]]) -> None:
