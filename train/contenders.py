@@ -118,7 +118,7 @@ class Network:
     recipe: TrainingRecipe
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """Nothing is left to choose: `ccnvr experiment search` was carried out before. Says what was chosen."""
+        """Nothing is left to choose; says what the recipe has."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
@@ -129,7 +129,7 @@ class Network:
         return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
 
     def recipe_for(self, soils: Soils) -> TrainingRecipe:
-        """The recipe with these soils' properties; OC, N and CEC on a log scale, as soils' values are skewed."""
+        """The recipe with these soils' properties; one that it does not name is not transformed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
         return dataclasses.replace(self.recipe, transforms=transforms)
 
@@ -144,9 +144,8 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
     alone = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
     taught = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=recipe.fit.teachers or TEACHERS))
     every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
-    networks = [Network("CCNVR", alone), Network("CCNVR distilled", taught)]
-    if PAPER_RECIPE.exists():
-        networks.append(Network("CCNVR paper", recipes.load(PAPER_RECIPE)))
+    paper = recipes.load(PAPER_RECIPE)
+    networks = [Network("CCNVR", alone), Network("CCNVR distilled", taught), Network("CCNVR paper", paper)]
     every |= {network.name: network for network in networks}
     if unknown := [name for name in names if name not in every]:
         raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")

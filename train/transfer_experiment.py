@@ -177,4 +177,3 @@ def _adapted(network: Network, pretrained: Calibration, local: Soils, layers: st
             dataclasses.replace(recipe, fit=settings), pretrained, local.spectra @ resample, local.values, seed, layers
         )
     return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
-
