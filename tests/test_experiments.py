@@ -86,7 +86,8 @@ def test_transfer_reports_the_source_alone_and_learning_curves(tmp_path: Path, q
 
 def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
-    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--methods", "MARS"), 2, "'MARS' is not one of PLSR, SVMR")
+    mars = ("--data", "SC.93", "--methods", "MARS")
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *mars), 2, "'MARS' is not one of PLSR, SVMR")
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "geeves"), 2, "'geeves' has no official split")
     (tmp_path / "result.json").write_text("[]")
     choices = ("--data", "SC.93", "--choices", tmp_path / "result.json")

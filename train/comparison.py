@@ -49,15 +49,15 @@ def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...]
     Raises:
         UsageError: the library has neither.
     """
+    if library != "nirsoil" and library not in limesoda.VISNIR_SETS:
+        raise UsageError(f"library {library!r} has no official split; nirsoil and {', '.join(limesoda.VISNIR_SETS)} have")
     pool = libraries.join([libraries.load(library, grid)])
     if library in limesoda.VISNIR_SETS:
         folds = limesoda.load(library).folds
         held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
-    elif library == "nirsoil":
+    else:
         tested = set(libraries.load("nirsoil:test", grid).sample_ids)
         held_out = {"official": np.array([sample in tested for sample in pool.sample_ids])}
-    else:
-        raise UsageError(f"library {library!r} has no official split; nirsoil and {', '.join(limesoda.VISNIR_SETS)} have")
     measured = tuple(name for name, column in zip(PROPERTIES, pool.targets.T, strict=True) if not np.isnan(column).all())
     return [split(name, pool, rows, properties or measured, grid) for name, rows in held_out.items()]
 
