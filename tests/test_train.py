@@ -1,4 +1,4 @@
-"""Training: libraries, masking, folds, resumption, recipes; tiny networks on real soils."""
+"""Training: masking, folds, resumption, recipes; tiny networks on real soils."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.metrics import accuracy
-from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe, WavelengthError
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.edge.preprocess import Grid
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import fit as fitting
 from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
-from ccnvr.train.augment import Augmentation, VariedInputs
 from ccnvr.train.folds import fold_of
 from ccnvr.train.network import parameters
 
@@ -38,91 +37,6 @@ def one_thread() -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> recipe.TrainingRecipe:
     return recipe.load(recipes.write(tmp_path))
-
-
-def test_parts_split_each_library_and_share_nothing() -> None:
-    for name in limesoda.VISNIR_SETS:
-        whole, train, test = (libraries.load(spec, GRID) for spec in (name, f"{name}:train", f"{name}:test"))
-        assert sorted(train.sample_ids + test.sample_ids) == sorted(whole.sample_ids)
-        assert len(test.sample_ids) == np.sum(limesoda.load(name).folds == limesoda.HELD_OUT_FOLD)
-        assert whole.spectra.shape == (len(whole.sample_ids), 140)
-        assert np.isnan(whole.targets[:, 1:3]).all() and not np.isnan(whole.targets[:, [0, 3, 4]]).any()
-
-
-def test_nirsoil_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
-    train, test = libraries.load("nirsoil:train", GRID), libraries.load("nirsoil:test", GRID)
-    assert (len(train.sample_ids), len(test.sample_ids)) == (618, 207)
-    measured = np.sum(~np.isnan(np.concatenate([train.targets, test.targets])), axis=0)
-    assert measured.tolist() == [732, 645, 447, 0, 0]
-    csv = nirsoil_data / "nirsoil.csv.gz"
-    if csv.exists():
-        table = np.genfromtxt(csv, delimiter=",", skip_header=1)
-        whole = libraries.load("nirsoil", Grid(1100.0, 2.0, 700))
-        np.testing.assert_allclose(whole.spectra, table[:, 5:], rtol=0, atol=6e-6)
-        np.testing.assert_allclose(whole.targets[:, :3], table[:, [2, 1, 3]] * [10.0, 1.0, 1.0], equal_nan=True)
-
-
-def test_geeves_is_read_from_the_r_package_s_own_file(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
-    if not (nirsoil_data / "datsoilspc.rda").exists():
-        pytest.skip("CCNVR_DATA names no folder with datsoilspc.rda")
-    geeves = libraries.load("geeves", GRID)
-    assert len(geeves.sample_ids) == 391
-    assert np.sum(~np.isnan(geeves.targets), axis=0).tolist() == [391, 0, 0, 0, 391]
-    # The first soils, by the published table: 0.15, 0.12 and 0.17 g/100g of carbon.
-    np.testing.assert_allclose(geeves.targets[:3, 0], [1.5, 1.2, 1.7])
-    np.testing.assert_allclose(geeves.targets[:3, 4], [49.0, 7.0, 56.0])
-    assert geeves.spectra.min() > 0.05 and geeves.spectra.max() < 1.7
-    assert "total carbon" in libraries.source("geeves")["values"]
-    with pytest.raises(UsageError, match="has no official parts"):
-        libraries.load("geeves:train", GRID)
-
-
-def test_libraries_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, geeves, CV"):
-        libraries.load("LUCAS", GRID)
-    with pytest.raises(UsageError, match=r"part 'half' of library 'CV\.98'"):
-        libraries.load("CV.98:half", GRID)
-    with pytest.raises(WavelengthError, match="covers"):
-        libraries.load("CV.98", Grid(300.0, 10.0, 100))
-    monkeypatch.delenv("CCNVR_DATA", raising=False)
-    with pytest.raises(UsageError, match=r"CCNVR_DATA is '' and must name the folder that holds ossl_all"):
-        libraries.load("ossl", GRID)
-    monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
-    (tmp_path / "NIRsoil.RData").write_bytes(b"other")
-    with pytest.raises(limesoda.DataError, match="sha256 fbd4ecf28d1e"):
-        libraries.load("nirsoil", GRID)
-
-
-def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
-    bands = range(1100, 2510, 10)
-
-    def write(name: str, header: str, *rows: tuple[str, float]) -> Path:
-        """Each row: its first cells, and the reflectance at 1100 nm, from where it rises."""
-        spectra = ((cells, [f"{level + step * 0.001:.4f}" for step in range(len(bands))]) for cells, level in rows)
-        lines = [",".join([header, *map(str, bands)]), *(",".join([cells, *values]) for cells, values in spectra)]
-        (tmp_path / name).write_text("\n".join(lines))
-        return tmp_path / name
-
-    path = write("mine.csv", "sample_id,OC,field,pH,clay", ("a,12.5,north,6.1,31", 0.2), ("b,,south,7,", 0.3))
-    nan = np.nan
-    mine = libraries.load(str(path), GRID)
-    assert mine.sample_ids == ["mine.csv/a", "mine.csv/b"]
-    np.testing.assert_array_equal(mine.targets, [[12.5, nan, nan, 6.1, 31], [nan, nan, nan, 7.0, nan]])
-    assert 0.5 < mine.spectra[0, 0] < 0.7
-    percent = write("percent.csv", "sample_id,OC", ("a,1", 30.0))
-    assert libraries.load(str(percent), GRID, "percent").spectra.max() < 0.6
-    with pytest.raises(UsageError, match="fractions and not percent"):
-        libraries.load(str(path), GRID, "percent")
-    for cells, words in (("a,x,6.1", "column OC is 'x'"), ("a,1,-1", "column pH is '-1'"), ("a,1,61", "column pH is '61'")):
-        bad = write("bad.csv", "sample_id,OC,pH", (cells, 0.2))
-        with pytest.raises(UsageError, match=f"row 2 {words} and must be a number from 0 to"):
-            libraries.load(str(bad), GRID)
-    with pytest.raises(UsageError, match="none of the columns OC, N, CEC, pH, clay"):
-        libraries.load(str(write("bad.csv", "sample_id,SOC", ("a,1", 0.2))), GRID)
-    with pytest.raises(UsageError, match=r"sample 'a' has reflectance -0\.1 at 1100 nm"):
-        libraries.load(str(write("bad.csv", "sample_id,OC", ("a,1", -0.1))), GRID)
 
 
 def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
@@ -210,63 +124,6 @@ def test_training_learns(tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
     found = accuracy(pool.targets[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
     assert found.r2 is not None and found.r2 > 0.3
-
-
-def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Generator) -> None:
-    soils = libraries.load("SL.125", GRID).spectra
-    rows = rng.permutation(len(soils))[:80]
-    plain = Preprocessor(Recipe(GRID, (Channel(snv=False),)), GRID.wavelengths())
-
-    def changes(**sds: float) -> np.ndarray:
-        """What is added to the absorbance `(80, bands)`."""
-        settings = Augmentation(**{"slope": 0.0, "input_shift": 0.0, **sds})
-        varied = VariedInputs(plain, soils, settings, seed=1).batch(rows, np.random.default_rng(1))
-        return varied[:, 0].astype(np.float64) - soils[rows]
-
-    np.testing.assert_allclose(changes(), 0.0, atol=1e-6)
-    offsets, slopes, gains, noise = (
-        changes(offset=0.1),
-        changes(slope=0.1),
-        changes(gain=0.05) / soils[rows],
-        changes(noise=0.01),
-    )
-    assert np.ptp(offsets, axis=1).max() < 1e-6 and offsets.std() == pytest.approx(0.1, rel=0.3)
-    assert np.abs(np.diff(slopes, 2)).max() < 1e-6 and slopes[:, -1].std() == pytest.approx(0.1, rel=0.3)
-    assert np.ptp(gains, axis=1).max() < 1e-5 and gains.std() == pytest.approx(0.05, rel=0.3)
-    assert noise.std() == pytest.approx(0.01, rel=0.02)
-    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.05
-
-
-def test_augmentation_shifts_and_broadens_as_an_instrument_would() -> None:
-    fine = Grid(1400.0, 1.0, 500)
-    plain = Preprocessor(Recipe(fine, (Channel(snv=False),)), fine.wavelengths())
-    amounts = np.random.default_rng(3).normal(size=200)
-
-    def band(centre: float, sd: float) -> np.ndarray:
-        return np.exp(-0.5 * ((fine.wavelengths() - centre) / sd) ** 2)
-
-    def varied(**sds: float) -> np.ndarray:
-        spectra = np.repeat(band(1650.0, 40.0)[None], 200, axis=0)
-        settings = Augmentation(**{"slope": 0.0, "input_shift": 0.0, **sds})
-        return VariedInputs(plain, spectra, settings, 1).batch(np.arange(200), np.random.default_rng(3))[:, 0]
-
-    for row in (0, 50, 199):
-        np.testing.assert_allclose(varied(shift_nm=2.0)[row], band(1650.0 - 2.0 * amounts[row], 40.0), atol=0.01)
-        wider = np.hypot(40.0, 6.0 * amounts[row])
-        np.testing.assert_allclose(varied(broadening_nm=6.0)[row], band(1650.0, wider) * 40.0 / wider, atol=0.01)
-
-
-def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -> None:
-    soils = libraries.load("UL.120", GRID).spectra
-    settings = Augmentation(offset=0.1, slope=0.1, gain=0.1, shift_nm=1.0, broadening_nm=3.0, noise=0.001, input_shift=0.1)
-    preprocess = Preprocessor(Recipe(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths())
-    inputs = VariedInputs(preprocess, soils, settings, seed=1)
-    rows = rng.permutation(len(soils))[:16]
-    whole = inputs.batch(rows, np.random.default_rng(5))
-    assert whole.shape == (16, 2, 140)
-    for rank in range(3):
-        share = slice(rank, None, 3)
-        np.testing.assert_array_equal(inputs.batch(rows, np.random.default_rng(5), share), whole[share])
 
 
 def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Everything that takes long goes through a ledger, so that it is computed once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ccnvr.edge import limesoda
 from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
-from ccnvr.train.contenders import Budget, Choice, Contender, PredictAll, Soils
+from ccnvr.train.contenders import Budget, CalibrationSet, Choice, Contender, PredictAll
 from ccnvr.train.folds import soil_of
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.libraries import PROPERTIES, Pool
@@ -38,7 +38,7 @@ class Split:
     """Training soils, and soils that are predicted."""
 
     name: str
-    train: Soils
+    train: CalibrationSet
     spectra: Array
     values: Array
 
@@ -66,7 +66,7 @@ def split(name: str, pool: Pool, held_out: NDArray[np.bool_], properties: tuple[
     """The soils of a pool apart; what is held out shares no soil with what is trained on."""
     columns = [PROPERTIES.index(prop) for prop in properties]
     values, groups = pool.targets[:, columns], soil_of(pool)
-    train = Soils(grid, properties, pool.spectra[~held_out], values[~held_out], groups[~held_out])
+    train = CalibrationSet(grid, properties, pool.spectra[~held_out], values[~held_out], groups[~held_out])
     return Split(name, train, pool.spectra[held_out], values[held_out])
 
 
@@ -124,7 +124,9 @@ class Comparison:
             # Fitted only where the ledger lacks a prediction, and then once for all ways.
             if not fitted:
                 self.on_step(f"{contender.name} on {self.library}, {split.name}, seed {seed} {label}")
-                soils = split.train if on_train is None else varied(split.train, on_train(split.train.spectra, seed))
+                soils = split.train
+                if on_train is not None:
+                    soils = replace(soils, spectra=on_train(soils.spectra, seed))
                 fitted.append(contender.fit(choice, soils, seed))
             found: list[list[float]] = np.round(fitted[0](ways[way](split.spectra, seed)), 6).tolist()
             return found
@@ -137,20 +139,13 @@ class Comparison:
 
     def table(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, Any]]]:
         """{method: {property: figures}} with the p value of each method against `REFERENCE`."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
-        for method, values in predicted.items():
-            found[method] = {}
-            for index, name in enumerate(self.splits[0].train.properties):
-                measured = self.measured[:, index]
+        found: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in predicted}
+        for index, (name, measured) in enumerate(zip(self.splits[0].train.properties, self.measured.T, strict=True)):
+            known = ~np.isnan(measured)
+            for method, values in predicted.items():
                 merit = figures(measured, values[:, :, index])
                 if REFERENCE in predicted and method != REFERENCE:
-                    known = ~np.isnan(measured)
                     both = (values[:, known, index], predicted[REFERENCE][:, known, index])
                     merit["p_value"] = round(paired_p_value(measured[known], *both), 4)
                 found[method][name] = merit
         return found
-
-
-def varied(soils: Soils, spectra: Array) -> Soils:
-    """The same soils with other spectra."""
-    return Soils(soils.grid, soils.properties, spectra, soils.values, soils.groups)

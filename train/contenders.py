@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Grid, resampling_matrix
+from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import recipe as recipes
@@ -31,7 +31,7 @@ TEACHERS = 3
 
 
 @dataclass(frozen=True)
-class Soils:
+class CalibrationSet:
     """What a contender is given: absorbance `(n, bands)` on `grid`, `properties` `(n, k)` with NaN where not measured, and
     for each spectrum the number of its soil."""
 
@@ -62,10 +62,10 @@ class Contender(Protocol):
     def name(self) -> str:
         """As in tables."""
 
-    def choose(self, soils: Soils, budget: Budget) -> Choice:
+    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
         """What to fit, found in the training soils alone; JSON can hold it."""
 
-    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
         """Calibrate on all of the training soils."""
 
 
@@ -80,7 +80,7 @@ class Rival:
         """As in tables."""
         return self.method.name
 
-    def choose(self, soils: Soils, budget: Budget) -> Choice:
+    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
         """The best configuration of each property by cross-validation, and how it did."""
         choice = {}
         for index, name in enumerate(soils.properties):
@@ -100,7 +100,7 @@ class Rival:
             choice[name] = dataclasses.asdict(tuned)
         return choice
 
-    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
         """A model a property."""
         models = []
         for index, name in enumerate(soils.properties):
@@ -117,18 +117,15 @@ class Network:
     name: str
     recipe: TrainingRecipe
 
-    def choose(self, soils: Soils, budget: Budget) -> Choice:
+    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
         """Nothing is left to choose; says what the recipe has."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
-    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
         """One network."""
-        recipe = self.recipe_for(soils)
-        resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
-        calibration = fitting.fit(recipe, soils.spectra @ resample, soils.values, seed)
-        return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
+        return fitting.calibrate(self.recipe_for(soils), soils.grid, soils.spectra, soils.values, seed)
 
-    def recipe_for(self, soils: Soils) -> TrainingRecipe:
+    def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
         return dataclasses.replace(self.recipe, transforms=transforms)

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.files import write_atomically
-from ccnvr.edge.preprocess import Preprocessor
+from ccnvr.edge.preprocess import Grid, Preprocessor, resampling_matrix
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
@@ -284,6 +284,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises a dozen types on damaged files
         raise CcnvrError(f"{path} is damaged ({type(error).__name__}); delete it and run ccnvr train again") from error
     return state
+
+
+def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
+    """The network of a checkpoint, ready to predict.
+
+    Raises:
+        CcnvrError: the file is damaged.
+    """
+    network = CCNVR(recipe.network_config())
+    network.load_state_dict(read_checkpoint(path)["network"])
+    return network.eval()
+
+
+def calibrate(recipe: TrainingRecipe, grid: Grid, spectra: Array, values: Array, seed: int) -> Callable[[Array], Array]:
+    """`fit` on absorbance `(n, bands)` of another grid, and `predict` with it, from that grid's absorbance too.
+
+    Raises:
+        WavelengthError: the grid does not cover the recipe's.
+    """
+    resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
+    calibration = fit(recipe, spectra @ resample, values, seed)
+    return lambda unknown: predict(recipe, calibration, unknown @ resample)
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:

@@ -92,3 +92,9 @@ class View:
         check_wavelengths(wavelengths_nm, self.grid)
         resample = resampling_matrix(np.array(self.instrument.centres_nm), self.grid)
         return resample @ line_shapes(wavelengths_nm, self.instrument)
+
+
+def bands_used(matrix: Array) -> slice:
+    """The library's bands that a matrix `(grid bands, library bands)` looks at; the others may be no reflectance."""
+    used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
+    return slice(int(used[0]), int(used[-1]) + 1)

@@ -131,9 +131,7 @@ def _cells(figures: Table, columns: tuple[str, ...]) -> str:
 def _network(checkpoint: Path, recipe: TrainingRecipe) -> CCNVR:
     if not checkpoint.exists():
         raise UsageError(f"{checkpoint} is missing; run the same ccnvr train again, it makes what is not there")
-    network = CCNVR(recipe.network_config())
-    network.load_state_dict(fitting.read_checkpoint(checkpoint)["network"])
-    return network.eval()
+    return fitting.read_network(checkpoint, recipe)
 
 
 def _with_dropout(network: CCNVR, inputs: Tensor, seed: int) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Channel, Grid, resampling_matrix
+from ccnvr.edge.preprocess import Channel, Grid
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.method import Configuration, Method, Predict
@@ -88,10 +88,7 @@ class StackedNetwork(Method):
 
     def fit(self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int) -> Predict:
         """One network for the columns of `values` `(n, properties)`, NaN where not measured."""
-        recipe = self.recipe(configuration, grid)
-        resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
-        calibration = fitting.fit(recipe, spectra @ resample, values, seed)
-        return lambda unknown: fitting.predict(recipe, calibration, unknown @ resample)
+        return fitting.calibrate(self.recipe(configuration, grid), grid, spectra, values, seed)
 
 
 def _channels(configuration: Configuration) -> tuple[Channel, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import optuna
 
-from ccnvr.edge.preprocess import WIDEST_GAP_NM, Grid, resampling_matrix
+from ccnvr.edge.preprocess import WIDEST_GAP_NM, Grid
 from ccnvr.edge.structure import build
 from ccnvr.train.method import TREATMENTS, Array, Configuration, Method, Predict, channels, suggest_treatment
 
@@ -56,11 +56,9 @@ class _Network(Method):
         """See `Method`."""
         from ccnvr.train import fit as fitting  # imports torch, which the other methods do without
 
-        coarse = _thinned(grid, configuration["thin"])
-        recipe = _recipe(configuration, coarse)
-        resample = resampling_matrix(grid.wavelengths(), coarse).T
-        calibration = fitting.fit(recipe, spectra @ resample, values[:, None], seed)
-        return lambda unknown: fitting.predict(recipe, calibration, unknown @ resample)[:, 0]
+        recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
+        predict = fitting.calibrate(recipe, grid, spectra, values[:, None], seed)
+        return lambda unknown: predict(unknown)[:, 0]
 
 
 def _thinned(grid: Grid, thin: int) -> Grid:

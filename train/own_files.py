@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import Layout, SpectraTable, layout, read_blocks
-from ccnvr.train.instrument import View
+from ccnvr.train.instrument import View, bands_used
 from ccnvr.train.soils import ROWS_AT_ONCE, Rows, Soils
 from ccnvr.train.units import LARGEST, PROPERTIES, UNITS
 
@@ -76,9 +76,7 @@ def read(path: Path, quantity: str, view: View) -> Soils:
     first = next(tables)
     chosen = _choose(path, list(first.columns))
     matrix = view.matrix(first.wavelengths_nm)
-    # What lies outside the view is not used, so it may be no reflectance.
-    used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
-    bands = slice(int(used[0]), int(used[-1]) + 1)
+    bands = bands_used(matrix)
     sample_ids: list[str] = []
     spectra, measured = Rows(view.grid.bands), Rows(len(PROPERTIES))
     for table in chain([first], tables):

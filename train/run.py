@@ -36,7 +36,7 @@ from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import fold_of
 from ccnvr.train.libraries import Pool
-from ccnvr.train.network import CCNVR, parameters
+from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 
@@ -81,9 +81,10 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     folds = fold_of(pool, recipe.folds, recipe.fit.seed)
     epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
-        out_of_fold = _cross_validate(recipe, pool, folds, folder, bar, team, correction)
+        fits = _Fits(pool, correction, folder, bar, team)
+        out_of_fold = _cross_validate(recipe, fits, folds)
         bar.set_description("all soils")
-        calibration = _fit(recipe, pool, np.arange(len(pool.spectra)), folder / "final", 0, bar, team, correction)
+        calibration = fits.fit(recipe, np.arange(len(pool.spectra)), "final", 0)
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, correction)
     targets = intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted)
     report = Report(
@@ -122,14 +123,12 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     try:
         report = build(Report, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
-        state = fitting.read_checkpoint(folder / "final" / "checkpoint.pt")
+        network = fitting.read_network(folder / "final" / "checkpoint.pt", recipe)
     except OSError:
         raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
     except ValueError as error:
         raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
-    network = CCNVR(recipe.network_config())
-    network.load_state_dict(state["network"])
-    return recipe, Calibration(network.eval(), report.targets, _kept_correction(folder, recipe)), report
+    return recipe, Calibration(network, report.targets, _kept_correction(folder, recipe)), report
 
 
 def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
@@ -196,55 +195,54 @@ def _claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | Non
         stream.write(digest.hexdigest().encode())
 
 
-def _cross_validate(
-    recipe: TrainingRecipe,
-    pool: Pool,
-    folds: NDArray[np.int64],
-    folder: Path,
-    bar: tqdm[Any],
-    team: Team,
-    correction: Correction | None,
-) -> Array:
+@dataclass(frozen=True)
+class _Fits:
+    """What all fits of a run share: soils, correction, folder, progress and team."""
+
+    pool: Pool
+    correction: Correction | None
+    folder: Path
+    bar: tqdm[Any]
+    team: Team
+
+    def fit(self, recipe: TrainingRecipe, rows: NDArray[np.int64], part: str, offset: int) -> Calibration:
+        """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
+        folder = self.folder / part
+        folder.mkdir(exist_ok=True)
+        done = 0
+
+        def on_epoch(loss: float) -> None:
+            nonlocal done
+            done += 1
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            self.bar.update()
+
+        calibration = fitting.fit(
+            recipe,
+            self.pool.spectra[rows],
+            self.pool.targets[rows],
+            recipe.fit.seed * 1000 + offset,
+            folder / "checkpoint.pt",
+            on_epoch,
+            self.team,
+            correction=self.correction,
+        )
+        self.bar.update(recipe.fit.all_epochs - done)
+        return calibration
+
+
+def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64]) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold.
 
     These networks have no teachers, which would multiply the time; a taught one's errors are, if anything, smaller.
     """
     recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
-    predicted = np.empty_like(pool.targets)
+    predicted = np.empty_like(fits.pool.targets)
     for number in range(recipe.folds):
         held_out = folds == number
-        rows, part = np.flatnonzero(~held_out), folder / f"fold-{number}"
-        calibration = _fit(recipe, pool, rows, part, number + 1, bar, team, correction)
-        predicted[held_out] = fitting.predict(recipe, calibration, pool.spectra[held_out])
+        calibration = fits.fit(recipe, np.flatnonzero(~held_out), f"fold-{number}", number + 1)
+        predicted[held_out] = fitting.predict(recipe, calibration, fits.pool.spectra[held_out])
     return predicted
-
-
-def _fit(
-    recipe: TrainingRecipe,
-    pool: Pool,
-    rows: NDArray[np.int64],
-    folder: Path,
-    offset: int,
-    bar: tqdm[Any],
-    team: Team,
-    correction: Correction | None,
-) -> Calibration:
-    folder.mkdir(exist_ok=True)
-    checkpoint = folder / "checkpoint.pt"
-    done = 0
-
-    def on_epoch(loss: float) -> None:
-        nonlocal done
-        done += 1
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        bar.update()
-
-    seed = recipe.fit.seed * 1000 + offset
-    calibration = fitting.fit(
-        recipe, pool.spectra[rows], pool.targets[rows], seed, checkpoint, on_epoch, team, correction=correction
-    )
-    bar.update(recipe.fit.all_epochs - done)
-    return calibration
 
 
 def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:

@@ -20,6 +20,7 @@ from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import SpectraTable, read_spectra
+from ccnvr.train.instrument import bands_used
 
 Array = NDArray[np.float64]
 
@@ -83,9 +84,7 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
 
 def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
     matrix = resampling_matrix(table.wavelengths_nm, grid)
-    # What lies outside the grid is not used, so it may be no reflectance.
-    used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
-    bands = slice(int(used[0]), int(used[-1]) + 1)
+    bands = bands_used(matrix)
     return absorbance(table.reflectance(quantity, bands)) @ matrix[:, bands].T
 
 

@@ -19,7 +19,7 @@ from ccnvr.edge.preprocess import resampling_matrix
 from ccnvr.train import figures, libraries
 from ccnvr.train import fit as fitting
 from ccnvr.train.comparison import GRID, Comparison, Split, split
-from ccnvr.train.contenders import Budget, Contender, Network, Rival, Soils
+from ccnvr.train.contenders import Budget, CalibrationSet, Contender, Network, PredictAll, Rival
 from ccnvr.train.fit import Calibration
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.rivals import METHODS
@@ -97,14 +97,14 @@ def _split(transfer: Transfer, target: str) -> Split:
 def _source_alone(transfer: Transfer, target: str, parted: Split) -> dict[str, Any]:
     """{method: figures} on all of the target's soils."""
     comparison = Comparison(
-        f"all but {target}",
-        [parted],
-        transfer.contenders,
-        transfer.budget,
-        transfer.seeds,
-        transfer.ledger,
-        {},
-        transfer.on_step,
+        library=f"all but {target}",
+        splits=[parted],
+        contenders=transfer.contenders,
+        budget=transfer.budget,
+        seeds=transfer.seeds,
+        ledger=transfer.ledger,
+        chosen={},
+        on_step=transfer.on_step,
     )
     predicted = {name: comparison.predictions(contender)[""] for name, contender in transfer.contenders.items()}
     return {method: found[transfer.prop] for method, found in comparison.table(predicted).items()}
@@ -137,7 +137,7 @@ def _round(
     """The measured values of the soils that were not drawn, and what each method predicts for them."""
     drawn = np.zeros(len(parted.values), dtype=bool)
     drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
-    local = Soils(GRID, (transfer.prop,), parted.spectra[drawn], parted.values[drawn], np.arange(size))
+    local = CalibrationSet(GRID, (transfer.prop,), parted.spectra[drawn], parted.values[drawn], np.arange(size))
 
     def compute() -> dict[str, list[float]]:
         transfer.on_step(f"{size} samples of {target}, draw {repeat}")
@@ -154,7 +154,7 @@ def _round(
     return parted.values[~drawn, 0], {name: np.array(values) for name, values in found.items()}
 
 
-def _local(local: Soils) -> Callable[[Array], Array]:
+def _local(local: CalibrationSet) -> PredictAll:
     """PLSR with preprocessing and number of components chosen by cross-validation in the local samples."""
     plsr = Rival(METHODS["PLSR"])
     choice = plsr.choose(local, Budget(LOCAL_TRIALS, folds=5))
@@ -167,7 +167,9 @@ def _pretrain(transfer: Transfer, parted: Split) -> Calibration:
     return fitting.fit(recipe, parted.train.spectra @ resample, parted.train.values, seed=0)
 
 
-def _adapted(network: Network, pretrained: Calibration, local: Soils, layers: str, seed: int) -> Callable[[Array], Array]:
+def _adapted(
+    network: Network, pretrained: Calibration, local: CalibrationSet, layers: str, seed: int
+) -> Callable[[Array], Array]:
     recipe = network.recipe_for(local)
     resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
     calibration = pretrained
