@@ -80,11 +80,9 @@ class Target:
         return (transformed - self.mean) / self.sd
 
     def restore(self, standardised: Array) -> Array:
-        """Standardised -> property values in `unit`. A log target never falls below zero."""
+        """Standardised -> property values in `unit`, never below zero, where none of these properties can be."""
         transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
-        if self.transform == "log1p":
-            return np.maximum(np.expm1(transformed), 0.0)
-        return transformed
+        return np.maximum(np.expm1(transformed) if self.transform == "log1p" else transformed, 0.0)
 
 
 @dataclass(frozen=True)

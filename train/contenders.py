@@ -112,18 +112,20 @@ class Rival:
 
 @dataclass(frozen=True)
 class Network:
-    """CCNVR by a recipe, whose choices were made before; one network for all properties."""
+    """CCNVR by a recipe, whose choices were made before; one network for all properties, or the `average` of its teachers."""
 
     name: str
     recipe: TrainingRecipe
+    average: bool = False
 
     def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
         """Nothing is left to choose; says what the recipe has."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
-        """One network."""
-        return fitting.calibrate(self.recipe_for(soils), soils.grid, soils.spectra, soils.values, seed)
+        """All properties together."""
+        recipe = self.recipe_for(soils)
+        return fitting.calibrate(recipe, soils.grid, soils.spectra, soils.values, seed, average=self.average)
 
     def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""
@@ -142,7 +144,12 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
     taught = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=recipe.fit.teachers or TEACHERS))
     every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
     paper = recipes.load(PAPER_RECIPE)
-    networks = [Network("CCNVR", alone), Network("CCNVR distilled", taught), Network("CCNVR paper", paper)]
+    networks = [
+        Network("CCNVR", alone),
+        Network("CCNVR averaged", taught, average=True),
+        Network("CCNVR distilled", taught),
+        Network("CCNVR paper", paper),
+    ]
     every |= {network.name: network for network in networks}
     if unknown := [name for name in names if name not in every]:
         raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")

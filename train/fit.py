@@ -21,7 +21,7 @@ from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
 from ccnvr.train.libraries import UNITS
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, NetworkConfig
 from ccnvr.train.recipe import Fit, TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 
@@ -100,17 +100,44 @@ def fit(
     """
     if recipe.fit.batch_size < team.size:
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
-    targets = make_targets(recipe, values)
-    lesson = Lesson.of(standardise(targets, values))
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
-    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+    teachers = fit_teachers(recipe, spectra, values, seed, checkpoint, on_epoch, team, correction=correction)
+    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
+    lesson = replace(lesson, teachers=tuple(teacher.network for teacher in teachers))
+    network = _train(recipe, recipe.network_config(), inputs, lesson, seed, checkpoint, on_epoch, team)
+    return Calibration(network, targets, correction)
+
+
+def fit_teachers(
+    recipe: TrainingRecipe,
+    spectra: Array,
+    values: Array,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
+    team: Team = ALONE,
+    *,
+    correction: Correction | None = None,
+) -> list[Calibration]:
+    """The networks that `fit`, called likewise, would learn from."""
+    if not recipe.fit.teachers:
+        return []
+    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     teachers = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch, team))
-    lesson = replace(lesson, teachers=tuple(teachers))
-    network = _train(recipe, inputs, lesson, seed, checkpoint, on_epoch, team)
-    return Calibration(network, targets, correction)
+        own_seed = _seed_of_teacher(seed, number)
+        network = _train(recipe, recipe.teacher_config(number), inputs, lesson, own_seed, path, on_epoch, team)
+        teachers.append(Calibration(network, targets, correction))
+    return teachers
+
+
+def _lesson(
+    recipe: TrainingRecipe, spectra: Array, values: Array, seed: int, correction: Correction | None
+) -> tuple[tuple[Target, ...], VariedInputs, Lesson]:
+    targets = make_targets(recipe, values)
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+    return targets, inputs, Lesson.of(standardise(targets, values))
 
 
 LAYERS = {"head": ("dense.", "output."), "all": ("",)}
@@ -136,7 +163,7 @@ def finetune(
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))
-    network = _train(recipe, inputs, lesson, seed, None, lambda loss: None, start=network)
+    network = _train(recipe, network, inputs, lesson, seed, None, lambda loss: None)
     return replace(calibration, network=network)
 
 
@@ -185,16 +212,16 @@ class Lesson:
 
 def _train(
     recipe: TrainingRecipe,
+    start: NetworkConfig | CCNVR,
     inputs: VariedInputs,
     lesson: Lesson,
     seed: int,
     checkpoint: Path | None,
     on_epoch: Callable[[float], None],
     team: Team = ALONE,
-    start: CCNVR | None = None,
 ) -> CCNVR:
     torch.manual_seed(seed)
-    training = _Training(recipe, inputs, lesson, start or CCNVR(recipe.network_config()), team)
+    training = _Training(recipe, inputs, lesson, start if isinstance(start, CCNVR) else CCNVR(start), team)
     done = training.resume(checkpoint) if checkpoint else 0
     team.wait()
     for epoch in range(done, recipe.fit.epochs):
@@ -297,15 +324,20 @@ def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
     return network.eval()
 
 
-def calibrate(recipe: TrainingRecipe, grid: Grid, spectra: Array, values: Array, seed: int) -> Callable[[Array], Array]:
+def calibrate(
+    recipe: TrainingRecipe, grid: Grid, spectra: Array, values: Array, seed: int, *, average: bool = False
+) -> Callable[[Array], Array]:
     """`fit` on absorbance `(n, bands)` of another grid, and `predict` with it, from that grid's absorbance too.
+
+    With `average`, the prediction is the mean of the networks that `fit` would learn from.
 
     Raises:
         WavelengthError: the grid does not cover the recipe's.
     """
     resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
-    calibration = fit(recipe, spectra @ resample, values, seed)
-    return lambda unknown: predict(recipe, calibration, unknown @ resample)
+    of_grid = spectra @ resample
+    calibrations = fit_teachers(recipe, of_grid, values, seed) if average else [fit(recipe, of_grid, values, seed)]
+    return lambda unknown: np.mean([predict(recipe, one, unknown @ resample) for one in calibrations], axis=0)
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:

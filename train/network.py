@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ccnvr.firmware_bridge.errors import UsageError
+
+_LINEAR_INIT_SD = 0.06
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class NetworkShape:
 
     With cell none the features of the convolutions go to the dense layer one by one: a CNN. Without convolutions the
     recurrent layer reads the spectrum itself, `patch` bands a step: an RNN. `standardise` takes from each band its mean over
-    the training soils and divides by its deviation, as the paper's mode, which sees raw absorbance, needs.
+    the training soils and divides by its deviation, as the paper's mode, which sees raw absorbance, needs. `linear` adds to the
+    outputs a linear calibration of the input, all channels and bands, which learns beside the rest.
     """
 
     convolutions: tuple[Convolution, ...]
     standardise: bool = False
+    linear: bool = False
     cell: str = "gru"
     bidirectional: bool = True
     hidden: int = 96
@@ -110,6 +115,10 @@ class CCNVR(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.dense = nn.Linear(config.features, config.dense)
         self.output = nn.Linear(config.dense, config.outputs)
+        self.linear = nn.Linear(config.in_channels * config.bands, config.outputs, bias=False) if config.linear else None
+        if self.linear is not None:
+            # Small: it is to add to what the network says, not to drown it before either has learnt.
+            nn.init.normal_(self.linear.weight, std=_LINEAR_INIT_SD / np.sqrt(self.linear.in_features))
 
     def forward(self, spectra: Tensor) -> Tensor:
         """One pass; see the class for shapes."""
@@ -125,7 +134,7 @@ class CCNVR(nn.Module):
             pooled = states.mean(dim=1)
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
-        return answer
+        return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
 
 
 def _recurrent(config: NetworkConfig) -> nn.Module | None:

@@ -57,7 +57,7 @@ class TrainingRecipe:
 
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
-    after.
+    after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach.
     """
 
     name: str
@@ -72,6 +72,7 @@ class TrainingRecipe:
     file_quantity: str = "reflectance"
     instrument: Instrument | None = None
     epo: Epo | None = None
+    teacher_networks: tuple[NetworkShape, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.libraries:
@@ -89,6 +90,8 @@ class TrainingRecipe:
         # Both are built once, so that what does not fit together is refused here.
         self.preprocessing  # noqa: B018
         self.network_config()
+        for number in range(self.fit.teachers):
+            self.teacher_config(number)
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -110,9 +113,15 @@ class TrainingRecipe:
 
     def network_config(self) -> NetworkConfig:
         """The network for these inputs and targets."""
-        return NetworkConfig(
-            in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(self.network)
-        )
+        return self._config(self.network)
+
+    def teacher_config(self, number: int) -> NetworkConfig:
+        """That of one of its teachers."""
+        kinds = self.teacher_networks or (self.network,)
+        return self._config(kinds[number % len(kinds)])
+
+    def _config(self, shape: NetworkShape) -> NetworkConfig:
+        return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
 
 
 def load(path: Path) -> TrainingRecipe:
