@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -31,6 +31,9 @@ MANIFEST = "manifest.json"
 ONNX_FP32 = "model.fp32.onnx"
 SELF_TEST = "selftest.json"
 
+PROFILES = ("fp32", "weights", "int8")
+"""What is quantized: nothing; the stored weights; and the convolutions too. From the exactest on."""
+
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
 
@@ -41,10 +44,14 @@ class BundleError(CcnvrError):
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum."""
+    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum.
+
+    `expected` is for the float artefacts; `quantized` has the values of other profiles, which differ by what they round.
+    """
 
     absorbance: tuple[tuple[float, ...], ...]
     expected: tuple[tuple[float, ...], ...]
+    quantized: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,11 @@ class Bundle:
             raise BundleError(
                 f"the correction in bundle {self.source} cannot be used ({error}); make the bundle again"
             ) from error
+
+
+def model_part(profile: str, artefact: str) -> str:
+    """The name of a model's file in a bundle."""
+    return f"model.{profile}.{artefact}"
 
 
 def read(path: str | Path) -> Bundle:
