@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 
 MANIFEST = "manifest.json"
 ONNX_FP32 = "model.fp32.onnx"
+MODEL_FORMATS = ("network", "onnx", "tflite")
+"""Of a network in a bundle: as data for NumPy (`edge.quantized`), as ONNX, as TFLite."""
 SELF_TEST = "selftest.json"
 
 PROFILES = ("fp32", "weights", "int8")
@@ -158,6 +160,11 @@ def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
     for name, part in manifest.parts.items():
         if part_of(contents[name]) != part:
             raise ValueError(f"{name} does not have the size and the sha256 that the manifest states")
+
+
+def model_part(profile: str, kind: str) -> str:
+    """The name of the network of a profile (`quantized.PROFILES`) in a format (`MODEL_FORMATS`)."""
+    return f"model.{profile}.{kind}"
 
 
 def part_of(content: bytes) -> Part:

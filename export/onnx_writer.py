@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ccnvr.train.network import CCNVR, NetworkConfig
+from ccnvr.edge.network import NetworkConfig
+from ccnvr.train.network import CCNVR
 
 Float32 = NDArray[np.float32]
 
