@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from ccnvr.edge.backend import AUTO, ENGINES, PROFILES
+from ccnvr.edge.backend import AUTO, ENGINES
+from ccnvr.edge.quantized import PROFILES
 
 T = TypeVar("T", int, float)
 

@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.bundle import PROFILES, Bundle, BundleError, model_part
+from ccnvr.edge.bundle import Bundle, BundleError, model_part
+from ccnvr.edge.quantized import PROFILES
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 Float32 = NDArray[np.float32]

@@ -33,9 +33,6 @@ MODEL_FORMATS = ("network", "onnx", "tflite")
 """Of a network in a bundle: as data for NumPy (`edge.quantized`), as ONNX, as TFLite."""
 SELF_TEST = "selftest.json"
 
-PROFILES = ("fp32", "weights", "int8")
-"""What is quantized: nothing; the stored weights; and the convolutions too. From the exactest on."""
-
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
 
@@ -95,11 +92,6 @@ class Bundle:
             raise BundleError(
                 f"the correction in bundle {self.source} cannot be used ({error}); make the bundle again"
             ) from error
-
-
-def model_part(profile: str, artefact: str) -> str:
-    """The name of a model's file in a bundle."""
-    return f"model.{profile}.{artefact}"
 
 
 def read(path: str | Path) -> Bundle:
