@@ -56,9 +56,18 @@ class Engine:
     newest_python: tuple[int, int] | None = None
 
     @property
-    def installed(self) -> bool:
-        """Whether the library is here and suits this Python's NumPy; nothing is imported."""
-        return find_spec(self.library) is not None and not (self.needs_numpy_1 and _numpy_major() > 1)
+    def obstacle(self) -> str | None:
+        """Why it cannot run here, and what to do; None where it can. Nothing is imported."""
+        if find_spec(self.library) is None:
+            if self.newest_python is not None and sys.version_info[:2] > self.newest_python:
+                newest, here = (".".join(map(str, version)) for version in (self.newest_python, sys.version_info[:2]))
+                return (
+                    f"{self.package}, which has no release for Python {here}, the last is for {newest}; use the backend litert"
+                )
+            return f"{self.package}; run: {self.install}"
+        if self.needs_numpy_1 and _numpy_major() > 1:
+            return f"numpy 1, and numpy {np.__version__} is here, with which {self.package} crashes; run: {self.install}"
+        return None
 
     @property
     def version(self) -> str:
@@ -74,22 +83,19 @@ class Engine:
         Raises:
             UsageError: the library is not installed, or does not load; the message says how to install it.
         """
-        if self.newest_python is not None and sys.version_info[:2] > self.newest_python and find_spec(self.library) is None:
-            raise UsageError(
-                f"the backend {self.name} needs {self.package}, which has no release for Python {sys.version_info[0]}."
-                f"{sys.version_info[1]}; use the backend litert: pip install 'ccnvr[litert]'"
-            )
-        if self.needs_numpy_1 and _numpy_major() > 1 and find_spec(self.library) is not None:
-            raise UsageError(
-                f"the backend {self.name} needs numpy 1 and {np.__version__} is here, with which {self.package} would crash; "
-                f"run: {self.install}"
-            )
+        self.check()
         try:
             open_model: Callable[[bytes], Backend] = importlib.import_module(self.module).open_model
         except ImportError as error:
-            why = "" if error.name == self.library else f", which is here but does not load ({error})"
-            raise UsageError(f"the backend {self.name} needs {self.package}{why}; run: {self.install}") from None
+            raise UsageError(
+                f"the backend {self.name} needs {self.package}, which is here but does not load ({error}); run: {self.install}"
+            ) from None
         return open_model
+
+    def check(self) -> None:
+        """Refuse to go on without the library."""
+        if self.obstacle is not None:
+            raise UsageError(f"the backend {self.name} needs {self.obstacle}")
 
 
 def _numpy_major() -> int:
@@ -113,9 +119,10 @@ ENGINES = {
             needs_numpy_1=True,
             newest_python=(3, 11),
         ),
+        Engine("numpy", "ccnvr.edge.numpy_backend", "numpy", "numpy", "pip install ccnvr", "network"),
     )
 }
-"""In the order in which `auto` takes them: onnxruntime answers int8 as the NumPy oracle does, LiteRT nearly so."""
+"""In the order in which `auto` takes them: onnxruntime answers int8 as the oracle does, LiteRT nearly so; NumPy is slower."""
 
 
 @dataclass(frozen=True)
@@ -138,16 +145,18 @@ def choose(backend: str, profile: str, bundle: Bundle) -> Choice:
     """The engine and artefact that a configuration names; `auto` takes the first that is installed, and the exactest artefact.
 
     Raises:
-        UsageError: no such backend or profile, or none is installed.
+        UsageError: no such backend or profile, or it is not installed.
         BundleError: the bundle has no such artefact.
     """
     if backend not in (AUTO, *ENGINES):
         raise UsageError(f"backend {backend!r} is not one of {AUTO}, {', '.join(ENGINES)}")
     if profile not in (AUTO, *PROFILES):
         raise UsageError(f"profile {profile!r} is not one of {AUTO}, {', '.join(PROFILES)}")
-    engines = [ENGINES[backend]] if backend != AUTO else [engine for engine in ENGINES.values() if engine.installed]
-    if not engines:
-        raise UsageError(f"no inference engine is installed; run: {ENGINES['onnx'].install}")
+    if backend == AUTO:
+        engines = [engine for engine in ENGINES.values() if engine.obstacle is None]
+    else:
+        engines = [ENGINES[backend]]
+        engines[0].check()
     choices = [Choice(engine, name) for engine in engines for name in (PROFILES if profile == AUTO else (profile,))]
     for choice in choices:
         if choice.part in bundle.parts:

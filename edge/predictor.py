@@ -65,7 +65,7 @@ class Model:
     def _try(self, test: tuple[Array, Array]) -> None:
         """The self-test in a child process, which a hostile model may crash, hang or fill."""
         engine = self.choice.engine
-        engine.load()  # so that a missing one is wrong use, as ever
+        engine.load()  # an engine that does not load is no fault of the bundle
         try:
             with IsolatedBackend(engine.name, self.bundle.parts[self.choice.part], memory=TRIAL_MEMORY) as trial:
                 self._difference(trial, test)
