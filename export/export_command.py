@@ -23,6 +23,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
+from ccnvr.train.quantize import as_data
 from ccnvr.train.recipe import TrainingRecipe
 
 SELF_TEST_SPECTRA = 3
@@ -53,7 +54,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
         ParityError: the exported model does not answer as the network.
     """
     recipe, calibration, report = runs.load(folder)
-    parts = {bundles.ONNX_FP32: to_onnx(calibration.network), bundles.SELF_TEST: _self_test(recipe, calibration)}
+    parts = {bundles.ONNX_FP32: to_onnx(as_data(calibration.network)), bundles.SELF_TEST: _self_test(recipe, calibration)}
     if report.domain is not None:
         parts[PART] = _read_domain(folder)
     if calibration.correction is not None:
