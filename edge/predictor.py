@@ -15,6 +15,8 @@ from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+_Expected = tuple[Float32, Array]
 
 SELF_TEST_TOLERANCES = {"fp32": 1e-3, "weights": 1e-3, "int8": 0.2}
 """Largest difference from the bundle's own expected outputs, in standardised units (sd of the training soils), by profile.
@@ -62,7 +64,7 @@ class Model:
         """
         return Predictor(self, wavelengths_nm)
 
-    def _try(self, test: tuple[Array, Array]) -> None:
+    def _try(self, test: _Expected) -> None:
         """The self-test in a child process, which a hostile model may crash, hang or fill."""
         engine = self.choice.engine
         engine.load()  # an engine that does not load is no fault of the bundle
@@ -75,7 +77,7 @@ class Model:
                 "or export it again"
             ) from error
 
-    def _self_test(self) -> tuple[Array, Array]:
+    def _self_test(self) -> _Expected:
         """Model input and expected outputs of the self-test."""
         test: SelfTest = self.bundle.self_test()
         recipe = self.bundle.manifest.recipe
@@ -90,7 +92,7 @@ class Model:
             raise BundleError(f"bundle {self.bundle.source} fails its self-test: {error}; export it again") from error
         return inputs, expected
 
-    def _difference(self, backend: Backend, test: tuple[Array, Array]) -> float:
+    def _difference(self, backend: Backend, test: _Expected) -> float:
         inputs, expected = test
         try:
             outputs = backend(inputs)

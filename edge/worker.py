@@ -12,7 +12,7 @@ import resource
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -30,7 +30,7 @@ CPU_SECONDS = 60
 _HEADER = struct.Struct("<cI")
 
 
-def send(stream: BinaryIO, message: Float32 | bytes | str) -> None:
+def send(stream: IO[bytes], message: Float32 | bytes | str) -> None:
     """Write one message."""
     if isinstance(message, bytes):
         kind, content = b"B", message
@@ -44,7 +44,7 @@ def send(stream: BinaryIO, message: Float32 | bytes | str) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> Float32 | bytes | str:
+def receive(stream: IO[bytes]) -> Float32 | bytes | str:
     """Read one message.
 
     Raises:
@@ -87,7 +87,7 @@ def limit(memory: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def serve(engine: str, requests: BinaryIO, replies: BinaryIO, memory: int | None) -> None:
+def serve(engine: str, requests: IO[bytes], replies: IO[bytes], memory: int | None) -> None:
     """Open the model that comes first, then answer inputs until there are no more."""
     try:
         open_model = ENGINES[engine].load()
