@@ -38,15 +38,18 @@ class IsolatedBackend:
         self.name = name
         self._seconds = seconds
         self._memory = memory
-        # -P: as the command itself, the child must not import what happens to lie in the working folder.
-        command = [str(python or sys.executable), "-P", "-m", "ccnvr.edge.worker", name]
-        command += [] if memory is None else [str(memory)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = self._start(name, python or Path(sys.executable), memory)
         try:
             self._ask(model)
         except BaseException:
             self.close()
             raise
+
+    @staticmethod
+    def _start(name: str, python: Path, memory: int | None) -> subprocess.Popen[bytes]:
+        # -P: as the command itself, the child must not import what happens to lie in the working folder.
+        command = [str(python), "-P", "-m", "ccnvr.edge.worker", name, *([] if memory is None else [str(memory)])]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def __call__(self, inputs: Float32) -> Float32:
         """See `Backend`."""

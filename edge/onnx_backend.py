@@ -32,7 +32,8 @@ class OnnxBackend:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            # Without its fallback, which tries the same again and tells standard output.
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
             self._input = self._session.get_inputs()[0].name
         except Exception as error:  # onnxruntime raises a dozen types that share no base of its own
             raise EngineError(str(error)) from error
