@@ -24,9 +24,14 @@ Float32 = NDArray[np.float32]
 
 AUTO = "auto"
 
+_LONGEST_MESSAGE = 300
+
 
 class EngineError(CcnvrError):
-    """An engine refuses a model, or fails on it; the message is the engine's."""
+    """An engine refuses a model, or fails on it; the message is what the engine says, on one line and not without end."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__((" ".join(str(what).split()) or type(what).__name__)[:_LONGEST_MESSAGE])
 
 
 class Backend(Protocol):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,7 +59,7 @@ class IsolatedBackend:
             raise EngineError("it answers with no numbers")
         return outputs
 
-    def _ask(self, message: Float32 | bytes) -> Float32 | bytes | str:
+    def _ask(self, message: Float32 | bytes) -> Float32 | bytes:
         assert self._process.stdin is not None and self._process.stdout is not None
         timer = threading.Timer(self._seconds, self._process.kill)
         timer.start()
@@ -71,7 +72,7 @@ class IsolatedBackend:
             raise EngineError(f"it answers with what is no array ({error})") from None
         finally:
             timer.cancel()
-        if isinstance(reply, str) and reply:
+        if isinstance(reply, str):
             raise EngineError(reply)
         return reply
 
@@ -86,7 +87,11 @@ class IsolatedBackend:
     def close(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # what was not yet sent has nobody to read it
+                if stream is not None:
+                    stream.close()
 
     def __enter__(self) -> Self:
         return self

@@ -95,7 +95,7 @@ def open_model(content: bytes) -> NumpyBackend:
     try:
         return NumpyBackend(unpack(content))
     except ValueError as error:
-        raise EngineError(str(error)) from error
+        raise EngineError(error) from error
 
 
 def _quantized(value: Float32, activation: Activation) -> Float32:

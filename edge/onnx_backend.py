@@ -36,7 +36,7 @@ class OnnxBackend:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
             self._input = self._session.get_inputs()[0].name
         except Exception as error:  # onnxruntime raises a dozen types that share no base of its own
-            raise EngineError(str(error)) from error
+            raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
         """See `Backend`."""

@@ -30,7 +30,7 @@ class TfliteInterpreter:
             (self._input,) = self.interpreter.get_input_details()
             (self._output,) = self.interpreter.get_output_details()
         except Exception as error:  # the interpreters raise ValueError, RuntimeError, SystemError and more
-            raise EngineError(str(error).strip()) from error
+            raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
         """See `Backend`."""

@@ -1,7 +1,7 @@
 """The child process of `isolated`: an engine with a model in it, behind a pipe. `python -m ccnvr.edge.worker ENGINE [BYTES]`.
 
 A message is a kind, a length and so many bytes: the model itself, an array as .npy, or text, which from the worker is an error.
-The worker answers the model with an empty text, and each input with outputs or an error.
+The worker answers the model with no bytes, and each input with outputs; or with an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ccnvr.edge.backend import ENGINES
+from ccnvr.edge.backend import ENGINES, EngineError
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 Float32 = NDArray[np.float32]
@@ -96,7 +96,7 @@ def serve(engine: str, requests: IO[bytes], replies: IO[bytes], memory: int | No
         model = receive(requests)
         assert isinstance(model, bytes)
         backend = open_model(model)
-        send(replies, "")
+        send(replies, b"")
         while True:
             inputs = receive(requests)
             assert isinstance(inputs, np.ndarray)
@@ -106,7 +106,7 @@ def serve(engine: str, requests: IO[bytes], replies: IO[bytes], memory: int | No
     except CcnvrError as error:
         send(replies, str(error))
     except Exception as error:  # whatever an engine raises on a model that it should have refused
-        send(replies, f"{type(error).__name__}: {error}".strip(": "))
+        send(replies, str(EngineError(error)))
 
 
 def main() -> None:

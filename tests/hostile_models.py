@@ -74,12 +74,6 @@ class _Forked:
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.code
 
-    def communicate(self) -> None:
-        self.wait()
-        for stream in (self.stdin, self.stdout):
-            with suppress(OSError):
-                stream.close()
-
 
 def mutate(model: bytes, rng: random.Random) -> bytes:
     """Some bytes changed, set to the extremes of a 32-bit number, cut off, taken out or doubled."""
