@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -43,10 +43,14 @@ class BundleError(CcnvrError):
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum."""
+    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum.
+
+    `expected` is for the float artefacts; `quantized` has the values of other profiles, which differ by what they round.
+    """
 
     absorbance: tuple[tuple[float, ...], ...]
     expected: tuple[tuple[float, ...], ...]
+    quantized: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

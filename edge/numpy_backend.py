@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.backend import EngineError
 from ccnvr.edge.network import NetworkConfig
 from ccnvr.edge.quantized import (
     Activation,
@@ -21,6 +22,7 @@ from ccnvr.edge.quantized import (
     QuantizedNetwork,
     StoredInt8,
     as_float,
+    unpack,
 )
 
 _EXACT_IN_FLOAT32 = 2**24
@@ -82,6 +84,18 @@ class NumpyBackend:
         hidden = np.maximum(self._dense(pooled), np.float32(0.0))
         yield "hidden", hidden
         yield "properties", self._output(hidden)
+
+
+def open_model(content: bytes) -> NumpyBackend:
+    """The network in a bundle's part, ready to run.
+
+    Raises:
+        EngineError: it is malformed, or too large.
+    """
+    try:
+        return NumpyBackend(unpack(content))
+    except ValueError as error:
+        raise EngineError(error) from error
 
 
 def _quantized(value: Float32, activation: Activation) -> Float32:

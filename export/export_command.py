@@ -12,10 +12,10 @@ import torch
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge import correction as corrections
-from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle, SelfTest
 from ccnvr.edge.domain import PART
 from ccnvr.edge.manifest import SCHEMA, Card, Manifest
+from ccnvr.edge.onnx_backend import OnnxBackend
 from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
 from ccnvr.export import parity
 from ccnvr.export.onnx_writer import to_onnx
@@ -72,7 +72,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
     bundle = Bundle(str(folder), "", manifest, parts)
     inputs, held_out = parity.real_inputs(recipe, calibration.correction)
     expected = parity.torch_outputs(calibration, inputs)
-    result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
+    result = parity.compare(OnnxBackend(parts[bundles.ONNX_FP32]), inputs, expected, recipe.properties, parity.FP32_LIMIT)
     figures = {**dataclasses.asdict(result), "held_out": held_out}
     card = dataclasses.replace(manifest.card, parity={"onnx fp32": figures})
     return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), figures

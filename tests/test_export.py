@@ -17,10 +17,8 @@ import torch
 from helpers import assert_one_sentence, run_ccnvr
 from onnx import numpy_helper
 
-from ccnvr.edge import bundle as bundles
-from ccnvr.edge.backend import OnnxBackend
-from ccnvr.edge.bundle import Bundle
 from ccnvr.edge.metrics import accuracy_table
+from ccnvr.edge.onnx_backend import OnnxBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Grid
 from ccnvr.export import parity
@@ -134,8 +132,7 @@ def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
     right = to_onnx(as_data(calibration.network))
 
     def check(model: bytes) -> parity.Parity:
-        bundle = Bundle("test", "", None, {bundles.ONNX_FP32: model})  # type: ignore[arg-type]
-        return parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
+        return parity.compare(OnnxBackend(model), inputs, expected, recipe.properties, parity.FP32_LIMIT)
 
     assert check(right).largest < 1e-5
     with pytest.raises(ParityError, match=r"differs from torch by .* on spectrum \d+, target (OC|pH), limit 0.0001"):
