@@ -130,5 +130,5 @@ def _dequantized(interpreter: Any, detail: dict[str, Any]) -> NDArray[Any]:
     value: NDArray[Any] = interpreter.get_tensor(detail["index"])
     if value.dtype == np.int8:
         scale, zero = detail["quantization"]
-        return (value.astype(np.float32) - zero) * np.float32(scale)
+        value = (value.astype(np.float32) - np.float32(zero)) * np.float32(scale)
     return value
