@@ -134,7 +134,8 @@ class _FloatConvolution:
 
     def __call__(self, value: Float32) -> Float32:
         pooled = _max_pool(_columns(value, self._kernel) @ self._matrix, self._pool)
-        return np.maximum(pooled + self._bias, np.float32(0.0)).astype(np.float32, copy=False)
+        rectified: Float32 = np.maximum(pooled + self._bias, np.float32(0.0))
+        return rectified
 
 
 class _Int8Convolution:
@@ -147,9 +148,9 @@ class _Int8Convolution:
         self._kernel, self._pool = values.shape[2], pool
         matrix = values.reshape(len(values), -1).T.astype(np.int64)
         largest = int((255 * np.abs(matrix).sum(axis=0) + np.abs(layer.bias.astype(np.int64))).max())
-        self._type: type[np.floating] = np.float32 if largest < _EXACT_IN_FLOAT32 else np.float64
-        self._matrix = np.ascontiguousarray(matrix, dtype=self._type)
-        self._bias = layer.bias.astype(self._type)
+        exact = np.dtype(np.float32 if largest < _EXACT_IN_FLOAT32 else np.float64)
+        self._matrix: NDArray[np.floating] = np.ascontiguousarray(matrix, dtype=exact)
+        self._bias: NDArray[np.floating] = layer.bias.astype(exact)
         self._factor = np.float32(before.scale) * scales / np.float32(after.scale)
         # ReLU ends at real zero, which is no lower than what int8 holds.
         self._low, self._high = np.float32(0.0), np.float32(127 - after.zero_point)
@@ -157,8 +158,8 @@ class _Int8Convolution:
         self.weight_columns = len(matrix)
 
     def __call__(self, value: Float32) -> Float32:
-        sums = _max_pool(_columns(value.astype(self._type, copy=False), self._kernel) @ self._matrix, self._pool)
-        scaled = (sums + self._bias).astype(np.float32) * self._factor
+        sums = _max_pool(_columns(value.astype(self._matrix.dtype, copy=False), self._kernel) @ self._matrix, self._pool)
+        scaled: Float32 = (sums + self._bias).astype(np.float32) * self._factor
         return np.clip(np.rint(scaled), self._low, self._high)
 
 

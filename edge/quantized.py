@@ -235,6 +235,11 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
     return arrays
 
 
+def stored_weights(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of the arrays that are stored as int8 in all profiles but `fp32`."""
+    return tuple(name.removesuffix(".scales") for name in layout(config, "weights") if name.endswith(".scales"))
+
+
 def direction_names(config: NetworkConfig) -> tuple[str, ...]:
     """Of the recurrent layer, in the order of its outputs."""
     if config.cell == "none":

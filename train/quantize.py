@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,15 +11,17 @@ from ccnvr.edge.quantized import (
     ConvolutionLayer,
     DenseLayer,
     Direction,
-    Float32,
     QuantizedNetwork,
     Standardisation,
     StoredInt8,
-    activations,
-    as_float,
+    assemble,
     direction_names,
+    stored_weights,
 )
 from ccnvr.train.network import CCNVR
+
+_LARGEST_BIAS = 2.0**30
+"""In units of the accumulator, to which as much again may be added."""
 
 
 def as_data(network: CCNVR) -> QuantizedNetwork:
@@ -51,38 +53,21 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
     )
 
 
-def with_int8_weights(network: QuantizedNetwork) -> QuantizedNetwork:
-    """A float network with its weights rounded to int8: profile `weights`."""
-    return replace(
-        network,
-        profile="weights",
-        convolutions=tuple(replace(layer, weight=_stored(layer.weight)) for layer in network.convolutions),
-        directions=tuple(
-            replace(part, input_weight=_stored(part.input_weight), state_weight=_stored(part.state_weight))
-            for part in network.directions
-        ),
-        dense=replace(network.dense, weight=_stored(network.dense.weight)),
-        output=replace(network.output, weight=_stored(network.output.weight)),
-    )
+def with_int8_weights(network: QuantizedNetwork, rounded: Mapping[str, StoredInt8] | None = None) -> QuantizedNetwork:
+    """A float network with its weights as int8: profile `weights`. Those that are not `rounded` become the nearest int8."""
+    tensors = network.tensors()
+    for name in stored_weights(network.config):
+        stored = (rounded or {}).get(name) or StoredInt8.of(tensors[name])
+        tensors[name], tensors[f"{name}.scales"] = stored.values, stored.scales
+    return assemble(network.config, "weights", (), tensors)
 
 
 def with_int8_convolutions(network: QuantizedNetwork, scales: tuple[Activation, ...]) -> QuantizedNetwork:
-    """A float network with int8 weights, and int8 convolutions between activations of these scales: profile `int8`.
-
-    Raises:
-        ValueError: there are not as many scales as activations.
-    """
-    if len(scales) != activations(network.config, "int8"):
-        raise ValueError(f"{len(scales)} activations were measured where the network has {len(network.convolutions) + 1}")
-    stored = with_int8_weights(network)
-    layers = []
-    for layer, scale in zip(stored.convolutions, scales, strict=False):
-        assert isinstance(layer.weight, StoredInt8)
-        # Whatever rounding leaves of the bias is less than half a unit of the accumulator.
-        units = layer.bias / (np.float64(scale.scale) * layer.weight.scales)
-        layers.append(ConvolutionLayer(layer.weight, np.rint(np.clip(units, -(2.0**30), 2.0**30)).astype(np.int32)))
-    return replace(stored, profile="int8", convolutions=tuple(layers), activations=scales)
-
-
-def _stored(weight: Float32 | StoredInt8) -> StoredInt8:
-    return StoredInt8.of(as_float(weight))
+    """A network of profile `weights` with convolutions that compute in int8 between activations of these scales: `int8`."""
+    tensors = network.tensors()
+    for number, before in enumerate(scales[:-1]):
+        name = f"convolution{number}"
+        # What rounding leaves of a bias is at most half a unit of the accumulator.
+        units = tensors[f"{name}.bias"] / (before.scale * tensors[f"{name}.weight.scales"].astype(np.float64))
+        tensors[f"{name}.bias"] = np.rint(np.clip(units, -_LARGEST_BIAS, _LARGEST_BIAS)).astype(np.int32)
+    return assemble(network.config, "int8", scales, tensors)
