@@ -84,6 +84,13 @@ class IsolatedBackend:
         room = "" if self._memory is None else f", or needs more than {self._memory >> 20} MiB"
         return f"it crashes the engine ({how}){room}"
 
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that the process had so far, in bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()

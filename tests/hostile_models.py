@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _mutations(model: bytes, rng: random.Random) -> Iterator[bytes]:
 
 def _structure(model: bytes) -> list[int]:
     """Offsets of bytes in stretches that repeat or hold zeros and text: tables and names rather than weights."""
-    found = []
+    found: list[int] = []
     for start in range(0, len(model), 16):
         block = model[start : start + 16]
         if block.count(0) >= 4 or sum(32 <= byte < 127 for byte in block) >= 10:
@@ -160,9 +160,10 @@ def run(source: Path, engine: str, profile: str, mutations: int, seed: int) -> c
     part = model_part(profile, ENGINES[engine].artefact)
     ENGINES[engine].load()
     # None is remembered: each must be tried.
-    predictor.proof.known = lambda *_: False  # type: ignore[assignment]
-    predictor.proof.remember = lambda *_: None  # type: ignore[assignment]
-    predictor.IsolatedBackend = lambda *a, **k: ForkedBackend(*a, **k, seconds=SECONDS)  # type: ignore
+    monkey = cast(Any, predictor)
+    monkey.proof.known = lambda *_: False
+    monkey.proof.remember = lambda *_: None
+    monkey.IsolatedBackend = lambda *arguments, **options: ForkedBackend(*arguments, **options, seconds=SECONDS)
     counts: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ccnvr-hostile-") as folder:
@@ -187,7 +188,8 @@ def main() -> int:
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "PROFILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(run(arguments.bundle, *arguments.one, arguments.mutations, arguments.seed)))
+        engine, profile = arguments.one
+        print(json.dumps(run(arguments.bundle, engine, profile, arguments.mutations, arguments.seed)))
         return 0
     with tempfile.TemporaryDirectory(prefix="ccnvr-hostile-") as folder:
         source = arguments.bundle

@@ -138,7 +138,12 @@ def test_a_new_bundle_is_tried_once_in_another_process(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     tried: list[str] = []
     started = IsolatedBackend._start
-    monkeypatch.setattr(IsolatedBackend, "_start", lambda _, *a: tried.append(a[0]) or started(*a))
+
+    def start(self: object, name: str, *arguments: Any) -> Any:
+        tried.append(name)
+        return started(name, *arguments)
+
+    monkeypatch.setattr(IsolatedBackend, "_start", start)
     for _ in range(2):
         Model(str(all_artefacts), "numpy")
     assert tried == ["numpy"]
