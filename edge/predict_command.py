@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance, 0 to 1)"
     )
+    add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object a line instead of CSV")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write here instead of standard output")
 
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
     if arguments.out is not None and arguments.out.resolve() == arguments.file.resolve():
         raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
-    model = Model(arguments.bundle)
+    model = Model(arguments.bundle, arguments.backend, arguments.profile)
     rows = predict_blocks(model, read_blocks(arguments.file), arguments.quantity)
     text = _json_lines(rows) if arguments.json else _csv(rows, model.bundle.manifest.targets)
     if arguments.out is None:

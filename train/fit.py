@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +22,12 @@ from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
 from ccnvr.train.libraries import UNITS
-from ccnvr.train.network import CCNVR, NetworkConfig
+from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import Fit, TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 _PREDICT_BATCH = 256
 
@@ -103,7 +105,7 @@ def fit(
     teachers = fit_teachers(recipe, spectra, values, seed, checkpoint, on_epoch, team, correction=correction)
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     lesson = replace(lesson, teachers=tuple(teacher.network for teacher in teachers))
-    network = _train(recipe, recipe.network_config(), inputs, lesson, seed, checkpoint, on_epoch, team)
+    network = _train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
@@ -125,8 +127,8 @@ def fit_teachers(
     teachers = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        own_seed = _seed_of_teacher(seed, number)
-        network = _train(recipe, recipe.teacher_config(number), inputs, lesson, own_seed, path, on_epoch, team)
+        make = partial(CCNVR, recipe.teacher_config(number))
+        network = _train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team)
         teachers.append(Calibration(network, targets, correction))
     return teachers
 
@@ -163,8 +165,27 @@ def finetune(
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))
-    network = _train(recipe, network, inputs, lesson, seed, None, lambda loss: None)
-    return replace(calibration, network=network)
+    return replace(calibration, network=_train(recipe, inputs, lesson, seed, lambda: network))
+
+
+def imitate(
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    student: AnyNetwork,
+    spectra: Array,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
+) -> AnyNetwork:
+    """Train a student to answer as the calibration's network does, on absorbance `(n, bands)` varied as the recipe says.
+
+    `recipe.fit` says how long and how fast; `checkpoint` and `on_epoch` are as for `fit`.
+    """
+    nothing_measured = np.full((len(spectra), len(calibration.targets)), np.nan)
+    lesson = replace(Lesson.of(nothing_measured), teachers=(calibration.network,))
+    recipe = replace(recipe, fit=replace(recipe.fit, unmeasured_weight=1.0))
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
+    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, recipe.fit.seed)
+    return _train(recipe, inputs, lesson, recipe.fit.seed, lambda: student, checkpoint, on_epoch)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:
@@ -212,16 +233,17 @@ class Lesson:
 
 def _train(
     recipe: TrainingRecipe,
-    start: NetworkConfig | CCNVR,
     inputs: VariedInputs,
     lesson: Lesson,
     seed: int,
-    checkpoint: Path | None,
-    on_epoch: Callable[[float], None],
+    make: Callable[[], AnyNetwork],
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
     team: Team = ALONE,
-) -> CCNVR:
+) -> AnyNetwork:
     torch.manual_seed(seed)
-    training = _Training(recipe, inputs, lesson, start if isinstance(start, CCNVR) else CCNVR(start), team)
+    network = make()
+    training = _Training(recipe, inputs, lesson, network, team)
     done = training.resume(checkpoint) if checkpoint else 0
     team.wait()
     for epoch in range(done, recipe.fit.epochs):
@@ -234,14 +256,14 @@ def _train(
         on_epoch(loss)
     # The first may still be writing what another, ahead of it, would read.
     team.wait()
-    return training.network.cpu().eval()
+    return network.cpu().eval()
 
 
 class _Training:
     """A network with its optimiser, learning-rate schedule and data."""
 
-    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: CCNVR, team: Team) -> None:
-        self.network = network.to(team.device)
+    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: nn.Module, team: Team) -> None:
+        self.network: nn.Module = network.to(team.device)
         self._team = team
         self._shared: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
         self._inputs = inputs
