@@ -24,7 +24,7 @@ class TfliteInterpreter:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         try:
-            with _quiet():
+            with quiet():
                 self.interpreter = make()
                 self.interpreter.allocate_tensors()
             (self._input,) = self.interpreter.get_input_details()
@@ -44,7 +44,7 @@ class TfliteInterpreter:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The interpreters tell standard error, from C++ and with no switch, that they made their delegate."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -108,9 +108,13 @@ def prove(finished: Finished, models: dict[str, bytes], runtimes: list[Runtime],
     truth = spectra.properties[held_out]
     exact = _rmse(fitting.restore(targets, gate.torch[held_out].astype(np.float64)), truth)
     proofs = []
-    for profile in finished.networks:
+    for profile, network in finished.networks.items():
+        if not any(name.startswith(model_part(profile, "")) for name in models):
+            continue
+        # The network as data is proved wherever anything is written from it.
+        written = {model_part(profile, "network"): pack(network), **models}
         for runtime in runtimes:
-            model = models.get(model_part(profile, runtime.kind))
+            model = written.get(model_part(profile, runtime.kind))
             if model is None:
                 continue
             parity, answers = gate.prove(profile, runtime, model)

@@ -13,8 +13,9 @@ from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import MODEL_FORMATS
 from ccnvr.edge.quantized import PROFILES
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
+from ccnvr.export.c_array import HEADER, INSTALL, SOURCE, MicroBackend, is_installed, micro_model, write_c_array
 from ccnvr.export.parity import Spectra, real_spectra
-from ccnvr.export.runtimes import available
+from ccnvr.export.runtimes import LITERT_PLAIN, TFLITE_MICRO, Runtime, available
 from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
 from ccnvr.train.libraries import PROPERTIES
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", type=_some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
     parser.add_argument("--targets", type=_some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
+    parser.add_argument(
+        "--c-array", type=Path, metavar="FOLDER", help="also write the int8 network as C source for TFLite Micro"
+    )
     parser.add_argument(
         "--tflite-python", type=Path, metavar="PYTHON", help="prove on tflite-runtime too: a Python that has it, and ccnvr"
     )
@@ -57,11 +61,27 @@ def run(arguments: argparse.Namespace) -> int:
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)
+    micro = None
+    if arguments.c_array:
+        micro = micro_model(finished.networks["int8"])
+        proofs += prove(finished, {bundles.model_part("int8", "tflite"): micro.content}, _micro_runtimes(), spectra)
     bundle = make_bundle(finished, models, proofs, spectra.held_out)
     bundles.write(arguments.out, bundle.manifest, bundle.parts)
+    if micro is not None:
+        write_c_array(arguments.c_array, micro, finished.networks["int8"], finished.calibration.targets)
     _print(proofs, spectra, models)
     print(f"\nwrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
+    if micro is not None:
+        arena = f"needs an arena of {micro.arena} bytes" if micro.arena else f"arena not measured; for that, run: {INSTALL}"
+        print(f"wrote {arguments.c_array / SOURCE} and {HEADER}: {len(micro.content)} bytes, {arena}")
     return 0
+
+
+def _micro_runtimes() -> list[Runtime]:
+    """What runs a model for TFLite Micro here: itself, or else LiteRT's kernels, most of which are alike."""
+    if is_installed():
+        return [Runtime(TFLITE_MICRO, "tflite", MicroBackend)]
+    return [runtime for runtime in available() if runtime.name == LITERT_PLAIN]
 
 
 def _finished(folder: Path) -> Finished:

@@ -18,7 +18,7 @@ from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import Float32, QuantizedNetwork
 from ccnvr.export.layers import first_difference
-from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_RUNTIME, Runtime
+from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_MICRO, TFLITE_RUNTIME, Runtime
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
 from ccnvr.train.network import CCNVR
@@ -68,6 +68,7 @@ LIMITS: dict[tuple[str, str], Limit] = {
     ("int8", LITERT): Limit(ORACLE, 0.1, 3e-3, 0.5),
     ("int8", LITERT_PLAIN): Limit(ORACLE, 0.2, 2.5e-2, 0.5),
     ("int8", TFLITE_RUNTIME): Limit(ORACLE, 0.2, 2.5e-2, 0.5),
+    ("int8", TFLITE_MICRO): Limit(ORACLE, 0.2, 2.5e-2, 0.5),
 }
 """For each profile and engine: what its answers are held against, and how far they may differ."""
 

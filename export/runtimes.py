@@ -20,6 +20,7 @@ ONNXRUNTIME = "onnxruntime"
 LITERT = "litert"
 LITERT_PLAIN = "litert without XNNPACK"
 TFLITE_RUNTIME = "tflite-runtime"
+TFLITE_MICRO = "TFLite Micro"
 
 _SPECTRA_AT_ONCE = 64
 

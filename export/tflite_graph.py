@@ -42,9 +42,13 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 class Model:
-    """A model under construction. Its first subgraph is the one that runs."""
+    """A model under construction. Its first subgraph is the one that runs.
 
-    def __init__(self, description: str) -> None:
+    `one_scale`: for interpreters whose DEQUANTIZE knows one scale a tensor.
+    """
+
+    def __init__(self, description: str, *, one_scale: bool = False) -> None:
+        self.one_scale = one_scale
         self._model = schema.ModelT()
         self._model.version = _SCHEMA_VERSION
         self._model.description = description
@@ -89,6 +93,7 @@ class Subgraph:
 
     def __init__(self, model: Model, name: str, index: int) -> None:
         self._model = model
+        self.one_scale = model.one_scale
         self.index = index
         self.content = schema.SubGraphT()
         self.content.name = name

@@ -27,12 +27,32 @@ def fully_connected(
     graph: Subgraph, name: str, value: int, rows: int, weights: Weight, bias: NDArray[np.float32], activation: int = NONE
 ) -> int:
     """`(rows, inputs)` -> `(rows, outputs)` with weights `(outputs, inputs)`."""
+    if graph.one_scale and isinstance(weights, StoredInt8):
+        return _scaled_after(graph, name, value, rows, weights, bias, activation)
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = activation
     options.keepNumDims = False
     constants = weight(graph, f"{name}.weight", weights), graph.constant(f"{name}.bias", bias)
     shape = (rows, len(bias))
     return graph.apply(Operator.FULLY_CONNECTED, name, shape, value, *constants, options=options)
+
+
+def _scaled_after(
+    graph: Subgraph, name: str, value: int, rows: int, weights: StoredInt8, bias: NDArray[np.float32], activation: int
+) -> int:
+    """The product with the whole numbers of the weights; then each output has its scale, and its bias."""
+    stored = graph.constant(f"{name}.weight.int8", weights.values, Quantization(1.0))
+    options = schema.DequantizeOptionsT()
+    whole = graph.apply(Operator.DEQUANTIZE, f"{name}.weight", weights.values.shape, stored, version=2, options=options)
+    shape = (rows, len(bias))
+    options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = False
+    sums = graph.apply(Operator.FULLY_CONNECTED, f"{name}.sums", shape, value, whole, -1, options=options)
+    scales = graph.constant(f"{name}.scales", weights.scales[None])
+    scaled = graph.apply(Operator.MUL, f"{name}.scaled", shape, sums, scales, options=schema.MulOptionsT())
+    options = schema.AddOptionsT()
+    options.fusedActivationFunction = activation
+    return graph.apply(Operator.ADD, name, shape, scaled, graph.constant(f"{name}.bias", bias[None]), options=options)
 
 
 def convolution(

@@ -17,10 +17,19 @@ from ccnvr.export.tflite_layers import RELU, convolution, dequantize, fully_conn
 from ccnvr.export.tflite_recurrence import averaged_states
 
 
-def to_tflite(network: QuantizedNetwork) -> bytes:
-    """The network as a TFLite model: `spectra (1, channels, bands)` -> `properties (1, outputs)`, float32 both."""
+def to_tflite(network: QuantizedNetwork, *, micro: bool = False) -> bytes:
+    """The network as a TFLite model: `spectra (1, channels, bands)` -> `properties (1, outputs)`, float32 both.
+
+    `micro`: for TFLite Micro, whose DEQUANTIZE takes a weight's first scale for all its outputs without a word. Convolutions
+    must compute in int8 then, or all weights be floats.
+
+    Raises:
+        ValueError: they are not, though `micro` needs it.
+    """
     config = network.config
-    model = Model("ccnvr")
+    if micro and network.profile == "weights" and network.convolutions:
+        raise ValueError("TFLite Micro cannot compute in floats with convolutions stored as int8; use profile fp32 or int8")
+    model = Model("ccnvr", one_scale=micro)
     main = model.subgraph("main")
     spectra = main.input("spectra", (1, config.in_channels, config.bands))
     features = _convolutions(main, network, _by_band(main, network, spectra))

@@ -1,0 +1,182 @@
+"""A TFLite model as C source, for firmware that runs TFLite Micro itself, with what its author must know beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ccnvr.edge.files import write_atomically
+from ccnvr.edge.quantized import Float32, QuantizedNetwork
+from ccnvr.edge.targets import Target
+from ccnvr.edge.tflite_interpreter import quiet
+from ccnvr.export.tflite_writer import to_tflite
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
+INSTALL = "pip install --pre --no-deps tflite-micro"
+
+_BYTES_A_LINE = 24
+_LARGEST_ARENA = 64 << 20
+_ARENA_STEP = 1024
+
+
+@dataclass(frozen=True)
+class MicroModel:
+    """A model for TFLite Micro: the file and its builtin `operators`.
+
+    `arena` is the memory in bytes that TFLite Micro took for it on this computer; None where TFLite Micro is not installed.
+    """
+
+    content: bytes
+    operators: tuple[str, ...]
+    arena: int | None
+
+
+def micro_model(network: QuantizedNetwork) -> MicroModel:
+    """A network as TFLite Micro runs it, measured if TFLite Micro is installed."""
+    content = to_tflite(network, micro=True)
+    codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    arena = _smallest_arena(content) if is_installed() else None
+    return MicroModel(content, tuple(sorted(names[code] for code in codes)), arena)
+
+
+def is_installed() -> bool:
+    """Whether TFLite Micro's Python interpreter is."""
+    return find_spec("tflite_micro") is not None
+
+
+class MicroBackend:
+    """A model on TFLite Micro's interpreter; a `Backend`."""
+
+    name = "TFLite Micro"
+
+    def __init__(self, model: bytes, arena: int = _LARGEST_ARENA) -> None:
+        self._interpreter = _interpreter(model, arena)
+
+    def __call__(self, inputs: Float32) -> Float32:
+        """See `Backend`."""
+        outputs = []
+        for row in range(len(inputs)):
+            self._interpreter.set_input(inputs[row : row + 1], 0)
+            self._interpreter.invoke()
+            outputs.append(np.array(self._interpreter.get_output(0)))
+        return np.concatenate(outputs)
+
+
+def _interpreter(model: bytes, arena: int) -> Any:
+    from tflite_micro.python.tflite_micro import runtime
+
+    with quiet():
+        return runtime.Interpreter.from_bytes(model, arena_size=arena)
+
+
+def _smallest_arena(model: bytes) -> int:
+    """By halving: with less, it refuses the model."""
+    fails, works = 0, _LARGEST_ARENA // _ARENA_STEP
+    while works - fails > 1:
+        middle = (fails + works) // 2
+        try:
+            _interpreter(model, middle * _ARENA_STEP)
+            works = middle
+        except RuntimeError:
+            fails = middle
+    return works * _ARENA_STEP
+
+
+def write_c_array(folder: Path, model: MicroModel, network: QuantizedNetwork, targets: tuple[Target, ...]) -> None:
+    """Write the model's C source and header into a folder, which is made if need be.
+
+    Raises:
+        CcnvrError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another folder") from error
+    for name, text in ((HEADER, _header(model, network, targets)), (SOURCE, _source(model.content))):
+        with write_atomically(folder / name) as stream:
+            stream.write(text.encode())
+
+
+def _header(model: MicroModel, network: QuantizedNetwork, targets: tuple[Target, ...]) -> str:
+    config = network.config
+    outputs = "\n".join(
+        f" *   {number}: {target.name} in {target.unit}, {_formula(target)}" for number, target in enumerate(targets)
+    )
+    arena = (
+        "/* The tensor arena was not measured: TFLite Micro was not installed where this was written. */"
+        if model.arena is None
+        else "/* Measured with TFLite Micro on a 64-bit computer; a microcontroller's shorter pointers need no more. */\n"
+        f"#define CCNVR_MODEL_ARENA_BYTES {model.arena}"
+    )
+    adds = " \\\n".join(f"    (resolver).{_method(name)}();" for name in model.operators)
+    return f"""/* A CCNVR for TFLite Micro, profile {network.profile}; written by ccnvr export.
+ *
+ * Input, float32 [1][{config.in_channels}][{config.bands}]: the spectrum as the bundle's preprocessing gives it.
+ * Output, float32 [1][{config.outputs}]: z of
+{outputs}
+ */
+#ifndef CCNVR_MODEL_H
+#define CCNVR_MODEL_H
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+extern const unsigned char ccnvr_model[];
+extern const unsigned int ccnvr_model_bytes;
+
+#ifdef __cplusplus
+}}
+#endif
+
+{arena}
+
+/* For a tflite::MicroMutableOpResolver<CCNVR_MODEL_OPERATORS>. */
+#define CCNVR_MODEL_OPERATORS {len(model.operators)}
+#define CCNVR_MODEL_ADD_OPERATORS(resolver) \\
+{adds}
+
+#endif
+"""
+
+
+def _formula(target: Target) -> str:
+    linear = f"{target.mean:.9g} + {target.sd:.9g} * z"
+    return f"exp({linear}) - 1" if target.transform == "log1p" else linear
+
+
+def _method(operator: str) -> str:
+    """`MAX_POOL_2D` -> `AddMaxPool2D`."""
+    return "Add" + "".join(word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
+
+
+def _source(content: bytes) -> str:
+    lines = [
+        "    " + ", ".join(f"{byte}" for byte in content[start : start + _BYTES_A_LINE]) + ","
+        for start in range(0, len(content), _BYTES_A_LINE)
+    ]
+    body = "\n".join(lines)
+    return f"""#include "{HEADER}"
+
+/* TFLite Micro loads constants as vectors, so they must be aligned. */
+#if defined(__cplusplus)
+#define CCNVR_ALIGNED alignas(16)
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define CCNVR_ALIGNED _Alignas(16)
+#else
+#define CCNVR_ALIGNED __attribute__((aligned(16)))
+#endif
+
+const unsigned int ccnvr_model_bytes = {len(content)};
+
+CCNVR_ALIGNED const unsigned char ccnvr_model[] = {{
+{body}
+}};
+"""
