@@ -49,6 +49,7 @@ class Engine:
     """How to come by an engine. `module` has `open_model(bytes) -> Backend` and imports `library` as it is imported itself.
 
     `package` is the library's distribution, `install` the command that brings it, `artefact` the kind of model that it reads.
+    Releases before `numpy_2_since` were built for numpy 1.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Engine:
     package: str
     install: str
     artefact: str
-    needs_numpy_1: bool = False
+    numpy_2_since: tuple[int, int] = (0, 0)
     newest_python: tuple[int, int] | None = None
 
     @property
@@ -70,8 +71,8 @@ class Engine:
                     f"{self.package}, which has no release for Python {here}, the last is for {newest}; use the backend litert"
                 )
             return f"{self.package}; run: {self.install}"
-        if self.needs_numpy_1 and _numpy_major() > 1:
-            return f"numpy 1, and numpy {np.__version__} is here, with which {self.package} crashes; run: {self.install}"
+        if np.lib.NumpyVersion(np.__version__) >= "2.0.0" and self._release < self.numpy_2_since:
+            return f"numpy 1, and numpy {np.__version__} is here, with which {self.version} crashes; run: pip install 'numpy<2'"
         return None
 
     @property
@@ -81,6 +82,14 @@ class Engine:
             return f"{self.package} {version(self.package)}"
         except PackageNotFoundError:
             return f"{self.package} of unknown version"
+
+    @property
+    def _release(self) -> tuple[int, int]:
+        try:
+            major, minor = version(self.package).split(".")[:2]
+            return int(major), int(minor)
+        except (PackageNotFoundError, ValueError):
+            return 98, 0  # a build of one's own is for the NumPy that is here
 
     def load(self) -> Callable[[bytes], Backend]:
         """Import the engine; gives what turns a model's bytes into a backend, or raises `EngineError`.
@@ -103,14 +112,18 @@ class Engine:
             raise UsageError(f"the backend {self.name} needs {self.obstacle}")
 
 
-def _numpy_major() -> int:
-    return int(np.__version__.partition(".")[0])
-
-
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("onnx", "ccnvr.edge.onnx_backend", "onnxruntime", "onnxruntime", "pip install 'ccnvr[onnx]'", "onnx"),
+        Engine(
+            "onnx",
+            "ccnvr.edge.onnx_backend",
+            "onnxruntime",
+            "onnxruntime",
+            "pip install 'ccnvr[onnx]'",
+            "onnx",
+            numpy_2_since=(1, 19),
+        ),
         Engine(
             "litert", "ccnvr.edge.litert_backend", "ai_edge_litert", "ai-edge-litert", "pip install 'ccnvr[litert]'", "tflite"
         ),
@@ -121,7 +134,7 @@ ENGINES = {
             "tflite-runtime",
             "pip install 'tflite-runtime>=2.14' 'numpy<2'",
             "tflite",
-            needs_numpy_1=True,
+            numpy_2_since=(99, 0),  # none was
             newest_python=(3, 11),
         ),
         Engine("numpy", "ccnvr.edge.numpy_backend", "numpy", "numpy", "pip install ccnvr", "network"),

@@ -180,8 +180,8 @@ def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
 
 
 def test_an_unknown_or_missing_engine_is_wrong_use(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="backend 'tpu' is not one of onnx"):
+    with pytest.raises(UsageError, match="backend 'tpu' is not one of auto, onnx, litert, tflite, numpy"):
         Model(str(default), "tpu")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'ccnvr\[onnx\]'"):
-        Model(str(default))
+        Model(str(default), "onnx")

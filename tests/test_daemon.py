@@ -315,7 +315,8 @@ def test_a_second_signal_ends_it_at_once(simulator_process: Callable[..., str], 
     command = [*CCNVR, "run", "--instrument", url, "--store", str(tmp_path / "s.sqlite")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    process.stderr.readline()
+    while "reference" not in process.stderr.readline():
+        pass
     # The dark reference now takes 5 s; the first signal waits for it, the second does not.
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)

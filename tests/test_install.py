@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from helpers import ROOT, build_wheel, pip, run_ccnvr
+from packaging.requirements import Requirement
 
 HEAVY = {"torch", "pandas", "scikit-learn", "scipy", "onnx", "LimeSoDa"}
 
@@ -44,3 +46,22 @@ def test_the_plain_edge_install_predicts_without_any_training_library(wheel: Pat
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean)
     assert result.returncode == 0, result.stderr
     assert result.stdout == run_ccnvr("predict", "default", soils_csv, "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("python", "machine", "expected"),
+    [
+        ("3.11", "x86_64", {"ai-edge-litert"}),
+        ("3.11", "aarch64", {"ai-edge-litert"}),
+        ("3.13", "aarch64", {"ai-edge-litert"}),
+        ("3.11", "armv7l", {"tflite-runtime", "numpy"}),
+    ],
+)
+def test_the_tflite_extra_brings_a_pair_that_works_together(python: str, machine: str, expected: set[str]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    here = {"python_version": python, "platform_machine": machine}
+    wanted = [Requirement(line) for line in extras["tflite"]]
+    chosen = {one.name: one for one in wanted if one.marker is None or one.marker.evaluate(here)}
+    assert set(chosen) == expected
+    if "numpy" in chosen:
+        assert "1.26.4" in chosen["numpy"].specifier and "2.0" not in chosen["numpy"].specifier
