@@ -62,6 +62,16 @@ def model() -> Model:
     return Model("default")
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished small run, quantized. Copy it to change it."""
+    folder = tmp_path_factory.mktemp("run")
+    for arguments in (("train", recipes.write(folder), "--out", folder / "run"), ("quantize", folder / "run")):
+        result = run_ccnvr(*arguments)
+        assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
 @pytest.fixture
 def simulated() -> Iterator[Callable[..., str]]:
     """Start simulated instruments on pseudo-terminals in this process; gives each one's URL."""
