@@ -10,18 +10,13 @@ import zlib
 from dataclasses import dataclass
 from enum import Enum
 
-VERSION = 1
-MAX_PAYLOAD = 1024
+from ccnvr.firmware_bridge.link_constants import HEADER_FORMAT, INCOMPATIBLE_FLAGS, MAX_PAYLOAD, VERSION
 
-# version, flags, type, reserved, sequence, chunk index, chunk count
-_HEADER = struct.Struct("<BBBBHHH")
+_HEADER = struct.Struct(HEADER_FORMAT)
 _CRC = struct.Struct("<I")
 _MAX_BODY = _HEADER.size + MAX_PAYLOAD + _CRC.size
 MAX_ENCODED = _MAX_BODY + -(-_MAX_BODY // 254)
 """Longest frame on the wire, in bytes, without its delimiter."""
-
-# A sender that sets one of these bits uses something that a receiver must understand to read the frame.
-_INCOMPATIBLE_FLAGS = 0xF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +151,7 @@ def _parse(encoded: bytes) -> Frame | Damage:
     # Only now: a version byte means something only in a frame that arrived whole.
     if version != VERSION:
         return Damage(Reason.VERSION, version)
-    if flags & _INCOMPATIBLE_FLAGS:
+    if flags & INCOMPATIBLE_FLAGS:
         return Damage(Reason.FLAGS, flags)
     if chunk >= chunks:
         return Damage(Reason.LENGTH, len(encoded))

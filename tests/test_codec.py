@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from ccnvr.firmware_bridge.codec import (
     MAX_ENCODED,
-    MAX_PAYLOAD,
-    VERSION,
     Damage,
     Decoder,
     Frame,
@@ -22,6 +20,7 @@ from ccnvr.firmware_bridge.codec import (
     cobs_encode,
     encode,
 )
+from ccnvr.firmware_bridge.link_constants import HEADER_FORMAT, MAX_PAYLOAD, VERSION
 
 
 @st.composite
@@ -97,7 +96,7 @@ def test_a_cut_frame_is_never_accepted(frame: Frame, data: st.DataObject) -> Non
 
 
 def test_damage_names_its_reason() -> None:
-    body = struct.pack("<BBBBHHH", VERSION, 0, 1, 0, 0, 0, 1)
+    body = struct.pack(HEADER_FORMAT, VERSION, 0, 1, 0, 0, 0, 1)
     cases = {
         b"\5\1\0": Reason.STUFFING,
         cobs_encode(b"short") + b"\0": Reason.LENGTH,
