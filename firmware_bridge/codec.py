@@ -69,22 +69,23 @@ def cobs_encode(data: bytes) -> bytes:
 
 def cobs_decode(data: bytes) -> bytes | None:
     """Undo `cobs_encode`; None if `data` is not its output."""
-    out = bytearray()
-    position, end = 0, len(data)
-    if not end:
+    if not data or 0 in data:
         return None
+    out = bytearray(data)
+    # Each code but the first becomes the zero that it stands for. Those behind a full group stand for none.
+    superfluous = [0]
+    position, end = 0, len(out)
     while position < end:
-        code = data[position]
-        following = position + code
-        if code == 0 or following > end:
-            return None
-        out += data[position + 1 : following]
-        position = following
-        if code < 255 and position < end:
-            out.append(0)
-        elif code == 255 and position == end:
-            # The encoder closes a full group with a group of its own, so a stream never ends on one.
-            return None
+        code = out[position]
+        out[position] = 0
+        position += code
+        if code == 255:
+            superfluous.append(position)
+    # The encoder closes a full group with a group of its own, so a stream never ends on one.
+    if position != end or superfluous[-1] == end:
+        return None
+    for index in reversed(superfluous):
+        del out[index]
     return bytes(out)
 
 
