@@ -121,7 +121,8 @@ class LinkControls:
 
         Over TCP there is no rate, and nothing is done.
         """
-        if not isinstance(self._transport, SerialTransport) or (before := self._transport.baud) in (None, baud):
+        before = self._transport.baud if isinstance(self._transport, SerialTransport) else None
+        if before is None or before == baud:
             return before == baud
         self._call(Type.BAUD, BaudRate(baud).pack())
         self._switch(baud, BAUD_SETTLE_MS)

@@ -43,7 +43,8 @@ def _frames(schema: Schema) -> list[str]:
 
 
 def _damage(schema: Schema) -> list[str]:
-    lines, rows = [], []
+    lines: list[str] = []
+    rows = []
     for number, vector in enumerate(damage(schema)):
         lines += _array(f"damage_wire_{number}", vector.wire)
         rows += [f'    {{"{vector.name}", CCNVR_BAD_{vector.reason}, damage_wire_{number}, sizeof damage_wire_{number}}},']

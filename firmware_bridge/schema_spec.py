@@ -26,7 +26,7 @@ def specification(schema: Schema, text: str) -> str:
     tables = {"header": _header(schema), "messages": _messages(schema), "constants": _constants(schema)}
     tables |= {payload.name: _payload(payload) for payload in schema.payloads}
     tables |= {entry.name: _enumeration(entry) for entry in schema.enumerations}
-    heads = {"header": ("field", "bytes", "meaning"), "constants": ("name", "value", "meaning")}
+    heads: dict[str, tuple[str, ...]] = {"header": ("field", "bytes", "meaning"), "constants": ("name", "value", "meaning")}
     heads["messages"] = ("type", "request", "payload", "type", "reply", "payload")
     heads |= {payload.name: ("at", "field", "type", "meaning") for payload in schema.payloads}
     heads |= {entry.name: ("bit" if entry.flags else "value", "name", entry.text) for entry in schema.enumerations}

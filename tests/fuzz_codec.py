@@ -112,7 +112,9 @@ def main() -> int:
         rate = total["frames"] / max(time.monotonic() - started, 1e-9)
         print(f"\r{total['frames']:,} of {arguments.frames:,} frames, {rate:,.0f}/s ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    failed = any(worker.exitcode for worker in workers if worker.join() is None)
+    for worker in workers:
+        worker.join()
+    failed = any(worker.exitcode for worker in workers)
     print(json.dumps({"seed": arguments.seed, "seconds": round(time.monotonic() - started), **total}))
     return int(failed or total["false accepts"] > 0)
 
