@@ -5,13 +5,26 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test check bench model coverage clean study-check
+.PHONY: demo test test-c check bench fuzz generate model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The C reference of the link: every warning and sanitizer, vectors, fuzz corpus, branches. Needs gcc alone.
+test-c:
+	$(MAKE) --no-print-directory -C firmware_bridge/c test BUILD=$(CURDIR)/build/c
+
+# Ten million damaged frames for the Python codec, and libFuzzer on the C parser and device.
+fuzz: $(VENV)/.edge
+	$(BIN)/python tests/fuzz_codec.py
+	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c
+
+# Rewrites what follows from firmware_bridge/link.toml: constants, messages, C, vectors, the specification's tables.
+generate: $(VENV)/.edge
+	$(BIN)/python -m ccnvr.firmware_bridge.schema_generate
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
@@ -25,6 +38,7 @@ check: $(VENV)/.dev .ns
 	$(BIN)/mypy
 	$(BIN)/mypy tests
 	$(BIN)/lint-imports
+	$(BIN)/python -m ccnvr.firmware_bridge.schema_generate --check
 
 bench: $(VENV)/.edge
 	$(BIN)/ccnvr bench

@@ -10,18 +10,13 @@ import zlib
 from dataclasses import dataclass
 from enum import Enum
 
-VERSION = 1
-MAX_PAYLOAD = 1024
+from ccnvr.firmware_bridge.link_constants import HEADER_FORMAT, INCOMPATIBLE_FLAGS, MAX_PAYLOAD, VERSION
 
-# version, flags, type, reserved, sequence, chunk index, chunk count
-_HEADER = struct.Struct("<BBBBHHH")
+_HEADER = struct.Struct(HEADER_FORMAT)
 _CRC = struct.Struct("<I")
 _MAX_BODY = _HEADER.size + MAX_PAYLOAD + _CRC.size
 MAX_ENCODED = _MAX_BODY + -(-_MAX_BODY // 254)
 """Longest frame on the wire, in bytes, without its delimiter."""
-
-# A sender that sets one of these bits uses something that a receiver must understand to read the frame.
-_INCOMPATIBLE_FLAGS = 0xF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +69,23 @@ def cobs_encode(data: bytes) -> bytes:
 
 def cobs_decode(data: bytes) -> bytes | None:
     """Undo `cobs_encode`; None if `data` is not its output."""
-    out = bytearray()
-    position, end = 0, len(data)
-    if not end:
+    if not data or 0 in data:
         return None
+    out = bytearray(data)
+    # Each code but the first becomes the zero that it stands for. Those behind a full group stand for none.
+    superfluous = [0]
+    position, end = 0, len(out)
     while position < end:
-        code = data[position]
-        following = position + code
-        if code == 0 or following > end:
-            return None
-        out += data[position + 1 : following]
-        position = following
-        if code < 255 and position < end:
-            out.append(0)
-        elif code == 255 and position == end:
-            # The encoder closes a full group with a group of its own, so a stream never ends on one.
-            return None
+        code = out[position]
+        out[position] = 0
+        position += code
+        if code == 255:
+            superfluous.append(position)
+    # The encoder closes a full group with a group of its own, so a stream never ends on one.
+    if position != end or superfluous[-1] == end:
+        return None
+    for index in reversed(superfluous):
+        del out[index]
     return bytes(out)
 
 
@@ -156,7 +152,7 @@ def _parse(encoded: bytes) -> Frame | Damage:
     # Only now: a version byte means something only in a frame that arrived whole.
     if version != VERSION:
         return Damage(Reason.VERSION, version)
-    if flags & _INCOMPATIBLE_FLAGS:
+    if flags & INCOMPATIBLE_FLAGS:
         return Damage(Reason.FLAGS, flags)
     if chunk >= chunks:
         return Damage(Reason.LENGTH, len(encoded))

@@ -11,20 +11,22 @@ import numpy as np
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link import Link, Refused
+from ccnvr.firmware_bridge.link_constants import MOST_PIXELS, REPLY_MS, WHITE_MS
+from ccnvr.firmware_bridge.link_controls import LinkControls
 from ccnvr.firmware_bridge.messages import Capabilities, ErrorCode, Hello, Scanned, ScanNumber, ScanRequest, Type
 from ccnvr.firmware_bridge.transport import SerialTransport, Transport
 
-MOST_PIXELS = 16_384
-"""More pixels than any instrument has; bounds what a malformed reply can make the host allocate."""
+REPLY_TIMEOUT_S = REPLY_MS / 1000.0
 
-REPLY_TIMEOUT_S = 1.0
-
-WHITE_TIMEOUT_S = 30.0
+WHITE_TIMEOUT_S = WHITE_MS / 1000.0
 """For one try of a white reference: the instrument may wait for its operator to bring the panel."""
 
 
 class LinkInstrument:
-    """An instrument that speaks the ccnvr link over `transport`. Call `identify` first."""
+    """An instrument that speaks the ccnvr link over `transport`. Call `identify` first.
+
+    `controls` is what it offers beside scans: lamp, shutter, button, temperature, user memory, coefficients.
+    """
 
     def __init__(self, transport: Transport, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         self.statistics = LinkStatistics()
@@ -32,10 +34,37 @@ class LinkInstrument:
         self._link = Link(transport, self.statistics)
         self._timeout_s = reply_timeout_s
         self._info: InstrumentInfo | None = None
+        self._controls: LinkControls | None = None
         self._settings = Settings(integration_us=10_000, averages=1)
 
+    @property
+    def controls(self) -> LinkControls:
+        """Lamp, shutter, button, temperature, user memory and coefficients. Raises InstrumentError before `identify`."""
+        self._identified()
+        assert self._controls is not None
+        return self._controls
+
     def identify(self) -> InstrumentInfo:
-        """Shake hands and read the wavelengths."""
+        """Shake hands, raise the line's rate if that was asked for, and read the wavelengths."""
+        capabilities = self._handshake()
+        self._controls = LinkControls(self._link, self._transport, capabilities, self._timeout_s)
+        if isinstance(self._transport, SerialTransport) and self._transport.fast_baud and capabilities.fastest_baud:
+            self._controls.change_baud(min(self._transport.fast_baud, capabilities.fastest_baud), self._handshake)
+        data = self._link.pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels, self._timeout_s)
+        self._info = InstrumentInfo(
+            model=capabilities.model,
+            serial=capabilities.serial,
+            firmware=capabilities.firmware,
+            boot=capabilities.boot,
+            wavelengths_nm=np.frombuffer(data, dtype="<f4").astype(np.float64),
+            saturation_counts=capabilities.saturation_counts,
+            shortest_integration_us=capabilities.shortest_integration_us,
+            longest_integration_us=capabilities.longest_integration_us,
+            most_averages=capabilities.most_averages,
+        )
+        return self._info
+
+    def _handshake(self) -> Capabilities:
         # Zero bytes end whatever half frame an earlier host left in the instrument's decoder.
         self._transport.write(b"\0\0")
         hello = Hello(secrets.randbits(32))
@@ -51,19 +80,7 @@ class LinkInstrument:
                 f"counts and {capabilities.most_averages} averages; it needs a serial number, and sums below 2**32; update its "
                 "firmware"
             )
-        data = self._pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels)
-        self._info = InstrumentInfo(
-            model=capabilities.model,
-            serial=capabilities.serial,
-            firmware=capabilities.firmware,
-            boot=capabilities.boot,
-            wavelengths_nm=np.frombuffer(data, dtype="<f4").astype(np.float64),
-            saturation_counts=capabilities.saturation_counts,
-            shortest_integration_us=capabilities.shortest_integration_us,
-            longest_integration_us=capabilities.longest_integration_us,
-            most_averages=capabilities.most_averages,
-        )
-        return self._info
+        return capabilities
 
     def configure(self, settings: Settings) -> None:
         """Use these settings from the next scan on.
@@ -130,7 +147,7 @@ class LinkInstrument:
                 f"scan {scanned.number} has {scanned.pixels} pixels and {scanned.averages} averages; the instrument "
                 f"stated {info.wavelengths_nm.size} pixels, and at least 1 average is needed; restart the instrument"
             )
-        data = self._pull(Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels)
+        data = self._link.pull(Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels, self._timeout_s)
         if zlib.crc32(data) != scanned.checksum:
             raise InstrumentError(f"the data of scan {scanned.number} do not match their checksum; scan again")
         return Scan(
@@ -139,27 +156,8 @@ class LinkInstrument:
             counts=np.frombuffer(data, dtype="<u4") / scanned.averages,
             settings=Settings(scanned.integration_us, scanned.averages),
             saturated=scanned.saturated,
-            temperature_c=scanned.temperature_centi_c / 100.0,
+            temperature_c=self.controls.celsius(scanned.temperature_centi_c),
         )
-
-    def _pull(self, request: Type, payload: bytes, length: int) -> bytes:
-        """Ask for chunk after chunk until all `length` bytes are here."""
-        parts: list[bytes] = []
-        chunks = 1
-        while len(parts) < chunks:
-            index = len(parts)
-            frame = self._link.call(request, payload, chunk=index, chunks=max(chunks, index + 1), timeout_s=self._timeout_s)
-            chunks = frame.chunks if index == 0 else chunks
-            parts.append(frame.payload)
-            received = sum(map(len, parts))
-            if frame.chunk != index or frame.chunks != chunks or not frame.payload or received > length:
-                raise InstrumentError(
-                    f"{request.name} sent chunk {frame.chunk} of {frame.chunks} with {received} of {length} bytes "
-                    f"when chunk {index} of {chunks} was asked for; restart the instrument"
-                )
-        if received != length:
-            raise InstrumentError(f"{request.name} gave {received} bytes where {length} belong; restart the instrument")
-        return b"".join(parts)
 
 
 def open_instrument(url: str) -> Instrument:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from ccnvr.firmware_bridge.codec import VERSION, Damage, Decoder, Frame, Reason, encode
+from ccnvr.firmware_bridge.codec import Damage, Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
 from ccnvr.firmware_bridge.instrument import LinkStatistics
+from ccnvr.firmware_bridge.link_constants import AFTER_DAMAGE_MS, ATTEMPTS, VERSION
 from ccnvr.firmware_bridge.messages import Refusal, Type
 from ccnvr.firmware_bridge.transport import Transport
 
-ATTEMPTS = 4
-"""A request is given up after this many time-outs."""
-
-_AFTER_DAMAGE_S = 0.05
+_AFTER_DAMAGE_S = AFTER_DAMAGE_MS / 1000.0
 
 
 class Refused(InstrumentError):
@@ -66,6 +64,34 @@ class Link:
             f"({self._statistics.bytes_read} bytes read, {self._statistics.frames_damaged} damaged frames); "
             "check the instrument's power, the port and the baud rate"
         )
+
+    def pull(self, request: Type, payload: bytes, length: int, timeout_s: float) -> bytes:
+        """Ask for chunk after chunk until all `length` bytes are here.
+
+        Raises:
+            InstrumentError: the chunks do not make up `length` bytes; and as for `call`.
+        """
+        parts: list[bytes] = []
+        chunks = 1
+        while len(parts) < chunks:
+            index = len(parts)
+            frame = self.call(request, payload, chunk=index, chunks=max(chunks, index + 1), timeout_s=timeout_s)
+            chunks = frame.chunks if index == 0 else chunks
+            parts.append(frame.payload)
+            received = sum(map(len, parts))
+            if frame.chunk != index or frame.chunks != chunks or not frame.payload or received > length:
+                raise InstrumentError(
+                    f"{request.name} sent chunk {frame.chunk} of {frame.chunks} with {received} of {length} bytes "
+                    f"when chunk {index} of {chunks} was asked for; restart the instrument"
+                )
+        if received != length:
+            raise InstrumentError(f"{request.name} gave {received} bytes where {length} belong; restart the instrument")
+        return b"".join(parts)
+
+    def reset(self) -> None:
+        """Forget what has arrived, as after a change of the line's rate."""
+        self._decoder = Decoder()
+        self._events.clear()
 
     def _await(self, sequence: int, types: tuple[int, ...], deadline: float) -> Frame | None:
         """The frame asked for, or None when it is not here by the deadline, which damage brings nearer."""

@@ -1,13 +1,18 @@
-"""The messages inside the link's frames: typed values to payload bytes and back. No I/O. See PROTOCOL.md."""
+"""The messages inside the link's frames: typed values to payload bytes and back. No I/O. See PROTOCOL.md.
+
+Generated from link.toml by `make generate`: change that file, not this one.
+"""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
+from typing import ClassVar
 
-from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import ScanKind
+from ccnvr.firmware_bridge.link_constants import LONGEST_DETAIL, LONGEST_NAME, MAX_REQUEST, MOST_COEFFICIENTS
+from ccnvr.firmware_bridge.payload import Bit, Bytes, Doubles, Field, Name, Number, Payload, Text
 
 
 class Type(IntEnum):
@@ -19,17 +24,29 @@ class Type(IntEnum):
     OLDEST = 0x04
     READ = 0x05
     ACKNOWLEDGE = 0x06
+    STATUS = 0x07
+    HOLD = 0x08
+    BAUD = 0x09
+    COEFFICIENTS = 0x0A
+    MEMORY = 0x0B
+    WRITE = 0x0C
     CAPABILITIES = 0x81
     WAVELENGTHS_DATA = 0x82
     SCANNED = 0x83
     OLDEST_SCANNED = 0x84
     DATA = 0x85
     ACKNOWLEDGED = 0x86
+    STATUS_NOW = 0x87
+    HELD = 0x88
+    BAUD_SET = 0x89
+    COEFFICIENTS_DATA = 0x8A
+    MEMORY_DATA = 0x8B
+    WRITTEN = 0x8C
     ERROR = 0xFF
 
 
 class ErrorCode(IntEnum):
-    """Why the instrument refused a request."""
+    """Why a request was refused."""
 
     UNKNOWN_REQUEST = 1
     MALFORMED = 2
@@ -38,29 +55,61 @@ class ErrorCode(IntEnum):
     STORE_FULL = 5
     HARDWARE = 6
     OTHER_VERSION = 7
+    WRONG_STATE = 8
+
+
+class Held(IntEnum):
+    """How lamp or shutter is held."""
+
+    AUTOMATIC = 0
+    OFF = 1
+    ON = 2
+
+
+class CoefficientKind(IntEnum):
+    """Which calibration."""
+
+    WAVELENGTH = 0
+    LINEARITY = 1
+
+
+class Feature(IntFlag):
+    """What the instrument has."""
+
+    LAMP = 1
+    SHUTTER = 2
+    BUTTON = 4
+    THERMOMETER = 8
+
+
+class StatusFlag(IntFlag):
+    """The moment's state."""
+
+    LAMP_ON = 1
+    SHUTTER_OPEN = 2
 
 
 @dataclass(frozen=True)
-class Hello:
+class Nothing(Payload):
+    """Host to instrument: nothing."""
+
+    TITLE: ClassVar[str] = "a request without payload"
+    LAYOUT: ClassVar[Sequence[Field]] = ()
+
+
+@dataclass(frozen=True)
+class Hello(Payload):
     """Host to instrument: start a session. `nonce` marks the reply as belonging to it."""
 
     nonce: int
 
-    _FORMAT = struct.Struct("<I")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        return self._FORMAT.pack(self.nonce)
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Hello:
-        """Raises InstrumentError on malformed bytes, as every `unpack` here does."""
-        return cls(*_fields(cls._FORMAT, payload, "HELLO"))
+    TITLE: ClassVar[str] = "HELLO"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("nonce", "I"),)
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """Instrument to host: who it is and what it can do. Strings are UTF-8, at most `LONGEST_NAME` bytes each."""
+class Capabilities(Payload):
+    """Instrument to host: who it is and what it can do. Bytes behind the last field are a later revision's and are ignored."""
 
     nonce: int
     boot: int
@@ -72,62 +121,51 @@ class Capabilities:
     model: str
     serial: str
     firmware: str
+    features: Feature = Feature(0)  # noqa: RUF009
+    memory_bytes: int = 0
+    fastest_baud: int = 0
+    samples_kept: int = 8
 
-    LONGEST_NAME = 32
-    _FORMAT = struct.Struct("<IIHIIIH")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        fixed = self._FORMAT.pack(
-            self.nonce,
-            self.boot,
-            self.pixels,
-            self.saturation_counts,
-            self.shortest_integration_us,
-            self.longest_integration_us,
-            self.most_averages,
-        )
-        return fixed + b"".join(_pack_name(name) for name in (self.model, self.serial, self.firmware))
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Capabilities:
-        """Raises InstrumentError on malformed bytes."""
-        nonce, boot, pixels, saturation, shortest, longest, averages = _fields(
-            cls._FORMAT, payload[: cls._FORMAT.size], "CAPABILITIES"
-        )
-        model, rest = _unpack_name(payload[cls._FORMAT.size :])
-        serial, rest = _unpack_name(rest)
-        # Bytes behind the last name are a later minor revision's and are passed over.
-        firmware, _ = _unpack_name(rest)
-        return cls(nonce, boot, pixels, saturation, shortest, longest, averages, model, serial, firmware)
+    TITLE: ClassVar[str] = "CAPABILITIES"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("nonce", "I"),
+        Number("boot", "I"),
+        Number("pixels", "H"),
+        Number("saturation_counts", "I"),
+        Number("shortest_integration_us", "I"),
+        Number("longest_integration_us", "I"),
+        Number("most_averages", "H"),
+        Name("model", LONGEST_NAME),
+        Name("serial", LONGEST_NAME),
+        Name("firmware", LONGEST_NAME),
+        Number("features", "I", Feature, later=True),
+        Number("memory_bytes", "H", later=True),
+        Number("fastest_baud", "I", later=True),
+        Number("samples_kept", "B", later=True),
+    )
+    EXTENSIBLE: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
-class ScanRequest:
+class ScanRequest(Payload):
     """Host to instrument: take a scan of `averages` integrations."""
 
     kind: ScanKind
     integration_us: int
     averages: int
 
-    _FORMAT = struct.Struct("<BIH")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        return self._FORMAT.pack(self.kind, self.integration_us, self.averages)
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> ScanRequest:
-        """Raises InstrumentError on malformed bytes."""
-        kind, integration_us, averages = _fields(cls._FORMAT, payload, "SCAN")
-        return cls(_kind(kind), integration_us, averages)
+    TITLE: ClassVar[str] = "SCAN"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("kind", "B", ScanKind),
+        Number("integration_us", "I"),
+        Number("averages", "H"),
+    )
 
 
 @dataclass(frozen=True)
-class Scanned:
-    """Instrument to host: a scan waits to be read. `checksum` is the CRC-32 of all its data.
-
-    The data are `pixels` unsigned 32-bit sums over `averages` integrations, so that averaging loses nothing.
+class Scanned(Payload):
+    """Instrument to host: a scan waits to be read. Its data are `pixels` u32 sums over the averages, so that averaging loses
+    nothing.
     """
 
     number: int
@@ -139,97 +177,134 @@ class Scanned:
     temperature_centi_c: int
     checksum: int
 
-    _FORMAT = struct.Struct("<IBBIHHhI")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        return self._FORMAT.pack(
-            self.number,
-            self.kind,
-            int(self.saturated),
-            self.integration_us,
-            self.averages,
-            self.pixels,
-            self.temperature_centi_c,
-            self.checksum,
-        )
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Scanned:
-        """Raises InstrumentError on malformed bytes."""
-        number, kind, flags, *rest = _fields(cls._FORMAT, payload, "SCANNED")
-        return cls(number, _kind(kind), bool(flags & 1), *rest)
+    TITLE: ClassVar[str] = "SCANNED"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("number", "I"),
+        Number("kind", "B", ScanKind),
+        Bit("saturated"),
+        Number("integration_us", "I"),
+        Number("averages", "H"),
+        Number("pixels", "H"),
+        Number("temperature_centi_c", "h"),
+        Number("checksum", "I"),
+    )
 
 
 @dataclass(frozen=True)
-class ScanNumber:
+class ScanNumber(Payload):
     """A scan's number: the payload of READ, ACKNOWLEDGE, ACKNOWLEDGED and, meaning "above this one", of OLDEST."""
 
     number: int
 
-    _FORMAT = struct.Struct("<I")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        return self._FORMAT.pack(self.number)
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> ScanNumber:
-        """Raises InstrumentError on malformed bytes."""
-        return cls(*_fields(cls._FORMAT, payload, "scan number"))
+    TITLE: ClassVar[str] = "scan number"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("number", "I"),)
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Refusal(Payload):
     """Instrument to host: why a request was not carried out; `code` may be one that this version does not know."""
 
     code: int
     detail: str
 
-    _FORMAT = struct.Struct("<H")
-
-    def pack(self) -> bytes:
-        """Payload bytes."""
-        detail = self.detail.encode()[:200].decode(errors="ignore")
-        return self._FORMAT.pack(self.code) + detail.encode()
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Refusal:
-        """Raises InstrumentError on malformed bytes."""
-        (code,) = _fields(cls._FORMAT, payload[: cls._FORMAT.size], "ERROR")
-        return cls(code, _printable(payload[cls._FORMAT.size :]))
+    TITLE: ClassVar[str] = "ERROR"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("code", "H"),
+        Text("detail", LONGEST_DETAIL),
+    )
 
 
-def _fields(layout: struct.Struct, payload: bytes, name: str) -> tuple[int, ...]:
-    if len(payload) != layout.size:
-        raise InstrumentError(
-            f"{name} has {len(payload)} bytes where the link protocol has {layout.size}; "
-            "update the instrument's firmware or ccnvr"
-        )
-    return layout.unpack(payload)
+@dataclass(frozen=True)
+class Status(Payload):
+    """Instrument to host: how it is now."""
+
+    boot: int
+    presses: int
+    temperature_centi_c: int
+    waiting: int
+    flags: StatusFlag
+
+    TITLE: ClassVar[str] = "STATUS"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("boot", "I"),
+        Number("presses", "I"),
+        Number("temperature_centi_c", "h"),
+        Number("waiting", "B"),
+        Number("flags", "B", StatusFlag),
+    )
 
 
-def _kind(value: int) -> ScanKind:
-    try:
-        return ScanKind(value)
-    except ValueError:
-        raise InstrumentError(f"scan kind {value} is none of 0, 1, 2; update the instrument's firmware or ccnvr") from None
+@dataclass(frozen=True)
+class Hold(Payload):
+    """Host to instrument: hold lamp and shutter, or leave them to the scans again."""
+
+    lamp: Held
+    shutter: Held
+
+    TITLE: ClassVar[str] = "HOLD"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("lamp", "B", Held),
+        Number("shutter", "B", Held),
+    )
 
 
-def _pack_name(name: str) -> bytes:
-    encoded = name.encode()
-    if len(encoded) > Capabilities.LONGEST_NAME:
-        raise ValueError(f"{name!r} takes {len(encoded)} bytes; at most {Capabilities.LONGEST_NAME} fit")
-    return bytes([len(encoded)]) + encoded
+@dataclass(frozen=True)
+class BaudRate(Payload):
+    """Both ways: the rate of the serial line from now on."""
+
+    baud: int
+
+    TITLE: ClassVar[str] = "BAUD"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("baud", "I"),)
 
 
-def _unpack_name(data: bytes) -> tuple[str, bytes]:
-    length = data[0] if data else 0
-    if not data or length > Capabilities.LONGEST_NAME or len(data) < 1 + length:
-        raise InstrumentError("CAPABILITIES names are cut short; update the instrument's firmware or ccnvr")
-    return _printable(data[1 : 1 + length]), data[1 + length :]
+@dataclass(frozen=True)
+class CoefficientsRequest(Payload):
+    """Host to instrument: which calibration coefficients are wanted."""
+
+    kind: CoefficientKind
+
+    TITLE: ClassVar[str] = "COEFFICIENTS"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("kind", "B", CoefficientKind),)
 
 
-def _printable(data: bytes) -> str:
-    """Text of the instrument's, safe for file names, topics and terminals."""
-    return "".join(character if character.isprintable() else "?" for character in data.decode(errors="replace"))
+@dataclass(frozen=True)
+class Coefficients(Payload):
+    """Instrument to host: calibration coefficients, none where it has none of that kind."""
+
+    kind: CoefficientKind
+    values: Sequence[float]
+
+    TITLE: ClassVar[str] = "COEFFICIENTS_DATA"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("kind", "B", CoefficientKind),
+        Doubles("values", MOST_COEFFICIENTS),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryBlock(Payload):
+    """Host to instrument: bytes for the user memory."""
+
+    offset: int
+    data: bytes
+
+    TITLE: ClassVar[str] = "WRITE"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("offset", "H"),
+        Bytes("data", MAX_REQUEST - 2),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryWritten(Payload):
+    """Instrument to host: these bytes are in the user memory for good."""
+
+    offset: int
+    length: int
+
+    TITLE: ClassVar[str] = "WRITTEN"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("offset", "H"),
+        Number("length", "H"),
+    )

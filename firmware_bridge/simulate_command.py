@@ -1,6 +1,7 @@
 """Be a virtual instrument: print the URL of a pseudo-terminal or TCP port and answer there until interrupted.
 
-Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils."""
+Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils.
+SIGUSR1 presses the instrument's button."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, onto_pixels, synthetic_soils
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, onto_pixels, simulated_board, synthetic_soils
 from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         table = read_spectra(arguments.spectra)
         soils = onto_pixels(table.wavelengths_nm, table.reflectance(arguments.quantity))
     detector = SimulatedSpectrometer(soils, seed=arguments.seed, boot=arguments.boot, pace=arguments.pace)
+    device = Device(detector, simulated_board())
+    signal.signal(signal.SIGUSR1, lambda *_: device.press())
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -46,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         # The first line is for scripts: they read it and know that the instrument answers.
         print(server.url, flush=True)
-        server.serve(Device(detector), stop)
+        server.serve(device, stop)
     finally:
         server.close()
     return 0

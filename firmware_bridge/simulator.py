@@ -16,10 +16,11 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.board import Board
 from ccnvr.firmware_bridge.device import Exposure
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
-from ccnvr.firmware_bridge.messages import ScanRequest
+from ccnvr.firmware_bridge.messages import CoefficientKind, ScanRequest
 
 Array = NDArray[np.float64]
 
@@ -33,12 +34,14 @@ _DARK_OFFSET = 900.0  # counts
 _ELECTRONS_PER_COUNT = 60.0
 _READ_NOISE = 3.0  # counts
 _TEMPERATURE_C = 25.0
+_DISPERSION = (1101.5, 2.775, -9.0e-5)  # nm over pixels, lowest power first
 
 
 def pixel_wavelengths() -> Array:
     """`(512,)` wavelengths of the pixels in nm: a grating's slightly curved dispersion."""
     pixel = np.arange(PIXELS, dtype=np.float64)
-    return 1101.5 + 2.775 * pixel - 9.0e-5 * pixel**2
+    first, slope, curve = _DISPERSION
+    return first + slope * pixel + curve * pixel**2
 
 
 def _lamp_times_efficiency(wavelengths_nm: Array) -> Array:
@@ -88,6 +91,11 @@ def new_boot() -> int:
     return secrets.randbits(32)
 
 
+def simulated_board() -> Board:
+    """Lamp, shutter, button, thermometer, 1 KiB of memory, and the coefficients that the simulated detector has."""
+    return Board(coefficients={CoefficientKind.WAVELENGTH: _DISPERSION, CoefficientKind.LINEARITY: (1.0,)})
+
+
 class SimulatedSpectrometer:
     """A `device.Detector` that looks at the given soils in turn, and starts over after the last.
 
@@ -128,6 +136,10 @@ class SimulatedSpectrometer:
         saturated = bool(np.any(counts >= SATURATION))
         sums = np.clip(counts, 0, SATURATION).sum(axis=0).astype(np.uint32)
         return Exposure(sums, saturated, _TEMPERATURE_C)
+
+    def temperature_c(self) -> float:
+        """Always the same."""
+        return _TEMPERATURE_C
 
     def _light(self, kind: ScanKind) -> Array | float:
         if kind is ScanKind.DARK:

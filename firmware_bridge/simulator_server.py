@@ -14,7 +14,8 @@ from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, synthetic_soils
+from ccnvr.firmware_bridge.line_baud import heard_at, line_baud
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, simulated_board, synthetic_soils
 from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 _READ_SIZE = 1 << 16
@@ -48,7 +49,11 @@ class PtyServer:
         """Answer requests until `stop` is set."""
         while stop is None or not stop.is_set():
             if select.select([self._master], [], [], 0.1)[0]:
-                self._send(device.receive(os.read(self._master, _READ_SIZE)), stop)
+                heard = os.read(self._master, _READ_SIZE)
+                device.tick()
+                baud = device.baud
+                reply = device.receive(heard_at(baud, line_baud(self._master), heard))
+                self._send(heard_at(line_baud(self._master), baud, reply), stop)
 
     def _send(self, data: bytes, stop: threading.Event | None) -> None:
         """Write all of it, unless the host stops reading and this server is told to stop."""
@@ -157,4 +162,4 @@ def open_simulated(url: str) -> Instrument:
     if options or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:
         raise UsageError(f"instrument {url!r} is not sim://?seed=N&pace=X with N from 0 and X from 0 to 100")
     detector = SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
-    return _SimulatedInstrument(BackgroundServer(PtyServer(), Device(detector)))
+    return _SimulatedInstrument(BackgroundServer(PtyServer(), Device(detector, simulated_board())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from helpers import CCNVR, run_ccnvr
 from hypothesis import settings
 
 from ccnvr.edge.predictor import Model
+from ccnvr.firmware_bridge import device
 from ccnvr.firmware_bridge.device import Device
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, simulated_board, synthetic_soils
 from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer
 
 # A second thread slows small networks down many times over on a busy machine.
@@ -80,7 +82,7 @@ def simulated() -> Iterator[Callable[..., str]]:
     def start(**options: object) -> str:
         soils = options.pop("soils", synthetic_soils(7, 1))
         detector = SimulatedSpectrometer(soils, **{"pace": 0.0, **options})  # type: ignore[arg-type]
-        servers.append(BackgroundServer(PtyServer(), Device(detector)))
+        servers.append(BackgroundServer(PtyServer(), Device(detector, simulated_board())))
         return servers[-1].url
 
     yield start
@@ -104,6 +106,19 @@ def simulator_process() -> Iterator[Callable[..., str]]:
     for process in processes:
         process.terminate()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def c_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the C reference built in it, or skip."""
+    for tool in ("gcc", "make"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    folder = tmp_path_factory.mktemp("c")
+    source = Path(device.__file__).parent / "c"
+    result = subprocess.run(["make", "-C", str(source), "instrument", f"BUILD={folder}"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.fixture

@@ -108,3 +108,7 @@ def test_bench_prints_ratios() -> None:
         assert figures["cold_start_ms"] > figures["latency_ms"] > 0
         assert figures["peak_memory_mb"] > 10 and figures["model_kb"] > 1
     assert "x inference" in run_ccnvr("bench", "--rounds", 10).stdout
+    link = json.loads(run_ccnvr("bench", "--link", "--rounds", 10, "--json").stdout)
+    assert link["CRC-32 and a copy"]["times_crc_and_copy"] == 1.0
+    assert all(row["share_of_wire_time"] > 0.0 for row in link.values())
+    assert "share of wire time" in run_ccnvr("bench", "--link", "--rounds", 10).stdout

@@ -28,8 +28,10 @@ def test_the_wheel_holds_each_module_and_data_file_of_the_tree(wheel: Path) -> N
         packed = set(archive.namelist())
     for part in ("edge", "train", "export", "firmware_bridge"):
         for path in (ROOT / part).iterdir():
-            if path.suffix in (".py", ".md", ".toml", ".typed", ".ccnvr"):
+            if path.suffix in (".py", ".md", ".toml", ".typed", ".ccnvr", ".json"):
                 assert f"ccnvr/{part}/{path.name}" in packed
+    for path in (ROOT / "firmware_bridge" / "c").rglob("*"):
+        assert path.is_dir() or f"ccnvr/{path.relative_to(ROOT)}" in packed
     assert not [name for name in packed if name.startswith(("tests/", "edge/"))]
 
 

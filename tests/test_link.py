@@ -13,13 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccnvr.firmware_bridge import codec, driver, messages
+from ccnvr.firmware_bridge import codec, driver
 from ccnvr.firmware_bridge.codec import Decoder, Frame, encode
-from ccnvr.firmware_bridge.device import SAMPLES_KEPT, Device
+from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
 from ccnvr.firmware_bridge.instrument import LinkStatistics, ScanKind, Settings
-from ccnvr.firmware_bridge.link import ATTEMPTS, Link, Refused
+from ccnvr.firmware_bridge.link import Link, Refused
+from ccnvr.firmware_bridge.link_constants import (
+    AFTER_DAMAGE_MS,
+    ANSWER_MS,
+    ATTEMPTS,
+    BAUD_FALLBACK_MS,
+    BAUD_SETTLE_MS,
+    DEFAULT_BAUD,
+    LONGEST_DETAIL,
+    MAX_REQUEST,
+    SAMPLES_KEPT,
+)
 from ccnvr.firmware_bridge.messages import (
     Capabilities,
     Hello,
@@ -30,7 +41,6 @@ from ccnvr.firmware_bridge.messages import (
     Type,
 )
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
-from ccnvr.firmware_bridge.transport import DEFAULT_BAUD
 
 Fault = Callable[[bytes], list[bytes]]
 
@@ -225,7 +235,7 @@ def edited(kind: type[Capabilities | Scanned], **fields: object) -> Callable[[Fr
         (altered(Type.CAPABILITIES, edited(Capabilities, pixels=60_000)), "states 60000 pixels"),
         (altered(Type.CAPABILITIES, edited(Capabilities, pixels=300)), "of 1200 bytes"),
         (altered(Type.CAPABILITIES, lambda f: dataclasses.replace(f, payload=f.payload[:20])), "CAPABILITIES has 20 bytes"),
-        (altered(Type.CAPABILITIES, lambda f: dataclasses.replace(f, payload=f.payload[:28])), "cut short"),
+        (altered(Type.CAPABILITIES, lambda f: dataclasses.replace(f, payload=f.payload[:28])), "no valid model"),
         (altered(Type.WAVELENGTHS_DATA, lambda f: dataclasses.replace(f, payload=f.payload[:-4])), "bytes"),
         (altered(Type.WAVELENGTHS_DATA, lambda f: dataclasses.replace(f, chunk=0)), "chunk"),
         (altered(Type.SCANNED, edited(Scanned, pixels=511)), "511 pixels"),
@@ -356,12 +366,16 @@ def test_sequence_numbers_wrap() -> None:
 
 def test_the_specification_s_numbers_are_the_code_s() -> None:
     text = Path(driver.__file__).with_name("PROTOCOL.md").read_text()
-    for kind in (Type.HELLO, Type.WAVELENGTHS, Type.SCAN, Type.OLDEST, Type.READ, Type.ACKNOWLEDGE, Type.ERROR):
-        assert f"| 0x{kind:02X} | {kind.name} |" in text
     assert f"at most {codec.MAX_ENCODED} bytes" in text
+    assert f"{codec.MAX_ENCODED + 1}th byte" in text
     assert f"wire   {encode(Frame(Type.HELLO, 1, Hello(0x12345678).pack())).hex(' ')}\n" in text
-    assert f"at {DEFAULT_BAUD} baud" in text
+    assert f"runs at {DEFAULT_BAUD} baud" in text
     assert f"{driver.WHITE_TIMEOUT_S:.0f} s + 2 x light time | {ATTEMPTS} times" in text
-    assert f"at least {SAMPLES_KEPT} samples" in text
-    assert f"pixels u16 (2-{driver.MOST_PIXELS})" in text
-    assert [f"{code.value} {code.name.lower().replace('_', ' ')}" in text for code in messages.ErrorCode] == [True] * 7
+    assert f"{driver.REPLY_TIMEOUT_S:.0f} s | {driver.REPLY_TIMEOUT_S * ATTEMPTS:.0f} s |" in text
+    assert f"within {AFTER_DAMAGE_MS} ms after something damaged" in text
+    assert f"must answer any other request within {ANSWER_MS / 1000} s" in text
+    assert f"(10 + {MAX_REQUEST} + 4 bytes" in text
+    assert f"the rate changes within {BAUD_SETTLE_MS} ms" in text
+    assert f"no whole frame for\n{BAUD_FALLBACK_MS / 1000} s" in text
+    assert f"{SAMPLES_KEPT} samples\nwhere CAPABILITIES does not say" in text
+    assert f"The text is at most {LONGEST_DETAIL} bytes" in text

@@ -59,7 +59,9 @@ def test_all_commands_run_in_the_order_of_the_page(simulated_by_the_page_s_comma
     assert {"mine.ccnvr", "predictions.csv", "soils.csv", "ccnvr.sqlite"} <= {entry.name for entry in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "coverage", "bench", "model", "study-check"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-c", "check", "coverage", "bench", "fuzz", "generate", "model", "study-check"]
+)
 def test_make_targets_that_the_pages_name_exist(target: str) -> None:
     assert f"make {target}" in README + (ROOT / "CONTRIBUTING.md").read_text()
     result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
