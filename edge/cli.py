@@ -43,6 +43,11 @@ COMMANDS = {
         "be a virtual instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
     ),
+    "record": Command(
+        "ccnvr.firmware_bridge.record_command",
+        "write down a session between a host and an instrument",
+        "ccnvr record serial:///dev/ttyACM0 --out session.rec",
+    ),
     "data": Command("ccnvr.train.data_command", "list the spectral libraries to train on", "ccnvr data nirsoil", "train"),
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"

@@ -1,6 +1,7 @@
 """Be a virtual instrument: print the URL of a pseudo-terminal or TCP port and answer there until interrupted.
 
-Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils."""
+Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils. With --replay: the
+answers of a real session that ccnvr record wrote down, to a host that asks as it was asked then."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ import signal
 import threading
 from pathlib import Path
 
+from ccnvr.firmware_bridge import replay
 from ccnvr.firmware_bridge.device import Device
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.recording import read_recording
+from ccnvr.firmware_bridge.served_port import serve_at
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, onto_pixels, synthetic_soils
 from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
@@ -24,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (1)")
     parser.add_argument("--boot", type=int, help="the boot counter that it states (another at each start)")
     parser.add_argument("--pace", type=float, default=1.0, help="duration of a scan, 1 = as long as a real one, 0 = none (1)")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="play back a session of ccnvr record; takes --listen, --pace"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,15 +40,15 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value, high in (("seed", arguments.seed, 2**63), ("boot", arguments.boot, 2**32), ("pace", arguments.pace, 100)):
         if not 0 <= value < high:
             raise UsageError(f"--{name} {value} is not from 0 to below {high}; choose another")
+    if arguments.replay is not None:
+        return _replay(arguments)
     if arguments.spectra is None:
         soils = synthetic_soils(20, arguments.seed)
     else:
         table = read_spectra(arguments.spectra)
         soils = onto_pixels(table.wavelengths_nm, table.reflectance(arguments.quantity))
     detector = SimulatedSpectrometer(soils, seed=arguments.seed, boot=arguments.boot, pace=arguments.pace)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stopped_by_signals()
     server = _server(arguments.listen)
     try:
         # The first line is for scripts: they read it and know that the instrument answers.
@@ -50,6 +57,27 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         server.close()
     return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    if arguments.spectra is not None:
+        raise UsageError("--replay answers what was recorded and cannot look at --spectra; give one of them")
+    player = replay.replay_of(read_recording(arguments.replay))
+    stop = _stopped_by_signals()
+    port = serve_at(arguments.listen)
+    try:
+        print(port.url, flush=True)
+        replay.serve(port, player, arguments.pace, stop)
+    finally:
+        port.close()
+    return 0
+
+
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _server(listen: str | None) -> Server:
