@@ -43,6 +43,11 @@ COMMANDS = {
         "be a virtual instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
     ),
+    "instruments": Command(
+        "ccnvr.edge.instruments_command",
+        "show the serial ports and what answers on them",
+        "ccnvr instruments --udev 70-ccnvr.rules",
+    ),
     "record": Command(
         "ccnvr.firmware_bridge.record_command",
         "write down a session between a host and an instrument",
