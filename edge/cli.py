@@ -35,7 +35,7 @@ COMMANDS = {
         "stream predictions from an instrument",
         "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
     ),
-    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of a CSV file", "ccnvr predict default soils.csv"),
+    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of files", "ccnvr predict default soils.csv"),
     "inspect": Command("ccnvr.edge.inspect_command", "show and test a bundle", "ccnvr inspect default"),
     "bench": Command("ccnvr.edge.bench_command", "time each stage from counts to prediction", "ccnvr bench default"),
     "simulate": Command(
