@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test check bench model coverage clean study-check
+.PHONY: demo test test-arm64 check bench model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# On emulated Raspberry Pis, fetched once into .arm64 (700 MB); needs a Debian host and names the packages that it lacks.
+test-arm64: $(VENV)/.dev
+	$(BIN)/python tests/arm64/run.py
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
