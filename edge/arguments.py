@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
+from ccnvr.edge.backend import AUTO, ENGINES
+from ccnvr.edge.quantized import PROFILES
+
 T = TypeVar("T", int, float)
 
 
@@ -30,3 +33,13 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 def number(low: float, high: float) -> Callable[[str], float]:
     """An argparse type: a number from `low` to `high`."""
     return _bounded(float, "a number", low, high)
+
+
+def add_model_choice(parser: argparse.ArgumentParser, default: str | None = AUTO) -> None:
+    """Options `--backend` and `--profile`: which engine runs which artefact of the bundle."""
+    parser.add_argument(
+        "--backend", choices=(AUTO, *ENGINES), default=default, help="inference engine (auto: the first that is installed)"
+    )
+    parser.add_argument(
+        "--profile", choices=(AUTO, *PROFILES), default=default, help="which model (auto: the exactest that the bundle has)"
+    )

@@ -1,17 +1,37 @@
-"""Runs a bundle's network. One `Backend` protocol; onnxruntime is the only engine so far."""
+"""Which inference engines there are, and which of them runs a bundle on which of its artefacts.
+
+Engines are named, not imported: only the module of the chosen one is, and it is the one that imports the library.
+"""
 
 from __future__ import annotations
 
-import os
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.bundle import ONNX_FP32, Bundle, BundleError
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.edge.bundle import Bundle, BundleError, model_part
+from ccnvr.edge.quantized import PROFILES
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 Float32 = NDArray[np.float32]
+
+AUTO = "auto"
+
+_LONGEST_MESSAGE = 300
+
+
+class EngineError(CcnvrError):
+    """An engine refuses a model, or fails on it; the message is what the engine says, on one line and not without end."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__((" ".join(str(what).split()) or type(what).__name__)[:_LONGEST_MESSAGE])
 
 
 class Backend(Protocol):
@@ -24,52 +44,146 @@ class Backend(Protocol):
         ...
 
 
-class OnnxBackend:
-    """onnxruntime on one thread: a scan is small, and a Raspberry Pi's other cores have other work.
+@dataclass(frozen=True)
+class Engine:
+    """How to come by an engine. `module` has `open_model(bytes) -> Backend` and imports `library` as it is imported itself.
 
-    Raises:
-        UsageError: onnxruntime is not installed.
-        BundleError: the bundle has no such model, or the engine refuses it.
+    `package` is the library's distribution, `install` the command that brings it, `artefact` the kind of model that it reads.
     """
 
-    name = "onnx"
+    name: str
+    module: str
+    library: str
+    package: str
+    install: str
+    artefact: str
+    needs_numpy_1: bool = False
+    newest_python: tuple[int, int] | None = None
 
-    def __init__(self, bundle: Bundle) -> None:
-        # onnxruntime's telemetry writes a device id to disk and looks for a server; a soil instrument does neither.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot run here, and what to do; None where it can. Nothing is imported."""
+        if find_spec(self.library) is None:
+            if self.newest_python is not None and sys.version_info[:2] > self.newest_python:
+                newest, here = (".".join(map(str, version)) for version in (self.newest_python, sys.version_info[:2]))
+                return (
+                    f"{self.package}, which has no release for Python {here}, the last is for {newest}; use the backend litert"
+                )
+            return f"{self.package}; run: {self.install}"
+        if self.needs_numpy_1 and _numpy_major() > 1:
+            return f"numpy 1, and numpy {np.__version__} is here, with which {self.package} crashes; run: {self.install}"
+        return None
+
+    @property
+    def version(self) -> str:
+        """The library and its version, as `onnxruntime 1.32.0`."""
         try:
-            import onnxruntime
+            return f"{self.package} {version(self.package)}"
+        except PackageNotFoundError:
+            return f"{self.package} of unknown version"
+
+    def load(self) -> Callable[[bytes], Backend]:
+        """Import the engine; gives what turns a model's bytes into a backend, or raises `EngineError`.
+
+        Raises:
+            UsageError: the library is not installed, or does not load; the message says how to install it.
+        """
+        self.check()
+        try:
+            open_model: Callable[[bytes], Backend] = importlib.import_module(self.module).open_model
         except ImportError as error:
-            why = "" if error.name == "onnxruntime" else f", which is here but does not load ({error})"
-            raise UsageError(f"the backend onnx needs onnxruntime{why}; run: pip install 'ccnvr[onnx]'") from None
-        if ONNX_FP32 not in bundle.parts:
-            raise BundleError(f"bundle {bundle.source} has no {ONNX_FP32}; export it with that part")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(bundle.parts[ONNX_FP32], options, providers=["CPUExecutionProvider"])
-            self._input = self._session.get_inputs()[0].name
-        except Exception as error:  # onnxruntime raises a dozen types that share no base of its own
-            raise BundleError(f"onnxruntime refuses the model of bundle {bundle.source}: {error}; export it again") from error
+            raise UsageError(
+                f"the backend {self.name} needs {self.package}, which is here but does not load ({error}); run: {self.install}"
+            ) from None
+        return open_model
 
-    def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`."""
-        (outputs,) = self._session.run(None, {self._input: inputs})
-        return np.asarray(outputs, dtype=np.float32)
+    def check(self) -> None:
+        """Refuse to go on without the library."""
+        if self.obstacle is not None:
+            raise UsageError(f"the backend {self.name} needs {self.obstacle}")
 
 
-BACKENDS = {"onnx": OnnxBackend}
+def _numpy_major() -> int:
+    return int(np.__version__.partition(".")[0])
 
 
-def open_backend(name: str, bundle: Bundle) -> Backend:
-    """The engine of that name with the bundle's network.
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("onnx", "ccnvr.edge.onnx_backend", "onnxruntime", "onnxruntime", "pip install 'ccnvr[onnx]'", "onnx"),
+        Engine(
+            "litert", "ccnvr.edge.litert_backend", "ai_edge_litert", "ai-edge-litert", "pip install 'ccnvr[litert]'", "tflite"
+        ),
+        Engine(
+            "tflite",
+            "ccnvr.edge.tflite_backend",
+            "tflite_runtime",
+            "tflite-runtime",
+            "pip install 'tflite-runtime>=2.14' 'numpy<2'",
+            "tflite",
+            needs_numpy_1=True,
+            newest_python=(3, 11),
+        ),
+        Engine("numpy", "ccnvr.edge.numpy_backend", "numpy", "numpy", "pip install ccnvr", "network"),
+    )
+}
+"""In the order in which `auto` takes them: onnxruntime answers int8 as the oracle does, LiteRT nearly so; NumPy is slower."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and the artefact of the bundle that it loads."""
+
+    engine: Engine
+    profile: str
+
+    @property
+    def part(self) -> str:
+        """The bundle's file."""
+        return model_part(self.profile, self.engine.artefact)
+
+    def __str__(self) -> str:
+        return f"{self.engine.name} ({self.engine.version}), profile {self.profile}"
+
+
+def choose(backend: str, profile: str, bundle: Bundle) -> Choice:
+    """The engine and artefact that a configuration names; `auto` takes the first that is installed, and the exactest artefact.
 
     Raises:
-        UsageError: no such backend, or it is not installed.
+        UsageError: no such backend or profile, or it is not installed.
+        BundleError: the bundle has no such artefact.
+    """
+    if backend not in (AUTO, *ENGINES):
+        raise UsageError(f"backend {backend!r} is not one of {AUTO}, {', '.join(ENGINES)}")
+    if profile not in (AUTO, *PROFILES):
+        raise UsageError(f"profile {profile!r} is not one of {AUTO}, {', '.join(PROFILES)}")
+    if backend == AUTO:
+        engines = [engine for engine in ENGINES.values() if engine.obstacle is None]
+    else:
+        engines = [ENGINES[backend]]
+        engines[0].check()
+    choices = [Choice(engine, name) for engine in engines for name in (PROFILES if profile == AUTO else (profile,))]
+    for choice in choices:
+        if choice.part in bundle.parts:
+            return choice
+    there = ", ".join(name for name in bundle.parts if name.startswith("model.")) or "no model"
+    raise BundleError(
+        f"bundle {bundle.source} has {there} and not {' or '.join(choice.part for choice in choices)}; export it with "
+        "that part, or choose another backend or profile"
+    )
+
+
+def open_backend(choice: Choice, bundle: Bundle) -> Backend:
+    """The chosen engine with the bundle's network, in this process.
+
+    Raises:
+        UsageError: the engine is not installed.
         BundleError: the engine refuses the model.
     """
-    if name not in BACKENDS:
-        raise UsageError(f"backend {name!r} is not one of {', '.join(BACKENDS)}")
-    return BACKENDS[name](bundle)
+    open_model = choice.engine.load()
+    try:
+        return open_model(bundle.parts[choice.part])
+    except EngineError as error:
+        raise BundleError(
+            f"{choice.engine.package} refuses the model of bundle {bundle.source}: {error}; export it again"
+        ) from error

@@ -1,7 +1,6 @@
-"""Time each stage from serial bytes to a committed prediction, side by side in one run, on a simulated scan.
-
-Stages are interleaved round by round, so that a busy machine disturbs all alike; compare their ratios, and not one
-machine's milliseconds with another's."""
+"""Time each stage from serial bytes to a committed prediction, on a simulated scan; then every installed backend on every
+model of the bundle: latency, cold start, memory and size. All are interleaved round by round, so that a busy machine
+disturbs all alike; compare their ratios, and not one machine's milliseconds with another's."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.arguments import whole_number
+from ccnvr.edge import bench_backends
+from ccnvr.edge.arguments import add_model_choice, whole_number
 from ccnvr.edge.pipeline import Pipeline, References, reflectance
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Preprocessor, absorbance
@@ -32,28 +32,34 @@ Stages = dict[str, Callable[[], object]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr bench`."""
     parser.add_argument("bundle", nargs="?", default="default", help="a .ccnvr file, or 'default' (the default)")
+    add_model_choice(parser)
     parser.add_argument("--rounds", type=whole_number(10, 100_000), default=300, help="rounds (300)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Time the stages and print medians and ratios."""
+    """Time stages and backends, and print medians and ratios."""
+    model = Model(arguments.bundle, arguments.backend, arguments.profile)
     with tempfile.TemporaryDirectory(prefix="ccnvr-bench-") as folder:
         store = Store(Path(folder) / "bench.sqlite", owner=True)
         try:
-            medians = _medians(_stages(Model(arguments.bundle), store), arguments.rounds)
+            medians = _medians(_stages(model, store), arguments.rounds)
         finally:
             store.close()
     rows = {
         name: {"median_ms": round(ms, 4), "ratio_to_inference": round(ms / medians["inference"], 3)}
         for name, ms in medians.items()
     }
+    inputs = np.zeros((1, len(model.bundle.manifest.recipe.channels), model.bundle.manifest.recipe.grid.bands), np.float32)
+    backends = bench_backends.compare(arguments.bundle, model, inputs, arguments.rounds)
     if arguments.json:
-        print(json.dumps(rows))
+        named = {f"{choice.engine.name} {choice.profile}": vars(figures) for choice, figures in backends.items()}
+        print(json.dumps({"backend": str(model.choice), "stages": rows, "backends": named}))
         return 0
-    print(f"{'stage':<34}{'median ms':>10}{'x inference':>13}")
+    print(f"{'stage, on ' + model.choice.engine.name + ' ' + model.choice.profile:<34}{'median ms':>10}{'x inference':>13}")
     for name, row in rows.items():
         print(f"{name:<34}{row['median_ms']:>10.3f}{row['ratio_to_inference']:>13.2f}")
+    print(f"\n{bench_backends.table(backends)}")
     return 0
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 
 MANIFEST = "manifest.json"
 ONNX_FP32 = "model.fp32.onnx"
+MODEL_FORMATS = ("network", "onnx", "tflite")
+"""Of a network in a bundle: as data for NumPy (`edge.quantized`), as ONNX, as TFLite."""
 SELF_TEST = "selftest.json"
 
 _LARGEST_BYTES = 64 << 20
@@ -41,10 +43,14 @@ class BundleError(CcnvrError):
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum."""
+    """Absorbance on the model's grid and the values that the exported model must give, a row a spectrum.
+
+    `expected` is for the float artefacts; `quantized` has the values of other profiles, which differ by what they round.
+    """
 
     absorbance: tuple[tuple[float, ...], ...]
     expected: tuple[tuple[float, ...], ...]
+    quantized: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,11 @@ def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
     for name, part in manifest.parts.items():
         if part_of(contents[name]) != part:
             raise ValueError(f"{name} does not have the size and the sha256 that the manifest states")
+
+
+def model_part(profile: str, kind: str) -> str:
+    """The name of the network of a profile (`quantized.PROFILES`) in a format (`MODEL_FORMATS`)."""
+    return f"model.{profile}.{kind}"
 
 
 def part_of(content: bytes) -> Part:

@@ -57,6 +57,9 @@ COMMANDS = {
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
     ),
+    "quantize": Command(
+        "ccnvr.train.quantize_command", "make a training run's network int8", "ccnvr quantize runs/mine --sensitivity", "train"
+    ),
     "experiment": Command(
         "ccnvr.train.experiment_command",
         "compare CCNVR with its rivals",

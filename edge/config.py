@@ -36,10 +36,11 @@ class InstrumentConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which bundle, `default` or a path, and which engine runs it."""
+    """Which bundle, `default` or a path, which engine runs it, and which of its models: names, or `auto`."""
 
     bundle: str = "default"
-    backend: str = "onnx"
+    backend: str = "auto"
+    profile: str = "auto"
 
 
 @dataclass(frozen=True)

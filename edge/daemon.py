@@ -43,7 +43,8 @@ def run(
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays stored.
         OSError: `deliver` failed, as when the reader of a pipe goes away.
     """
-    model = Model(config.model.bundle, config.model.backend)
+    model = Model(config.model.bundle, config.model.backend, config.model.profile)
+    say(f"backend {model.choice}")
     store = Store(config.store_path, owner=True)
     try:
         stream = Stream("stdout", config.store_path, deliver)

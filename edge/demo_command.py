@@ -22,7 +22,8 @@ import numpy as np
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge import config as configuration
 from ccnvr.edge import daemon, limesoda
-from ccnvr.edge.arguments import whole_number
+from ccnvr.edge.arguments import add_model_choice, whole_number
+from ccnvr.edge.backend import Choice, choose
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import accuracy
 from ccnvr.edge.targets import Target
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spectra", type=whole_number(1, 89), default=20, metavar="N", help="how many soils, 1 to 89 (20)")
     parser.add_argument("--seed", type=whole_number(0, 2**31), default=1, help="seed of the choice of soils and the noise (1)")
     parser.add_argument("--bundle", default="default", metavar="FILE", help="a .ccnvr file, or 'default'")
+    add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one a summary")
     parser.add_argument("--save-soils", type=Path, metavar="FILE", help="only write the soils' reflectance to a CSV file")
 
@@ -77,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.save_soils) as stream:
             stream.write(_soils_csv(soils).encode())
         return 0
-    targets = bundles.read(arguments.bundle).manifest.targets
+    bundle = bundles.read(arguments.bundle)
+    targets, choice = bundle.manifest.targets, choose(arguments.backend, arguments.profile, bundle)
     show = _JsonReport(soils, targets) if arguments.json else _TextReport(soils, targets)
     with tempfile.TemporaryDirectory(prefix="ccnvr-demo-") as folder:
         table = Path(folder) / "soils.csv"
@@ -87,11 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
                 None,
                 {
                     "instrument": {"url": url},
-                    "model": {"bundle": arguments.bundle},
+                    "model": {"bundle": arguments.bundle, "backend": arguments.backend, "profile": arguments.profile},
                     "store": {"path": f"{folder}/demo.sqlite"},
                 },
             )
-            show.begin(url)
+            show.begin(url, choice)
             result = daemon.run(settings, len(soils), show.record, say=show.notice)
     show.end(result)
     return 0 if result.predicted == len(soils) else 1
@@ -135,7 +138,7 @@ class _Report:
     def _names(self) -> list[str]:
         return [target.name for target in self._targets]
 
-    def begin(self, url: str) -> None:
+    def begin(self, url: str, choice: Choice) -> None:
         """Before the first record."""
 
     def notice(self, message: str) -> None:
@@ -184,9 +187,9 @@ class _JsonReport(_Report):
 
 
 class _TextReport(_Report):
-    def begin(self, url: str) -> None:
+    def begin(self, url: str, choice: Choice) -> None:
         print(f"simulated NIR-512 handheld on {url}; real soils of the held-out fold of LimeSoDa")
-        print("predicted [90 % interval] | laboratory\n")
+        print(f"backend {choice}; predicted [90 % interval] | laboratory\n")
         titles = (f"{target.name} {target.unit}" if target.unit != target.name else target.name for target in self._targets)
         print(f"{'soil':<13}" + "".join(f"{title:<29}" for title in titles) + "latency")
 

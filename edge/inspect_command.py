@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
+from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.domain import DomainShape
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.predictor import Model
@@ -15,12 +16,13 @@ from ccnvr.edge.targets import Target
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr inspect`."""
     parser.add_argument("bundle", help="a .ccnvr file, or 'default'")
+    add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="the whole manifest as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle, run its self-test, print its card."""
-    model = Model(arguments.bundle)
+    model = Model(arguments.bundle, arguments.backend, arguments.profile)
     manifest = model.bundle.manifest
     if arguments.json:
         print(manifest.to_json())
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     grid = manifest.recipe.grid
     print(f"{manifest.name}, created {manifest.created}, sha256 of manifest {model.bundle.digest[:16]}")
     print(f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels of {grid.bands} bands")
-    print(f"self-test passed on {model.backend.name}: differs by {model.self_test_difference:.1e} sd at most")
+    print(f"self-test passed on {model.choice}: differs by {model.self_test_difference:.1e} sd at most")
     if model.correction is not None:
         _, window = model.correction.weights.shape
         rank = model.correction.directions.shape[1]

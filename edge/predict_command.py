@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantity", choices=QUANTITIES, help="what the files hold, where they do not say (reflectance, 0 to 1)"
     )
+    add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object a line instead of CSV")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write here instead of standard output")
 
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
     if arguments.out is not None and arguments.out.resolve() in [file.resolve() for file in arguments.file]:
         raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
-    model = Model(arguments.bundle)
+    model = Model(arguments.bundle, arguments.backend, arguments.profile)
     passed_over: list[Path] = []
     rows = predict_blocks(model, read_tables(arguments.file, passed_over.append), arguments.quantity)
     if passed_over:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.backend import Backend, open_backend
-from ccnvr.edge.bundle import Bundle, BundleError, read
+from ccnvr.edge import proof
+from ccnvr.edge.backend import AUTO, Backend, Choice, EngineError, choose, open_backend
+from ccnvr.edge.bundle import Bundle, BundleError, SelfTest, read
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
+from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+_Expected = tuple[Float32, Array]
 
-SELF_TEST_TOLERANCE = 1e-3
-"""Largest difference from the bundle's own expected outputs, in standardised units (sd of the training soils)."""
+SELF_TEST_TOLERANCES = {"fp32": 1e-3, "weights": 1e-3, "int8": 0.2}
+"""Largest difference from the bundle's own expected outputs, in standardised units (sd of the training soils), by profile.
+
+Engines round int8 differently, and now and then by a whole step: up to 0.1 sd. A wrong scale or gate order is far beyond it.
+"""
+
+TRIAL_MEMORY = 512 << 20
+"""Bytes that a new bundle's model may take in its trial; CCNVR takes a hundredth of it."""
 
 
 # In sd of the training soils; catches NaN and infinity too, and keeps the way back from a logarithm finite.
@@ -23,19 +33,28 @@ _LARGEST_OUTPUT = 100.0
 
 
 class Model:
-    """A verified bundle with an engine, proved on its self-test.
+    """A verified bundle with an engine, proved on its self-test: when it is new here, in a child process first.
+
+    `backend` and `profile` name an engine and an artefact, or are `auto`; `choice` is what was taken.
 
     Raises:
         UsageError: the engine is not installed.
         BundleError: the bundle is damaged, or its self-test fails here.
     """
 
-    def __init__(self, bundle_path: str, backend: str = "onnx") -> None:
+    def __init__(self, bundle_path: str, backend: str = AUTO, profile: str = AUTO) -> None:
         self.bundle: Bundle = read(bundle_path)
         self.correction: Correction | None = self.bundle.correction()
         self.domain: Domain | None = self.bundle.domain()
-        self.backend: Backend = open_backend(backend, self.bundle)
-        self.self_test_difference = self._prove()
+        self.choice: Choice = choose(backend, profile, self.bundle)
+        test = self._self_test()
+        new = not proof.known(self.bundle, self.choice)
+        if new:
+            self._try(test)
+        self.backend: Backend = open_backend(self.choice, self.bundle)
+        self.self_test_difference = self._difference(self.backend, test)
+        if new:
+            proof.remember(self.bundle, self.choice)
 
     def bind(self, wavelengths_nm: Array) -> Predictor:
         """Compile the preprocessing for an instrument.
@@ -45,23 +64,50 @@ class Model:
         """
         return Predictor(self, wavelengths_nm)
 
-    def _prove(self) -> float:
-        test = self.bundle.self_test()
+    def _try(self, test: _Expected) -> None:
+        """The self-test in a child process, which a hostile model may crash, hang or fill."""
+        engine = self.choice.engine
+        engine.load()  # an engine that does not load is no fault of the bundle
+        try:
+            with IsolatedBackend(engine.name, self.bundle.parts[self.choice.part], memory=TRIAL_MEMORY) as trial:
+                self._difference(trial, test)
+        except EngineError as error:
+            raise BundleError(
+                f"{engine.package} refuses the model of bundle {self.bundle.source}: {error}; copy it again from its source, "
+                "or export it again"
+            ) from error
+
+    def _self_test(self) -> _Expected:
+        """Model input and expected outputs of the self-test."""
+        test: SelfTest = self.bundle.self_test()
         recipe = self.bundle.manifest.recipe
         try:
-            expected = np.array(test.expected)
+            # The profile's own where it has one: what it rounds is no fault.
+            expected = np.array(test.quantized.get(self.choice.profile, test.expected))
             # Corrected as in the field: what cannot correct must not pass, for it would answer wrongly ever after.
             inputs = Preprocessor(recipe, recipe.grid.wavelengths(), self.correction).batch(np.array(test.absorbance))
-            outputs = self.backend(inputs)
-            if not outputs.shape == expected.shape == (len(inputs), len(self.bundle.manifest.targets)):
+            if expected.shape != (len(inputs), len(self.bundle.manifest.targets)):
+                raise ValueError(f"{expected.shape} expected outputs for {len(inputs)} spectra")
+        except Exception as error:  # whatever NumPy raises on spectra of other shapes
+            raise BundleError(f"bundle {self.bundle.source} fails its self-test: {error}; export it again") from error
+        return inputs, expected
+
+    def _difference(self, backend: Backend, test: _Expected) -> float:
+        inputs, expected = test
+        try:
+            outputs = backend(inputs)
+            if outputs.shape != expected.shape:
                 raise ValueError(f"{outputs.shape} outputs where {expected.shape} are expected")
             difference = float(np.max(np.abs(outputs - expected)))
-        except Exception as error:  # whatever NumPy or the engine raises on spectra or a model of other shapes
+        except EngineError:
+            raise
+        except Exception as error:  # whatever the engine raises on a model of other shapes
             raise BundleError(f"bundle {self.bundle.source} fails its self-test: {error}; export it again") from error
-        if not difference <= SELF_TEST_TOLERANCE:
+        tolerance = SELF_TEST_TOLERANCES[self.choice.profile]
+        if not difference <= tolerance:
             raise BundleError(
                 f"bundle {self.bundle.source} differs from its self-test by {difference:.3g} sd on backend "
-                f"{self.backend.name}, limit {SELF_TEST_TOLERANCE}; export it again, or use another backend"
+                f"{backend.name}, profile {self.choice.profile}, limit {tolerance}; export it again, or use another backend"
             )
         return difference
 

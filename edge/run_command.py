@@ -13,7 +13,7 @@ from typing import Any
 
 from ccnvr.edge import config as configuration
 from ccnvr.edge import daemon
-from ccnvr.edge.arguments import number, whole_number
+from ccnvr.edge.arguments import add_model_choice, number, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration file (TOML)")
     parser.add_argument("--instrument", metavar="URL", help="serial:///dev/NAME?baud=N, socket://HOST:PORT or sim://")
     parser.add_argument("--bundle", metavar="FILE", help="bundle, or 'default' (the one that comes with ccnvr)")
+    add_model_choice(parser, default=None)
     parser.add_argument("--store", metavar="FILE", help="SQLite file for scans and predictions (ccnvr.sqlite)")
     parser.add_argument("--interval", type=number(0, 86_400), metavar="S", help="seconds from scan to scan (0)")
     parser.add_argument("--new-references", action="store_true", help="take dark and white anew, even if fresh ones are stored")
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until its count is reached or it is told to stop."""
     given: dict[str, dict[str, object]] = {
         "instrument": {"url": arguments.instrument},
-        "model": {"bundle": arguments.bundle},
+        "model": {"bundle": arguments.bundle, "backend": arguments.backend, "profile": arguments.profile},
         "store": {"path": arguments.store},
         "run": {"interval_s": arguments.interval},
     }

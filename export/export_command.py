@@ -12,10 +12,10 @@ import torch
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge import correction as corrections
-from ccnvr.edge.backend import OnnxBackend
 from ccnvr.edge.bundle import Bundle, SelfTest
 from ccnvr.edge.domain import PART
 from ccnvr.edge.manifest import SCHEMA, Card, Manifest
+from ccnvr.edge.onnx_backend import OnnxBackend
 from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
 from ccnvr.export import parity
 from ccnvr.export.onnx_writer import to_onnx
@@ -23,6 +23,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
+from ccnvr.train.quantize import as_data
 from ccnvr.train.recipe import TrainingRecipe
 
 SELF_TEST_SPECTRA = 3
@@ -53,7 +54,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
         ParityError: the exported model does not answer as the network.
     """
     recipe, calibration, report = runs.load(folder)
-    parts = {bundles.ONNX_FP32: to_onnx(calibration.network), bundles.SELF_TEST: _self_test(recipe, calibration)}
+    parts = {bundles.ONNX_FP32: to_onnx(as_data(calibration.network)), bundles.SELF_TEST: _self_test(recipe, calibration)}
     if report.domain is not None:
         parts[PART] = _read_domain(folder)
     if calibration.correction is not None:
@@ -71,7 +72,7 @@ def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
     bundle = Bundle(str(folder), "", manifest, parts)
     inputs, held_out = parity.real_inputs(recipe, calibration.correction)
     expected = parity.torch_outputs(calibration, inputs)
-    result = parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
+    result = parity.compare(OnnxBackend(parts[bundles.ONNX_FP32]), inputs, expected, recipe.properties, parity.FP32_LIMIT)
     figures = {**dataclasses.asdict(result), "held_out": held_out}
     card = dataclasses.replace(manifest.card, parity={"onnx fp32": figures})
     return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), figures

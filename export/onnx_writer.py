@@ -1,7 +1,8 @@
-"""Writes a CCNVR as an ONNX graph, operator by operator: opset 13, IR 8, which onnxruntime runs since 1.17.
+"""Writes a network as an ONNX graph, operator by operator: opset 13, IR 8, which onnxruntime runs since 1.17.
 
 torch's own exporters either need a newer runtime or, in some releases, wrote the GRU's reset gate wrongly; they serve
-as a cross-check in the tests.
+as a cross-check in the tests. Int8 is written as QuantizeLinear and DequantizeLinear around each operator, which onnxruntime
+fuses into int8 kernels.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ccnvr.train.network import CCNVR, NetworkConfig
-
-Float32 = NDArray[np.float32]
+from ccnvr.edge.network import NetworkConfig
+from ccnvr.edge.quantized import GATES, Activation, ConvolutionLayer, DenseLayer, QuantizedNetwork, StoredInt8, Weight, as_float
 
 OPSET = 13
 IR_VERSION = 8
 
-# Gate order in ONNX, as positions in torch's: GRU z r h from r z n; LSTM i o f c from i f g o.
-_GATES = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
+# Gate order in ONNX, as positions in the structure's: GRU z r h from r z n; LSTM i o f c from i f g o.
+_GATE_ORDER = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 
 
 class _Graph:
@@ -29,35 +29,67 @@ class _Graph:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
+        self.constants: list[onnx.TensorProto] = []
 
-    def weight(self, name: str, value: NDArray[np.generic]) -> str:
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
         """Add a constant."""
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
+
+    def numbers(self, name: str, *values: int) -> str:
+        """Add a constant of whole numbers: a shape, an axis."""
+        return self.constant(name, np.array(values, dtype=np.int64))
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add an operator."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
+    def weight(self, name: str, weight: Weight) -> str:
+        """Add a weight that is computed with as floats.
 
-def to_onnx(network: CCNVR) -> bytes:
-    """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n, outputs)`, float32."""
+        An int8 one is unpacked by Cast and Mul, which onnxruntime carries out once, as it loads the model; a DequantizeLinear
+        it would repeat for every spectrum.
+        """
+        if not isinstance(weight, StoredInt8):
+            return self.constant(name, weight)
+        scales = weight.scales.reshape(-1, *[1] * (weight.values.ndim - 1))
+        whole = self.node("Cast", [self.constant(f"{name}.stored", weight.values)], f"{name}.whole", to=TensorProto.FLOAT)
+        return self.node("Mul", [whole, self.constant(f"{name}.scales", scales)], name)
+
+    def int8_operand(self, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]) -> str:
+        """Add a weight or bias, a scale for each row, of an operator that computes in int8."""
+        stored = self.constant(f"{name}.stored", values)
+        zeros = self.constant(f"{name}.zeros", np.zeros(len(scales), values.dtype))
+        return self.node("DequantizeLinear", [stored, self.constant(f"{name}.scales", scales), zeros], name, axis=0)
+
+    def quantized(self, value: str, activation: Activation, name: str) -> str:
+        """Round a tensor to int8 and back, which onnxruntime fuses with the operators before and behind."""
+        scale = self.constant(f"{name}.scale", np.array(activation.scale, dtype=np.float32))
+        zero = self.constant(f"{name}.zero", np.array(activation.zero_point, dtype=np.int8))
+        stored = self.node("QuantizeLinear", [value, scale, zero], f"{name}.int8")
+        return self.node("DequantizeLinear", [stored, scale, zero], name)
+
+
+def to_onnx(network: QuantizedNetwork, layers: bool = False) -> bytes:
+    """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n, outputs)`, float32.
+
+    With `layers`, every tensor that `NumpyBackend.layers` names is an output as well.
+    """
     config = network.config
-    state = {name: value.detach().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     graph = _Graph()
-    features = _convolutions(graph, network, state, _standardised(graph, network, state))
-    pooled = _recurrent(graph, network, state, features) if network.recurrent else _flattened(graph, features)
-    hidden = graph.node("Relu", [_dense(graph, state, "dense", pooled)], "hidden")
-    _dense(graph, state, "output", hidden, "properties")
+    features = _convolutions(graph, network, _standardised(graph, network))
+    pooled = _recurrent(graph, network, features) if network.directions else _flattened(graph, config, features)
+    hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
+    _dense(graph, "output", network.output, hidden, "properties")
+    outputs = [name for node in graph.nodes for name in node.output if name == "properties" or (layers and _is_layer(name))]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "ccnvr",
             [helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["n", config.in_channels, config.bands])],
-            [helper.make_tensor_value_info("properties", TensorProto.FLOAT, ["n", config.outputs])],
-            graph.weights,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, config)) for name in outputs],
+            graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -68,87 +100,123 @@ def to_onnx(network: CCNVR) -> bytes:
     return serialised
 
 
-def _standardised(graph: _Graph, network: CCNVR, state: dict[str, Float32]) -> str:
+def _is_layer(name: str) -> bool:
+    return name in ("standardised", "pooled", "hidden") or name.removeprefix("convolution").isdigit()
+
+
+def _shape(name: str, config: NetworkConfig) -> list[Any]:
+    if name == "properties":
+        return ["n", config.outputs]
+    return ["n", None] if name in ("pooled", "hidden") else ["n", None, None]
+
+
+def _standardised(graph: _Graph, network: QuantizedNetwork) -> str:
     """Each band less its mean, over its deviation, where the network asks for it."""
-    if network.scale is None:
+    if network.standardisation is None:
         return "spectra"
-    shape = (1, network.config.in_channels, network.config.bands)
-    factor = 1.0 / np.sqrt(state["scale.running_var"] + np.float32(network.scale.eps))
-    mean = graph.weight("scale.mean", state["scale.running_mean"].reshape(shape))
-    centred = graph.node("Sub", ["spectra", mean], "centred")
-    return graph.node("Mul", [centred, graph.weight("scale.factor", factor.reshape(shape))], "standardised")
+    mean = graph.constant("standardisation.mean", network.standardisation.mean[None])
+    factor = graph.constant("standardisation.factor", network.standardisation.factor[None])
+    return graph.node("Mul", [graph.node("Sub", ["spectra", mean], "centred"), factor], "standardised")
 
 
-def _convolutions(graph: _Graph, network: CCNVR, state: dict[str, Float32], value: str) -> str:
-    """Conv, ReLU, max-pool: `(n, filters, steps)`."""
-    for index, layer in enumerate(network.config.convolutions):
-        # torch numbers the modules of the sequence: each convolution is followed by its ReLU and its pool.
-        kernel = graph.weight(f"conv{index}.weight", state[f"convolutions.{3 * index}.weight"])
-        bias = graph.weight(f"conv{index}.bias", state[f"convolutions.{3 * index}.bias"])
-        pad = layer.kernel // 2
-        value = graph.node("Conv", [value, kernel, bias], f"conv{index}", kernel_shape=[layer.kernel], pads=[pad, pad])
-        value = graph.node("Relu", [value], f"relu{index}")
-        value = graph.node("MaxPool", [value], f"pool{index}", kernel_shape=[layer.pool], strides=[layer.pool])
+def _convolutions(graph: _Graph, network: QuantizedNetwork, value: str) -> str:
+    """Conv, ReLU, max-pool: `(n, filters, steps)`; between activations where the network computes in int8."""
+    scales = network.activations
+    if scales:
+        value = graph.quantized(value, scales[0], "input")
+    for number, (layer, shape) in enumerate(zip(network.convolutions, network.config.convolutions, strict=True)):
+        name, half = f"convolution{number}", shape.kernel // 2
+        operands = _operands(graph, name, layer, scales[number] if scales else None)
+        pool = {"kernel_shape": [shape.pool], "strides": [shape.pool]}
+        value = graph.node("Conv", [value, *operands], f"{name}.sums", kernel_shape=[shape.kernel], pads=[half, half])
+        value = graph.node("Relu", [value], f"{name}.relu")
+        if scales:
+            value = graph.quantized(value, scales[number + 1], f"{name}.activation")
+            value = graph.node("MaxPool", [value], f"{name}.pool", **pool)
+            value = graph.quantized(value, scales[number + 1], name)
+        else:
+            value = graph.node("MaxPool", [value], name, **pool)
     return value
+
+
+def _operands(graph: _Graph, name: str, layer: ConvolutionLayer, before: Activation | None) -> list[str]:
+    """Weight and bias of a convolution whose input is `before`, or floats."""
+    weight = layer.weight
+    if before is None or not isinstance(weight, StoredInt8):
+        return [graph.weight(f"{name}.weight", weight), graph.constant(f"{name}.bias", layer.bias)]
+    return [
+        graph.int8_operand(f"{name}.weight", weight.values, weight.scales),
+        graph.int8_operand(f"{name}.bias", layer.bias, np.float32(before.scale) * weight.scales),
+    ]
+
+
+def _whole(graph: _Graph, config: NetworkConfig, features: str) -> str:
+    """Without what does not fill the last step."""
+    if config.patch == 1:
+        return features
+    ends = [graph.numbers("whole.from", 0), graph.numbers("whole.to", config.steps * config.patch)]
+    return graph.node("Slice", [features, *ends, graph.numbers("whole.axis", 2)], "whole")
 
 
 def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
     """`(n, filters, steps x patch)` -> `(steps, n, filters x patch)`."""
     if config.patch == 1:
         return graph.node("Transpose", [features], "sequence", perm=[2, 0, 1])
-
-    def numbers(name: str, *values: int) -> str:
-        return graph.weight(name, np.array(values, dtype=np.int64))
-
-    ends = [numbers("whole.from", 0), numbers("whole.to", config.steps * config.patch), numbers("whole.axis", 2)]
-    whole = graph.node("Slice", [features, *ends], "whole")
-    shape = numbers("patches.shape", 0, config.channels, config.steps, config.patch)
-    patches = graph.node("Reshape", [whole, shape], "patches")
+    shape = graph.numbers("patches.shape", 0, config.channels, config.steps, config.patch)
+    patches = graph.node("Reshape", [_whole(graph, config, features), shape], "patches")
     ordered = graph.node("Transpose", [patches], "ordered", perm=[2, 0, 1, 3])
-    return graph.node("Reshape", [ordered, numbers("sequence.shape", 0, 0, -1)], "sequence")
+    return graph.node("Reshape", [ordered, graph.numbers("sequence.shape", 0, 0, -1)], "sequence")
 
 
-def _flattened(graph: _Graph, features: str) -> str:
+def _flattened(graph: _Graph, config: NetworkConfig, features: str) -> str:
     """For a network without a recurrent layer, `(n, filters x steps)`."""
-    return graph.node("Flatten", [features], "pooled", axis=1)
+    return graph.node("Flatten", [_whole(graph, config, features)], "pooled", axis=1)
 
 
-def _recurrent(graph: _Graph, network: CCNVR, state: dict[str, Float32], features: str) -> str:
+def _recurrent(graph: _Graph, network: QuantizedNetwork, features: str) -> str:
     """GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
 
     Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x hidden)`.
     """
-    config = network.config
-    sequence = _sequence(graph, config, features)
-    suffixes = ("", "_reverse") if config.bidirectional else ("",)
-    gates = _GATES[config.cell]
-
-    def reordered(name: str, suffix: str) -> Float32:
-        blocks = np.split(state[f"recurrent.{name}_l0{suffix}"], len(gates))
-        return np.concatenate([blocks[gate] for gate in gates])
-
-    weights = np.stack([reordered("weight_ih", suffix) for suffix in suffixes])
-    recurrence = np.stack([reordered("weight_hh", suffix) for suffix in suffixes])
-    biases = np.stack([np.concatenate([reordered("bias_ih", s), reordered("bias_hh", s)]) for s in suffixes])
+    config, directions = network.config, network.directions
     attributes: dict[str, Any] = {
         "hidden_size": config.hidden,
         "direction": "bidirectional" if config.bidirectional else "forward",
     }
     if config.cell == "gru":
-        # torch applies the reset gate after the recurrent matrix and its bias.
+        # The structure's GRU, as torch's, applies the reset gate after the recurrent matrix and its bias.
         attributes["linear_before_reset"] = 1
-    names = [
-        graph.weight("recurrent.W", weights),
-        graph.weight("recurrent.R", recurrence),
-        graph.weight("recurrent.B", biases),
+    rows = _rows(config)
+    biases = np.stack([np.concatenate([part.input_bias[rows], part.state_bias[rows]]) for part in directions])
+    inputs = [
+        _sequence(graph, config, features),
+        _matrices(graph, "recurrent.W", [part.input_weight for part in directions], rows),
+        _matrices(graph, "recurrent.R", [part.state_weight for part in directions], rows),
+        graph.constant("recurrent.B", biases),
     ]
-    states = graph.node(config.cell.upper(), [sequence, *names], "states", **attributes)
+    states = graph.node(config.cell.upper(), inputs, "states", **attributes)
     averaged = graph.node("ReduceMean", [states], "averaged", axes=[0], keepdims=0)
     by_soil = graph.node("Transpose", [averaged], "by_soil", perm=[1, 0, 2])
-    shape = graph.weight("pooled.shape", np.array([0, -1], dtype=np.int64))
-    return graph.node("Reshape", [by_soil, shape], "pooled")
+    return graph.node("Reshape", [by_soil, graph.numbers("pooled.shape", 0, -1)], "pooled")
 
 
-def _dense(graph: _Graph, state: dict[str, Float32], layer: str, value: str, output: str = "") -> str:
-    names = [graph.weight(f"{layer}.{kind}", state[f"{layer}.{kind}"]) for kind in ("weight", "bias")]
-    return graph.node("Gemm", [value, *names], output or layer, transB=1)
+def _rows(config: NetworkConfig) -> NDArray[np.int64]:
+    """The structure's row of each of ONNX's."""
+    gates = np.arange(GATES[config.cell] * config.hidden).reshape(-1, config.hidden)
+    return np.concatenate([gates[gate] for gate in _GATE_ORDER[config.cell]])
+
+
+def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.int64]) -> str:
+    """One direction's matrix above the other's, `(directions, gates x hidden, width)`."""
+    stored = [weight for weight in weights if isinstance(weight, StoredInt8)]
+    flat: Weight = np.concatenate([as_float(weight)[rows] for weight in weights])
+    if stored:
+        values = np.concatenate([weight.values[rows] for weight in stored])
+        flat = StoredInt8(values, np.concatenate([weight.scales[rows] for weight in stored]))
+    shape = graph.numbers(f"{name}.shape", len(weights), len(rows), -1)
+    return graph.node("Reshape", [graph.weight(f"{name}.rows", flat), shape], name)
+
+
+def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
+    weight, bias = graph.weight(f"{name}.weight", layer.weight), graph.constant(f"{name}.bias", layer.bias)
+    return graph.node("Gemm", [value, weight, bias], output or f"{name}.sums", transB=1)

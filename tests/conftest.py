@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite_environment
 from helpers import CCNVR, run_ccnvr
 from hypothesis import settings
 
@@ -24,6 +25,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test depends on how fast the machine is.
 settings.register_profile("ccnvr", deadline=None)
 settings.load_profile("ccnvr")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of bundles goes where the tests' other files go."""
+    kept = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    if kept is None:
+        del os.environ["XDG_STATE_HOME"]
+    else:
+        os.environ["XDG_STATE_HOME"] = kept
+
+
+@pytest.fixture(scope="session")
+def all_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every artefact."""
+    import bundles_of_all  # which needs torch; tests of the edge alone run without
+
+    return bundles_of_all.write(tmp_path_factory.mktemp("bundle") / "all.ccnvr")
+
+
+@pytest.fixture(scope="session")
+def tflite_python() -> Path:
+    """The Python of an environment with tflite-runtime and numpy 1, or skip."""
+    try:
+        return tflite_environment.python()
+    except tflite_environment.Unavailable as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

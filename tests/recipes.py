@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ccnvr.train.network import Convolution, NetworkConfig
+from ccnvr.edge.network import Convolution, NetworkConfig
 
 SMALL = """
 name = "small"

@@ -100,7 +100,11 @@ def test_no_telemetry_leaves_the_machine_or_its_disk(tmp_path: Path) -> None:
 
 
 def test_bench_prints_ratios() -> None:
-    rows = json.loads(run_ccnvr("bench", "--rounds", 10, "--json").stdout)
-    assert rows["inference"]["ratio_to_inference"] == 1.0
-    assert all(row["median_ms"] > 0 for row in rows.values())
+    found = json.loads(run_ccnvr("bench", "--rounds", 10, "--json").stdout)
+    assert found["stages"]["inference"]["ratio_to_inference"] == 1.0
+    assert all(row["median_ms"] > 0 for row in found["stages"].values())
+    assert "onnx fp32" in found["backends"]
+    for figures in found["backends"].values():
+        assert figures["cold_start_ms"] > figures["latency_ms"] > 0
+        assert figures["peak_memory_mb"] > 10 and figures["model_kb"] > 1
     assert "x inference" in run_ccnvr("bench", "--rounds", 10).stdout

@@ -17,10 +17,8 @@ import torch
 from helpers import assert_one_sentence, run_ccnvr
 from onnx import numpy_helper
 
-from ccnvr.edge import bundle as bundles
-from ccnvr.edge.backend import OnnxBackend
-from ccnvr.edge.bundle import Bundle
 from ccnvr.edge.metrics import accuracy_table
+from ccnvr.edge.onnx_backend import OnnxBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Grid
 from ccnvr.export import parity
@@ -29,6 +27,7 @@ from ccnvr.export.parity import ParityError
 from ccnvr.train import libraries
 from ccnvr.train import run as runs
 from ccnvr.train.network import CCNVR
+from ccnvr.train.quantize import as_data
 
 SHAPES: list[dict[str, Any]] = [
     *({"cell": cell, "bidirectional": bidirectional} for cell in ("gru", "lstm") for bidirectional in (True, False)),
@@ -53,11 +52,11 @@ def test_the_graph_answers_as_torch_does(changes: dict[str, Any], rng: np.random
     net, inputs = network(**changes), rng.normal(size=(5, 2, 140)).astype(np.float32)
     with torch.inference_mode():
         expected = net(torch.from_numpy(inputs)).numpy()
-    model = to_onnx(net)
+    model = to_onnx(as_data(net))
     np.testing.assert_allclose(answers(model, inputs), expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(answers(model, inputs[:1]), expected[:1], rtol=0, atol=1e-6)
     assert (onnx.load_from_string(model).opset_import[0].version, onnx.load_from_string(model).ir_version) == (13, 8)
-    assert to_onnx(net) == model
+    assert to_onnx(as_data(net)) == model
 
 
 @pytest.mark.parametrize("changes", SHAPES)
@@ -67,7 +66,7 @@ def test_torch_s_own_exporter_agrees(changes: dict[str, Any], rng: np.random.Gen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(net, (torch.from_numpy(inputs),), stream, dynamo=False)  # type: ignore[arg-type]
-    np.testing.assert_allclose(answers(to_onnx(net), inputs), answers(stream.getvalue(), inputs), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(answers(to_onnx(as_data(net)), inputs), answers(stream.getvalue(), inputs), rtol=0, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,16 @@ def with_changed_weight(model: bytes, name: str) -> bytes:
 
 @pytest.mark.parametrize(
     "name",
-    ["conv0.weight", "conv0.bias", "conv1.weight", "recurrent.W", "recurrent.R", "recurrent.B", "dense.weight", "output.bias"],
+    [
+        "convolution0.weight",
+        "convolution0.bias",
+        "convolution1.weight",
+        "recurrent.W.rows",
+        "recurrent.R.rows",
+        "recurrent.B",
+        "dense.weight",
+        "output.bias",
+    ],
 )
 def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
     recipe, calibration, _ = runs.load(finished)
@@ -121,11 +129,10 @@ def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
         for weight in calibration.network.parameters():
             weight.mul_(2.0)
     expected = parity.torch_outputs(calibration, inputs)
-    right = to_onnx(calibration.network)
+    right = to_onnx(as_data(calibration.network))
 
     def check(model: bytes) -> parity.Parity:
-        bundle = Bundle("test", "", None, {bundles.ONNX_FP32: model})  # type: ignore[arg-type]
-        return parity.compare(OnnxBackend(bundle), inputs, expected, recipe.properties, parity.FP32_LIMIT)
+        return parity.compare(OnnxBackend(model), inputs, expected, recipe.properties, parity.FP32_LIMIT)
 
     assert check(right).largest < 1e-5
     with pytest.raises(ParityError, match=r"differs from torch by .* on spectrum \d+, target (OC|pH), limit 0.0001"):

@@ -10,32 +10,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import run_ccnvr
+from helpers import ROOT, build_wheel, pip, run_ccnvr
 
-ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "pandas", "scikit-learn", "scipy", "onnx", "LimeSoDa"}
-
-
-def pip(python: Path | str, *arguments: object) -> str:
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, built from a copy so that the tree stays clean."""
-    folder = tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.splitlines()):
-        if (ROOT / name).is_file():
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
-    return next(folder.glob("*.whl"))
+    """The wheel of this tree."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_holds_each_module_and_data_file_of_the_tree(wheel: Path) -> None:

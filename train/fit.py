@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from ccnvr.train.recipe import Fit, TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 _PREDICT_BATCH = 256
 
@@ -104,12 +105,16 @@ def fit(
     lesson = Lesson.of(standardise(targets, values))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+
+    def new() -> CCNVR:
+        return CCNVR(recipe.network_config())
+
     teachers = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), path, on_epoch, team))
+        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), new, path, on_epoch, team))
     lesson = replace(lesson, teachers=tuple(teachers))
-    network = _train(recipe, inputs, lesson, seed, checkpoint, on_epoch, team)
+    network = _train(recipe, inputs, lesson, seed, new, checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
@@ -136,8 +141,27 @@ def finetune(
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))
-    network = _train(recipe, inputs, lesson, seed, None, lambda loss: None, start=network)
-    return replace(calibration, network=network)
+    return replace(calibration, network=_train(recipe, inputs, lesson, seed, lambda: network))
+
+
+def imitate(
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    student: AnyNetwork,
+    spectra: Array,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
+) -> AnyNetwork:
+    """Train a student to answer as the calibration's network does, on absorbance `(n, bands)` varied as the recipe says.
+
+    `recipe.fit` says how long and how fast; `checkpoint` and `on_epoch` are as for `fit`.
+    """
+    nothing_measured = np.full((len(spectra), len(calibration.targets)), np.nan)
+    lesson = replace(Lesson.of(nothing_measured), teachers=(calibration.network,))
+    recipe = replace(recipe, fit=replace(recipe.fit, unmeasured_weight=1.0))
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
+    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, recipe.fit.seed)
+    return _train(recipe, inputs, lesson, recipe.fit.seed, lambda: student, checkpoint, on_epoch)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:
@@ -188,13 +212,14 @@ def _train(
     inputs: VariedInputs,
     lesson: Lesson,
     seed: int,
-    checkpoint: Path | None,
-    on_epoch: Callable[[float], None],
+    make: Callable[[], AnyNetwork],
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
     team: Team = ALONE,
-    start: CCNVR | None = None,
-) -> CCNVR:
+) -> AnyNetwork:
     torch.manual_seed(seed)
-    training = _Training(recipe, inputs, lesson, start or CCNVR(recipe.network_config()), team)
+    network = make()
+    training = _Training(recipe, inputs, lesson, network, team)
     done = training.resume(checkpoint) if checkpoint else 0
     team.wait()
     for epoch in range(done, recipe.fit.epochs):
@@ -207,14 +232,14 @@ def _train(
         on_epoch(loss)
     # The first may still be writing what another, ahead of it, would read.
     team.wait()
-    return training.network.cpu().eval()
+    return network.cpu().eval()
 
 
 class _Training:
     """A network with its optimiser, learning-rate schedule and data."""
 
-    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: CCNVR, team: Team) -> None:
-        self.network = network.to(team.device)
+    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: nn.Module, team: Team) -> None:
+        self.network: nn.Module = network.to(team.device)
         self._team = team
         self._shared: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
         self._inputs = inputs

@@ -18,10 +18,10 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.metrics import Accuracy, accuracy
+from ccnvr.edge.network import Convolution, NetworkShape
 from ccnvr.edge.preprocess import Channel, Grid
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
-from ccnvr.train.network import Convolution, NetworkShape
 from ccnvr.train.r_packages import MoistureStates, read_moisture
 from ccnvr.train.recipe import Fit, TrainingRecipe
 from ccnvr.train.standards import Pairs, fit_epo

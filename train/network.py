@@ -5,84 +5,10 @@ After Yang et al. 2020, Geoderma 380:114616, whose abstract states the shape and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from ccnvr.firmware_bridge.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Conv1d with same padding, ReLU, max-pool of `pool` bands."""
-
-    filters: int
-    kernel: int
-    pool: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkShape:
-    """What of a CCNVR is a choice. `cell` is gru, lstm or none; `dense` is the width of the layer before the outputs.
-
-    With cell none the features of the convolutions go to the dense layer one by one: a CNN. Without convolutions the
-    recurrent layer reads the spectrum itself, `patch` bands a step: an RNN. `standardise` takes from each band its mean over
-    the training soils and divides by its deviation, as the paper's mode, which sees raw absorbance, needs.
-    """
-
-    convolutions: tuple[Convolution, ...]
-    standardise: bool = False
-    cell: str = "gru"
-    bidirectional: bool = True
-    hidden: int = 96
-    patch: int = 1
-    dense: int = 64
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.cell not in ("gru", "lstm", "none"):
-            raise UsageError(f"cell {self.cell!r} is not gru, lstm or none")
-        if min(self.hidden, self.dense, self.patch) < 1 or not 0.0 <= self.dropout < 1.0:
-            raise UsageError("hidden and dense must be at least 1, as must patch, and dropout from 0 to below 1")
-        if any(min(layer.filters, layer.kernel, layer.pool) < 1 for layer in self.convolutions):
-            raise UsageError("a convolution's filters, kernel and pool must be at least 1")
-        if any(convolution.kernel % 2 == 0 for convolution in self.convolutions):
-            raise UsageError("a convolution's kernel must be odd, so that it is centred on its band")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig(NetworkShape):
-    """A CCNVR for inputs of `in_channels` x `bands` and so many outputs."""
-
-    in_channels: int
-    bands: int
-    outputs: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise UsageError(f"{self.bands} bands leave no step after pooling; use smaller pools")
-
-    @property
-    def channels(self) -> int:
-        """Channels after the convolutions."""
-        return self.convolutions[-1].filters if self.convolutions else self.in_channels
-
-    @property
-    def steps(self) -> int:
-        """Length of the sequence that the recurrent layer reads."""
-        steps = self.bands
-        for convolution in self.convolutions:
-            steps //= convolution.pool
-        return steps // self.patch
-
-    @property
-    def features(self) -> int:
-        """Width of what the dense layer gets."""
-        if self.cell == "none":
-            return self.steps * self.patch * self.channels
-        return self.hidden * (2 if self.bidirectional else 1)
+from ccnvr.edge.network import NetworkConfig
 
 
 class CCNVR(nn.Module):

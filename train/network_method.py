@@ -8,11 +8,11 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from ccnvr.edge.network import Convolution, NetworkShape
 from ccnvr.edge.preprocess import Channel, Grid
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.method import Configuration, Method, Predict
-from ccnvr.train.network import Convolution, NetworkShape
 from ccnvr.train.recipe import Fit, TrainingRecipe
 
 Array = NDArray[np.float64]

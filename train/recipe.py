@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccnvr.edge.correction import Correction
+from ccnvr.edge.network import NetworkConfig, NetworkShape
 from ccnvr.edge.preprocess import Channel, Grid, Recipe
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
@@ -15,7 +16,6 @@ from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.libraries import PROPERTIES
-from ccnvr.train.network import NetworkConfig, NetworkShape
 from ccnvr.train.standards import Epo
 
 

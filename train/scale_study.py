@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccnvr.edge.network import Convolution, NetworkShape
 from ccnvr.edge.preprocess import Channel, Grid, Preprocessor
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
-from ccnvr.train.network import CCNVR, Convolution, NetworkShape
+from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import Fit, TrainingRecipe
 
 Array = NDArray[np.float64]

@@ -1,0 +1,107 @@
+"""An engine in a process of its own: to try a model that may crash it, or to run one in another Python environment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.backend import EngineError
+from ccnvr.edge.worker import receive, send
+
+Float32 = NDArray[np.float32]
+
+SECONDS = 60.0
+"""A model that takes longer to load, or to answer, has hung; on the slowest Raspberry Pi it is a second or two."""
+
+
+class IsolatedBackend:
+    """A `Backend` whose engine runs in a child process, and whose crash is an error here.
+
+    `python` is an interpreter with ccnvr and the engine installed, this one if None; `memory` bounds the bytes that the model
+    may take beyond the engine's own. Close it, or use it as a context manager.
+
+    Raises:
+        EngineError: the engine is not there, or it refuses the model, crashes, hangs or runs out of memory on it.
+    """
+
+    def __init__(
+        self, name: str, model: bytes, *, python: Path | None = None, memory: int | None = None, seconds: float = SECONDS
+    ) -> None:
+        self.name = name
+        self._seconds = seconds
+        self._memory = memory
+        self._process = self._start(name, python or Path(sys.executable), memory)
+        try:
+            self._ask(model)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _start(name: str, python: Path, memory: int | None) -> subprocess.Popen[bytes]:
+        # -P: as the command itself, the child must not import what happens to lie in the working folder.
+        command = [str(python), "-P", "-m", "ccnvr.edge.worker", name, *([] if memory is None else [str(memory)])]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def __call__(self, inputs: Float32) -> Float32:
+        """See `Backend`."""
+        outputs = self._ask(np.ascontiguousarray(inputs, dtype=np.float32))
+        if not isinstance(outputs, np.ndarray):
+            raise EngineError("it answers with no numbers")
+        return outputs
+
+    def _ask(self, message: Float32 | bytes) -> Float32 | bytes:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        timer = threading.Timer(self._seconds, self._process.kill)
+        timer.start()
+        try:
+            send(self._process.stdin, message)
+            reply = receive(self._process.stdout)
+        except (EOFError, OSError):
+            raise EngineError(self._end(timer.is_alive())) from None
+        except ValueError as error:
+            raise EngineError(f"it answers with what is no array ({error})") from None
+        finally:
+            timer.cancel()
+        if isinstance(reply, str):
+            raise EngineError(reply)
+        return reply
+
+    def _end(self, in_time: bool) -> str:
+        code = self._process.wait()
+        if not in_time:
+            return f"it does not finish in {self._seconds:.0f} s"
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        room = "" if self._memory is None else f", or needs more than {self._memory >> 20} MiB"
+        return f"it crashes the engine ({how}){room}"
+
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that the process had so far, in bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # what was not yet sent has nobody to read it
+                if stream is not None:
+                    stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,261 @@
+"""The engines behind one protocol: each predicts, `auto` chooses, a missing one says what to do, hostile models end nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hostile_models
+import numpy as np
+import pytest
+from helpers import assert_one_sentence, run_ccnvr
+
+from ccnvr.edge import bundle as bundles
+from ccnvr.edge import proof
+from ccnvr.edge.backend import ENGINES, EngineError, choose
+from ccnvr.edge.bundle import BundleError, model_part
+from ccnvr.edge.isolated import IsolatedBackend
+from ccnvr.edge.predictor import Model
+from ccnvr.edge.quantized import PROFILES
+
+HERE = ("onnx", "litert", "numpy")
+
+
+def predicted(lines: str) -> Any:
+    """The values in a command's JSON lines."""
+    return [
+        [estimate["value"] for estimate in json.loads(line)["predictions"].values()]
+        for line in lines.splitlines()
+        if "predictions" in line
+    ]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "litert", "tflite"])
+def test_the_demo_and_predict_answer_alike_on_each_backend(
+    backend: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
+) -> None:
+    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
+
+    def answers(engine: str, program: object, *arguments: object) -> Any:
+        command = [str(program), "-m", "ccnvr.edge.cli", *map(str, arguments), "--backend", engine, "--json"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return predicted(result.stdout)
+
+    demo = ("demo", "--spectra", 2, "--bundle", all_artefacts, "--profile", "int8")
+    np.testing.assert_allclose(answers(backend, python, *demo), answers("numpy", sys.executable, *demo), rtol=1e-2)
+    for profile in PROFILES:
+        predict = ("predict", all_artefacts, soils_csv, "--profile", profile)
+        expected = answers("numpy", sys.executable, *predict)
+        assert len(expected) == 4
+        np.testing.assert_allclose(answers(backend, python, *predict), expected, rtol=1e-2 if profile == "int8" else 1e-5)
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_the_daemon_takes_its_backend_from_the_configuration(backend: str, all_artefacts: Path, tmp_path: Path) -> None:
+    configuration = tmp_path / "ccnvr.toml"
+    configuration.write_text(
+        f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
+        f'[model]\nbundle = "{all_artefacts}"\nbackend = "{backend}"\nprofile = "weights"\n'
+    )
+    result = run_ccnvr("run", "-c", configuration, "--count", 2)
+    assert result.returncode == 0, result.stderr
+    assert re.search(rf"ccnvr: backend {backend} \(.*\d\), profile weights", result.stderr)
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_inspect_takes_a_backend(all_artefacts: Path) -> None:
+    shown = run_ccnvr("inspect", all_artefacts, "--backend", "numpy", "--profile", "int8").stdout
+    assert f"self-test passed on numpy (numpy {np.__version__}), profile int8: differs by 0.0e+00 sd" in shown
+
+
+def test_auto_takes_the_first_engine_and_the_exactest_artefact(all_artefacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bundles.read(all_artefacts)
+    assert str(choose("auto", "auto", bundle)).startswith("onnx (onnxruntime ")
+    assert choose("auto", "auto", bundle).part == "model.fp32.onnx"
+    assert choose("litert", "int8", bundle).part == "model.int8.tflite"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert choose("auto", "auto", bundle).engine.name == "litert"
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert choose("auto", "auto", bundle).engine.name == "numpy"
+    lean = dataclasses.replace(bundle, parts={"model.weights.tflite": b"", "model.int8.tflite": b"", "model.int8.onnx": b""})
+    monkeypatch.undo()
+    assert choose("auto", "auto", lean).part == "model.int8.onnx"
+    assert choose("litert", "auto", lean).profile == "weights"
+    assert choose("auto", "weights", lean).engine.name == "litert"
+    with pytest.raises(BundleError, match=r"has model.weights.tflite, .* and not model.fp32.network or .*; export it"):
+        choose("numpy", "auto", lean)
+
+
+def with_package(folder: Path, name: str, content: str) -> dict[str, str]:
+    """An environment in which that package comes before any other of its name."""
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(content)
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(all_artefacts: Path, tmp_path: Path) -> None:
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite")
+    assert_one_sentence(result, 2, "the backend tflite needs tflite-runtime; run: pip install 'tflite-runtime>=2.14' 'numpy<2'")
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tpu")
+    assert_one_sentence(result, 2, "--backend", "invalid choice: 'tpu'")
+    with_numpy_2 = with_package(tmp_path, "tflite_runtime", "raise SystemError('crashes')")
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite", env=with_numpy_2)
+    assert_one_sentence(result, 2, f"needs numpy 1, and numpy {np.__version__} is here", "run: pip install", "'numpy<2'")
+    assert run_ccnvr("inspect", all_artefacts, env=with_numpy_2).returncode == 0
+    broken = with_package(tmp_path, "onnxruntime", "import no_such_library")
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "onnx", env=broken)
+    assert_one_sentence(result, 2, "onnxruntime, which is here but does not load (No module named 'no_such_library')")
+
+
+def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
+    libraries = {"onnx": "onnxruntime", "litert": "ai_edge_litert"}
+    for backend in HERE:
+        program = (
+            "import sys; from ccnvr.edge.predictor import Model; "
+            f"Model({str(all_artefacts)!r}, {backend!r}); print(*sys.modules)"
+        )
+        loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+        assert {name for name, library in libraries.items() if library in loaded} == {backend} - {"numpy"}
+        assert not {"torch", "onnx", "scipy"} & set(loaded)
+
+
+def rewritten(source: Path, path: Path, part: str, content: bytes) -> Path:
+    """The bundle with that model alone, vouched for."""
+    hostile_models.with_model(bundles.read(source), part, content, path)
+    return path
+
+
+def test_a_new_bundle_is_tried_once_in_another_process(
+    all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tried: list[str] = []
+    started = IsolatedBackend._start
+
+    def start(self: object, name: str, *arguments: Any) -> Any:
+        tried.append(name)
+        return started(name, *arguments)
+
+    monkeypatch.setattr(IsolatedBackend, "_start", start)
+    for _ in range(2):
+        Model(str(all_artefacts), "numpy")
+    assert tried == ["numpy"]
+    Model(str(all_artefacts), "litert")
+    Model(str(all_artefacts), "numpy", "int8")
+    assert tried == ["numpy", "litert", "numpy"]
+    folder = tmp_path / "ccnvr" / "proved"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {json.loads(path.read_text())["part"] for path in folder.iterdir()} == {
+        "model.fp32.network",
+        "model.fp32.tflite",
+        "model.int8.network",
+    }
+    # What others may have written proves nothing.
+    folder.chmod(0o777)
+    Model(str(all_artefacts), "numpy")
+    assert len(tried) == 4
+    # Nor does another version of the engine.
+    folder.chmod(0o700)
+    monkeypatch.setattr(type(ENGINES["numpy"]), "version", "numpy 99")
+    Model(str(all_artefacts), "numpy")
+    assert len(tried) == 5
+
+
+def test_without_a_state_folder_each_start_tries(all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    model = Model(str(all_artefacts), "numpy")
+    assert not proof.known(model.bundle, model.choice)
+
+
+ENDINGS = {
+    "crashes": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"it crashes the engine \(SIGSEGV\), or needs more"),
+    "is killed for memory": ("b = []\nwhile True: b.append(bytearray(1 << 24))", "MemoryError"),
+    "hangs": ("import time; time.sleep(99)", "it does not finish in 2 s"),
+    "leaves": ("import os; os._exit(3)", r"it crashes the engine \(exit code 3\)"),
+    "prints": ("print('x' * 100_000); import os; os.write(1, b'noise'); raise ValueError('odd\\n one')", "^odd one$"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_a_model_does_to_its_engine_stays_in_the_trial(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an engine that does on loading what a hostile model would make it do."""
+    action, words = ENDINGS[ending]
+    folder = tmp_path / "ai_edge_litert"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    body = "\n".join(f"        {line}" for line in action.splitlines())
+    (folder / "interpreter.py").write_text(
+        "class OpResolverType:\n    AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0\n"
+        f"class Interpreter:\n    def __init__(self, **_):\n{body}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=words):
+        IsolatedBackend("litert", b"model", memory=64 << 20, seconds=2.0)
+
+
+def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
+    """A worker whose parent is gone reads the end of its input, and ends."""
+    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+    backend = IsolatedBackend("numpy", model)
+    process = backend._process
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    backend.close()
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_a_model_that_is_none_is_one_sentence(backend: str, all_artefacts: Path, tmp_path: Path) -> None:
+    source = bundles.read(all_artefacts)
+    part = model_part("fp32", ENGINES[backend].artefact)
+    whole = source.parts[part]
+    for content in (b"", b"no model", whole[: len(whole) // 2], whole[:-1], whole + b"\0" * 8 + b"\xff" * 99):
+        path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, content)
+        result = run_ccnvr("inspect", path, "--backend", backend)
+        if result.returncode:
+            assert_one_sentence(result, 1, "refuses the model of bundle", "copy it again")
+    other = source.parts[model_part("int8", "onnx" if backend != "onnx" else "tflite")]
+    path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, other)
+    assert_one_sentence(run_ccnvr("inspect", path, "--backend", backend), 1, "refuses the model of bundle")
+
+
+def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [1, 1 << 20, 1 << 20])
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["shape"], ["huge"]),
+            helper.make_node("ReduceMax", ["huge"], ["most"], keepdims=0),
+            helper.make_node("Add", ["spectra", "most"], ["properties"]),
+        ],
+        "huge",
+        [helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["n", 4, 348])],
+        [helper.make_tensor_value_info("properties", TensorProto.FLOAT, None)],
+        [shape],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path = rewritten(all_artefacts, tmp_path / "huge.ccnvr", "model.fp32.onnx", bytes(model.SerializeToString()))
+    assert onnx.load_from_string(model.SerializeToString())
+    assert_one_sentence(run_ccnvr("inspect", path, "--backend", "onnx"), 1, "refuses the model of bundle")
+
+
+def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
+    command = [sys.executable, hostile_models.__file__, "--bundle", str(all_artefacts), "--mutations", "12"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(HERE) * len(PROFILES)
+    assert all(": 12 loaded; " in line for line in lines)
+    assert sum(int(number) for number in re.findall(r"(\d+) refused", result.stdout)) > 50
