@@ -28,7 +28,6 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 Array = NDArray[np.float64]
 
 MANIFEST = "manifest.json"
-ONNX_FP32 = "model.fp32.onnx"
 MODEL_FORMATS = ("network", "onnx", "tflite")
 """Of a network in a bundle: as data for NumPy (`edge.quantized`), as ONNX, as TFLite."""
 SELF_TEST = "selftest.json"

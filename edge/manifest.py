@@ -26,10 +26,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """What people should know: accuracy by library and property, parity of each artefact, data with licences, the recipe."""
+    """What people should know: accuracy by library and property, parity of each artefact on each engine and what its rounding
+    did to the RMSE, data with licences, the recipe."""
 
     accuracy: dict[str, AccuracyTable] = field(default_factory=dict)
-    parity: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    parity: dict[str, dict[str, Any]] = field(default_factory=dict)
     soils: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

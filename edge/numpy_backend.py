@@ -102,7 +102,8 @@ def _quantized(value: Float32, activation: Activation) -> Float32:
     """`q - zero_point`, whole numbers."""
     zero = np.float32(activation.zero_point)
     whole = np.rint(value / np.float32(activation.scale)) + zero
-    return np.clip(whole, np.float32(-128.0), np.float32(127.0)) - zero
+    centred: Float32 = np.clip(whole, np.float32(-128.0), np.float32(127.0)) - zero
+    return centred
 
 
 def _columns(value: NDArray[np.floating], kernel: int) -> NDArray[np.floating]:

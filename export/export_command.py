@@ -1,95 +1,92 @@
-"""Turn a finished training run into a bundle: ONNX fp32, proved against torch on real spectra."""
+"""Turn a finished training run into a bundle: its network as ONNX, as TFLite and as data, float and int8, each proved on every
+engine here against torch, on real spectra and on hostile ones. Nothing is written unless all agree."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ccnvr.edge import bundle as bundles
-from ccnvr.edge import correction as corrections
-from ccnvr.edge.bundle import Bundle, SelfTest
-from ccnvr.edge.domain import PART
-from ccnvr.edge.manifest import SCHEMA, Card, Manifest
-from ccnvr.edge.onnx_backend import OnnxBackend
-from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
-from ccnvr.export import parity
-from ccnvr.export.onnx_writer import to_onnx
-from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
+from ccnvr.edge.bundle import MODEL_FORMATS
+from ccnvr.edge.quantized import PROFILES
+from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
+from ccnvr.export.parity import Spectra, real_spectra
+from ccnvr.export.runtimes import available
+from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
-from ccnvr.train.fit import Calibration
-from ccnvr.train.quantize import as_data
-from ccnvr.train.recipe import TrainingRecipe
-
-SELF_TEST_SPECTRA = 3
+from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.quantize_command import with_progress
+from ccnvr.train.quantized_run import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr export`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the bundle to write (.ccnvr)")
+    parser.add_argument(
+        "--only", type=_some_of(MODEL_FORMATS), default=MODEL_FORMATS, metavar="A,B", help=f"of {', '.join(MODEL_FORMATS)}"
+    )
+    parser.add_argument("--profile", type=_some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
+    parser.add_argument("--targets", type=_some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
+    parser.add_argument(
+        "--tflite-python", type=Path, metavar="PYTHON", help="prove on tflite-runtime too: a Python that has it, and ccnvr"
+    )
+
+
+def _some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
+        return tuple(name for name in names if name in chosen)
+
+    return parse
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, check parity, write the bundle; nothing is written when the check fails."""
+    """Export, prove, write the bundle and print the proof."""
     torch.set_num_threads(1)
-    bundle, result = make_bundle(arguments.run)
+    runtimes = available(arguments.tflite_python)
+    finished = _finished(arguments.run)
+    if arguments.targets:
+        finished = finished.only(arguments.targets)
+    spectra = real_spectra(finished.recipe, finished.calibration.correction)
+    models = write_models(finished.networks, arguments.profile, arguments.only)
+    proofs = prove(finished, models, runtimes, spectra)
+    bundle = make_bundle(finished, models, proofs, spectra.held_out)
     bundles.write(arguments.out, bundle.manifest, bundle.parts)
-    print(f"parity with torch on {result['spectra']} real spectra, {result['held_out']} of them held out:", end=" ")
-    print(f"max {result['largest']:.1e} sd, rms {result['rms']:.1e} sd")
-    print(f"wrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
+    _print(proofs, spectra, models)
+    print(f"\nwrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
     return 0
 
 
-def make_bundle(folder: Path) -> tuple[Bundle, dict[str, int | float]]:
-    """The bundle of a finished run, proved but not yet written, and the figures of its proof.
-
-    Raises:
-        UsageError: the folder holds no finished run.
-        ParityError: the exported model does not answer as the network.
-    """
+def _finished(folder: Path) -> Finished:
+    """The run, quantized if `ccnvr quantize` was not there before."""
     recipe, calibration, report = runs.load(folder)
-    parts = {bundles.ONNX_FP32: to_onnx(as_data(calibration.network)), bundles.SELF_TEST: _self_test(recipe, calibration)}
-    if report.domain is not None:
-        parts[PART] = _read_domain(folder)
-    if calibration.correction is not None:
-        parts[corrections.PART] = corrections.pack(calibration.correction)
-    manifest = Manifest(
-        schema=SCHEMA,
-        name=recipe.name,
-        created=report.finished,
-        targets=calibration.targets,
-        recipe=recipe.preprocessing,
-        parts={name: bundles.part_of(content) for name, content in parts.items()},
-        domain=report.domain,
-        card=Card(accuracy=report.accuracy, soils=report.soils, training=report.training),
+    quantized = quantized_run.load(folder, calibration)
+    if quantized is None:
+        soils = quantized_run.training_soils(recipe)
+        quantized = with_progress(folder, recipe, calibration, soils, Settings())
+    return Finished(folder, recipe, calibration, report, quantized.networks)
+
+
+def _print(proofs: list[Proof], spectra: Spectra, models: dict[str, bytes]) -> None:
+    print("artefact                 bytes")
+    for name, content in models.items():
+        print(f"{name:<22}{len(content):>8}")
+    print(
+        f"\ndifference in sd on {len(spectra.real)} real spectra, {spectra.held_out} of them held out from training, and on "
+        f"{len(spectra.hostile)} that no soil has;\nchange of the RMSE against torch in fp32 on the held-out soils, in %"
     )
-    bundle = Bundle(str(folder), "", manifest, parts)
-    inputs, held_out = parity.real_inputs(recipe, calibration.correction)
-    expected = parity.torch_outputs(calibration, inputs)
-    result = parity.compare(OnnxBackend(parts[bundles.ONNX_FP32]), inputs, expected, recipe.properties, parity.FP32_LIMIT)
-    figures = {**dataclasses.asdict(result), "held_out": held_out}
-    card = dataclasses.replace(manifest.card, parity={"onnx fp32": figures})
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, card=card)), figures
-
-
-def _read_domain(folder: Path) -> bytes:
-    try:
-        return (folder / PART).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
-
-
-def _self_test(recipe: TrainingRecipe, calibration: Calibration) -> bytes:
-    """Made-up soils, so that the bundle carries no library's spectra, and what torch says of them."""
-    resample = resampling_matrix(pixel_wavelengths(), recipe.grid)
-    spectra = np.round(absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0)) @ resample.T, 6)
-    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction).batch(spectra)
-    expected = parity.torch_outputs(calibration, inputs)
-    test = SelfTest(tuple(map(tuple, spectra.tolist())), tuple(map(tuple, expected.tolist())))
-    return json.dumps(dataclasses.asdict(test)).encode()
+    names = list(proofs[0].rmse_inflation) if proofs else []
+    columns = f"{'profile':<9}{'engine':<24}{'against':<18}{'largest':>9}{'rms':>9}{'hostile':>9}"
+    print(columns + "".join(f"{name:>8}" for name in names))
+    for proof in proofs:
+        parity = proof.parity
+        figures = f"{parity.largest:>9.1e}{parity.rms:>9.1e}{parity.hostile:>9.1e}"
+        changes = "".join(f"{100 * proof.rmse_inflation[name]:>+8.2f}" for name in names)
+        print(f"{parity.profile:<9}{parity.runtime:<24}{parity.reference:<18}{figures}{changes}")

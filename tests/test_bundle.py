@@ -59,7 +59,7 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update({bundles.ONNX_FP32: c[bundles.ONNX_FP32][:-1] + b"x"}), "sha256"),
+        (lambda c: c.update({"model.fp32.onnx": c["model.fp32.onnx"][:-1] + b"x"}), "sha256"),
         (lambda c: c.pop(bundles.SELF_TEST), "selftest.json"),
         (lambda c: c.update({"extra.bin": b""}), "extra.bin"),
         (lambda c: c.pop(bundles.MANIFEST), "no manifest.json"),
@@ -174,7 +174,7 @@ def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
         write(bundles.SELF_TEST, content)
         with pytest.raises(BundleError, match="no usable self-test"):
             Model(str(default))
-    write(bundles.ONNX_FP32, b"no model")
+    write("model.fp32.onnx", b"no model")
     with pytest.raises(BundleError, match="onnxruntime refuses the model"):
         Model(str(default))
 

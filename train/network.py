@@ -5,6 +5,9 @@ After Yang et al. 2020, Geoderma 380:114616, whose abstract states the shape and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +55,16 @@ class CCNVR(nn.Module):
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
         return answer
+
+
+def with_outputs(network: CCNVR, columns: Sequence[int]) -> CCNVR:
+    """A copy that answers with these outputs alone, ready to predict."""
+    narrow = CCNVR(replace(network.config, outputs=len(columns)))
+    state = network.state_dict()
+    for name in ("output.weight", "output.bias"):
+        state[name] = state[name][list(columns)]
+    narrow.load_state_dict(state)
+    return narrow.eval()
 
 
 def _recurrent(config: NetworkConfig) -> nn.Module | None:

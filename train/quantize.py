@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,3 +72,12 @@ def with_int8_convolutions(network: QuantizedNetwork, scales: tuple[Activation, 
         units = tensors[f"{name}.bias"] / (before.scale * tensors[f"{name}.weight.scales"].astype(np.float64))
         tensors[f"{name}.bias"] = np.rint(np.clip(units, -_LARGEST_BIAS, _LARGEST_BIAS)).astype(np.int32)
     return assemble(network.config, "int8", scales, tensors)
+
+
+def with_outputs(network: QuantizedNetwork, columns: Sequence[int]) -> QuantizedNetwork:
+    """The network with these outputs alone."""
+    tensors = network.tensors()
+    for name in [name for name in tensors if name.startswith("output.")]:
+        tensors[name] = tensors[name][list(columns)]
+    config = replace(network.config, outputs=len(columns))
+    return assemble(config, network.profile, network.activations, tensors)

@@ -1,0 +1,70 @@
+"""The engines that an export is proved on, each with the artefact that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ccnvr.edge import litert_backend, numpy_backend, onnx_backend
+from ccnvr.edge.backend import ENGINES, Backend, EngineError, Float32
+from ccnvr.edge.isolated import IsolatedBackend
+from ccnvr.firmware_bridge.errors import UsageError
+
+NUMPY = "numpy"
+ONNXRUNTIME = "onnxruntime"
+LITERT = "litert"
+LITERT_PLAIN = "litert without XNNPACK"
+TFLITE_RUNTIME = "tflite-runtime"
+
+_SPECTRA_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An engine that runs artefacts of `kind`, one of `bundle.MODEL_FORMATS`."""
+
+    name: str
+    kind: str
+    open_model: Callable[[bytes], Backend]
+
+    def outputs(self, model: bytes, inputs: Float32) -> Float32:
+        """Model input `(n, channels, bands)` -> `(n, targets)` by an artefact.
+
+        Raises:
+            EngineError: the engine refuses it.
+        """
+        backend = self.open_model(model)
+        with closing(backend) if isinstance(backend, IsolatedBackend) else nullcontext():
+            starts = range(0, len(inputs), _SPECTRA_AT_ONCE)
+            return np.concatenate([backend(inputs[start : start + _SPECTRA_AT_ONCE]) for start in starts])
+
+
+def available(tflite_python: Path | None = None) -> list[Runtime]:
+    """All of them here; tflite-runtime if `tflite_python` is a Python that has it, and this ccnvr.
+
+    Raises:
+        UsageError: that Python does not run it.
+    """
+    runtimes = [
+        Runtime(NUMPY, "network", numpy_backend.open_model),
+        Runtime(ONNXRUNTIME, "onnx", onnx_backend.open_model),
+        Runtime(LITERT, "tflite", litert_backend.open_model),
+        Runtime(LITERT_PLAIN, "tflite", partial(litert_backend.LiteRtBackend, xnnpack=False)),
+    ]
+    if tflite_python is not None:
+        if not tflite_python.is_file():
+            raise UsageError(f"{tflite_python} is no Python; give one with tflite-runtime, numpy 1 and ccnvr installed")
+        runtimes.append(Runtime(TFLITE_RUNTIME, "tflite", partial(_elsewhere, python=tflite_python)))
+    return runtimes
+
+
+def _elsewhere(model: bytes, python: Path) -> Backend:
+    try:
+        return IsolatedBackend("tflite", model, python=python)
+    except EngineError as error:
+        raise EngineError(f"{error} (in {python}; {ENGINES['tflite'].install})") from error
