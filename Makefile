@@ -15,7 +15,7 @@ test: $(VENV)/.dev
 
 # On emulated Raspberry Pis, fetched once into .arm64 (700 MB); needs a Debian host and names the packages that it lacks.
 test-arm64: $(VENV)/.dev
-	$(BIN)/python tests/arm64/run.py
+	PYTHONPATH=tests $(BIN)/python tests/arm64/run.py
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase

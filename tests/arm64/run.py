@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import cable
 import lab
+import parity
 
 
 def test_cable() -> list[str]:
@@ -20,7 +21,31 @@ def test_cable() -> list[str]:
     return cable.check(outcome)
 
 
-PARTS: dict[str, Callable[[], list[str]]] = {"cable": test_cable}
+def test_answers() -> list[str]:
+    """Every engine and profile of the bundle on several Pis, beside the same here."""
+    compared = parity.run()
+    print(f"answers of {parity.SPECTRA} spectra by {parity.bundle()}, emulated ARM beside this computer\n")
+    print("| engine and profile | version | computer | largest difference, sd | in 8-bit steps | self-test, sd |")
+    print("|---|---|---|---|---|---|")
+    for one in compared:
+        numbers = f"{one.difference:.2g} | {one.steps:.2g} | {one.self_test:.2g}"
+        print(f"| {one.name} | {one.version} | {one.computer} | {numbers} |")
+    print()
+    return [one.problem for one in compared if one.problem] + ([] if compared else ["no engine ran on any computer"])
+
+
+def test_counts() -> list[str]:
+    """What an inference costs, in instructions; nothing to compare with here."""
+    counts = parity.counts()
+    print("| one spectrum | instructions on a Cortex-A72, millions |")
+    print("|---|---|")
+    for name, count in counts.items():
+        print(f"| {name} | {count / 1e6:.2f} |")
+    print()
+    return []
+
+
+PARTS: dict[str, Callable[[], list[str]]] = {"answers": test_answers, "counts": test_counts, "cable": test_cable}
 
 
 def main(names: list[str]) -> int:
