@@ -38,7 +38,6 @@ class As7265x(PolledInstrument):
     """An AS7265x over `transport`."""
 
     def _identify(self) -> InstrumentInfo:
-        self._ask("AT")
         hardware, firmware = self._ask("ATVERHW"), self._ask("ATVERSW")
         return InstrumentInfo(
             model=f"AS7265x {hardware}",

@@ -39,7 +39,7 @@ _ERRORS = {
     -11: "SWIR time-out",
     -18: "abort",
 }
-_VNIR_INTEGRATION = 16
+_VNIR_INTEGRATION, _VNIR_SCANS = 16, 17
 _SATURATED = (20, 36, 52)
 
 
@@ -49,6 +49,7 @@ class Spectrum:
 
     values: Array
     integration_us: int
+    averages: int
     saturated: bool
 
 
@@ -63,8 +64,7 @@ class FieldSpec(PolledInstrument):
         self._optimise = optimise
 
     def _identify(self) -> InstrumentInfo:
-        # A banner comes first, of a length that depends on the address.
-        self.exchange.settle()
+        # A banner of a length that depends on the address came first, and was dropped as what nobody asked for.
         names = parse_restore(self._ask("RESTORE,1", RESTORE.size))
         if self._optimise:
             _refuse_error(*OPTIMISED.unpack(self._ask("OPT,7", OPTIMISED.size, self.identify_busy_s))[:2])
@@ -100,7 +100,10 @@ class FieldSpec(PolledInstrument):
         return Reading(mean, saturated=any(saturated[-2:]))
 
     def _acquire(self, averages: int, busy_s: float) -> Spectrum:
-        return parse_spectrum(self._ask(f"A,1,{averages}", SPECTRUM_BYTES, busy_s))
+        spectrum = parse_spectrum(self._ask(f"A,1,{averages}", SPECTRUM_BYTES, busy_s))
+        if spectrum.averages != averages:
+            raise Garbled(f"{spectrum.averages} scans were averaged, and {averages} were asked for")
+        return spectrum
 
     def _ask(self, command: str, size: int, busy_s: float = 0.0) -> bytes:
         self.exchange.send(command.encode())
@@ -139,7 +142,8 @@ def parse_spectrum(reply: bytes) -> Spectrum:
     step = int(header[_VNIR_INTEGRATION])
     if not -1 <= step <= 15 or not np.all(np.abs(values) <= 2 * SATURATION):
         raise Garbled(f"a spectrum with integration step {step} or values beyond {2 * SATURATION} came")
-    return Spectrum(values, round(17_000 * 2.0**step), bool(np.any(header[list(_SATURATED)] != 0)))
+    saturated = bool(np.any(header[list(_SATURATED)] != 0))
+    return Spectrum(values, round(17_000 * 2.0**step), int(header[_VNIR_SCANS]), saturated)
 
 
 def _refuse_error(header: int, error: int) -> None:

@@ -34,7 +34,6 @@ class Chromation(PolledInstrument):
         self._coefficients = coefficients
 
     def _identify(self) -> InstrumentInfo:
-        self._wake()
         pixels = self._capture(1.0).size
         return InstrumentInfo(
             model="Chromation dev-kit",

@@ -87,7 +87,6 @@ class LineInstrument(PolledInstrument):
         self._coefficients = coefficients
 
     def _identify(self) -> InstrumentInfo:
-        self._wake()
         stated = self.who() if self.profile.identify else {}
         pixels = self.profile.pixels
         return InstrumentInfo(

@@ -3,10 +3,11 @@
 Reconstructed from two open drivers; no document of the maker was at hand. They disagree on the byte order of the floats,
 so it is told by plausibility: of one order the numbers must be sensible counts, and of the other not. `info.firmware`
 says which was found; `byteorder=big` or `byteorder=little` in the URL settles it. The floats have no checksum: they are
-read twice and both must be the same. Replies of the form "label: value" are taken for the value.
+read twice and both must be the same. Replies of the form "label: value" are taken for the value, and one to a setting must
+end in the value that was set.
 
-Not verified: error texts, the saturation level (`saturation=N` in the URL; 65535 is assumed), the exposure, which is
-left to the instrument, and everything of Sensor X that differs.
+Not verified: that settings are answered so; error texts; the saturation level (`saturation=N` in the URL; 65535 is
+assumed); the exposure, which is left to the instrument; and everything of Sensor X that differs.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class Nirone(PolledInstrument):
         self._stated = order is not None
 
     def _identify(self) -> InstrumentInfo:
-        self._command("!")
         model, serial = self._command("h0"), self._command("h2")
         low, high = self._value("h3"), self._value("h4")
         points = self._points or int(self._value("m"))
@@ -69,20 +69,21 @@ class Nirone(PolledInstrument):
 
     def _load_table(self) -> None:
         for index, wavelength in enumerate(self._table):
-            self._command(f"W{index},{wavelength:.1f}")
+            self._set(f"W{index},{wavelength:.1f}", f"{wavelength:.1f}")
 
     def _tell_order(self, busy_s: float) -> str:
-        self._command(f"V{self._table.size},1")
-        self._command("LI100")
+        self._set(f"V{self._table.size},1", "1")
+        self._set("LI100", "100")
         self._measure(busy_s)
         return tell_order(self._floats_twice())
 
     def _apply(self, settings: Settings) -> Settings:
-        self._command(f"V{self.info.wavelengths_nm.size},{settings.averages}")
+        self._set(f"V{self.info.wavelengths_nm.size},{settings.averages}", str(settings.averages))
         return super()._apply(settings)
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
-        self._command("LI0" if kind is ScanKind.DARK else "LI100")
+        light = "0" if kind is ScanKind.DARK else "100"
+        self._set(f"LI{light}", light)
         self._measure(light_s)
         values = read_twice(lambda: np.frombuffer(self._floats(), ORDERS[str(self._order)]).astype(np.float64))
         if not np.all(np.abs(values) < _LARGEST):
@@ -122,6 +123,11 @@ class Nirone(PolledInstrument):
         if text.lower().startswith("error"):
             raise Denied(f"it answered {command} with {text[:80]!r}")
         return text.partition(":")[2].strip() if ":" in text else text.strip()
+
+    def _set(self, command: str, value: str) -> None:
+        """A setting; its reply must end in the value, for nothing else guards it on its way."""
+        if not (reply := self._command(command)).endswith(value):
+            raise Garbled(f"{reply[:40]!r} came in answer to {command}")
 
     def _value(self, command: str) -> float:
         reply = self._command(command)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+from contextlib import suppress
 
 import numpy as np
 
@@ -57,10 +58,10 @@ class OceanBinary(PolledInstrument):
         self._stated_saturation = saturation
         self._version, self._protected = VERSIONS[0], False
         self._regarding = secrets.randbits(32)
+        self._serial = ""
         self._lamp: bool | None = None
 
     def _identify(self) -> InstrumentInfo:
-        serial = self._find()
         second = self._version == 0x2000
         self.averages_itself = not second
         saturation = self._stated_saturation or self._saturation(SATURATION_2 if second else SATURATION)
@@ -78,7 +79,7 @@ class OceanBinary(PolledInstrument):
             raise Garbled(f"it states {pixels} pixels and {coefficients.size} wavelength coefficients")
         return InstrumentInfo(
             model=f"Ocean OBP 0x{self._version:04x}",
-            serial=serial,
+            serial=self._serial,
             firmware=firmware,
             boot=BOOT,
             wavelengths_nm=wavelengths_nm(pixels, coefficients.tolist()),
@@ -140,37 +141,28 @@ class OceanBinary(PolledInstrument):
             ) from None
 
     def _wake(self) -> None:
-        self._lamp = None
-        self._find()
-
-    def _find(self) -> str:
-        """Meet the device at its rate and version, make it send MD5, raise the rate; gives its serial number."""
-        self._protected = False
-        for rate in self._rates:
-            if self._retune(rate) and (serial := self._meet()) is not None:
-                break
-        else:
+        """Meet the device at its rate and version, make it send MD5, raise the rate."""
+        self._lamp, self._protected = None, False
+        rate = next((rate for rate in self._rates if self._retune(rate) and self._meet()), None)
+        if rate is None:
             raise Silent(f"no OBP device answers at {' or '.join(map(str, self._rates)) if self._fast else 'this'} baud")
         try:
             self._set(CHECKSUM_TYPE, b"\1")
             self._protected = True
         except Denied:
             self._protected = False
-        if self._fast and rate != self._fast:
+        if rate != self._rates[-1]:
             self._raise_rate()
-        return serial
 
-    def _meet(self) -> str | None:
+    def _meet(self) -> bool:
+        """Whether it answers at this rate; then its version and its serial number are known."""
         for version in VERSIONS:
             self._version = version
-            try:
-                return _text(self._ask(SERIAL))
-            except Denied:
-                # Its refusal came in a version that it speaks.
-                continue
-            except Trouble:
-                continue
-        return None
+            # A refusal comes from a device that speaks another version.
+            with suppress(Trouble):
+                self._serial = _text(self._ask(SERIAL))
+                return True
+        return False
 
     def _raise_rate(self) -> None:
         try:

@@ -40,7 +40,6 @@ class OceanLetters(PolledInstrument):
         self._coefficients, self._pixels, self._serial = coefficients, pixels, serial
 
     def _identify(self) -> InstrumentInfo:
-        self._wake()
         version = read_version(self)
         return InstrumentInfo(
             model="Ocean Optics (letter commands)",

@@ -166,7 +166,8 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
             known = ", ".join(("driver", "baud", *driver.options) if parts.scheme == "serial" else ("driver", *driver.options))
             raise UsageError(f"option {name!r} in {url!r} is unknown; this instrument's are {known}")
     if parts.scheme == "serial":
-        port += f"?baud={baud or driver.baud}"
+        if baud is not None or driver.baud != DEFAULT_BAUD:
+            port += f"?baud={baud or driver.baud}"
     elif baud is not None:
         raise UsageError(f"option 'baud' in {url!r} means nothing over TCP; leave it out")
     return driver, port, options

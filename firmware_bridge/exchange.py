@@ -75,7 +75,8 @@ class Exchange:
         self._resynchronise = resynchronise
         self._arrived = bytearray()
         self._give_up = float("inf")
-        self._in_step = True
+        # Who knows what an earlier host has left on the line.
+        self._in_step = False
 
     def insist(self, what: str, operation: Callable[[], T], busy_s: float = 0.0) -> T:
         """Carry `operation` out, again after `Trouble`: at most `ATTEMPTS` times, and `patience_s(busy_s)` in all.

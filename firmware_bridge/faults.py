@@ -1,8 +1,8 @@
 """Faults of a line and of an instrument, between a simulated device and its port: scripted, seeded, one for all simulators.
 
 A script is a list of `KIND[=AMOUNT]@WHEN`, separated by commas. WHEN counts the device's replies from 1: `7` the
-seventh, `7+` from the seventh on, `2/5` the second and every fifth after it, `10%` that share of them by chance. For
-example `flip@10%,stall=0.5@20,hangup@100`.
+seventh, `7+` from the seventh on, `2/5` the second and every fifth after it, `10%` that share of them by chance. With
+`>` before it, a fault strikes what the host sends, and counts that. For example `flip@10%,stall=0.5@20,>drop@5,hangup@100`.
 """
 
 from __future__ import annotations
@@ -35,18 +35,22 @@ KINDS = {
 """Kind -> what it does, and its amount where none is given."""
 
 _BENCH = ("lamp", "saturation", "drift")
-_ITEM = re.compile(r"(?P<kind>[a-z]+)(=(?P<amount>\d+(\.\d+)?))?@(?P<first>\d+)((?P<on>\+)|/(?P<every>\d+)|(?P<share>%))?")
+_UPWARD = ("drop", "flip", "duplicate", "truncate", "garbage")
+_ITEM = re.compile(
+    r"(?P<up>>?)(?P<kind>[a-z]+)(=(?P<amount>\d+(\.\d+)?))?@(?P<first>\d+)((?P<on>\+)|/(?P<every>\d+)|(?P<share>%))?"
+)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of a script: strikes reply `first`, then every `every`-th (0: never again); or `share` of all by chance."""
+    """One item of a script: strikes reply (or request) `first`, then every `every`-th, or `share` of all by chance."""
 
     kind: str
     amount: float
     first: int
     every: int = 0
     share: float = 0.0
+    upward: bool = False
 
     def strikes(self, reply: int, source: random.Random) -> bool:
         """Whether it strikes the device's reply of this number."""
@@ -84,7 +88,9 @@ def parse(script: str) -> list[Fault]:
         if not first >= 1 or share > 1.0 or amount > 1e6 or (match["kind"] == "drip" and amount == 0.0):
             raise UsageError(f"fault {item!r} counts replies from 1, shares to 100 % and amounts to a million; correct it")
         every = 1 if match["on"] else int(match["every"] or 0)
-        faults.append(Fault(match["kind"], amount, first, every, share))
+        if match["up"] and match["kind"] not in _UPWARD:
+            raise UsageError(f"fault {item!r} cannot strike what the host sends; those that can are {', '.join(_UPWARD)}")
+        faults.append(Fault(match["kind"], amount, first, every, share, bool(match["up"])))
     return faults
 
 
@@ -101,8 +107,12 @@ class Line:
 
     def __init__(self, device: Answering, faults: list[Fault] | None = None, seed: int = 1) -> None:
         self.device = device
+        self.requests = 0
         self.replies = 0
-        self._faults = faults or []
+        """How many replies the device has given."""
+        self.struck = 0
+        """How often a fault struck one."""
+        self.faults = faults or []
         self._source = random.Random(seed)  # noqa: S311 - faults are to be repeatable, not secret
         self._held = b""
 
@@ -112,15 +122,18 @@ class Line:
 
     def exchange(self, data: bytes) -> Iterator[Piece]:
         """What the host gets for its bytes."""
+        self.requests += 1
+        data = self._on_the_way(data)
         # The rate of a line concerns both directions, so it is decided before the device hears anything.
         coming = self.replies + 1
-        rolled = [fault for fault in self._faults if fault.strikes(coming, self._source)]
+        rolled = [fault for fault in self.faults if not fault.upward and fault.strikes(coming, self._source)]
         if any(fault.kind == "baud" for fault in rolled):
             data = self._noise(len(data))
         for fault in rolled:
             if fault.kind in _BENCH and isinstance(self.device, SimulatedDevice):
                 _set(self.device.bench, fault)
         reply = self.device.receive(data)
+        self.struck += len(rolled)
         if not reply:
             return
         self.replies += 1
@@ -131,6 +144,14 @@ class Line:
         yield from pieces
         if late:
             yield Piece(late)
+
+    def _on_the_way(self, data: bytes) -> bytes:
+        """What the device hears of the host's bytes."""
+        for fault in self.faults:
+            if fault.upward and fault.strikes(self.requests, self._source):
+                self.struck += 1
+                data = self._damage(fault, data)
+        return data
 
     def _strike(self, fault: Fault, pieces: list[Piece]) -> list[Piece]:
         """What becomes of a reply."""

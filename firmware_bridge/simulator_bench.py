@@ -102,6 +102,8 @@ class Bench:
         self.lamp_works, self.flooded, self.drift_c, self.temperature_c = True, False, 0.0, 25.0
         self.seen: deque[Array] = deque(maxlen=256)
         """The last acquisitions as they were: what a driver must report of them."""
+        self.exposed_us = 0.0
+        """The integration time of the last one."""
         self._reflectance = made_up_soils(wavelengths_nm, 20, seed) if reflectance is None else reflectance
         self._signal = lamp_times_efficiency(wavelengths_nm, fades_nm)
         self._seed, self._pace = seed, pace
@@ -121,7 +123,6 @@ class Bench:
         kind, soil = (self._under_probe, self._soil) if self._under_probe is not None else self._by_the_book(lamp)
         sums, _ = self.sums(kind, integration_us, averages, number=self._acquired, soil=soil, lamp=lamp)
         counts: Array = np.rint(sums / averages)
-        self.seen.append(counts)
         return counts
 
     def _by_the_book(self, lamp: bool) -> tuple[ScanKind, int]:
@@ -152,7 +153,10 @@ class Bench:
         if self.flooded:
             frames += self.detector.saturation
         top = self.detector.saturation
-        return np.clip(frames, 0, top).sum(axis=0), bool(np.any(frames >= top))
+        self.exposed_us = integration_us
+        sums: Array = np.clip(frames, 0, top).sum(axis=0)
+        self.seen.append(sums / averages)
+        return sums, bool(np.any(frames >= top))
 
     def _light(self, kind: ScanKind, soil: int) -> Array | float:
         if kind is ScanKind.DARK:
