@@ -22,7 +22,7 @@ from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Preprocessor, absorbance
 from ccnvr.edge.store import Store
 from ccnvr.firmware_bridge.codec import MAX_PAYLOAD, Decoder, Frame, encode
-from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.messages import Type
 

@@ -17,7 +17,11 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr instruments`."""
-    parser.add_argument("url", nargs="*", help="ask these instead: serial:///dev/NAME?baud=N or socket://HOST:PORT")
+    parser.add_argument(
+        "url",
+        nargs="*",
+        help="ask these instead: serial:///dev/NAME or socket://HOST:PORT, with ?driver=NAME as that driver only",
+    )
     parser.add_argument("--list", action="store_true", help="only list the ports: open none")
     parser.add_argument("--udev", type=Path, metavar="FILE", help="write udev rules for the USB ports that answered")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
@@ -71,5 +75,5 @@ def _as_json(one: Found) -> dict[str, Any]:
 def _as_text(one: Found) -> str:
     port, answer = one.port, one.answer
     usb = f"{port.vid:04x}:{port.pid:04x} {port.usb_serial or '-'}" if port is not None and port.vid is not None else "-"
-    said = f"{answer.driver}: {answer.model}, serial {answer.serial}, firmware {answer.firmware}"
-    return f"{one.url}  {usb}  {said if answer.driver else answer.problem}"
+    said = f"{answer.driver}: {answer.instrument}" if answer.driver else answer.problem
+    return f"{one.url}  {usb}  {said}"

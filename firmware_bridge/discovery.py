@@ -7,21 +7,17 @@ port raises its modem lines, which restarts some boards; `ports` alone opens non
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from serial.tools import list_ports
 
-from ccnvr.firmware_bridge.driver import LinkInstrument
-from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.firmware_bridge.transport import PortError, SerialTransport
+from ccnvr.firmware_bridge import drivers
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 LISTEN_S = 0.3
 """How long to listen before anything is sent."""
-
-ANSWER_S = 0.25
-"""For one try of the handshake, of four: an instrument answers within milliseconds, a stranger never."""
 
 _BY_ID = Path("/dev/serial/by-id")
 
@@ -45,12 +41,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a port said: who it is, or in `problem` why that is not known."""
+    """What a port said: the driver that recognised it and `instrument`, or in `problem` why nothing is known."""
 
     driver: str | None = None
-    model: str | None = None
-    serial: str | None = None
-    firmware: str | None = None
+    instrument: str | None = None
     problem: str | None = None
 
 
@@ -81,38 +75,37 @@ def _shown(text: str | None) -> str:
 
 
 def ask(url: str) -> Answer:
-    """Listen, then shake hands as the ccnvr link does; within `LISTEN_S` and four times `ANSWER_S`.
+    """Listen, then ask as each driver does, or only as the one that the URL names.
 
     Raises:
         UsageError: the URL is malformed.
     """
+    named = "driver" in split_url(url)[1]
+    driver, port, _ = drivers.resolve(url)
     try:
-        transport = SerialTransport(url)
-    except PortError as error:
+        if not named and (heard := _listen(port)):
+            return Answer(problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent; name its driver in a URL")
+        found = drivers.probe(port, [driver.name] if named else list(drivers.DRIVERS))
+    except InstrumentError as error:
         return Answer(problem=str(error))
+    if found is None:
+        return Answer(problem="no driver knows what is there; check its power and baud rate, or name its driver in a URL")
+    return Answer(found[0].name, found[1])
+
+
+def _listen(port: str) -> bytes:
+    transport = SerialTransport(port)
     try:
-        heard = _listen(transport)
-        if heard:
-            return Answer(problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent to it")
-        info = LinkInstrument(transport, ANSWER_S).identify()
-    except CcnvrError as error:
-        return Answer(problem=str(error))
+        return transport.read(LISTEN_S)
     finally:
         transport.close()
-    return Answer("link", info.model, info.serial, info.firmware)
-
-
-def _listen(transport: SerialTransport) -> bytes:
-    heard, until = b"", time.monotonic() + LISTEN_S
-    while not heard and (left := until - time.monotonic()) > 0.0:
-        heard = transport.read(left)
-    return heard
 
 
 def udev_rules(found: list[Found]) -> str:
-    """Rules that give each USB port in `found` a name that stays, `/dev/ccnvr-SERIAL`, and keep modem software off it.
+    """Rules that give each USB port in `found` a name that stays, and keep modem software off it.
 
-    An adapter without a serial number is known by the socket that it is plugged into.
+    The name is `/dev/ccnvr-` and the adapter's serial number.
+    An adapter without one is known by the socket that it is plugged into.
     """
     lines = ["# Written by ccnvr instruments --udev. Copy to /etc/udev/rules.d/70-ccnvr.rules, then: udevadm control --reload"]
     for one in found:
@@ -129,7 +122,7 @@ def udev_rules(found: list[Found]) -> str:
         elif port.usb_path:
             lines.append("# This adapter has no serial number: the name belongs to the USB socket.")
             rule.append(f'KERNELS=="{_pattern(port.usb_path)}"')
-        name = _name(one.answer.serial or port.usb_serial or f"{port.vid:04x}-{port.pid:04x}")
+        name = _name(port.usb_serial or f"{port.vid:04x}-{port.pid:04x}")
         lines.append(", ".join([*rule, f'SYMLINK+="ccnvr-{name}"', 'GROUP="dialout"', 'ENV{ID_MM_DEVICE_IGNORE}="1"']))
     return "\n".join(lines) + "\n"
 

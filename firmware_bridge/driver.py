@@ -1,18 +1,18 @@
-"""The driver for instruments that speak the ccnvr link, and `open_instrument`, which finds the driver for a URL."""
+"""The driver for instruments that speak the ccnvr link."""
 
 from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link import Link, Refused
 from ccnvr.firmware_bridge.messages import Capabilities, ErrorCode, Hello, Scanned, ScanNumber, ScanRequest, Type
-from ccnvr.firmware_bridge.transport import SerialTransport, Transport
+from ccnvr.firmware_bridge.transport import Transport
 
 MOST_PIXELS = 16_384
 """More pixels than any instrument has; bounds what a malformed reply can make the host allocate."""
@@ -65,22 +65,15 @@ class LinkInstrument:
         )
         return self._info
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings) -> Settings:
         """Use these settings from the next scan on.
 
         Raises:
             InstrumentError: the instrument's limits do not allow them.
         """
-        info = self._identified()
-        low, high, most = info.shortest_integration_us, info.longest_integration_us, info.most_averages
-        if not low <= settings.integration_us <= high:
-            raise InstrumentError(
-                f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us; "
-                "change integration_us"
-            )
-        if not 1 <= settings.averages <= most:
-            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{most}; change averages")
+        self._identified().check(settings)
         self._settings = settings
+        return settings
 
     def scan(self, kind: ScanKind) -> Scan:
         """Take one scan and read it."""
@@ -160,25 +153,3 @@ class LinkInstrument:
         if received != length:
             raise InstrumentError(f"{request.name} gave {received} bytes where {length} belong; restart the instrument")
         return b"".join(parts)
-
-
-def open_instrument(url: str) -> Instrument:
-    """Open the port that `url` names, with the driver for it.
-
-    Raises:
-        UsageError: the URL is malformed.
-        PortError: the port cannot be opened.
-    """
-    scheme = url.partition("://")[0]
-    opener: Callable[[str], Instrument] | None = _OPENERS.get(scheme)
-    return opener(url) if opener else LinkInstrument(SerialTransport(url))
-
-
-def _open_simulated(url: str) -> Instrument:
-    # A simulator is imported only when its URL asks for one.
-    from ccnvr.firmware_bridge.simulator_server import open_simulated
-
-    return open_simulated(url)
-
-
-_OPENERS: dict[str, Callable[[str], Instrument]] = {"sim": _open_simulated}

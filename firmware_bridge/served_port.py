@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import termios
 import threading
 import tty
 from typing import Protocol
@@ -14,6 +15,8 @@ from ccnvr.firmware_bridge.errors import UsageError
 _READ_SIZE = 4_096
 _LOOK_UP_S = 0.1
 
+_RATES = {value: int(name[1:]) for name, value in vars(termios).items() if name[0] == "B" and name[1:].isdigit()}
+
 
 class ServedPort(Protocol):
     """A byte pipe to whichever host has opened it."""
@@ -22,6 +25,10 @@ class ServedPort(Protocol):
 
     def read(self, timeout_s: float) -> bytes:
         """What a host has sent, waiting at most `timeout_s` for it; empty if nothing came."""
+        ...
+
+    def baud(self) -> int | None:
+        """The rate that the host has set, None where there is none or it is an odd one."""
         ...
 
     def write(self, data: bytes, stop: threading.Event) -> None:
@@ -46,6 +53,10 @@ class PtyPort:
     def read(self, timeout_s: float) -> bytes:
         """See `ServedPort`."""
         return os.read(self._master, _READ_SIZE) if select.select([self._master], [], [], timeout_s)[0] else b""
+
+    def baud(self) -> int | None:
+        """See `ServedPort`."""
+        return _RATES.get(termios.tcgetattr(self._master)[5])
 
     def write(self, data: bytes, stop: threading.Event) -> None:
         """See `ServedPort`."""
@@ -92,6 +103,10 @@ class TcpPort:
             self._hang_up()
         return data
 
+    def baud(self) -> int | None:
+        """See `ServedPort`."""
+        return None
+
     def write(self, data: bytes, stop: threading.Event) -> None:
         """See `ServedPort`."""
         while data and self._host is not None and not stop.is_set():
@@ -114,14 +129,21 @@ class TcpPort:
 
 
 def serve_at(listen: str | None) -> ServedPort:
-    """A pseudo-terminal, or the TCP port `HOST:PORT`; port 0 takes any.
+    """A pseudo-terminal, or the TCP port `HOST:PORT`.
 
     Raises:
         UsageError: it is no HOST:PORT, or cannot be listened on.
     """
-    if listen is None:
-        return PtyPort()
+    return PtyPort() if listen is None else TcpPort(*address(listen))
+
+
+def address(listen: str) -> tuple[str, int]:
+    """`HOST:PORT`; port 0 takes any.
+
+    Raises:
+        UsageError: it is none.
+    """
     host, separator, port = listen.rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
         raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000")
-    return TcpPort(host, int(port))
+    return host, int(port)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import select
 import termios
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import serial
@@ -40,6 +40,15 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Give the port back."""
+        ...
+
+
+@runtime_checkable
+class Retunable(Protocol):
+    """A transport whose baud rate can be changed while it is open."""
+
+    def set_baud(self, baud: int) -> bool:
+        """Speak at another rate from now on; False where the line has none."""
         ...
 
 
@@ -75,6 +84,16 @@ class SerialTransport:
             self._port.write(data)
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise self._lost() from error
+
+    def set_baud(self, baud: int) -> bool:
+        """Speak at another rate from now on; False over TCP."""
+        if not isinstance(self._port, serial.Serial):
+            return False
+        try:
+            self._port.baudrate = baud
+        except (serial.SerialException, OSError, ValueError, termios.error) as error:
+            raise self._lost() from error
+        return True
 
     def close(self) -> None:
         """Give the port back."""

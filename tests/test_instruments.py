@@ -49,18 +49,18 @@ def test_what_answers_is_named_and_gets_a_rule(
     silent, url = PtyPort(), simulated()
     plugged((silent.url, {**ADAPTER, "serial_number": "OTHER"}), (url, ADAPTER))
     answers = {str(line["url"]): line for line in lines(capsys, "--udev", str(tmp_path / "70-ccnvr.rules"))}
-    assert answers[url]["driver"] == "link"
-    assert answers[url]["model"] == "ccnvr simulated NIR-512"
+    assert answers[url]["driver"] == "ccnvr"
+    assert answers[url]["instrument"] == "ccnvr simulated NIR-512, serial number SIM-512"
     assert answers[silent.url]["driver"] is None
-    assert "nothing valid" in str(answers[silent.url]["problem"])
+    assert "no driver knows" in str(answers[silent.url]["problem"])
     rules = (tmp_path / "70-ccnvr.rules").read_text().splitlines()
     assert rules[1:] == [
         'SUBSYSTEM=="tty", ATTRS{idVendor}=="0403", ATTRS{idProduct}=="6001", ATTRS{serial}=="A600X", '
-        'SYMLINK+="ccnvr-SIM-512", GROUP="dialout", ENV{ID_MM_DEVICE_IGNORE}="1"'
+        'SYMLINK+="ccnvr-A600X", GROUP="dialout", ENV{ID_MM_DEVICE_IGNORE}="1"'
     ]
     assert cli.main(["instruments"]) == 0
     text = capsys.readouterr().out
-    assert f"{url}  0403:6001 A600X  link: ccnvr simulated NIR-512, serial SIM-512, firmware simulator 1" in text
+    assert f"{url}  0403:6001 A600X  ccnvr: ccnvr simulated NIR-512, serial number SIM-512" in text
     silent.close()
 
 
@@ -103,7 +103,7 @@ def test_list_opens_nothing(
 def test_a_named_port_is_asked(simulated: Callable[..., str]) -> None:
     url = simulated()
     result = run_ccnvr("instruments", url, "--json")
-    assert json.loads(result.stdout)["serial"] == "SIM-512"
+    assert json.loads(result.stdout)["driver"] == "ccnvr"
     nowhere = run_ccnvr("instruments", "serial:///dev/ttyNONE")
     assert nowhere.returncode == 0
     assert "no such port" in nowhere.stdout
@@ -125,9 +125,9 @@ def test_an_adapter_without_a_serial_number_is_known_by_its_socket() -> None:
     assert "belongs to the USB socket" in rules
 
 
-@given(st.text(max_size=40), st.text(max_size=40))
-def test_whatever_a_device_says_of_itself_a_rule_stays_one_rule(usb_serial: str, serial: str) -> None:
-    found = Found("serial:///dev/ttyUSB0", Answer("link", "m", serial, "f"), Port("/dev/x", "d", 1, 2, usb_serial, "1-1"))
+@given(st.text(max_size=40))
+def test_whatever_a_device_says_of_itself_a_rule_stays_one_rule(usb_serial: str) -> None:
+    found = Found("serial:///dev/ttyUSB0", Answer("ccnvr", "x"), Port("/dev/x", "d", 1, 2, usb_serial, "1-1"))
     comment, *rest = udev_rules([found]).splitlines()
     rule = rest[-1]
     assert len(rest) == (1 if usb_serial else 2)

@@ -17,7 +17,7 @@ from ccnvr.firmware_bridge.errors import InstrumentError, UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.messages import ScanRequest
 from ccnvr.firmware_bridge.simulator import (
-    SATURATION,
+    DETECTOR,
     SimulatedSpectrometer,
     onto_pixels,
     pixel_wavelengths,
@@ -147,7 +147,7 @@ def test_the_simulator_saturates_and_repeats_itself_by_seed() -> None:
     detector = SimulatedSpectrometer(SOILS, pace=0.0)
     long = take(detector, ScanKind.WHITE, 1, Settings(40_000, 2))
     assert long.saturated
-    assert long.counts.max() == SATURATION
+    assert long.counts.max() == DETECTOR.saturation
     again = SimulatedSpectrometer(SOILS, pace=0.0)
     other = SimulatedSpectrometer(SOILS, seed=2, pace=0.0)
     first = take(again, ScanKind.SAMPLE, 9)

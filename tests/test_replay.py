@@ -19,7 +19,8 @@ from helpers import CCNVR, assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccnvr.firmware_bridge.driver import LinkInstrument, open_instrument
+from ccnvr.firmware_bridge.driver import LinkInstrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.record_command import record

@@ -1,0 +1,22 @@
+"""The ccnvr link's entry in the registry of drivers."""
+
+from __future__ import annotations
+
+from ccnvr.firmware_bridge.driver import LinkInstrument
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.transport import Transport
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> LinkInstrument:
+    """A driver over `transport`."""
+    return LinkInstrument(transport, timeout_s)
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """Model and serial number of what answers HELLO."""
+    try:
+        # Its session repeats a request several times before it gives up.
+        info = LinkInstrument(transport, timeout_s / 4.0).identify()
+    except InstrumentError:
+        return None
+    return f"{info.model}, serial number {info.serial}"
