@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
     test_inputs = Preprocessor(bundle.manifest.recipe, bundle.manifest.recipe.grid.wavelengths(), bundle.correction()).batch(
         np.array(test.absorbance)
     )
-    outputs, engines = {"inputs": inputs}, {}
+    outputs: dict[str, Any] = {"inputs": inputs}
+    engines: dict[str, dict[str, Any]] = {}
     for choice, backend in backends(bundle):
         name = f"{choice.engine.name} {choice.profile}"
         outputs[name] = np.concatenate([backend(some) for some in np.array_split(inputs, len(inputs) // AT_ONCE)])

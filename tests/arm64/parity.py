@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def bundle() -> str:
     return str(own) if own.exists() else "default"
 
 
-def run() -> list[Compared]:
-    """Ask every engine of every computer, and compare each with the same engine here.
+def run() -> Iterator[Compared]:
+    """Ask every engine of every computer, and compare each with the same engine here, as they come.
 
     Raises:
         LabError: a computer cannot be made, or fails.
@@ -76,7 +77,6 @@ def run() -> list[Compared]:
         folder = Path(name)
         _write_spectra(folder / "spectra.npz")
         here = _here(folder)
-        compared = []
         for machine, cpu in COMPUTERS:
             installed, out = lab.install(machine), folder / "there.npz"
             said = json.loads(installed.python(cpu, lab.HERE / "answers.py", bundle(), folder / "spectra.npz", out))
@@ -84,9 +84,7 @@ def run() -> list[Compared]:
             label = f"{said['machine']} {cpu.qemu}, Python {said['python']}"
             for key, there in _read(out).items():
                 if key in here:
-                    engine = said["engines"].get(key, {"version": f"NumPy on {label}", "self_test": 0.0})
-                    compared.append(_compare(key, label, engine, here[key], there))
-        return compared
+                    yield _compare(key, label, said["engines"][key], here[key], there)
 
 
 def counts() -> dict[str, float]:

@@ -23,13 +23,14 @@ def test_cable() -> list[str]:
 
 def test_answers() -> list[str]:
     """Every engine and profile of the bundle on several Pis, beside the same here."""
-    compared = parity.run()
-    print(f"answers of {parity.SPECTRA} spectra by {parity.bundle()}, emulated ARM beside this computer\n")
+    print(f"answers to {parity.SPECTRA} spectra by {parity.bundle()}, emulated ARM beside this computer\n")
     print("| engine and profile | version | computer | largest difference, sd | in 8-bit steps | self-test, sd |")
-    print("|---|---|---|---|---|---|")
-    for one in compared:
+    print("|---|---|---|---|---|---|", flush=True)
+    compared = []
+    for one in parity.run():
         numbers = f"{one.difference:.2g} | {one.steps:.2g} | {one.self_test:.2g}"
-        print(f"| {one.name} | {one.version} | {one.computer} | {numbers} |")
+        print(f"| {one.name} | {one.version} | {one.computer} | {numbers} |", flush=True)
+        compared.append(one)
     print()
     return [one.problem for one in compared if one.problem] + ([] if compared else ["no engine ran on any computer"])
 
