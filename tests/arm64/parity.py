@@ -87,8 +87,8 @@ def run() -> Iterator[Compared]:
                     yield _compare(key, label, said["engines"][key], here[key], there)
 
 
-def counts() -> dict[str, float]:
-    """Guest instructions of one preprocessing, and of one inference by each engine and profile, on a Raspberry Pi 4's core."""
+def counts(cpu: lab.Cpu) -> dict[str, float]:
+    """Guest instructions of one preprocessing, and of one inference by each engine and profile."""
     lab.build_counter()
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=lab.FOLDER) as name:
@@ -97,7 +97,7 @@ def counts() -> dict[str, float]:
         for machine in (lab.BOOKWORM, lab.BOOKWORM_TFLITE):
             installed, marks = lab.install(machine), folder / "marks"
             program = (lab.HERE / "answers.py", "--count", bundle(), folder / "spectra.npz")
-            names = json.loads(installed.python(lab.PI_4, *program, counts=marks))
+            names = json.loads(installed.python(cpu, *program, counts=marks))
             lines = [tuple(map(int, line.split())) for line in marks.read_text().splitlines()]
             for number, label in enumerate(names, start=1):
                 found.setdefault(label, float(np.median([count for mark, count in lines if mark == number])))

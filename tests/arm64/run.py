@@ -37,11 +37,11 @@ def test_answers() -> list[str]:
 
 def test_counts() -> list[str]:
     """What an inference costs, in instructions; nothing to compare with here."""
-    counts = parity.counts()
-    print("| one spectrum | instructions on a Cortex-A72, millions |")
-    print("|---|---|")
-    for name, count in counts.items():
-        print(f"| {name} | {count / 1e6:.2f} |")
+    older, newer = parity.counts(lab.PI_4), parity.counts(lab.PI_5)
+    print("| millions of instructions for one spectrum | Cortex-A72 | Cortex-A76 |")
+    print("|---|---|---|")
+    for name, count in older.items():
+        print(f"| {name} | {count / 1e6:.2f} | {newer[name] / 1e6:.2f} |")
     print()
     return []
 
