@@ -37,6 +37,8 @@ class Nirone(PolledInstrument):
         self, transport: Transport, timeout_s: float, points: int = 0, saturation: int = 65_535, order: str | None = None
     ) -> None:
         super().__init__(transport, timeout_s)
+        # It loads a table of up to 512 wavelengths, each with a command of its own.
+        self.exchange.wake_s = 5.0
         self._points, self._saturation = points, saturation
         self._order = order
         self._stated = order is not None
