@@ -233,6 +233,13 @@ def _crc(text: bytes) -> bytes:
     return f"{zlib.crc32(text):08X}".encode()
 
 
+def test_a_float_that_is_no_number_is_no_spectrum() -> None:
+    # A signalling NaN, found by fuzzing: NumPy warned of it.
+    reply = bytes(4 * driver_asd.HEADER_INTS) + bytes.fromhex("7fa00000") + bytes(4 * (driver_asd.WAVELENGTHS.size - 1))
+    with pytest.raises(Garbled, match="a spectrum with integration step 0"):
+        driver_asd.parse_spectrum(reply)
+
+
 def test_an_asd_s_error_is_named() -> None:
     header = np.zeros(driver_asd.HEADER_INTS, ">i4")
     header[1] = -10
