@@ -30,12 +30,13 @@ BANDS_NM = dict(
 STEP_US = 2_800
 _BY_WAVELENGTH = np.argsort([BANDS_NM[letter] for letter in ON_THE_WIRE])
 _LINE = 400
-_SETTLE_S = 0.5
-"""From the start of an exposure to its data, besides the exposure itself; found by others' drivers."""
 
 
 class As7265x(PolledInstrument):
     """An AS7265x over `transport`."""
+
+    settle_s = 0.5
+    """From the start of an exposure to its data, besides the exposure itself; found by others' drivers."""
 
     def _identify(self) -> InstrumentInfo:
         hardware, firmware = self._ask("ATVERHW"), self._ask("ATVERSW")
@@ -61,7 +62,7 @@ class As7265x(PolledInstrument):
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
         self._ask(f"ATLED1={0 if kind is ScanKind.DARK else 100}")
         self._ask("ATTCSMD=3")
-        time.sleep(light_s + min(_SETTLE_S, self.exchange.timeout_s / 2.0))
+        time.sleep(light_s + self.settle_s)
         values = read_twice(lambda: parse_data(self._ask("ATDATA")))[_BY_WAVELENGTH]
         temperatures = self._ask("ATTEMP").split(",")
         try:

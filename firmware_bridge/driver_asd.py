@@ -19,7 +19,7 @@ import numpy as np
 from ccnvr.firmware_bridge.drivers import number
 from ccnvr.firmware_bridge.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
-from ccnvr.firmware_bridge.polled import BOOT, Array, PolledInstrument, Reading, scan_twice
+from ccnvr.firmware_bridge.polled import BOOT, Array, PolledInstrument, Reading, floats, scan_twice
 from ccnvr.firmware_bridge.transport import Transport
 
 WAVELENGTHS = np.arange(350.0, 2_501.0)
@@ -138,7 +138,7 @@ def parse_spectrum(reply: bytes) -> Spectrum:
         raise Garbled(f"{len(reply)} bytes are no spectrum")
     header = np.frombuffer(reply, ">i4", HEADER_INTS)
     _refuse_error(int(header[0]), int(header[1]))
-    values = np.frombuffer(reply, ">f4", offset=4 * HEADER_INTS).astype(np.float64)
+    values = floats(reply, ">f4", 4 * HEADER_INTS)
     step = int(header[_VNIR_INTEGRATION])
     if not -1 <= step <= 15 or not np.all(np.abs(values) <= 2 * SATURATION):
         raise Garbled(f"a spectrum with integration step {step} or values beyond {2 * SATURATION} came")

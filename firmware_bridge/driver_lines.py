@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import tomllib
 import zlib
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ccnvr.firmware_bridge.polled import BOOT, Array, PolledInstrument, Reading,
 from ccnvr.firmware_bridge.transport import Transport
 
 LONGEST_LINE = 1 << 16
+_MOST_LATE = 100
 _NUMBERS = re.compile(rb"[0-9,\s]+")
 _NIL = re.compile(r"\b(?:nil|NAN|nan)\b")
 
@@ -36,6 +38,8 @@ class Profile:
     Commands are templates over `{us}`, `{seconds}`, `{averages}`. `scan` is by kind (`dark`, `white`, `sample`) or for `any`.
     `format` is `numbers` (whole numbers, with commas or blanks between them, on one or more lines) or `json`, where `path`
     leads to the list. `identity` is a pattern for the reply to `identify`, in which the groups serial and firmware count.
+    `ping` is a command that the instrument repeats in its answer, be it one that it refuses: `{nonce}` in it is never the
+    same, so that what comes before the answer is known to be late.
     """
 
     model: str
@@ -48,6 +52,7 @@ class Profile:
     crc32: bool = False
     identify: str = ""
     identity: str = ""
+    ping: str = ""
     setup: tuple[str, ...] = ()
     accepted: str = ""
     refused: tuple[str, ...] = ()
@@ -161,8 +166,19 @@ class LineInstrument(PolledInstrument):
         # The terminator alone ends whatever half line the instrument holds.
         self.exchange.transport.write(self.profile.terminator.encode())
         self.exchange.settle()
+        if self.profile.ping:
+            self._ping()
         for command in self.profile.setup:
             self._tell(command)
+
+    def _ping(self) -> None:
+        """Pass over replies to commands of long ago: a line keeps their order."""
+        nonce = secrets.token_hex(4)
+        self._say(self.profile.ping.replace("{nonce}", nonce))
+        for _ in range(_MOST_LATE):
+            if nonce.encode() in self.exchange.read_until(b"\n", LONGEST_LINE):
+                return
+        raise Garbled(f"{_MOST_LATE} lines came, and none repeats {nonce}")
 
     def _tell(self, command: str) -> None:
         """A setting; some instruments accept it in so many words, some in silence."""

@@ -18,7 +18,7 @@ from ccnvr.firmware_bridge.drivers import number
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
-from ccnvr.firmware_bridge.polled import BOOT, Array, PolledInstrument, Reading, read_twice
+from ccnvr.firmware_bridge.polled import BOOT, Array, PolledInstrument, Reading, floats, read_twice
 from ccnvr.firmware_bridge.transport import Transport
 
 MOST_POINTS = 512
@@ -37,6 +37,8 @@ class Nirone(PolledInstrument):
         self, transport: Transport, timeout_s: float, points: int = 0, saturation: int = 65_535, order: str | None = None
     ) -> None:
         super().__init__(transport, timeout_s)
+        # It loads a table of up to 512 wavelengths, each with a command of its own.
+        self.exchange.wake_s = 5.0
         self._points, self._saturation = points, saturation
         self._order = order
         self._stated = order is not None
@@ -85,7 +87,7 @@ class Nirone(PolledInstrument):
         light = "0" if kind is ScanKind.DARK else "100"
         self._set(f"LI{light}", light)
         self._measure(light_s)
-        values = read_twice(lambda: np.frombuffer(self._floats(), ORDERS[str(self._order)]).astype(np.float64))
+        values = read_twice(lambda: floats(self._floats(), ORDERS[str(self._order)]))
         if not np.all(np.abs(values) < _LARGEST):
             raise Garbled("values beyond any detector came")
         return Reading(values, self._value("St"))
@@ -143,7 +145,7 @@ def tell_order(data: bytes) -> str:
     Raises:
         Denied: both orders make sense, or neither does.
     """
-    sensible = [name for name, layout in ORDERS.items() if _sensible(np.frombuffer(data, layout).astype(np.float64))]
+    sensible = [name for name, layout in ORDERS.items() if _sensible(floats(data, layout))]
     if len(sensible) != 1:
         raise Denied("the byte order of its numbers cannot be told; add byteorder=big or byteorder=little to its URL")
     return sensible[0]

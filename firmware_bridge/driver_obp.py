@@ -23,7 +23,7 @@ from ccnvr.firmware_bridge.drivers import number
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.exchange import Denied, Garbled, Silent, Trouble
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
-from ccnvr.firmware_bridge.polled import BOOT, MOST_PIXELS, Array, PolledInstrument, Reading, scan_twice, wavelengths_nm
+from ccnvr.firmware_bridge.polled import BOOT, MOST_PIXELS, Array, PolledInstrument, Reading, floats, scan_twice, wavelengths_nm
 from ccnvr.firmware_bridge.transport import Retunable, Transport
 
 SLOW_BAUD, FAST_BAUD = 9_600, 115_200
@@ -66,7 +66,7 @@ class OceanBinary(PolledInstrument):
         self.averages_itself = not second
         saturation = self._stated_saturation or self._saturation(SATURATION_2 if second else SATURATION)
         if second:
-            coefficients = np.frombuffer(self._ask(COEFFICIENTS_2), dtype="<f4")[1:].astype(np.float64)
+            coefficients = floats(self._ask(COEFFICIENTS_2), "<f4")[1:]
             pixels = (len(self._ask(SPECTRUM_2)) - METADATA_2) // 2
             shortest, longest, firmware = 1, 2**31, ""
         else:

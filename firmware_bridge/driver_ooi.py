@@ -138,6 +138,9 @@ def probe(transport: Transport, timeout_s: float) -> str | None:
     """The firmware's version of what answers the letter v."""
     instrument = OceanLetters(transport, timeout_s, [0.0, 1.0], 2, "OOI")
     try:
+        # Two zeros end a letter that waits for its data, as the last byte of another's question may be.
+        transport.write(b"\0\0")
+        instrument.exchange.settle()
         return f"Ocean Optics (letter commands), firmware {read_version(instrument) / 1000:.2f}"
     except Trouble:
         return None

@@ -71,6 +71,8 @@ class Exchange:
     ) -> None:
         self.transport = transport
         self.timeout_s = timeout_s
+        self.wake_s = 0.0
+        """How long getting back into step may take, where that is much."""
         self._statistics = statistics
         self._resynchronise = resynchronise
         self._arrived = bytearray()
@@ -113,7 +115,7 @@ class Exchange:
 
     def patience_s(self, busy_s: float = 0.0) -> float:
         """The longest that an operation may take, all its tries together."""
-        return ATTEMPTS * (4.0 * self.timeout_s + busy_s)
+        return ATTEMPTS * (4.0 * self.timeout_s + self.wake_s + busy_s)
 
     def send(self, data: bytes) -> None:
         """Send a command; what arrived before it is no answer to it and is dropped."""

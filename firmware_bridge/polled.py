@@ -146,6 +146,19 @@ def wavelengths_nm(pixels: int, coefficients: Sequence[float], first: int = 0) -
     return np.asarray(np.polynomial.polynomial.polyval(numbers, np.asarray(coefficients, dtype=np.float64)), dtype=np.float64)
 
 
+def floats(data: bytes, layout: str, offset: int = 0) -> Array:
+    """`data` from `offset` on as numbers of a NumPy layout; NaN is let through, for `PolledInstrument` to refuse.
+
+    Raises:
+        Garbled: the last one is cut.
+    """
+    if (len(data) - offset) % np.dtype(layout).itemsize:
+        raise Garbled(f"{len(data) - offset} bytes are no whole numbers")
+    # NumPy warns of NaNs that say they are an error.
+    with np.errstate(invalid="ignore"):
+        return np.frombuffer(data, layout, offset=offset).astype(np.float64)
+
+
 def read_twice(read: Callable[[], Array]) -> Array:
     """For a reply without a checksum that can be asked for again: both must be the same to the last bit.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ccnvr.firmware_bridge import simulator_lines, simulator_ooi
+from ccnvr.firmware_bridge import driver_as7265x, driver_nirscan, exchange, link, simulator_lines, simulator_ooi
 from ccnvr.firmware_bridge.drivers import DRIVERS, Driver
 from ccnvr.firmware_bridge.errors import LinkLost
 from ccnvr.firmware_bridge.faults import Line
@@ -29,8 +31,36 @@ OPTIONS = {
 }
 
 
+class Clock:
+    """Time that passes only while somebody waits: a time-out costs nothing, and no outcome hangs on the machine's speed."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(0.0, seconds)
+
+
+CLOCK = Clock()
+
+
+@contextmanager
+def virtual_time() -> Iterator[Clock]:
+    """Every module that waits does so by `CLOCK`."""
+    waiting = (exchange, link, driver_as7265x, driver_nirscan)
+    for module in waiting:
+        module.time = CLOCK  # type: ignore[attr-defined]
+    try:
+        yield CLOCK
+    finally:
+        for module in waiting:
+            module.time = time  # type: ignore[attr-defined]
+
+
 class Loop:
-    """A transport straight into a line, without a port; pauses of the line are kept."""
+    """A transport straight into a line, without a port, in virtual time; pauses of the line are kept."""
 
     def __init__(self, line: Line) -> None:
         self.url = "test://"
@@ -41,7 +71,7 @@ class Loop:
     def write(self, data: bytes) -> None:
         if self._cut:
             raise LinkLost("the instrument on test:// went away; check its cable and power")
-        when = max(time.monotonic(), self._arriving[-1][0] if self._arriving else 0.0)
+        when = max(CLOCK.now, self._arriving[-1][0] if self._arriving else 0.0)
         for piece in self._line.exchange(data):
             when += piece.after_s
             self._arriving.append((when, piece.data))
@@ -50,13 +80,12 @@ class Loop:
     def read(self, timeout_s: float) -> bytes:
         if self._cut and not self._arriving:
             raise LinkLost("the instrument on test:// went away; check its cable and power")
-        deadline = time.monotonic() + timeout_s
-        if not self._arriving or self._arriving[0][0] > deadline:
-            time.sleep(max(0.0, timeout_s))
+        if not self._arriving or self._arriving[0][0] > CLOCK.now + timeout_s:
+            CLOCK.sleep(timeout_s)
             return b""
-        time.sleep(max(0.0, self._arriving[0][0] - time.monotonic()))
-        data, now = b"", time.monotonic()
-        while self._arriving and self._arriving[0][0] <= now:
+        CLOCK.now = max(CLOCK.now, self._arriving[0][0])
+        data = b""
+        while self._arriving and self._arriving[0][0] <= CLOCK.now:
             data += self._arriving.popleft()[1]
         return data
 
@@ -70,9 +99,9 @@ class Setup:
 
     driver: Driver
     line: Line
-    timeout_s: float
-    instrument: Instrument
-    info: InstrumentInfo
+    timeout_s: float = 1.0
+    instrument: Instrument = field(init=False)
+    info: InstrumentInfo = field(init=False)
 
     @property
     def bench(self) -> Bench:
@@ -82,6 +111,8 @@ class Setup:
     def reopen(self, transport: Transport | None = None) -> None:
         """As a daemon does after an error."""
         self.instrument = create(self.driver, transport or Loop(self.line), self.timeout_s)
+        if isinstance(self.instrument, driver_as7265x.As7265x):
+            self.instrument.settle_s = 0.0
         self.info = self.instrument.identify()
         self.instrument.configure(Settings(self.reachable_us(), 1))
         for scan in self.instrument.unacknowledged():
@@ -111,11 +142,9 @@ def create(driver: Driver, transport: Transport, timeout_s: float) -> Instrument
     return driver.load().create(transport, dict(OPTIONS.get(driver.name, {})), timeout_s)
 
 
-def set_up(name: str, seed: int = 1, timeout_s: float = 0.02, device: SimulatedDevice | None = None) -> Setup:
-    """A driver and its simulated instrument, identified and configured."""
+def set_up(name: str, seed: int = 1, device: SimulatedDevice | None = None) -> Setup:
+    """A driver and its simulated instrument, identified and configured; in virtual time."""
     driver = DRIVERS[name]
-    line = Line(device or driver.simulate(seed), [], seed)
-    instrument = create(driver, Loop(line), timeout_s)
-    setup = Setup(driver, line, timeout_s, instrument, instrument.identify())
-    setup.instrument.configure(Settings(setup.reachable_us(), 1))
+    setup = Setup(driver, Line(device or driver.simulate(seed), [], seed))
+    setup.reopen()
     return setup
