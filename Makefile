@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test test-c check bench fuzz generate model coverage clean study-check
+.PHONY: demo test test-c test-arm64 check bench fuzz generate model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
@@ -25,6 +25,11 @@ fuzz: $(VENV)/.edge
 # Rewrites what follows from firmware_bridge/link.toml: constants, messages, C, vectors, the specification's tables.
 generate: $(VENV)/.edge
 	$(BIN)/python -m ccnvr.firmware_bridge.schema_generate
+
+# On emulated Raspberry Pis, fetched once into .arm64 (700 MB); needs a Debian host and names the packages that it lacks.
+# ARM64=cable, answers or counts runs that part alone.
+test-arm64: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/arm64/run.py $(ARM64)
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase

@@ -23,7 +23,7 @@ from ccnvr.edge.preprocess import Preprocessor, absorbance
 from ccnvr.edge.store import Store
 from ccnvr.firmware_bridge.codec import Decoder, Frame, encode
 from ccnvr.firmware_bridge.codec_bench import FASTEST_WIRE_BAUD, throughput
-from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link_constants import MAX_PAYLOAD
 from ccnvr.firmware_bridge.messages import Type

@@ -35,13 +35,23 @@ COMMANDS = {
         "stream predictions from an instrument",
         "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
     ),
-    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of a CSV file", "ccnvr predict default soils.csv"),
+    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of files", "ccnvr predict default soils.csv"),
     "inspect": Command("ccnvr.edge.inspect_command", "show and test a bundle", "ccnvr inspect default"),
     "bench": Command("ccnvr.edge.bench_command", "time each stage from counts to prediction", "ccnvr bench default"),
     "simulate": Command(
         "ccnvr.firmware_bridge.simulate_command",
         "be a virtual instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
+    ),
+    "instruments": Command(
+        "ccnvr.edge.instruments_command",
+        "show the serial ports and what answers on them",
+        "ccnvr instruments --udev 70-ccnvr.rules",
+    ),
+    "record": Command(
+        "ccnvr.firmware_bridge.record_command",
+        "write down a session between a host and an instrument",
+        "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
     "data": Command("ccnvr.train.data_command", "list the spectral libraries to train on", "ccnvr data nirsoil", "train"),
     "train": Command(

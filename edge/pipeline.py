@@ -11,7 +11,7 @@ from ccnvr.edge.predictor import Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
 from ccnvr.edge.targets import Estimate
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
 
 Array = NDArray[np.float64]
 
@@ -43,17 +43,24 @@ def reflectance(counts: Array, dark: Array, white: Array, panel_reflectance: flo
 
 
 class Pipeline:
-    """Predicts the scans of one instrument with one pair of references.
+    """Predicts the scans of one instrument with one pair of references; none if it measures reflectance or absorbance.
 
     Raises:
         InstrumentError: the white reference is no brighter than the dark one.
     """
 
-    def __init__(self, predictor: Predictor, info: InstrumentInfo, references: References) -> None:
+    def __init__(self, predictor: Predictor, info: InstrumentInfo, references: References | None = None) -> None:
         self._predictor = predictor
         self._references = references
+        self._quantity = info.quantity
         self._pixels = info.wavelengths_nm.size
-        bands = predictor.bands
+        if references is not None:
+            self._check(info, references)
+        elif info.quantity is Quantity.COUNTS:
+            raise ValueError("counts need a dark and a white reference")
+
+    def _check(self, info: InstrumentInfo, references: References) -> None:
+        bands = self._predictor.bands
         self._dark = references.dark.counts[bands]
         self._white = references.white.counts[bands]
         wavelengths = info.wavelengths_nm[bands]
@@ -69,15 +76,18 @@ class Pipeline:
 
     def __call__(self, scan: Scan) -> Prediction:
         """The prediction for a sample's scan; a scan that cannot be used gives flags and no number."""
-        if scan.settings.integration_us != self._references.white.settings.integration_us:
+        references = self._references
+        if references is not None and scan.settings.integration_us != references.white.settings.integration_us:
             return _rescan("integration_time_changed")
         if scan.counts.shape != (self._pixels,):
             return _rescan("wrong_length")
         if scan.saturated:
             return _rescan("saturated")
-        counts = scan.counts[self._predictor.bands]
+        values = scan.counts[self._predictor.bands]
         try:
-            spectrum = absorbance(reflectance(counts, self._dark, self._white, self._references.panel_reflectance))
+            if references is not None:
+                values = reflectance(values, self._dark, self._white, references.panel_reflectance)
+            spectrum = values if self._quantity is Quantity.ABSORBANCE else absorbance(values)
             estimates, flags = self._predictor.answer(spectrum)
         except SpectrumError as error:
             return _rescan(error.reason)

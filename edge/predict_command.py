@@ -1,4 +1,5 @@
-"""Predict the spectra of a CSV file: a sample_id column and a column for each wavelength, named by its nm."""
+"""Predict the spectra of files: CSV tables (a sample_id column and a column for each wavelength, named by its nm) and what
+spectrometers save (ASD .asd, Spectral Evolution .sed, Spectra Vista .sig, Bruker OPUS, SPC, JCAMP-DX)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
 from ccnvr.edge.targets import Estimate, Target
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable, read_blocks
+from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable
+from ccnvr.firmware_bridge.spectrum_files import read_tables
 
 Array = NDArray[np.float64]
 Row = tuple[str, dict[str, Estimate], list[str]]
@@ -28,9 +30,9 @@ Row = tuple[str, dict[str, Estimate], list[str]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr predict`."""
     parser.add_argument("bundle", help="a .ccnvr file, or 'default'")
-    parser.add_argument("file", type=Path, help="CSV file of spectra")
+    parser.add_argument("file", type=Path, nargs="+", help="files of spectra, or folders of them")
     parser.add_argument(
-        "--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance, 0 to 1)"
+        "--quantity", choices=QUANTITIES, help="what the files hold, where they do not say (reflectance, 0 to 1)"
     )
     add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object a line instead of CSV")
@@ -39,10 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
-    if arguments.out is not None and arguments.out.resolve() == arguments.file.resolve():
+    if arguments.out is not None and arguments.out.resolve() in [file.resolve() for file in arguments.file]:
         raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
     model = Model(arguments.bundle, arguments.backend, arguments.profile)
-    rows = predict_blocks(model, read_blocks(arguments.file), arguments.quantity)
+    passed_over: list[Path] = []
+    rows = predict_blocks(model, read_tables(arguments.file, passed_over.append), arguments.quantity)
+    if passed_over:
+        names = ", ".join(path.name for path in passed_over[:5]) + (" ..." if len(passed_over) > 5 else "")
+        print(f"ccnvr: passed over, since they hold no spectra: {names}", file=sys.stderr)
     text = _json_lines(rows) if arguments.json else _csv(rows, model.bundle.manifest.targets)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -52,8 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str) -> list[Row]:
-    """Sample id, estimates and flags of each spectrum of a file. Whether the file holds `quantity` shows in its first block.
+def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str | None) -> list[Row]:
+    """Sample id, estimates and flags of each spectrum.
+
+    `quantity` holds for files that do not say what they hold, None means reflectance; the first block of such a file, and
+    of each set of wavelengths, shows whether that can be.
 
     Raises:
         UsageError: a spectrum cannot be used; names its sample.
@@ -61,22 +70,34 @@ def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str) 
     """
     rows: list[Row] = []
     predictor: Predictor | None = None
+    wavelengths_nm = np.empty(0)
     for table in blocks:
-        first = predictor is None
-        predictor = predictor or model.bind(table.wavelengths_nm)
-        reflectance = table.reflectance(quantity, predictor.bands, check_scale=first)
-        if first and _upside_down(table.wavelengths_nm[predictor.bands], reflectance):
-            raise UsageError(
-                f"the spectra, read as {quantity}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
-                "holds with --quantity"
-            )
+        first = not np.array_equal(table.wavelengths_nm, wavelengths_nm)
+        if predictor is None or first:
+            wavelengths_nm = table.wavelengths_nm
+            predictor = model.bind(wavelengths_nm)
+        reflectance = _reflectance(table, predictor.bands, quantity, first)
         for number, sample_id, spectrum in zip(table.rows, table.sample_ids, reflectance, strict=True):
             try:
                 estimates, flags = predictor.answer(absorbance(spectrum))
             except SpectrumError as error:
-                raise UsageError(f"{table.path} row {number}: sample {sample_id!r}: {error}") from error
+                raise UsageError(f"{table.path} {table.unit} {number}: sample {sample_id!r}: {error}") from error
             rows.append((sample_id, estimates, flags))
     return rows
+
+
+def _reflectance(table: SpectraTable, bands: slice, quantity: str | None, first: bool) -> Array:
+    """A table's reflectance in the model's bands, by what it says it holds, or else by `quantity`."""
+    if table.quantity is not None and quantity not in (None, table.quantity):
+        raise UsageError(f"{table.path} says that it holds {table.quantity}; leave out --quantity {quantity}")
+    held = table.quantity or quantity or "reflectance"
+    reflectance = table.reflectance(held, bands, check_scale=first)
+    if first and table.quantity is None and _upside_down(table.wavelengths_nm[bands], reflectance):
+        raise UsageError(
+            f"the spectra, read as {held}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
+            "holds with --quantity"
+        )
+    return reflectance
 
 
 def _upside_down(wavelengths_nm: Array, reflectance: Array) -> bool:

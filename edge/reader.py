@@ -18,9 +18,9 @@ from ccnvr.edge.config import Config, ReferenceConfig
 from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.store import Store
-from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError
-from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Quantity, Scan, ScanKind, Settings
 
 QUEUE_LENGTH = 2
 RECONNECT_S = 1.0
@@ -28,10 +28,13 @@ RECONNECT_S = 1.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A pipeline with references, their ids in the store, and until when (monotonic, s) they are fresh."""
+    """A pipeline with references, their ids in the store, and until when (monotonic, s) they are fresh.
+
+    An instrument that measures reflectance itself needs none.
+    """
 
     pipeline: Pipeline
-    reference_ids: tuple[int, int]
+    reference_ids: tuple[int, int] | None
     fresh_until: float
 
 
@@ -129,9 +132,9 @@ class Reader(threading.Thread):
 
     def _serve(self, instrument: Instrument, store: Store) -> None:
         info = instrument.identify()
-        bound = _Bound(info, self._model.bind(info.wavelengths_nm), self._config.reference, store)
-        settings = self._config.instrument.settings
-        instrument.configure(settings)
+        predictor = self._model.bind(info.wavelengths_nm)
+        settings = instrument.configure(self._config.instrument.settings)
+        bound = _Bound(info, settings, predictor, self._config.reference, store)
         self._recover(instrument, bound)
         if self._done():
             return
@@ -173,8 +176,10 @@ class Reader(threading.Thread):
 
     def _references(self, instrument: Instrument, bound: _Bound) -> Prepared:
         """The stored pair if it is fresh, else a new one, unless nobody may be there to bring the white panel."""
+        if bound.info.quantity is not Quantity.COUNTS:
+            return Prepared(Pipeline(bound.predictor, bound.info), None, float("inf"))
         # A daemon at work keeps the pair of this start of the instrument however old: it will be flagged.
-        prepared = bound.stored(self._config.instrument.settings, of_any_age=not self._attended)
+        prepared = bound.stored(bound.settings, of_any_age=not self._attended)
         if prepared is None or self._renew:
             if not self._attended and self._config.reference.when_expired == "flag":
                 raise CcnvrError(
@@ -246,9 +251,10 @@ class Reader(threading.Thread):
 
 @dataclass(frozen=True)
 class _Bound:
-    """A model bound to a connected instrument, and where its references are kept."""
+    """A model bound to a connected instrument with the settings in force, and where its references are kept."""
 
     info: InstrumentInfo
+    settings: Settings
     predictor: Predictor
     config: ReferenceConfig
     store: Store

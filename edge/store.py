@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ CREATE TABLE IF NOT EXISTS scans (
     instrument TEXT NOT NULL,
     integration_us INTEGER NOT NULL,
     averages INTEGER NOT NULL,
-    temperature_c REAL NOT NULL,
+    temperature_c REAL,
     saturated INTEGER NOT NULL,
     counts BLOB NOT NULL,
     dark_id INTEGER REFERENCES reference_scans (id),
@@ -53,7 +54,7 @@ CREATE TABLE IF NOT EXISTS reference_scans (
     time TEXT NOT NULL,
     integration_us INTEGER NOT NULL,
     averages INTEGER NOT NULL,
-    temperature_c REAL NOT NULL,
+    temperature_c REAL,
     saturated INTEGER NOT NULL,
     counts BLOB NOT NULL,
     UNIQUE (serial, boot, number)
@@ -196,7 +197,7 @@ class Store:
             np.frombuffer(counts, dtype="<f8"),
             Settings(integration_us, averages),
             bool(saturated),
-            temperature,
+            math.nan if temperature is None else temperature,
         )
         return StoredReference(identifier, scan, datetime.fromisoformat(time))
 
@@ -262,6 +263,7 @@ def _take_lock(path: Path) -> IO[bytes]:
 
 
 def _measured(scan: Scan) -> tuple[int, int, float, int, bytes]:
+    # SQLite keeps NaN, the temperature of an instrument without a thermometer, as NULL.
     settings = scan.settings
     return settings.integration_us, settings.averages, scan.temperature_c, int(scan.saturated), _counts(scan)
 

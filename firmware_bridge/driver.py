@@ -1,20 +1,20 @@
-"""The driver for instruments that speak the ccnvr link, and `open_instrument`, which finds the driver for a URL."""
+"""The driver for instruments that speak the ccnvr link."""
 
 from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, LinkStatistics, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link import Link, Refused
 from ccnvr.firmware_bridge.link_constants import MOST_PIXELS, REPLY_MS, WHITE_MS
 from ccnvr.firmware_bridge.link_controls import LinkControls
 from ccnvr.firmware_bridge.messages import Capabilities, ErrorCode, Hello, Scanned, ScanNumber, ScanRequest, Type
-from ccnvr.firmware_bridge.transport import SerialTransport, Transport
+from ccnvr.firmware_bridge.transport import Transport
 
 REPLY_TIMEOUT_S = REPLY_MS / 1000.0
 
@@ -25,14 +25,16 @@ WHITE_TIMEOUT_S = WHITE_MS / 1000.0
 class LinkInstrument:
     """An instrument that speaks the ccnvr link over `transport`. Call `identify` first.
 
+    `fast_baud` is the rate to which the line is raised, if instrument and port can; 0 leaves it as it is.
     `controls` is what it offers beside scans: lamp, shutter, button, temperature, user memory, coefficients.
     """
 
-    def __init__(self, transport: Transport, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
+    def __init__(self, transport: Transport, reply_timeout_s: float = REPLY_TIMEOUT_S, fast_baud: int = 0) -> None:
         self.statistics = LinkStatistics()
         self._transport = transport
         self._link = Link(transport, self.statistics)
         self._timeout_s = reply_timeout_s
+        self._fast_baud = fast_baud
         self._info: InstrumentInfo | None = None
         self._controls: LinkControls | None = None
         self._settings = Settings(integration_us=10_000, averages=1)
@@ -48,8 +50,8 @@ class LinkInstrument:
         """Shake hands, raise the line's rate if that was asked for, and read the wavelengths."""
         capabilities = self._handshake()
         self._controls = LinkControls(self._link, self._transport, capabilities, self._timeout_s)
-        if isinstance(self._transport, SerialTransport) and self._transport.fast_baud and capabilities.fastest_baud:
-            self._controls.change_baud(min(self._transport.fast_baud, capabilities.fastest_baud), self._handshake)
+        if self._fast_baud and capabilities.fastest_baud:
+            self._controls.change_baud(min(self._fast_baud, capabilities.fastest_baud), self._handshake)
         data = self._link.pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels, self._timeout_s)
         self._info = InstrumentInfo(
             model=capabilities.model,
@@ -82,22 +84,15 @@ class LinkInstrument:
             )
         return capabilities
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings) -> Settings:
         """Use these settings from the next scan on.
 
         Raises:
             InstrumentError: the instrument's limits do not allow them.
         """
-        info = self._identified()
-        low, high, most = info.shortest_integration_us, info.longest_integration_us, info.most_averages
-        if not low <= settings.integration_us <= high:
-            raise InstrumentError(
-                f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us; "
-                "change integration_us"
-            )
-        if not 1 <= settings.averages <= most:
-            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{most}; change averages")
+        self._identified().check(settings)
         self._settings = settings
+        return settings
 
     def scan(self, kind: ScanKind) -> Scan:
         """Take one scan and read it."""
@@ -158,25 +153,3 @@ class LinkInstrument:
             saturated=scanned.saturated,
             temperature_c=self.controls.celsius(scanned.temperature_centi_c),
         )
-
-
-def open_instrument(url: str) -> Instrument:
-    """Open the port that `url` names, with the driver for it.
-
-    Raises:
-        UsageError: the URL is malformed.
-        PortError: the port cannot be opened.
-    """
-    scheme = url.partition("://")[0]
-    opener: Callable[[str], Instrument] | None = _OPENERS.get(scheme)
-    return opener(url) if opener else LinkInstrument(SerialTransport(url))
-
-
-def _open_simulated(url: str) -> Instrument:
-    # A simulator is imported only when its URL asks for one.
-    from ccnvr.firmware_bridge.simulator_server import open_simulated
-
-    return open_simulated(url)
-
-
-_OPENERS: dict[str, Callable[[str], Instrument]] = {"sim": _open_simulated}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import InstrumentError
 
 
 class ScanKind(IntEnum):
@@ -19,12 +21,21 @@ class ScanKind(IntEnum):
     SAMPLE = 2
 
 
+class Quantity(Enum):
+    """What an instrument's numbers are: raw counts need dark and white references, the others hold them already."""
+
+    COUNTS = "counts"
+    REFLECTANCE = "reflectance"
+    ABSORBANCE = "absorbance"
+
+
 @dataclass(frozen=True)
 class InstrumentInfo:
     """What an instrument states about itself.
 
     `wavelengths_nm` is `(pixels,)`; `saturation_counts` is the largest value of one scan; integration times are in
-    microseconds; `boot` counts the instrument's starts.
+    microseconds, and shortest = longest where the instrument alone decides; `boot` counts the instrument's starts, or
+    is drawn for this process where the instrument keeps no count.
     """
 
     model: str
@@ -36,6 +47,23 @@ class InstrumentInfo:
     shortest_integration_us: int
     longest_integration_us: int
     most_averages: int
+    quantity: Quantity = Quantity.COUNTS
+
+    @property
+    def fixed_integration(self) -> bool:
+        """Whether the integration time is the instrument's own affair."""
+        return self.shortest_integration_us == self.longest_integration_us
+
+    def check(self, settings: Settings) -> None:
+        """Raises InstrumentError where the instrument's limits do not allow the settings."""
+        low, high, most = self.shortest_integration_us, self.longest_integration_us, self.most_averages
+        if not self.fixed_integration and not low <= settings.integration_us <= high:
+            raise InstrumentError(
+                f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us; "
+                "change integration_us"
+            )
+        if not 1 <= settings.averages <= most:
+            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{most}; change averages")
 
     def scan_id(self, number: int) -> str:
         """An id that no other scan of any instrument carries."""
@@ -52,7 +80,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan as the instrument gave it: `counts` is `(pixels,)`, the mean of `averages` scans."""
+    """One scan as the instrument gave it.
+
+    `counts` is `(pixels,)`, the mean of `averages` scans, in the instrument's `Quantity`; `temperature_c` is NaN where
+    the instrument has no thermometer.
+    """
 
     number: int
     kind: ScanKind
@@ -95,16 +127,19 @@ class Instrument(Protocol):
         """Ask the instrument who it is; the link's handshake."""
         ...
 
-    def configure(self, settings: Settings) -> None:
-        """Use these settings from the next scan on."""
+    def configure(self, settings: Settings) -> Settings:
+        """Use these settings from the next scan on; gives those in force, as near as the instrument can."""
         ...
 
     def scan(self, kind: ScanKind) -> Scan:
-        """Take one scan; the instrument keeps it until it is acknowledged."""
+        """Take one scan; an instrument that can keeps it until it is acknowledged."""
         ...
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """The scans that no host has acknowledged, oldest first; taken perhaps before this host started."""
+        """The scans that no host has acknowledged, oldest first; taken perhaps before this host started.
+
+        None, of an instrument that keeps no scans.
+        """
         ...
 
     def acknowledge(self, scan: Scan) -> None:

@@ -28,7 +28,7 @@ from ccnvr.firmware_bridge.messages import (
     StatusFlag,
     Type,
 )
-from ccnvr.firmware_bridge.transport import SerialTransport, Transport
+from ccnvr.firmware_bridge.transport import Transport
 
 _POLL_S = 0.1
 _BLOCK = MAX_REQUEST - 2
@@ -121,7 +121,7 @@ class LinkControls:
 
         Over TCP there is no rate, and nothing is done.
         """
-        before = self._transport.baud if isinstance(self._transport, SerialTransport) else None
+        before = self._transport.baud
         if before is None or before == baud:
             return before == baud
         self._call(Type.BAUD, BaudRate(baud).pack())
@@ -140,8 +140,7 @@ class LinkControls:
         return hundredths / 100.0 if Feature.THERMOMETER in self.features else math.nan
 
     def _switch(self, baud: int, wait_ms: int) -> None:
-        assert isinstance(self._transport, SerialTransport)
-        self._transport.baud = baud
+        self._transport.set_baud(baud)
         time.sleep(wait_ms / 1000.0)
         self._link.reset()
 

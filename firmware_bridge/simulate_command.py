@@ -1,7 +1,8 @@
 """Be a virtual instrument: print the URL of a pseudo-terminal or TCP port and answer there until interrupted.
 
-Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils.
-SIGUSR1 presses the instrument's button."""
+Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils. SIGUSR1 presses the
+instrument's button. With --replay: the answers of a real session that ccnvr record wrote down, to a host that asks as it
+was asked then."""
 
 from __future__ import annotations
 
@@ -10,15 +11,26 @@ import signal
 import threading
 from pathlib import Path
 
-from ccnvr.firmware_bridge.device import Device
+from ccnvr.firmware_bridge import drivers, faults, replay
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, onto_pixels, simulated_board, synthetic_soils
+from ccnvr.firmware_bridge.recording import read_recording
+from ccnvr.firmware_bridge.served_port import address, serve_at
+from ccnvr.firmware_bridge.simulator import SimulatedHandheld, SimulatedSpectrometer, new_boot, onto_pixels, synthetic_soils
+from ccnvr.firmware_bridge.simulator_bench import SimulatedDevice
 from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ccnvr simulate`."""
+    names = ", ".join(drivers.DRIVERS)
+    parser.add_argument("--driver", default="ccnvr", metavar="NAME", help=f"which instrument to be: {names} (ccnvr)")
+    parser.add_argument("--faults", default="", metavar="SCRIPT", help="faults of line and instrument, as flip@10%%,hangup@50")
+    parser.add_argument("--link", type=Path, metavar="PATH", help="a name for the port that stays when it is unplugged")
+    parser.add_argument(
+        "--acquisitions", type=int, default=1, metavar="N", help="acquisitions after which the operator moves on (1)"
+    )
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="play back what ccnvr record wrote (--listen, --pace)")
     parser.add_argument("--spectra", type=Path, metavar="FILE", help="CSV of spectra that the instrument sees in turn")
     parser.add_argument("--quantity", choices=QUANTITIES, default="reflectance", help="what the file holds (reflectance)")
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP here instead of a pseudo-terminal; port 0 takes any")
@@ -31,34 +43,72 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     if arguments.boot is None:
         arguments.boot = new_boot()
-    for name, value, high in (("seed", arguments.seed, 2**63), ("boot", arguments.boot, 2**32), ("pace", arguments.pace, 100)):
+    for name, value, high in (
+        ("seed", arguments.seed, 2**63),
+        ("boot", arguments.boot, 2**32),
+        ("pace", arguments.pace, 100),
+        ("acquisitions", arguments.acquisitions, 100_000),
+    ):
         if not 0 <= value < high:
             raise UsageError(f"--{name} {value} is not from 0 to below {high}; choose another")
+    if arguments.replay is not None:
+        return _replay(arguments)
+    device = _device(arguments)
+    device.bench.acquisitions = arguments.acquisitions
+    line = faults.Line(device, faults.parse(arguments.faults), arguments.seed)
+    signal.signal(signal.SIGUSR1, lambda *_: device.press())
+    stop = _stopped_by_signals()
+    server = _server(arguments.listen, arguments.link)
+    try:
+        # The first line is for scripts: they read it and know that the instrument answers.
+        print(server.url, flush=True)
+        server.serve(line, stop)
+    finally:
+        server.close()
+    return 0
+
+
+def _device(arguments: argparse.Namespace) -> SimulatedDevice:
+    driver = drivers.find(arguments.driver)
+    if driver.baud is None and arguments.listen is None:
+        raise UsageError(f"driver {driver.name} speaks over TCP only; add --listen 127.0.0.1:0")
+    if driver.name != "ccnvr":
+        if arguments.spectra is not None:
+            raise UsageError(f"--spectra is for the ccnvr link's instrument, not for {driver.name}, which sees made-up soils")
+        return driver.simulate(arguments.seed, arguments.pace)
     if arguments.spectra is None:
         soils = synthetic_soils(20, arguments.seed)
     else:
         table = read_spectra(arguments.spectra)
         soils = onto_pixels(table.wavelengths_nm, table.reflectance(arguments.quantity))
     detector = SimulatedSpectrometer(soils, seed=arguments.seed, boot=arguments.boot, pace=arguments.pace)
-    device = Device(detector, simulated_board())
-    signal.signal(signal.SIGUSR1, lambda *_: device.press())
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    server = _server(arguments.listen)
+    return SimulatedHandheld(detector)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    if arguments.spectra is not None:
+        raise UsageError("--replay answers what was recorded and cannot look at --spectra; give one of them")
+    recording = read_recording(arguments.replay)
+    player, stop = replay.replay_of(recording), _stopped_by_signals()
+    port = serve_at(arguments.listen)
     try:
-        # The first line is for scripts: they read it and know that the instrument answers.
-        print(server.url, flush=True)
-        server.serve(device, stop)
+        print(drivers.with_options_of(recording.url, port.url), flush=True)
+        replay.serve(port, player, arguments.pace, stop)
     finally:
-        server.close()
+        port.close()
     return 0
 
 
-def _server(listen: str | None) -> Server:
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _server(listen: str | None, link: Path | None) -> Server:
     if listen is None:
-        return PtyServer()
-    host, separator, port = listen.rpartition(":")
-    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
-        raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000")
-    return SocketServer(host, int(port))
+        return PtyServer(link)
+    if link is not None:
+        raise UsageError("--link names a pseudo-terminal, and --listen serves TCP; choose one")
+    return SocketServer(*address(listen))

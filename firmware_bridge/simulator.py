@@ -1,39 +1,29 @@
 """A simulated handheld spectrometer: reflectance in, detector counts with noise out.
 
-The instrument it states: a 512-pixel extended-InGaAs array, 1101.5-2496.0 nm, 16-bit, tungsten-halogen lamp. Counts are
-
-    dark offset + dark current x t + lamp x quantum efficiency x t x reflectance
-
-plus photon noise (Poisson, as its normal limit) and read noise (normal), rounded and clipped at saturation. It does not
-model the slit's width, stray light or temperature drift.
+The instrument it states: a 512-pixel extended-InGaAs array, 1101.5-2496.0 nm, 16-bit, tungsten-halogen lamp. Its light
+and noise are those of `simulator_bench`.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.board import Board
-from ccnvr.firmware_bridge.device import Exposure
+from ccnvr.firmware_bridge.device import Device, Exposure
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
-from ccnvr.firmware_bridge.messages import CoefficientKind, ScanRequest
+from ccnvr.firmware_bridge.messages import CoefficientKind, Held, ScanRequest
+from ccnvr.firmware_bridge.simulator_bench import Bench, Detector, SimulatedDevice, made_up_soils
 
 Array = NDArray[np.float64]
 
 PIXELS = 512
-SATURATION = 65_535
-WHITE_PANEL_REFLECTANCE = 0.99
+DETECTOR = Detector()
 
-_WHITE_RATE = 4.2  # counts per microsecond at the brightest pixel, white panel
-_DARK_RATE = 0.12  # counts per microsecond
-_DARK_OFFSET = 900.0  # counts
-_ELECTRONS_PER_COUNT = 60.0
-_READ_NOISE = 3.0  # counts
-_TEMPERATURE_C = 25.0
 _DISPERSION = (1101.5, 2.775, -9.0e-5)  # nm over pixels, lowest power first
 
 
@@ -42,16 +32,6 @@ def pixel_wavelengths() -> Array:
     pixel = np.arange(PIXELS, dtype=np.float64)
     first, slope, curve = _DISPERSION
     return first + slope * pixel + curve * pixel**2
-
-
-def _lamp_times_efficiency(wavelengths_nm: Array) -> Array:
-    """Relative signal of a white surface: Planck photon rate at 2,700 K x a detector that fades beyond 2,400 nm."""
-    micrometres = wavelengths_nm / 1000.0
-    photons = micrometres**-4 / np.expm1(14_387.77 / (micrometres * 2_700.0))
-    efficiency = 1.0 / (1.0 + np.exp((wavelengths_nm - 2_450.0) / 40.0))
-    signal = photons * efficiency
-    relative: Array = signal / signal.max()
-    return relative
 
 
 def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
@@ -70,20 +50,8 @@ def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
 
 
 def synthetic_soils(count: int, seed: int) -> Array:
-    """`(count, 512)` made-up reflectance at the pixels: a slope and the bands of water, hydroxyl and clay.
-
-    For trying an instrument without data; no model's accuracy can be judged on them.
-    """
-    rng = np.random.default_rng(seed)
-    wavelengths = pixel_wavelengths()
-    soils = np.empty((count, PIXELS))
-    for row in range(count):
-        level, slope = rng.uniform(0.2, 0.45), rng.uniform(0.0, 0.15)
-        absorbance = -np.log10(level + slope * (wavelengths - 1100.0) / 1400.0)
-        for centre, width, depth in ((1414.0, 25.0, 0.03), (1915.0, 35.0, 0.08), (2207.0, 20.0, 0.04)):
-            absorbance += depth * rng.uniform(0.3, 1.5) * np.exp(-0.5 * ((wavelengths - centre) / width) ** 2)
-        soils[row] = 10.0**-absorbance
-    return soils
+    """`(count, 512)` made-up reflectance at the pixels; see `simulator_bench.made_up_soils`."""
+    return made_up_soils(pixel_wavelengths(), count, seed)
 
 
 def new_boot() -> int:
@@ -110,42 +78,59 @@ class SimulatedSpectrometer:
             firmware="simulator 1",
             boot=boot,
             wavelengths_nm=pixel_wavelengths(),
-            saturation_counts=SATURATION,
+            saturation_counts=DETECTOR.saturation,
             shortest_integration_us=100,
             longest_integration_us=500_000,
             most_averages=1_000,
         )
-        self._reflectance = reflectance
-        self._signal = _WHITE_RATE * _lamp_times_efficiency(self.info.wavelengths_nm)
-        self._seed = seed
-        self._pace = pace
+        self.bench = Bench(self.info.wavelengths_nm, DETECTOR, seed=seed, pace=pace, reflectance=reflectance)
         self._samples_taken = 0
 
     def expose(self, request: ScanRequest, number: int) -> Exposure:
         """Take one scan of the dark, the white panel or the next soil."""
-        if self._pace > 0.0:
-            time.sleep(self._pace * request.integration_us * request.averages / 1e6)
-        rng = np.random.default_rng((self._seed, number))
-        expected = self._signal * request.integration_us * self._light(request.kind)
-        dark = _DARK_OFFSET + _DARK_RATE * request.integration_us
-        # Dark current makes electrons too, so it adds to the shot noise; the offset is electronic and does not.
-        shot_variance = (expected + _DARK_RATE * request.integration_us) / _ELECTRONS_PER_COUNT
-        deviation = np.sqrt(shot_variance + _READ_NOISE**2)
-        noise = rng.standard_normal((request.averages, PIXELS)) * deviation
-        counts = np.rint(expected + dark + noise)
-        saturated = bool(np.any(counts >= SATURATION))
-        sums = np.clip(counts, 0, SATURATION).sum(axis=0).astype(np.uint32)
-        return Exposure(sums, saturated, _TEMPERATURE_C)
+        sums, saturated = self.bench.sums(
+            request.kind, request.integration_us, request.averages, number=number, soil=self._samples_taken
+        )
+        self._samples_taken += request.kind is ScanKind.SAMPLE
+        return Exposure(sums.astype(np.uint32), saturated, self.bench.temperature_c)
 
     def temperature_c(self) -> float:
-        """Always the same."""
-        return _TEMPERATURE_C
+        """That of the bench."""
+        return self.bench.temperature_c
 
-    def _light(self, kind: ScanKind) -> Array | float:
-        if kind is ScanKind.DARK:
-            return 0.0
-        if kind is ScanKind.WHITE:
-            return WHITE_PANEL_REFLECTANCE
-        soil: Array = self._reflectance[self._samples_taken % len(self._reflectance)]
-        self._samples_taken += 1
-        return soil
+
+class SimulatedHandheld(SimulatedDevice):
+    """A `SimulatedSpectrometer` behind the ccnvr link, which can lose its power."""
+
+    def __init__(self, spectrometer: SimulatedSpectrometer) -> None:
+        self._spectrometer = spectrometer
+        self._board = simulated_board()
+        self._starts = -1
+        super().__init__(spectrometer.bench)
+
+    def receive(self, data: bytes) -> bytes:
+        """The bytes to send back after `data`."""
+        return self._device.receive(data)
+
+    def tick(self) -> None:
+        """Let time pass."""
+        self._device.tick()
+        self.baud = self._device.baud
+
+    def press(self) -> None:
+        """Somebody presses the button."""
+        self._device.press()
+
+    def reset(self) -> None:
+        """Start anew: kept scans, presses and what is held are gone; the boot counter goes on, and memory stays."""
+        self._starts += 1
+        info = self._spectrometer.info
+        self._spectrometer.info = replace(info, boot=(info.boot + (self._starts > 0)) % 2**32)
+        self._board = replace(self._board, lamp=Held.AUTOMATIC, shutter=Held.AUTOMATIC, presses=0)
+        self._device = Device(self._spectrometer, self._board)
+        self.baud = self._device.baud
+
+
+def make(seed: int, pace: float) -> SimulatedHandheld:
+    """The simulator of driver `ccnvr`."""
+    return SimulatedHandheld(SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace))

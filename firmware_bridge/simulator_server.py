@@ -6,17 +6,17 @@ import os
 import select
 import socket
 import threading
+import time
 import tty
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ccnvr.firmware_bridge.device import Device
-from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.instrument import Instrument
+from ccnvr.firmware_bridge.faults import Answering, Line
+from ccnvr.firmware_bridge.instrument import Instrument, Scan, ScanKind
 from ccnvr.firmware_bridge.line_baud import heard_at, line_baud
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, new_boot, simulated_board, synthetic_soils
-from ccnvr.firmware_bridge.transport import SerialTransport, split_url
+from ccnvr.firmware_bridge.simulator_bench import Bench
 
 _READ_SIZE = 1 << 16
 
@@ -26,8 +26,8 @@ class Server(Protocol):
 
     url: str
 
-    def serve(self, device: Device, stop: threading.Event | None = None) -> None:
-        """Answer requests until `stop` is set."""
+    def serve(self, device: Answering | Line, stop: threading.Event | None = None) -> None:
+        """Answer requests until `stop` is set; `device` may be a `faults.Line`."""
         ...
 
     def close(self) -> None:
@@ -35,36 +35,81 @@ class Server(Protocol):
         ...
 
 
-class PtyServer:
-    """A pseudo-terminal whose slave side is the instrument's serial port."""
+class _HungUp(Exception):
+    """The line is cut, by a fault or by the host."""
 
-    def __init__(self) -> None:
+
+def _line(device: Answering | Line) -> Line:
+    return device if isinstance(device, Line) else Line(device)
+
+
+def _stopped(stop: threading.Event | None, within_s: float = 0.0) -> bool:
+    """Whether the server is told to stop, now or within so many seconds."""
+    if stop is not None and within_s > 0.0:
+        return stop.wait(within_s)
+    if within_s > 0.0:
+        time.sleep(within_s)
+    return stop is not None and stop.is_set()
+
+
+class PtyServer:
+    """A pseudo-terminal whose slave side is the instrument's serial port.
+
+    With `link`, a symbolic link that names the port, also after it was unplugged and plugged in again.
+    """
+
+    def __init__(self, link: Path | None = None) -> None:
+        self._link = link
+        self._plug_in()
+
+    def _plug_in(self) -> None:
         # The slave stays open here too, so that a host may leave and come back without a hang-up.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
-        self.url = f"serial://{os.ttyname(self._slave)}"
+        name = os.ttyname(self._slave)
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
+            self._link.symlink_to(name)
+        self.url = f"serial://{self._link or name}"
 
-    def serve(self, device: Device, stop: threading.Event | None = None) -> None:
+    def serve(self, device: Answering | Line, stop: threading.Event | None = None) -> None:
         """Answer requests until `stop` is set."""
-        while stop is None or not stop.is_set():
-            if select.select([self._master], [], [], 0.1)[0]:
-                heard = os.read(self._master, _READ_SIZE)
-                device.tick()
-                baud = device.baud
-                reply = device.receive(heard_at(baud, line_baud(self._master), heard))
-                self._send(heard_at(line_baud(self._master), baud, reply), stop)
+        line = _line(device)
+        self._send(line.connect(), stop)
+        while not _stopped(stop):
+            if not select.select([self._master], [], [], 0.1)[0]:
+                continue
+            data = os.read(self._master, _READ_SIZE)
+            line.device.tick()
+            baud = line.device.baud
+            try:
+                for piece in line.exchange(heard_at(baud, line_baud(self._master), data)):
+                    if _stopped(stop, piece.after_s):
+                        return
+                    self._send(heard_at(line_baud(self._master), baud, piece.data), stop)
+                    if piece.hang_up:
+                        raise _HungUp
+            except _HungUp:
+                self.unplug()
+                self._plug_in()
 
     def _send(self, data: bytes, stop: threading.Event | None) -> None:
         """Write all of it, unless the host stops reading and this server is told to stop."""
-        while data and (stop is None or not stop.is_set()):
+        while data and not _stopped(stop):
             if select.select([], [self._master], [], 0.1)[1]:
                 data = data[os.write(self._master, data) :]
 
-    def close(self) -> None:
-        """Take the port away, as unplugging does."""
+    def unplug(self) -> None:
+        """Take the port away."""
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
         os.close(self._slave)
         os.close(self._master)
+
+    def close(self) -> None:
+        """Take the port away, as unplugging does."""
+        self.unplug()
 
 
 class SocketServer:
@@ -82,30 +127,37 @@ class SocketServer:
         self._listener.settimeout(0.1)
         self.url = f"socket://{host}:{self._listener.getsockname()[1]}"
 
-    def serve(self, device: Device, stop: threading.Event | None = None) -> None:
+    def serve(self, device: Answering | Line, stop: threading.Event | None = None) -> None:
         """Answer requests until `stop` is set."""
-        while stop is None or not stop.is_set():
+        while not _stopped(stop):
             try:
                 connection, _ = self._listener.accept()
             except TimeoutError:
                 continue
             with connection:
-                self._serve_host(connection, device, stop)
+                self._serve_host(connection, _line(device), stop)
 
     @staticmethod
-    def _serve_host(connection: socket.socket, device: Device, stop: threading.Event | None) -> None:
+    def _serve_host(connection: socket.socket, line: Line, stop: threading.Event | None) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(0.1)
-        while stop is None or not stop.is_set():
-            try:
-                data = connection.recv(_READ_SIZE)
+        try:
+            connection.sendall(line.connect())
+            while not _stopped(stop):
+                try:
+                    data = connection.recv(_READ_SIZE)
+                except TimeoutError:
+                    continue
                 if not data:
                     return
-                connection.sendall(device.receive(data))
-            except TimeoutError:
-                continue
-            except OSError:
-                return
+                for piece in line.exchange(data):
+                    if _stopped(stop, piece.after_s):
+                        return
+                    connection.sendall(piece.data)
+                    if piece.hang_up:
+                        return
+        except OSError:
+            return
 
     def close(self) -> None:
         """Stop listening."""
@@ -115,7 +167,7 @@ class SocketServer:
 class BackgroundServer:
     """Serves a device in a thread of this process, as a context manager."""
 
-    def __init__(self, server: Server, device: Device) -> None:
+    def __init__(self, server: Server, device: Answering | Line) -> None:
         self.url = server.url
         self._server = server
         self._stop = threading.Event()
@@ -135,31 +187,23 @@ class BackgroundServer:
         self._server.close()
 
 
-class _SimulatedInstrument(LinkInstrument):
-    """An instrument that brings its own simulator, and ends it when closed."""
+class SimulatedInstrument:
+    """An `Instrument` that brings its own simulator, puts under its probe what is to be scanned, and ends it when closed."""
 
-    def __init__(self, server: BackgroundServer) -> None:
-        super().__init__(SerialTransport(server.url))
-        self._server = server
+    def __init__(self, instrument: Instrument, bench: Bench, server: BackgroundServer) -> None:
+        self.statistics = instrument.statistics
+        self.identify = instrument.identify
+        self.configure = instrument.configure
+        self.unacknowledged = instrument.unacknowledged
+        self.acknowledge = instrument.acknowledge
+        self._instrument, self._bench, self._server = instrument, bench, server
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan; the operator is simulated too."""
+        self._bench.put(kind)
+        return self._instrument.scan(kind)
 
     def close(self) -> None:
-        super().close()
+        """Give the port back and end the simulator."""
+        self._instrument.close()
         self._server.close()
-
-
-def open_simulated(url: str) -> Instrument:
-    """Start a simulator in this process and open it: `sim://` with options `seed` and `pace`.
-
-    Raises:
-        UsageError: an option is unknown or no number.
-    """
-    parts, given = split_url(url)
-    options = {"seed": "1", "pace": "1", **given}
-    try:
-        seed, pace = int(options.pop("seed")), float(options.pop("pace"))
-    except ValueError:
-        raise UsageError(f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0") from None
-    if options or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:
-        raise UsageError(f"instrument {url!r} is not sim://?seed=N&pace=X with N from 0 and X from 0 to 100")
-    detector = SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
-    return _SimulatedInstrument(BackgroundServer(PtyServer(), Device(detector, simulated_board())))

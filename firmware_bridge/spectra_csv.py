@@ -33,7 +33,8 @@ _MOST_COLUMNS = 20_000
 class SpectraTable:
     """Rows of a file, all or a block of them; `columns` are those that are no wavelengths, as text.
 
-    `spectra` is `(n, bands)` as written in the file; wavelengths increase. `rows` are the rows' numbers in the file.
+    `spectra` is `(n, bands)` as written in the file; wavelengths increase. `rows` are the rows' numbers in the file, or
+    whatever `unit` calls them. `quantity` is what the file itself says that it holds, of `QUANTITIES`, None if nothing.
     """
 
     path: Path
@@ -42,6 +43,8 @@ class SpectraTable:
     wavelengths_nm: Array
     spectra: Array
     columns: dict[str, list[str]]
+    quantity: str | None = None
+    unit: str = "row"
 
     def reflectance(self, quantity: str, bands: slice = slice(None), check_scale: bool = True) -> Array:
         """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
@@ -57,9 +60,9 @@ class SpectraTable:
             row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
             wavelength = self.wavelengths_nm[bands][band]
             raise UsageError(
-                f"{self.path} row {self.rows[int(row)]}: sample {self.sample_ids[row]!r} has {quantity} {spectra[row, band]:g} "
-                f"at {wavelength:g} nm, which must lie between {low:g} and {high:g}; correct it, or name what the file holds: "
-                f"{', '.join(QUANTITIES)}"
+                f"{self.path} {self.unit} {self.rows[int(row)]}: sample {self.sample_ids[row]!r} has {quantity} "
+                f"{spectra[row, band]:g} at {wavelength:g} nm, which must lie between {low:g} and {high:g}; "
+                f"correct it, or name what the file holds: {', '.join(QUANTITIES)}"
             )
         if check_scale and quantity == "percent" and np.max(spectra) <= 1.5:
             raise UsageError(

@@ -1,6 +1,6 @@
 """Moves bytes between this process and an instrument's port; the only module that knows pyserial.
 
-URLs: `serial:///dev/ttyACM0?baud=921600&fast_baud=3000000`, `socket://host:port`.
+URLs: `serial:///dev/ttyACM0?baud=921600`, `socket://host:port`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ class Transport(Protocol):
 
     url: str
 
+    @property
+    def baud(self) -> int | None:
+        """The line's rate; None where there is none, as over TCP."""
+        ...
+
+    def set_baud(self, rate: int) -> None:
+        """Wait until all has been sent, then speak at another rate; only for a line that has one."""
+        ...
+
     def read(self, timeout_s: float) -> bytes:
         """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing came."""
         ...
@@ -45,8 +54,6 @@ class Transport(Protocol):
 class SerialTransport:
     """A port of pyserial's `serial_for_url`, opened for this process alone.
 
-    `fast_baud` is the rate to which a driver may raise the line, if the URL names one.
-
     Raises:
         UsageError: the URL is malformed.
         PortError: no such port, no permission, busy, or nothing listens.
@@ -55,7 +62,6 @@ class SerialTransport:
     def __init__(self, url: str) -> None:
         self.url = url
         target, options = _parse(url)
-        self.fast_baud: int | None = options.pop("fast_baud", None)
         try:
             self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
@@ -80,11 +86,11 @@ class SerialTransport:
 
     @property
     def baud(self) -> int | None:
-        """The line's rate; None where there is none, as over TCP. Setting it waits until all has been sent."""
+        """The line's rate; see `Transport`."""
         return int(self._port.baudrate) if isinstance(self._port, serial.Serial) else None
 
-    @baud.setter
-    def baud(self, rate: int) -> None:
+    def set_baud(self, rate: int) -> None:
+        """Speak at another rate; see `Transport`."""
         try:
             self._port.flush()
             self._port.baudrate = rate
@@ -120,11 +126,11 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
     """A URL of ours -> pyserial's target and options."""
     parts, query = split_url(url)
     if parts.scheme == "serial" and parts.path and not parts.netloc:
-        baud = _rate(url, "baud", query.pop("baud", str(DEFAULT_BAUD)))
-        fast = query.pop("fast_baud", None)
+        baud = query.pop("baud", str(DEFAULT_BAUD))
+        if not baud.isascii() or not baud.isdigit() or not 50 <= int(baud) <= 12_000_000:
+            raise UsageError(f"baud {baud!r} in {url!r} is not a number from 50 to 12000000")
         _refuse_rest(url, query)
-        options = {"baudrate": baud, "exclusive": True}
-        return parts.path, options if fast is None else {**options, "fast_baud": _rate(url, "fast_baud", fast)}
+        return parts.path, {"baudrate": int(baud), "exclusive": True}
     if parts.scheme == "socket":
         _refuse_rest(url, query)
         try:
@@ -136,15 +142,9 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
     raise UsageError(f"instrument {url!r} is not serial:///dev/NAME[?baud=N] or socket://HOST:PORT")
 
 
-def _rate(url: str, option: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 50 <= int(value) <= 12_000_000:
-        raise UsageError(f"{option} {value!r} in {url!r} is not a number from 50 to 12000000")
-    return int(value)
-
-
 def _refuse_rest(url: str, query: dict[str, str]) -> None:
     if query:
-        raise UsageError(f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has baud, fast_baud; socket:// none")
+        raise UsageError(f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has baud, socket:// none")
 
 
 def _why_not_opened(url: str, error: Exception) -> str:

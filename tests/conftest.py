@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recipes
 import tflite_environment
 from helpers import CCNVR, run_ccnvr
 from hypothesis import settings

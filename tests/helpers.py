@@ -45,3 +45,12 @@ def build_wheel(folder: Path) -> Path:
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
     return next(folder.glob("*.whl"))
+
+
+class WithoutRate:
+    """What a transport of the tests without a port says of its baud rate."""
+
+    baud: int | None = None
+
+    def set_baud(self, rate: int) -> None:
+        raise AssertionError(f"{rate} baud was asked of a line without a rate")

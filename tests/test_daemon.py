@@ -25,10 +25,11 @@ from helpers import CCNVR, assert_one_sentence, run_ccnvr
 from ccnvr.edge import config, daemon
 from ccnvr.firmware_bridge import codec
 from ccnvr.firmware_bridge.device import Device
-from ccnvr.firmware_bridge.driver import open_instrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.simulator_bench import Bench
 
 KEYS = ["scan_id", "time", "instrument", "predictions", "flags", "latency_ms"]
 
@@ -277,12 +278,12 @@ def test_waiting_scans_are_predicted_with_the_references_of_their_own_settings(
 
 
 def test_a_bad_reference_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: Callable[..., str]) -> None:
-    url, light = simulated(), SimulatedSpectrometer._light
+    url, light = simulated(), Bench._light
     arguments = ("run", "--instrument", url, "--store", tmp_path / "s.sqlite", "--count", 1)
     with monkeypatch.context() as lamp:
-        lamp.setattr(SimulatedSpectrometer, "_light", lambda self, kind: 0.0)
+        lamp.setattr(Bench, "_light", lambda self, kind, soil: 0.0)
         assert_one_sentence(run_ccnvr(*arguments), 1, "counts above dark", "check lamp and panel")
-    assert SimulatedSpectrometer._light is light
+    assert Bench._light is light
     repaired = run_ccnvr(*arguments)
     assert repaired.returncode == 0, repaired.stderr
     assert "taking the white reference" in repaired.stderr

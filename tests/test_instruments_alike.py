@@ -15,7 +15,8 @@ import pytest
 from helpers import CCNVR
 
 from ccnvr.firmware_bridge.codec import Damage, Decoder, Frame, cobs_encode, encode
-from ccnvr.firmware_bridge.driver import LinkInstrument, open_instrument
+from ccnvr.firmware_bridge.driver import LinkInstrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link import Refused

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import WithoutRate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, synthetic_soi
 Fault = Callable[[bytes], list[bytes]]
 
 
-class Wire:
+class Wire(WithoutRate):
     """A transport straight into a device; `fault` turns each reply into the pieces that arrive."""
 
     def __init__(self, device: Device, fault: Fault = lambda data: [data]) -> None:

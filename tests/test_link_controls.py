@@ -183,8 +183,8 @@ def test_the_rate_returns_when_nothing_is_understood_and_a_lost_reply_is_carried
 class Coarse(SerialTransport):
     """A port whose clock cannot be divided down to the rate that is asked for."""
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, 2_900_000 if (name, value) == ("baud", 3_000_000) else value)
+    def set_baud(self, rate: int) -> None:
+        super().set_baud(2_900_000 if rate == 3_000_000 else rate)
 
 
 @contextmanager
@@ -195,8 +195,8 @@ def on_a_pty(instrument: Device) -> Iterator[str]:
 
 def test_a_line_that_cannot_run_faster_goes_on_at_its_old_rate() -> None:
     with on_a_pty(device()) as url:
-        transport = Coarse(f"{url}?fast_baud=3000000")
-        instrument = LinkInstrument(transport, 0.2)
+        transport = Coarse(url)
+        instrument = LinkInstrument(transport, 0.2, fast_baud=3_000_000)
         info: InstrumentInfo = instrument.identify()
         assert (info.serial, transport.baud) == ("SIM-512", DEFAULT_BAUD)
         instrument.configure(Settings(1_000, 1))

@@ -14,10 +14,10 @@ from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import WavelengthError, absorbance
 from ccnvr.edge.targets import Target, estimate
 from ccnvr.firmware_bridge.errors import InstrumentError, UsageError
-from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.messages import ScanRequest
 from ccnvr.firmware_bridge.simulator import (
-    SATURATION,
+    DETECTOR,
     SimulatedSpectrometer,
     onto_pixels,
     pixel_wavelengths,
@@ -103,6 +103,20 @@ def test_references_that_cannot_serve_are_refused(
         Pipeline(predictor, info, dataclasses.replace(references, white=dataclasses.replace(references.white, saturated=True)))
 
 
+@pytest.mark.parametrize("quantity", [Quantity.REFLECTANCE, Quantity.ABSORBANCE])
+def test_an_instrument_that_measures_reflectance_itself_needs_no_references(
+    model: Model, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References], quantity: Quantity
+) -> None:
+    detector, info, _ = parts
+    predictor = model.bind(info.wavelengths_nm)
+    values = SOILS[0] if quantity is Quantity.REFLECTANCE else absorbance(SOILS[0])
+    scan = dataclasses.replace(take(detector, ScanKind.SAMPLE, 3), counts=values)
+    found = Pipeline(predictor, dataclasses.replace(info, quantity=quantity))(scan)
+    assert found.estimates == predictor(absorbance(SOILS[0][predictor.bands]))
+    with pytest.raises(ValueError, match="counts need a dark and a white reference"):
+        Pipeline(predictor, info)
+
+
 def test_noise_outside_the_model_s_grid_does_not_matter(
     model: Model, pipeline: Pipeline, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References]
 ) -> None:
@@ -147,7 +161,7 @@ def test_the_simulator_saturates_and_repeats_itself_by_seed() -> None:
     detector = SimulatedSpectrometer(SOILS, pace=0.0)
     long = take(detector, ScanKind.WHITE, 1, Settings(40_000, 2))
     assert long.saturated
-    assert long.counts.max() == SATURATION
+    assert long.counts.max() == DETECTOR.saturation
     again = SimulatedSpectrometer(SOILS, pace=0.0)
     other = SimulatedSpectrometer(SOILS, seed=2, pace=0.0)
     first = take(again, ScanKind.SAMPLE, 9)

@@ -130,7 +130,7 @@ def test_tensors_of_another_shape_or_missing_are_refused() -> None:
     tensors = network.tensors()
     with pytest.raises(ValueError, match=r"tensor dense.bias is float32 \(6,\) and must be float32 \(7,\)"):
         assemble(network.config, "fp32", (), {**tensors, "dense.bias": tensors["dense.bias"][1:]})
-    with pytest.raises(ValueError, match="tensor 'forward.state_weight' is missing"):
+    with pytest.raises(ValueError, match=r"tensor 'forward\.state_weight' is missing"):
         assemble(network.config, "fp32", (), {name: value for name, value in tensors.items() if name != "forward.state_weight"})
     with pytest.raises(ValueError, match="differ in backward"):
         dataclasses.replace(network, directions=network.directions[:1])

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ccnvr.firmware_bridge.driver import LinkInstrument, open_instrument
+from ccnvr.firmware_bridge.driver import LinkInstrument
+from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.simulator_server import SocketServer
@@ -24,6 +25,13 @@ from ccnvr.firmware_bridge.transport import PortError, SerialTransport
         ("serial:///dev/x?baud=fast", "baud 'fast'"),
         ("serial:///dev/x?baud=1", "baud '1'"),
         ("serial:///dev/x?speed=9600", "option 'speed'"),
+        ("serial:///dev/x?driver=abc", "driver 'abc' is unknown; the drivers are ccnvr, obp"),
+        ("serial:///dev/x?driver=asd", "over TCP only"),
+        ("serial:///dev/x?driver=obp&slow=1", "this instrument's are driver, baud, fast, saturation"),
+        ("socket://127.0.0.1:9?baud=9600", "means nothing over TCP"),
+        ("sim://?faults=smash@1", "fault 'smash@1' is not KIND"),
+        ("sim://?driver=ooi&pace=0", "needs coefficients="),
+        ("seabreeze:///x", "is not seabreeze://"),
         ("socket://host", "is not serial"),
         ("socket://host:port", "is not serial"),
         ("socket://host:99999", "is not serial"),
