@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Layers = dict[str, NDArray[Any]]
 
-_TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.05}
+_TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.015}
 """Share of a layer's largest value by which it may differ and still not be the one."""
 
 

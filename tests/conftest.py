@@ -16,6 +16,7 @@ import tflite_environment
 from helpers import CCNVR, run_ccnvr
 from hypothesis import settings
 
+from ccnvr.edge.cli import main
 from ccnvr.edge.predictor import Model
 from ccnvr.firmware_bridge import device
 from ccnvr.firmware_bridge.device import Device
@@ -69,10 +70,10 @@ def model() -> Model:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small run, quantized. Copy it to change it."""
     folder = tmp_path_factory.mktemp("run")
-    for arguments in (("train", recipes.write(folder), "--out", folder / "run"), ("quantize", folder / "run")):
-        result = run_ccnvr(*arguments)
-        assert result.returncode == 0, result.stderr
-    return folder / "run"
+    run = folder / "run"
+    for command in (["train", str(recipes.write(folder)), "--out", str(run)], ["quantize", str(run)]):
+        assert main(command) == 0
+    return run
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+import shutil
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,25 @@ import onnxruntime
 import pytest
 import recipes
 import torch
+from bundles_of_all import all_profiles
 from helpers import assert_one_sentence, run_ccnvr
-from onnx import numpy_helper
 
+from ccnvr.edge import bundle as bundles
+from ccnvr.edge.cli import main
+from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.metrics import accuracy_table
-from ccnvr.edge.onnx_backend import OnnxBackend
+from ccnvr.edge.network import Convolution, NetworkConfig
+from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Grid
-from ccnvr.export import parity
+from ccnvr.export import c_array, export_command
+from ccnvr.export.artefacts import WRITERS
 from ccnvr.export.onnx_writer import to_onnx
-from ccnvr.export.parity import ParityError
-from ccnvr.train import libraries
+from ccnvr.export.tflite_writer import to_tflite
+from ccnvr.train import fit as fitting
+from ccnvr.train import libraries, quantized_run
 from ccnvr.train import run as runs
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.quantize import as_data
 
 SHAPES: list[dict[str, Any]] = [
@@ -60,6 +67,15 @@ def test_the_graph_answers_as_torch_does(changes: dict[str, Any], rng: np.random
 
 
 @pytest.mark.parametrize("changes", SHAPES)
+def test_int8_graphs_answer_as_numpy_does(changes: dict[str, Any], rng: np.random.Generator) -> None:
+    inputs = rng.normal(0.0, 2.0, (40, 2, 140)).astype(np.float32)
+    for profile, data in all_profiles(network(**changes)).items():
+        expected = NumpyBackend(data)(inputs)
+        np.testing.assert_allclose(answers(to_onnx(data), inputs), expected, rtol=0, atol=1e-6, err_msg=profile)
+        np.testing.assert_allclose(answers(to_onnx(data), inputs[:1]), expected[:1], rtol=0, atol=1e-6, err_msg=profile)
+
+
+@pytest.mark.parametrize("changes", SHAPES)
 def test_torch_s_own_exporter_agrees(changes: dict[str, Any], rng: np.random.Generator) -> None:
     net, inputs = network(**changes), rng.normal(size=(1, 2, 140)).astype(np.float32)
     stream = io.BytesIO()
@@ -69,94 +85,133 @@ def test_torch_s_own_exporter_agrees(changes: dict[str, Any], rng: np.random.Gen
     np.testing.assert_allclose(answers(to_onnx(as_data(net)), inputs), answers(stream.getvalue(), inputs), rtol=0, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished small run."""
-    folder = tmp_path_factory.mktemp("run")
-    result = run_ccnvr("train", recipes.write(folder), "--out", folder / "run")
-    assert result.returncode == 0, result.stderr
-    return folder / "run"
-
-
-def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(finished: Path, tmp_path: Path) -> None:
+def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(finished_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.ccnvr"
-    result = run_ccnvr("export", finished, "--out", path)
-    assert result.returncode == 0, result.stderr
-    recipe, calibration, report = runs.load(finished)
+    assert main(["export", str(finished_run), "--out", str(path)]) == 0
+    recipe, calibration, report = runs.load(finished_run)
     pool = runs.load_pool(recipe.tests, recipe)
     assert len(pool.spectra) >= 200
-    model = Model(str(path))
-    predictor = model.bind(recipe.grid.wavelengths())
-    from ccnvr.train import fit as fitting
-
     expected = fitting.predict(recipe, calibration, pool.spectra)
-    found = np.array([[estimate.value for estimate in predictor(spectrum).values()] for spectrum in pool.spectra])
-    for column, target in enumerate(model.bundle.manifest.targets):
-        difference = target.standardise(found[:, column]) - target.standardise(expected[:, column])
-        assert np.abs(difference).max() < 1e-4
-    card = model.bundle.manifest.card
-    assert card.accuracy == report.accuracy
-    assert card.parity["onnx fp32"]["spectra"] == len(pool.spectra)
-    assert card.parity["onnx fp32"]["largest"] < 1e-4
+    for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
+        model = Model(str(path), backend, profile)
+        predictor = model.bind(recipe.grid.wavelengths())
+        found = np.array([[estimate.value for estimate in predictor(spectrum).values()] for spectrum in pool.spectra])
+        for column, target in enumerate(model.bundle.manifest.targets):
+            difference = target.standardise(found[:, column]) - target.standardise(expected[:, column])
+            assert np.abs(difference).max() < limit
+    manifest = model.bundle.manifest
+    kinds, profiles = ("network", "onnx", "tflite"), ("fp32", "weights", "int8")
+    assert {f"model.{profile}.{kind}" for profile in profiles for kind in kinds} < set(manifest.parts)
+    assert manifest.card.accuracy == report.accuracy
+    proof = manifest.card.parity["int8 on onnxruntime, against the NumPy oracle"]
+    assert (proof["spectra"], proof["held_out"]) == (215 + 221, 215)
+    assert proof["largest"] <= 1e-5
+    assert set(proof["rmse_inflation"]) == {"OC", "pH"}
+    assert all(abs(share) < 0.01 for share in proof["rmse_inflation"].values())
+    assert len(manifest.card.parity) == 3 * 4
 
 
-def with_changed_weight(model: bytes, name: str) -> bytes:
-    """The model with one weight tensor too large by a hundredth."""
-    graph = onnx.load_from_string(model)
-    weight = next(tensor for tensor in graph.graph.initializer if tensor.name == name)
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), name))
-    return bytes(graph.SerializeToString())
+def test_an_export_writes_what_was_asked_for(finished_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ph.ccnvr"
+    options = ["--only", "tflite,network", "--profile", "int8", "--targets", "pH"]
+    assert main(["export", str(finished_run), "--out", str(path), *options]) == 0
+    bundle = bundles.read(path)
+    assert {name for name in bundle.parts if name.startswith("model.")} == {"model.int8.tflite", "model.int8.network"}
+    assert [target.name for target in bundle.manifest.targets] == ["pH"]
+    assert {name for table in bundle.manifest.card.accuracy.values() for row in table.values() for name in row} == {"pH"}
+    assert Model(str(path), "litert").self_test_difference < 0.05
+
+
+def test_a_run_that_was_not_quantized_is_quantized_by_the_export(finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    shutil.rmtree(folder / "quantized")
+    assert main(["export", str(folder), "--out", str(tmp_path / "x.ccnvr"), "--only", "network"]) == 0
+    kept = (finished_run / "quantized" / "int8.network").read_bytes()
+    assert (folder / "quantized" / "int8.network").read_bytes() == kept
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("options", "words"),
     [
-        "convolution0.weight",
-        "convolution0.bias",
-        "convolution1.weight",
-        "recurrent.W.rows",
-        "recurrent.R.rows",
-        "recurrent.B",
-        "dense.weight",
-        "output.bias",
+        (["--only", "onnx,torchscript"], "'torchscript' is not one of network, onnx, tflite"),
+        (["--profile", "int4"], "'int4' is not one of fp32, weights, int8"),
+        (["--targets", "clay"], "was not trained on clay but on OC, pH"),
+        (["--targets", "gold"], "'gold' is not one of"),
+        (["--tflite-python", "/nowhere/python"], "/nowhere/python is no Python"),
     ],
 )
-def test_the_gate_refuses_a_changed_weight(finished: Path, name: str) -> None:
-    recipe, calibration, _ = runs.load(finished)
-    inputs, _ = parity.real_inputs(recipe)
-    with torch.no_grad():
-        # Three epochs leave weights so small that some hardly matter; a trained network's are larger.
-        for weight in calibration.network.parameters():
-            weight.mul_(2.0)
-    expected = parity.torch_outputs(calibration, inputs)
-    right = to_onnx(as_data(calibration.network))
-
-    def check(model: bytes) -> parity.Parity:
-        return parity.compare(OnnxBackend(model), inputs, expected, recipe.properties, parity.FP32_LIMIT)
-
-    assert check(right).largest < 1e-5
-    with pytest.raises(ParityError, match=r"differs from torch by .* on spectrum \d+, target (OC|pH), limit 0.0001"):
-        check(with_changed_weight(right, name))
-
-
-def test_a_failing_gate_writes_nothing(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ccnvr.edge.cli import main
-
-    monkeypatch.setattr(parity, "FP32_LIMIT", -1.0)
-    assert main(["export", str(finished), "--out", str(tmp_path / "x.ccnvr")]) == 1
+def test_what_cannot_be_exported_is_one_sentence(
+    finished_run: Path, tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(finished_run), "--out", str(tmp_path / "x.ccnvr"), *options]) == 2
+    assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_needs_a_finished_run(finished: Path, tmp_path: Path) -> None:
+def test_an_export_needs_a_finished_run(tmp_path: Path) -> None:
     assert_one_sentence(run_ccnvr("export", tmp_path, "--out", tmp_path / "x"), 2, "holds no finished training run")
 
 
-def test_few_held_out_soils_are_topped_up_with_training_soils(finished: Path) -> None:
-    recipe, _, _ = runs.load(finished)
-    inputs, held_out = parity.real_inputs(dataclasses.replace(recipe, tests=("UL.120:test",)))
-    assert (len(inputs), held_out) == (12 + 221, 12)
-    with pytest.raises(ParityError, match="120 real spectra are too few"):
-        parity.real_inputs(dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",)))
+def test_int8_artefacts_of_a_network_of_97_thousand_weights_are_small() -> None:
+    config = NetworkConfig(
+        convolutions=(Convolution(32, 11, 4), Convolution(64, 7, 4), Convolution(80, 5, 2)),
+        cell="gru",
+        bidirectional=False,
+        hidden=96,
+        dense=40,
+        in_channels=1,
+        bands=2048,
+        outputs=4,
+    )
+    network = CCNVR(config)
+    assert (parameters(network), config.steps) == (96_964, 64)
+    profiles = all_profiles(network.eval())
+    for kind, writer in WRITERS.items():
+        size = len(writer(profiles["int8"]))
+        assert size <= 130_000, kind
+        assert 3 * size <= len(writer(profiles["fp32"])), kind
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_network_as_c_compiles_and_states_what_firmware_needs(
+    finished_run: Path, tmp_path: Path, measured: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if measured:
+        pytest.importorskip("tflite_micro")
+    else:
+        monkeypatch.setattr(c_array, "is_installed", lambda: False)
+        monkeypatch.setattr(export_command, "is_installed", lambda: False)
+    folder = tmp_path / "c"
+    options = ["--only", "tflite", "--profile", "int8", "--c-array", str(folder)]
+    assert main(["export", str(finished_run), "--out", str(tmp_path / "x.ccnvr"), *options]) == 0
+    printed, header = capsys.readouterr().out, (folder / c_array.HEADER).read_text()
+    assert ("TFLite Micro  " in printed) == ("CCNVR_MODEL_ARENA_BYTES" in header) == measured
+    assert ("arena not measured" in printed) == ("was not measured" in header) == (not measured)
+    assert "(resolver).AddMaxPool2D();" in header and "(resolver).AddWhile();" in header
+    assert "0: OC in g/kg, exp(" in header
+    source = folder / c_array.SOURCE
+    for compiler in (["gcc", "-std=c11"], ["gcc", "-std=c99"], ["gcc", "-x", "c++"]):
+        if shutil.which(compiler[0]) is None:
+            pytest.skip("no C compiler")
+        command = [*compiler, "-Wall", "-Wextra", "-Werror", "-c", str(source), "-o", str(folder / "model.o")]
+        subprocess.run(command, check=True, timeout=120)
+    program = folder / "dump.c"
+    program.write_text(
+        f'#include <stdio.h>\n#include "{c_array.HEADER}"\n'
+        "int main(void) { return fwrite(ccnvr_model, 1, ccnvr_model_bytes, stdout) != ccnvr_model_bytes; }\n"
+    )
+    subprocess.run(["gcc", str(program), str(source), "-o", str(folder / "dump")], check=True, timeout=120)
+    content = subprocess.run([str(folder / "dump")], capture_output=True, check=True, timeout=20).stdout
+    recipe, calibration, _ = runs.load(finished_run)
+    quantized = quantized_run.load(finished_run, calibration)
+    assert quantized is not None
+    assert content == to_tflite(quantized.networks["int8"], micro=True)
+    assert LiteRtBackend(content)(np.zeros((1, len(recipe.channels), 140), np.float32)).shape == (1, 2)
+
+
+def test_tflite_micro_cannot_have_convolutions_stored_as_int8_and_computed_as_floats() -> None:
+    with pytest.raises(ValueError, match="use profile fp32 or int8"):
+        to_tflite(all_profiles(network())["weights"], micro=True)
 
 
 def test_the_default_bundle_states_what_it_is(model: Model) -> None:
@@ -175,8 +230,9 @@ def test_the_default_bundle_states_what_it_is(model: Model) -> None:
                 assert set(figures) == {"n", "r2", "rmse", "mae", "bias", "rpiq", "rpd"}
     assert all(part.endswith(":train") or part == "geeves" for part in card.soils["parts"])
     assert "CC BY-SA" in card.soils["sources"]["CV.98"]["licence"]
-    assert card.parity["onnx fp32"]["spectra"] >= 200
-    assert card.parity["onnx fp32"]["largest"] < 1e-4
+    (proof,) = [proof for name, proof in card.parity.items() if "onnx" in name and "fp32" in name]
+    assert proof["spectra"] >= 200
+    assert proof["largest"] < 1e-4
 
 
 def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:

@@ -62,9 +62,7 @@ def changed_header(content: bytes, **changes: Any) -> bytes:
     magic, header, body = content.split(b"\n", 2)
     table = json.loads(header)
     for key, value in changes.items():
-        table["config" if key in table["config"] else key] = (
-            {**table["config"], key: value} if key in table["config"] else value
-        )
+        (table["config"] if key in table["config"] else table)[key] = value
     return b"\n".join([magic, json.dumps(table).encode(), body])
 
 

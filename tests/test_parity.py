@@ -1,0 +1,199 @@
+"""The parity gate: it lets right artefacts pass on every engine, and each of many faults it catches and places."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles_of_all import all_profiles
+from mutations import (
+    MUTATIONS,
+    STORED,
+    Mutation,
+    mutated,
+    onnx_attribute,
+    onnx_constant,
+    onnx_operator,
+    onnx_without,
+    tflite_changed,
+    with_activation,
+)
+
+from ccnvr.edge.cli import main
+from ccnvr.edge.quantized import PROFILES, QuantizedNetwork
+from ccnvr.export import parity
+from ccnvr.export.artefacts import WRITERS
+from ccnvr.export.parity import Gate, ParityError, Spectra
+from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_RUNTIME, Runtime, available
+from ccnvr.train import fit as fitting
+from ccnvr.train import run as runs
+from ccnvr.train.augment import Augmentation
+from ccnvr.train.recipe import Fit
+
+RUNTIMES = {runtime.name: runtime for runtime in available()}
+ENGINES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A gate with real spectra, and the networks that it holds artefacts against."""
+
+    gate: Gate
+    networks: dict[str, QuantizedNetwork]
+
+    def write(self, profile: str, engine: str) -> bytes:
+        return WRITERS[RUNTIMES[engine].kind](self.networks[profile])
+
+    def refuses(self, profile: str, engine: str, model: bytes, layers: tuple[str, ...] = ()) -> str:
+        """What the gate says of a wrong model; it must name one of the layers."""
+        with pytest.raises(ParityError, match=r"differs from .* on spectrum .*, target (OC|pH), limit .*") as caught:
+            self.gate.prove(profile, RUNTIMES[engine], model)
+        message = str(caught.value)
+        assert not layers or any(f"first in layer {layer};" in message for layer in layers), message
+        return message
+
+
+@pytest.fixture(scope="module")
+def bench(finished_run: Path) -> Bench:
+    recipe, _, _ = runs.load(finished_run)
+    # Larger and longer than the run was: of a network that has learnt little, many weights hardly matter.
+    longer = dataclasses.replace(
+        recipe,
+        network=dataclasses.replace(recipe.network, hidden=16, dense=32, dropout=0.0),
+        fit=Fit(epochs=30, batch_size=16, learning_rate=5e-3, augmentation=Augmentation(slope=0.0, input_shift=0.0)),
+    )
+    pool = runs.load_pool(recipe.libraries, recipe)
+    network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
+    spectra = parity.real_spectra(recipe)
+    few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
+    networks = all_profiles(network)
+    return Bench(Gate(network, networks, few, recipe.properties), networks)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_right_artefacts_pass(bench: Bench, profile: str, engine: str) -> None:
+    found, outputs = bench.gate.prove(profile, RUNTIMES[engine], bench.write(profile, engine))
+    limit = parity.LIMITS[profile, engine]
+    assert found.largest <= limit.largest and found.rms <= limit.rms
+    assert (found.spectra, outputs.shape) == (150, (150, 2))
+    assert found.hostile > 0.0 or engine == NUMPY
+
+
+def test_tflite_runtime_in_an_environment_of_its_own_passes(bench: Bench, tflite_python: Path) -> None:
+    runtime = next(runtime for runtime in available(tflite_python) if runtime.name == TFLITE_RUNTIME)
+    for profile in PROFILES:
+        found, _ = bench.gate.prove(profile, runtime, bench.write(profile, LITERT))
+        assert found.rms <= parity.LIMITS[profile, TFLITE_RUNTIME].rms
+
+
+@pytest.mark.parametrize("engine", [NUMPY, ONNXRUNTIME, LITERT])
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_faults_of_float_artefacts_are_caught(bench: Bench, mutation: Mutation, engine: str) -> None:
+    wrong = WRITERS[RUNTIMES[engine].kind](mutated(bench.networks["fp32"], mutation))
+    assert "differs from torch" in bench.refuses("fp32", engine, wrong, mutation.layers)
+
+
+@pytest.mark.parametrize(("profile", "engine"), [("int8", ONNXRUNTIME), ("weights", LITERT)])
+@pytest.mark.parametrize("mutation", [*MUTATIONS, *STORED], ids=lambda mutation: mutation.name)
+def test_faults_of_int8_weights_are_caught(bench: Bench, mutation: Mutation, profile: str, engine: str) -> None:
+    wrong = WRITERS[RUNTIMES[engine].kind](mutated(bench.networks[profile], mutation))
+    assert "differs from the NumPy oracle" in bench.refuses(profile, engine, wrong, mutation.layers)
+
+
+# LiteRT's int8 kernels round elsewhere, so it is given more room, in which one weight's fault could hide.
+@pytest.mark.parametrize(
+    "mutation", [one for one in (*MUTATIONS, *STORED) if not one.slight], ids=lambda mutation: mutation.name
+)
+def test_faults_of_int8_convolutions_on_litert_are_caught(bench: Bench, mutation: Mutation) -> None:
+    wrong = WRITERS["tflite"](mutated(bench.networks["int8"], mutation))
+    bench.refuses("int8", LITERT, wrong, mutation.layers)
+
+
+@pytest.mark.parametrize("engine", [ONNXRUNTIME, LITERT])
+@pytest.mark.parametrize(("number", "factor", "shift"), [(0, 1.6, 0), (0, 1.0, 40), (1, 1.6, 0), (2, 1.6, 0), (2, 0.5, 0)])
+def test_a_wrong_scale_or_zero_point_is_caught(bench: Bench, engine: str, number: int, factor: float, shift: int) -> None:
+    wrong = with_activation(bench.networks["int8"], number, factor, shift)
+    bench.refuses("int8", engine, WRITERS[RUNTIMES[engine].kind](wrong), ("convolution0", "convolution1", "pooled"))
+
+
+ONNX_FAULTS: dict[str, Callable[[bytes], bytes]] = {
+    "the reset gate before the recurrent matrix": lambda model: onnx_attribute(model, "GRU", "linear_before_reset", 0),
+    "no ReLU": lambda model: onnx_without(model, "Relu"),
+    "the mean of a pool": lambda model: onnx_operator(model, "MaxPool", "AveragePool"),
+    "padding on one side": lambda model: onnx_attribute(model, "Conv", "pads", [0, 6]),
+    "gates from the other end": lambda model: onnx_constant(model, "recurrent.W.rows", lambda weight: weight[::-1]),
+    "biases of other gates": lambda model: onnx_constant(model, "recurrent.B", lambda bias: np.roll(bias, 8, axis=1)),
+}
+
+
+@pytest.mark.parametrize("name", ONNX_FAULTS)
+def test_faults_of_an_onnx_graph_are_caught(bench: Bench, name: str) -> None:
+    bench.refuses("fp32", ONNXRUNTIME, ONNX_FAULTS[name](bench.write("fp32", ONNXRUNTIME)))
+
+
+def _no_activation(model: Any) -> None:
+    for operator in model.subgraphs[0].operators:
+        if hasattr(operator.builtinOptions, "strideW") and hasattr(operator.builtinOptions, "dilationWFactor"):
+            operator.builtinOptions.fusedActivationFunction = 0
+
+
+def _forward_twice(model: Any) -> None:
+    options = [operator.builtinOptions for operator in model.subgraphs[0].operators]
+    first, second = [one for one in options if hasattr(one, "bodySubgraphIndex")]
+    second.bodySubgraphIndex = first.bodySubgraphIndex
+
+
+def _wrong_activation_scale(model: Any) -> None:
+    tensor = next(tensor for tensor in model.subgraphs[0].tensors if tensor.name == b"quantized")
+    tensor.quantization.scale = tensor.quantization.scale * np.float32(1.2)
+
+
+@pytest.mark.parametrize(
+    ("profile", "change"), [("fp32", _no_activation), ("fp32", _forward_twice), ("int8", _wrong_activation_scale)]
+)
+def test_faults_of_a_tflite_graph_are_caught(bench: Bench, profile: str, change: Callable[[Any], None]) -> None:
+    right = bench.write(profile, LITERT)
+    bench.gate.prove(profile, RUNTIMES[LITERT], tflite_changed(right, lambda model: None))
+    bench.refuses(profile, LITERT, tflite_changed(right, change))
+
+
+def test_an_answer_that_is_no_number_is_caught(bench: Bench) -> None:
+    def silent(model: bytes) -> Any:
+        return lambda inputs: np.full((len(inputs), 2), np.nan, dtype=np.float32)
+
+    with pytest.raises(ParityError, match="differs from torch by inf sd"):
+        bench.gate.prove("fp32", Runtime(NUMPY, "network", silent), bench.write("fp32", NUMPY))
+
+
+def test_a_hostile_spectrum_alone_is_enough(bench: Bench) -> None:
+    """An engine that answers real spectra rightly, and differs where inputs are extreme."""
+    inner = RUNTIMES[ONNXRUNTIME]
+
+    def clipping(model: bytes) -> Any:
+        backend = inner.open_model(model)
+        return lambda inputs: backend(np.clip(inputs, -20.0, 20.0))
+
+    with pytest.raises(ParityError, match=r"on spectrum '(a spike|huge|huge and negative|noise of sd 100, \d|.*)'"):
+        bench.gate.prove("fp32", Runtime(ONNXRUNTIME, "onnx", clipping), bench.write("fp32", ONNXRUNTIME))
+
+
+def test_a_failing_gate_writes_nothing(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strict = dataclasses.replace(parity.LIMITS["int8", LITERT], largest=-1.0)
+    monkeypatch.setitem(parity.LIMITS, ("int8", LITERT), strict)
+    assert main(["export", str(finished_run), "--out", str(tmp_path / "x.ccnvr"), "--c-array", str(tmp_path / "c")]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_held_out_soils_are_topped_up_with_training_soils(finished_run: Path) -> None:
+    recipe, _, _ = runs.load(finished_run)
+    spectra: Spectra = parity.real_spectra(dataclasses.replace(recipe, tests=("UL.120:test",)))
+    assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
+    assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
+    with pytest.raises(ParityError, match="120 real spectra are too few"):
+        parity.real_spectra(dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",)))
