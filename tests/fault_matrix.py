@@ -11,7 +11,7 @@ from ccnvr.firmware_bridge.drivers import DRIVERS
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.faults import KINDS, Fault
 from ccnvr.firmware_bridge.instrument import Scan
-from ccnvr.firmware_bridge.link import ATTEMPTS
+from ccnvr.firmware_bridge.link_constants import ATTEMPTS
 from ccnvr.firmware_bridge.polled import PolledInstrument
 
 PAGE = Path(__file__).parents[1] / "docs" / "instruments.md"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +58,24 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
     assert store.records_after(identifier) == []
     (counts,) = sqlite3.connect(path).execute("SELECT counts FROM scans").fetchone()
     np.testing.assert_array_equal(np.frombuffer(counts), scan(1).counts)
+    store.close()
+
+
+def test_an_instrument_without_a_thermometer_has_no_temperature(path: Path) -> None:
+    """NaN in a `Scan` is NULL in the store and NaN again when read; no record can show a NaN to a stream."""
+    store = Store(path, owner=True)
+    dark = store.add_reference(INFO, replace(scan(1, ScanKind.DARK), temperature_c=math.nan))
+    white = store.add_reference(INFO, scan(2, ScanKind.WHITE))
+    sample = replace(scan(3), temperature_c=math.nan)
+    store.add_scan(INFO, sample, PREDICTION, (dark.id, white.id), "digest", 1.25)
+    assert store.holds(INFO, sample)
+    found = store.newest_reference(INFO, ScanKind.DARK, SETTINGS)
+    assert found is not None and math.isnan(found.scan.temperature_c)
+    ((_, record),) = store.records_after(0)
+    json.dumps(record, allow_nan=False)
+    with closing(sqlite3.connect(path)) as connection:
+        kept = connection.execute("SELECT temperature_c FROM scans UNION ALL SELECT temperature_c FROM reference_scans")
+        assert kept.fetchall() == [(None,), (None,), (24.5,)]
     store.close()
 
 
