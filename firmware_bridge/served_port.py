@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import tty
+from pathlib import Path
 from typing import Protocol
 
 from ccnvr.firmware_bridge.errors import UsageError
@@ -20,6 +21,8 @@ class ServedPort(Protocol):
     """A byte pipe to whichever host has opened it."""
 
     url: str
+    hosts: int
+    """How often a line to a host was made: each connection over TCP, each plugging in of a pseudo-terminal."""
 
     def read(self, timeout_s: float) -> bytes:
         """What a host has sent, waiting at most `timeout_s` for it; empty if nothing came."""
@@ -33,20 +36,39 @@ class ServedPort(Protocol):
         """Send all of `data`, however slowly the host reads, unless `stop` is set meanwhile."""
         ...
 
+    def hang_up(self) -> None:
+        """Cut the line to the host; it may come back."""
+        ...
+
     def close(self) -> None:
         """Take the port away, as unplugging does."""
         ...
 
 
 class PtyPort:
-    """A pseudo-terminal; its slave side is the serial port that the host opens."""
+    """A pseudo-terminal; its slave side is the serial port that the host opens.
 
-    def __init__(self) -> None:
+    With `link`, a symbolic link that names the port, also after it was unplugged and plugged in again.
+
+    Raises:
+        UsageError: the link cannot be made.
+    """
+
+    def __init__(self, link: Path | None = None) -> None:
+        self.hosts = 0
+        self._link = link
+        self._plug_in()
+
+    def _plug_in(self) -> None:
         # The slave stays open here too, so that a host may leave and come back without a hang-up.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
-        self.url = f"serial://{os.ttyname(self._slave)}"
+        name = os.ttyname(self._slave)
+        if self._link is not None:
+            self._name(self._link, name)
+        self.url = f"serial://{self._link or name}"
+        self.hosts += 1
 
     def read(self, timeout_s: float) -> bytes:
         """See `ServedPort`."""
@@ -62,8 +84,27 @@ class PtyPort:
             if select.select([], [self._master], [], _LOOK_UP_S)[1]:
                 data = data[os.write(self._master, data) :]
 
+    def _name(self, link: Path, name: str) -> None:
+        try:
+            if link.is_symlink():
+                link.unlink()
+            link.symlink_to(name)
+        except OSError as error:
+            os.close(self._slave)
+            os.close(self._master)
+            raise UsageError(
+                f"--link {link} cannot be made ({error.strerror}); name a new one in a folder that exists"
+            ) from error
+
+    def hang_up(self) -> None:
+        """See `ServedPort`: it is unplugged, and plugged in again."""
+        self.close()
+        self._plug_in()
+
     def close(self) -> None:
         """See `ServedPort`."""
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
         os.close(self._slave)
         os.close(self._master)
 
@@ -80,6 +121,7 @@ class TcpPort:
             self._listener = socket.create_server((host, port))
         except OSError as error:
             raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); choose another address") from error
+        self.hosts = 0
         self._host: socket.socket | None = None
         self.url = f"socket://{host}:{self._listener.getsockname()[1]}"
 
@@ -92,13 +134,14 @@ class TcpPort:
             self._host, _ = self._listener.accept()
             self._host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._host.settimeout(_LOOK_UP_S)
+            self.hosts += 1
             return b""
         try:
             data = self._host.recv(_READ_SIZE)
         except OSError:
             data = b""
         if not data:
-            self._hang_up()
+            self.hang_up()
         return data
 
     def baud(self) -> int | None:
@@ -113,29 +156,34 @@ class TcpPort:
             except TimeoutError:
                 continue
             except OSError:
-                self._hang_up()
+                self.hang_up()
 
     def close(self) -> None:
         """See `ServedPort`."""
-        self._hang_up()
+        self.hang_up()
         self._listener.close()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """See `ServedPort`."""
         if self._host is not None:
             self._host.close()
             self._host = None
 
 
-def serve_at(listen: str | None) -> ServedPort:
-    """A pseudo-terminal, or the TCP port `HOST:PORT`.
+def serve_at(listen: str | None, link: Path | None = None) -> ServedPort:
+    """A pseudo-terminal, which `link` may name, or the TCP port `HOST:PORT`.
 
     Raises:
-        UsageError: it is no HOST:PORT, or cannot be listened on.
+        UsageError: it is no HOST:PORT, or cannot be listened on; the link cannot be made; both are given.
     """
-    return PtyPort() if listen is None else TcpPort(*address(listen))
+    if listen is None:
+        return PtyPort(link)
+    if link is not None:
+        raise UsageError("--link names a pseudo-terminal, and --listen serves TCP; choose one")
+    return TcpPort(*_address(listen))
 
 
-def address(listen: str) -> tuple[str, int]:
+def _address(listen: str) -> tuple[str, int]:
     """`HOST:PORT`; port 0 takes any.
 
     Raises:

@@ -14,10 +14,10 @@ from pathlib import Path
 from ccnvr.firmware_bridge import drivers, faults, replay
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.recording import read_recording
-from ccnvr.firmware_bridge.served_port import address, serve_at
+from ccnvr.firmware_bridge.served_port import serve_at
 from ccnvr.firmware_bridge.simulator import SimulatedHandheld, SimulatedSpectrometer, new_boot, onto_pixels, synthetic_soils
 from ccnvr.firmware_bridge.simulator_bench import SimulatedDevice
-from ccnvr.firmware_bridge.simulator_server import PtyServer, Server, SocketServer
+from ccnvr.firmware_bridge.simulator_server import serve
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, read_spectra
 
 
@@ -58,13 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     line = faults.Line(device, faults.parse(arguments.faults), arguments.seed)
     signal.signal(signal.SIGUSR1, lambda *_: device.press())
     stop = _stopped_by_signals()
-    server = _server(arguments.listen, arguments.link)
+    port = serve_at(arguments.listen, arguments.link)
     try:
         # The first line is for scripts: they read it and know that the instrument answers.
-        print(server.url, flush=True)
-        server.serve(line, stop)
+        print(port.url, flush=True)
+        serve(port, line, stop)
     finally:
-        server.close()
+        port.close()
     return 0
 
 
@@ -90,7 +90,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         raise UsageError("--replay answers what was recorded and cannot look at --spectra; give one of them")
     recording = read_recording(arguments.replay)
     player, stop = replay.replay_of(recording), _stopped_by_signals()
-    port = serve_at(arguments.listen)
+    port = serve_at(arguments.listen, arguments.link)
     try:
         print(drivers.with_options_of(recording.url, port.url), flush=True)
         replay.serve(port, player, arguments.pace, stop)
@@ -104,11 +104,3 @@ def _stopped_by_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _server(listen: str | None, link: Path | None) -> Server:
-    if listen is None:
-        return PtyServer(link)
-    if link is not None:
-        raise UsageError("--link names a pseudo-terminal, and --listen serves TCP; choose one")
-    return SocketServer(*address(listen))

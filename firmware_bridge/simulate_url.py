@@ -5,7 +5,8 @@ from __future__ import annotations
 from ccnvr.firmware_bridge import drivers, faults
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
-from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer, SimulatedInstrument, SocketServer
+from ccnvr.firmware_bridge.served_port import PtyPort, TcpPort
+from ccnvr.firmware_bridge.simulator_server import BackgroundServer, SimulatedInstrument
 from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 
@@ -29,7 +30,7 @@ def open_simulated(url: str) -> Instrument:
         )
     device = driver.simulate(seed, pace)
     line = faults.Line(device, faults.parse(script), seed)
-    server = BackgroundServer(SocketServer("127.0.0.1", 0) if driver.baud is None else PtyServer(), line)
+    server = BackgroundServer(TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(), line)
     try:
         port = server.url if driver.baud is None else f"{server.url}?baud={driver.baud}"
         instrument = driver.load().create(SerialTransport(port), given, driver.timeout_s)

@@ -20,8 +20,9 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.predictor import Model
 from ccnvr.firmware_bridge import device
 from ccnvr.firmware_bridge.device import Device
+from ccnvr.firmware_bridge.served_port import PtyPort
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, simulated_board, synthetic_soils
-from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer
+from ccnvr.firmware_bridge.simulator_server import BackgroundServer
 
 # A second thread slows small networks down many times over on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -84,7 +85,7 @@ def simulated() -> Iterator[Callable[..., str]]:
     def start(**options: object) -> str:
         soils = options.pop("soils", synthetic_soils(7, 1))
         detector = SimulatedSpectrometer(soils, **{"pace": 0.0, **options})  # type: ignore[arg-type]
-        servers.append(BackgroundServer(PtyServer(), Device(detector, simulated_board())))
+        servers.append(BackgroundServer(PtyPort(), Device(detector, simulated_board())))
         return servers[-1].url
 
     yield start

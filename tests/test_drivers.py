@@ -26,8 +26,9 @@ from ccnvr.firmware_bridge.drivers import DRIVERS, open_instrument
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
 from ccnvr.firmware_bridge.faults import KINDS, Fault, Line
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
+from ccnvr.firmware_bridge.served_port import PtyPort, TcpPort
 from ccnvr.firmware_bridge.simulator_bench import Detector
-from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer, SocketServer
+from ccnvr.firmware_bridge.simulator_server import BackgroundServer
 from ccnvr.firmware_bridge.transport import PortError, SerialTransport
 
 ALL = list(DRIVERS)
@@ -52,7 +53,7 @@ def on_a_port(name: str, folder: Path) -> Iterator[tuple[str, Setup]]:
     """A simulated instrument on a real port, whose URL stays when it is unplugged."""
     driver = DRIVERS[name]
     line = Line(driver.simulate(1))
-    server = SocketServer("127.0.0.1", 0) if driver.baud is None else PtyServer(folder / "port")
+    server = TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(folder / "port")
     with BackgroundServer(server, line) as port:
         yield port.url, Setup(driver, line, 0.4)
 

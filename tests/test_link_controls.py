@@ -36,8 +36,9 @@ from ccnvr.firmware_bridge.messages import (
     Status,
     Type,
 )
+from ccnvr.firmware_bridge.served_port import PtyPort
 from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, simulated_board, synthetic_soils
-from ccnvr.firmware_bridge.simulator_server import BackgroundServer, PtyServer
+from ccnvr.firmware_bridge.simulator_server import BackgroundServer
 from ccnvr.firmware_bridge.transport import SerialTransport
 
 Fault = Callable[[bytes], list[bytes]]
@@ -189,7 +190,7 @@ class Coarse(SerialTransport):
 
 @contextmanager
 def on_a_pty(instrument: Device) -> Iterator[str]:
-    with BackgroundServer(PtyServer(), instrument) as server:
+    with BackgroundServer(PtyPort(), instrument) as server:
         yield server.url
 
 

@@ -330,6 +330,9 @@ def test_wrong_use(tmp_path: Path, simulated: Callable[..., str]) -> None:
     assert_one_sentence(both, 2, "--replay", "--spectra")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="cannot listen"):
         TcpPort("127.0.0.1", taken.getsockname()[1])
+    assert_one_sentence(run_ccnvr("simulate", "--link", tmp_path / "there.rec"), 2, "--link", "File exists")
+    assert (tmp_path / "there.rec").read_text() == "precious"
+    assert_one_sentence(run_ccnvr("simulate", "--link", "x", "--listen", "127.0.0.1:0"), 2, "choose one")
 
 
 def test_a_host_that_asks_otherwise_is_told_where() -> None:

@@ -13,7 +13,6 @@ from ccnvr.firmware_bridge.driver import LinkInstrument
 from ccnvr.firmware_bridge.drivers import open_instrument
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
-from ccnvr.firmware_bridge.simulator_server import SocketServer
 from ccnvr.firmware_bridge.transport import PortError, SerialTransport
 
 
@@ -95,11 +94,6 @@ def test_unplugging_is_a_lost_link() -> None:
             transport.write(b"x")
             transport.read(0.1)
     transport.close()
-
-
-def test_an_address_in_use_is_wrong_use() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="cannot listen"):
-        SocketServer("127.0.0.1", taken.getsockname()[1])
 
 
 def test_the_simulator_behind_its_own_url() -> None:
