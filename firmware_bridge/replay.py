@@ -102,7 +102,11 @@ class ByteReplay:
     def receive(self, data: bytes) -> list[Answer]:
         """See `Replay`."""
         answers: list[Answer] = []
-        while self._turn < len(self._turns):
+        while True:
+            if self._turn == len(self._turns):
+                if not data:
+                    return answers
+                self._turn = 0
             turn = self._turns[self._turn]
             wanted = turn.request[self._matched : self._matched + len(data)]
             given, data = data[: len(wanted)], data[len(wanted) :]
@@ -111,12 +115,10 @@ class ByteReplay:
             self._matched += len(given)
             if self._matched < len(turn.request):
                 return answers
+            if data and not any(turn.request for turn in self._turns):
+                raise ReplayError("the host sent something, and in the recording nothing was sent; let it only listen")
             answers += turn.answers
             self._turn, self._matched = self._turn + 1, 0
-        if data:
-            self._turn = 0
-            return answers + self.receive(data)
-        return answers
 
     def _mismatch(self, given: bytes, wanted: bytes) -> ReplayError:
         at = next(index for index, (one, other) in enumerate(zip(given, wanted, strict=True)) if one != other)

@@ -338,3 +338,16 @@ def test_wrong_use(tmp_path: Path, simulated: Callable[..., str]) -> None:
 def test_a_host_that_asks_otherwise_is_told_where() -> None:
     with pytest.raises(ReplayError, match="0x00 as byte 3 of request 1 of 1, where the recording has 0x02"):
         ByteReplay([Event(0.0, TO_INSTRUMENT, b"\0\1\2")]).receive(b"\0\1\0")
+
+
+def test_a_short_session_repeats_as_often_as_it_is_asked() -> None:
+    replay = ByteReplay([Event(0.0, TO_INSTRUMENT, b"?"), Event(0.1, FROM_INSTRUMENT, b"!")])
+    assert [answer.data for answer in replay.receive(b"?" * 3_000)] == [b"!"] * 3_000
+
+
+def test_an_instrument_that_only_spoke_cannot_be_asked() -> None:
+    replay = ByteReplay([Event(0.5, FROM_INSTRUMENT, b"1,2,3\r\n")])
+    assert [(answer.delay_s, answer.data) for answer in replay.receive(b"")] == [(0.5, b"1,2,3\r\n")]
+    assert replay.receive(b"") == []
+    with pytest.raises(ReplayError, match="nothing was sent"):
+        replay.receive(b"?")
