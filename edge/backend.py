@@ -49,7 +49,8 @@ class Engine:
     """How to come by an engine. `module` has `open_model(bytes) -> Backend` and imports `library` as it is imported itself.
 
     `package` is the library's distribution, `install` the command that brings it, `artefact` the kind of model that it reads.
-    Releases before `numpy_2_since` were built for numpy 1.
+    Releases before `numpy_2_since` were built for numpy 1. One that is not `trusted` has no bounds checks when it reads a
+    model, may crash on one that its trial got away with, and so always runs in a process of its own.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Engine:
     artefact: str
     numpy_2_since: tuple[int, int] = (0, 0)
     newest_python: tuple[int, int] | None = None
+    trusted: bool = True
 
     @property
     def obstacle(self) -> str | None:
@@ -136,6 +138,7 @@ ENGINES = {
             "tflite",
             numpy_2_since=(99, 0),  # none was
             newest_python=(3, 11),
+            trusted=False,
         ),
         Engine("numpy", "ccnvr.edge.numpy_backend", "numpy", "numpy", "pip install ccnvr", "network"),
     )
@@ -184,19 +187,3 @@ def choose(backend: str, profile: str, bundle: Bundle) -> Choice:
         f"bundle {bundle.source} has {there} and not {' or '.join(choice.part for choice in choices)}; export it with "
         "that part, or choose another backend or profile"
     )
-
-
-def open_backend(choice: Choice, bundle: Bundle) -> Backend:
-    """The chosen engine with the bundle's network, in this process.
-
-    Raises:
-        UsageError: the engine is not installed.
-        BundleError: the engine refuses the model.
-    """
-    open_model = choice.engine.load()
-    try:
-        return open_model(bundle.parts[choice.part])
-    except EngineError as error:
-        raise BundleError(
-            f"{choice.engine.package} refuses the model of bundle {bundle.source}: {error}; export it again"
-        ) from error

@@ -1,4 +1,5 @@
-"""An engine in a process of its own: to try a model that may crash it, or to run one in another Python environment."""
+"""An engine in a process of its own: to try a model that may crash it, for an engine that any model may crash, or to run one
+in another Python environment."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,7 @@ class IsolatedBackend:
         self._seconds = seconds
         self._memory = memory
         self._process = self._start(name, python or Path(sys.executable), memory)
+        self._end_process = weakref.finalize(self, _end, self._process)
         try:
             self._ask(model)
         except BaseException:
@@ -67,7 +70,7 @@ class IsolatedBackend:
             send(self._process.stdin, message)
             reply = receive(self._process.stdout)
         except (EOFError, OSError):
-            raise EngineError(self._end(timer.is_alive())) from None
+            raise EngineError(self._reason(timer.is_alive())) from None
         except ValueError as error:
             raise EngineError(f"it answers with what is no array ({error})") from None
         finally:
@@ -76,7 +79,7 @@ class IsolatedBackend:
             raise EngineError(reply)
         return reply
 
-    def _end(self, in_time: bool) -> str:
+    def _reason(self, in_time: bool) -> str:
         code = self._process.wait()
         if not in_time:
             return f"it does not finish in {self._seconds:.0f} s"
@@ -92,16 +95,20 @@ class IsolatedBackend:
         return int(line.split()[1]) << 10
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):  # what was not yet sent has nobody to read it
-                if stream is not None:
-                    stream.close()
+        """End the process; it ends too when nothing refers to this any more."""
+        self._end_process()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        with suppress(OSError):  # what was not yet sent has nobody to read it
+            if stream is not None:
+                stream.close()

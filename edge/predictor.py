@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import proof
-from ccnvr.edge.backend import AUTO, Backend, Choice, EngineError, choose, open_backend
+from ccnvr.edge.backend import AUTO, Backend, Choice, EngineError, choose
 from ccnvr.edge.bundle import Bundle, BundleError, SelfTest, read
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
@@ -51,7 +54,7 @@ class Model:
         new = not proof.known(self.bundle, self.choice)
         if new:
             self._try(test)
-        self.backend: Backend = open_backend(self.choice, self.bundle)
+        self.backend: Backend = self._open()
         self.self_test_difference = self._difference(self.backend, test)
         if new:
             proof.remember(self.bundle, self.choice)
@@ -64,17 +67,40 @@ class Model:
         """
         return Predictor(self, wavelengths_nm)
 
+    def outputs(self, inputs: Float32) -> Float32:
+        """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`.
+
+        Raises:
+            BundleError: the engine fails on it.
+        """
+        with self._refusal():
+            return self.backend(inputs)
+
     def _try(self, test: _Expected) -> None:
         """The self-test in a child process, which a hostile model may crash, hang or fill."""
         engine = self.choice.engine
         engine.load()  # an engine that does not load is no fault of the bundle
+        with (
+            self._refusal(),
+            IsolatedBackend(engine.name, self.bundle.parts[self.choice.part], memory=TRIAL_MEMORY) as trial,
+        ):
+            self._difference(trial, test)
+
+    def _open(self) -> Backend:
+        """The engine with the network: here, or in a process of its own."""
+        engine, part = self.choice.engine, self.bundle.parts[self.choice.part]
+        open_model = engine.load()
+        with self._refusal():
+            return open_model(part) if engine.trusted else IsolatedBackend(engine.name, part)
+
+    @contextmanager
+    def _refusal(self) -> Iterator[None]:
         try:
-            with IsolatedBackend(engine.name, self.bundle.parts[self.choice.part], memory=TRIAL_MEMORY) as trial:
-                self._difference(trial, test)
+            yield
         except EngineError as error:
             raise BundleError(
-                f"{engine.package} refuses the model of bundle {self.bundle.source}: {error}; copy it again from its source, "
-                "or export it again"
+                f"{self.choice.engine.package} refuses the model of bundle {self.bundle.source}: {error}; copy it again from "
+                "its source, or export it again"
             ) from error
 
     def _self_test(self) -> _Expected:
@@ -144,7 +170,7 @@ class Predictor:
         A flag for each distance at which the spectrum is unlike the training soils, and for each property whose estimate lies
         outside the range that they had.
         """
-        outputs = self._model.backend(self._preprocess(absorbance)[None])[0]
+        outputs = self._model.outputs(self._preprocess(absorbance)[None])[0]
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError("not_finite", "the model's answer is no sensible number; check the spectrum, or export again")
         position = self._locate(absorbance)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -110,7 +111,12 @@ def serve(engine: str, requests: IO[bytes], replies: IO[bytes], memory: int | No
 
 
 def main() -> None:
-    """Serve on standard input and output; what an engine prints goes to standard error."""
+    """Serve on standard input and output; what an engine prints goes to standard error.
+
+    Signals that end the parent in order, as Ctrl-C at its terminal, are its affair: its last spectra still need an answer.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.argv[1], sys.stdin.buffer, replies, int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,8 +1,8 @@
 """Ocean instruments over RS-232 or UART with the Ocean Binary Protocol: STS, Flame, HDX (0x1100, 0x1000), SR, ST (0x2000).
 
 Replies must bear an MD5, and one that does not match is rejected and asked for again; a device that refuses to send MD5
-is scanned twice for each scan instead. The port is opened at the instrument's 9600 baud and raised first (`fast=115200`
-in the URL; `fast=0` leaves it): at 9600 one spectrum takes two seconds. Nothing is saved in the instrument.
+is scanned twice for each scan instead. The port is opened at the instrument's 9600 baud and raised first (`fast_baud=115200`
+in the URL; `fast_baud=0` leaves it): at 9600 one spectrum takes two seconds. Nothing is saved in the instrument.
 
 Not verified on an instrument: which rates it offers and that the old rate carries the acknowledgement; that
 SET_CHECKSUM_TYPE takes one byte; the width of the saturation level, the 32 bytes before a 0x2000 spectrum (passed over),
@@ -219,8 +219,8 @@ def _text(data: bytes) -> str:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> OceanBinary:
-    """A driver over `transport`; options `fast` (baud, 0 for no change) and `saturation` (counts)."""
-    fast = int(number(options, "fast", FAST_BAUD, 0, 12_000_000))
+    """A driver over `transport`; options `fast_baud` (baud, 0 for no change) and `saturation` (counts)."""
+    fast = int(number(options, "fast_baud", FAST_BAUD, 0, 12_000_000))
     saturation = int(number(options, "saturation", 0, 0, 2**32 - 1))
     return OceanBinary(transport, timeout_s, fast, saturation or None)
 

@@ -85,7 +85,7 @@ DRIVERS = {
             "driver_obp",
             "simulator_obp",
             9_600,
-            options=("fast", "saturation"),
+            options=("fast_baud", "saturation"),
         ),
         Driver("nirscan", "TI DLP NIRscan Nano and its kin", "driver_nirscan", "simulator_nirscan", 115_200),
         Driver(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,24 @@ def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
     process.stdin.close()
     assert process.wait(timeout=60) == 0
     backend.close()
+
+
+def test_an_engine_that_is_not_trusted_stays_in_its_process(all_artefacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ENGINES["tflite"].trusted
+    monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], trusted=False))
+    model = Model(str(all_artefacts), "numpy")
+    assert isinstance(model.backend, IsolatedBackend)
+    inputs = np.ones((2, 4, 348), dtype=np.float32)
+    process = model.backend._process
+    for number in (signal.SIGINT, signal.SIGTERM):  # as the terminal and systemd send them to all processes of a run
+        process.send_signal(number)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs))
+    process.kill()
+    with pytest.raises(BundleError, match=r"refuses the model of bundle .*: it crashes the engine \(SIGKILL\); copy it again"):
+        model.outputs(inputs)
+    del model
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("backend", HERE)

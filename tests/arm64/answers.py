@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ccnvr.edge import bundle as bundles
-from ccnvr.edge.backend import ENGINES, Backend, Choice, open_backend
+from ccnvr.edge.backend import ENGINES, Backend, Choice
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import PROFILES
 
@@ -37,7 +37,7 @@ def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Backend]]:
             continue
         for choice in (Choice(engine, profile) for profile in PROFILES):
             if choice.part in bundle.parts:
-                yield choice, open_backend(choice, bundle)
+                yield choice, choice.engine.load()(bundle.parts[choice.part])
 
 
 def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
