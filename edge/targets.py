@@ -80,9 +80,10 @@ class Target:
         return (transformed - self.mean) / self.sd
 
     def restore(self, standardised: Array) -> Array:
-        """Standardised -> property values in `unit`, never below zero, where none of these properties can be."""
+        """Standardised -> property values in `unit`; never below zero where no training soil was."""
         transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
-        return np.maximum(np.expm1(transformed) if self.transform == "log1p" else transformed, 0.0)
+        values = np.expm1(transformed) if self.transform == "log1p" else transformed
+        return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
 
 
 @dataclass(frozen=True)
