@@ -107,7 +107,8 @@ def test_exchangeable_soils_are_covered_and_easy_ones_get_narrower_intervals(rng
 def test_no_width_vanishes_or_explodes(
     output: float, distance: float, nearest: int, weights: tuple[float, float, float]
 ) -> None:
-    target = Target("pH", "pH", "identity", 6.0, 1.0, -9.0, 9.0, 0.5, Difficulty(*weights, (0.1, -0.1)))
+    # The mean keeps clear of zero, below which values are cut off.
+    target = Target("pH", "pH", "identity", 200.0, 1.0, 4.0, 9.0, 0.5, Difficulty(*weights, (0.1, -0.1)))
     found = estimate(target, output, Position(nearest, distance, ()))
     assert found.low is not None and found.high is not None
     assert 0.4999 <= found.high - found.low <= 2.0001
