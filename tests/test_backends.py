@@ -278,3 +278,13 @@ def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
     assert len(lines) == len(HERE) * len(PROFILES)
     assert all(": 12 loaded; " in line for line in lines)
     assert sum(int(number) for number in re.findall(r"(\d+) refused", result.stdout)) > 50
+
+
+def test_a_command_of_the_edge_starts_no_threads_for_small_matrices() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    program = (
+        "import os, sys; from ccnvr.edge.cli import main; main(['inspect', 'default', '--backend', 'numpy', '--json']); "
+        "print(len(os.listdir('/proc/self/task')), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.stderr.split() == ["1"]
