@@ -34,6 +34,8 @@ SELF_TEST = "selftest.json"
 
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
+# Parsed, JSON takes many times its size; ours have 22 and 11 kB.
+_LARGEST_JSON_BYTES = 1 << 20
 
 
 class BundleError(CcnvrError):
@@ -136,6 +138,9 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
     total = sum(entry.file_size for entry in entries)
     if len(entries) > _MOST_PARTS or total > _LARGEST_BYTES:
         raise ValueError(f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of {_LARGEST_BYTES} bytes")
+    for entry in entries:
+        if entry.filename in (MANIFEST, SELF_TEST) and entry.file_size > _LARGEST_JSON_BYTES:
+            raise ValueError(f"its {entry.filename} of {entry.file_size} bytes exceeds {_LARGEST_JSON_BYTES}")
     if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
         raise ValueError("it is compressed in a way that bundles are not")
     if len({entry.filename for entry in entries}) != len(entries):

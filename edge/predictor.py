@@ -71,10 +71,13 @@ class Model:
         """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`.
 
         Raises:
-            BundleError: the engine fails on it.
+            BundleError: the engine fails on it, or answers in another shape.
         """
         with self._refusal():
-            return self.backend(inputs)
+            outputs = self.backend(inputs)
+            if outputs.shape != (len(inputs), len(self.bundle.manifest.targets)):
+                raise EngineError(f"it answers in the shape {outputs.shape} to {len(inputs)} spectra")
+        return outputs
 
     def _try(self, test: _Expected) -> None:
         """The self-test in a child process, which a hostile model may crash, hang or fill."""

@@ -33,20 +33,31 @@ class TfliteInterpreter:
             raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`."""
+        """See `Backend`.
+
+        Raises:
+            EngineError: it fails on one of them.
+        """
         return np.concatenate([self._one(inputs[row : row + 1]) for row in range(len(inputs))])
 
     def _one(self, spectrum: Float32) -> Float32:
-        self.interpreter.set_tensor(self._input["index"], spectrum)
-        self.interpreter.invoke()
-        outputs: Float32 = self.interpreter.get_tensor(self._output["index"])
+        try:
+            self.interpreter.set_tensor(self._input["index"], spectrum)
+            self.interpreter.invoke()
+            outputs: Float32 = self.interpreter.get_tensor(self._output["index"])
+        except Exception as error:  # see above
+            raise EngineError(error) from error
         return outputs
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """The interpreters tell standard error, from C++ and with no switch, that they made their delegate."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: nobody reads it anyway
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     finished = _finished(arguments.run)
     if arguments.targets:
         finished = finished.only(arguments.targets)
+    if arguments.c_array:
+        arguments.c_array.mkdir(parents=True, exist_ok=True)
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)

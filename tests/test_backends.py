@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,67 @@ def test_a_command_of_the_edge_starts_no_threads_for_small_matrices() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert result.stderr.split() == ["1"]
+
+
+def with_model(path: Path, change: Callable[[Any], None]) -> Path:
+    """The default bundle with its ONNX model changed and nothing else in it to run."""
+    import onnx
+
+    source = bundles.read("default")
+    model = onnx.load_from_string(source.parts[model_part("fp32", "onnx")])
+    change(model)
+    parts = {name: part for name, part in source.parts.items() if not name.startswith("model.")}
+    parts[model_part("fp32", "onnx")] = model.SerializeToString()
+    listed = {name: bundles.part_of(part) for name, part in parts.items()}
+    bundles.write(path, dataclasses.replace(source.manifest, parts=listed), parts)
+    return path
+
+
+def test_a_model_that_fails_on_a_spectrum_after_its_self_test_is_one_sentence(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    def fail_on_one_spectrum(model: Any) -> None:
+        graph = model.graph
+        for node in graph.node:
+            node.output[:] = ["answers" if name == "properties" else name for name in node.output]
+        numbers = {"two": [2], "far": [10**6], "first": [0]}
+        graph.initializer.extend([helper.make_tensor(name, TensorProto.INT64, [1], value) for name, value in numbers.items()])
+        graph.initializer.append(helper.make_tensor("table", TensorProto.FLOAT, [1], [0.0]))
+        steps = [("Shape", ["spectra"], "shape"), ("Gather", ["shape", "first"], "count"), ("Less", ["count", "two"], "one")]
+        graph.node.extend([helper.make_node(operator, inputs, [output]) for operator, inputs, output in steps])
+        graph.node.append(helper.make_node("Cast", ["one"], ["flag"], to=TensorProto.INT64))
+        steps = [
+            ("Mul", ["flag", "far"], "index"),
+            ("Gather", ["table", "index"], "zero"),
+            ("Add", ["answers", "zero"], "properties"),
+        ]
+        graph.node.extend([helper.make_node(operator, inputs, [output]) for operator, inputs, output in steps])
+
+    model = Model(str(with_model(tmp_path / "late.ccnvr", fail_on_one_spectrum)), "onnx")
+    grid = model.bundle.manifest.recipe.grid
+    with pytest.raises(BundleError, match="onnxruntime"):
+        model.bind(grid.wavelengths())(np.array(model.bundle.self_test().absorbance[0]))
+
+
+def test_weights_beside_the_bundle_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_outside(model: Any) -> None:
+        tensor = model.graph.initializer[0]
+        (tmp_path / "secret.bin").write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = 1
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "secret.bin"
+
+    path = with_model(tmp_path / "outside.ccnvr", put_outside)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="another file"):
+        Model(str(path), "onnx")
+
+
+def test_the_interpreter_is_quiet_without_standard_error_too() -> None:
+    result = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m ccnvr.edge.cli inspect default --backend litert 2>&-"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and "self-test passed" in result.stdout

@@ -185,3 +185,10 @@ def test_an_unknown_or_missing_engine_is_wrong_use(default: Path, monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'ccnvr\[onnx\]'"):
         Model(str(default), "onnx")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "selftest.json"])
+def test_long_json_is_refused_before_it_is_parsed(default: Path, name: str) -> None:
+    rewrite(default, lambda contents: contents.update({name: contents[name] + b" " * (1 << 20)}))
+    with pytest.raises(BundleError, match=f"its {name} of .* exceeds"):
+        bundles.read(default)
