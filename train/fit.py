@@ -102,35 +102,33 @@ def fit(
     """
     if recipe.fit.batch_size < team.size:
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
-    teachers = fit_teachers(recipe, spectra, values, seed, checkpoint, on_epoch, team, correction=correction)
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
-    lesson = replace(lesson, teachers=tuple(teacher.network for teacher in teachers))
+    lesson = replace(lesson, teachers=_train_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
     network = _train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
-def fit_teachers(
+def fit_teachers(recipe: TrainingRecipe, spectra: Array, values: Array, seed: int) -> list[Calibration]:
+    """The networks that `fit`, called likewise, would learn from."""
+    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, None)
+    return [Calibration(network, targets) for network in _train_teachers(recipe, inputs, lesson, seed)]
+
+
+def _train_teachers(
     recipe: TrainingRecipe,
-    spectra: Array,
-    values: Array,
+    inputs: VariedInputs,
+    lesson: Lesson,
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[float], None] = lambda loss: None,
     team: Team = ALONE,
-    *,
-    correction: Correction | None = None,
-) -> list[Calibration]:
-    """The networks that `fit`, called likewise, would learn from."""
-    if not recipe.fit.teachers:
-        return []
-    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
+) -> tuple[CCNVR, ...]:
     teachers = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
         make = partial(CCNVR, recipe.teacher_config(number))
-        network = _train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team)
-        teachers.append(Calibration(network, targets, correction))
-    return teachers
+        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
+    return tuple(teachers)
 
 
 def _lesson(
