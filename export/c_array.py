@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,6 +88,17 @@ def _smallest_arena(model: bytes) -> int:
         except RuntimeError:
             fails = middle
     return works * _ARENA_STEP
+
+
+def check_folder(folder: Path) -> None:
+    """Before the long work, and without making it: whether `write_c_array` will be able to.
+
+    Raises:
+        CcnvrError: the folder cannot be made or written to.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise CcnvrError(f"{there} is no folder that can be written to; give another folder for --c-array")
 
 
 def write_c_array(folder: Path, model: MicroModel, network: QuantizedNetwork, targets: tuple[Target, ...]) -> None:

@@ -13,7 +13,16 @@ from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import MODEL_FORMATS
 from ccnvr.edge.quantized import PROFILES
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
-from ccnvr.export.c_array import HEADER, INSTALL, SOURCE, MicroBackend, is_installed, micro_model, write_c_array
+from ccnvr.export.c_array import (
+    HEADER,
+    INSTALL,
+    SOURCE,
+    MicroBackend,
+    check_folder,
+    is_installed,
+    micro_model,
+    write_c_array,
+)
 from ccnvr.export.parity import Spectra, real_spectra
 from ccnvr.export.runtimes import LITERT_PLAIN, TFLITE_MICRO, Runtime, available
 from ccnvr.train import quantized_run
@@ -59,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.targets:
         finished = finished.only(arguments.targets)
     if arguments.c_array:
-        arguments.c_array.mkdir(parents=True, exist_ok=True)
+        check_folder(arguments.c_array)
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)

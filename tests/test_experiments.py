@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.metrics import accuracy
 from ccnvr.train import statistics
-from ccnvr.train.comparison import official_splits
+from ccnvr.train.comparison import official_splits, within_reach
 from ccnvr.train.contenders import RECIPE, contenders
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.network_method import StackedNetwork
@@ -52,12 +52,16 @@ def test_methods_are_compared_on_official_folds_and_the_comparison_resumes(tmp_p
     assert (tmp_path / "out" / "accuracy-SC.93.svg").read_text().startswith("<?xml")
     ledger = tmp_path / "out" / "ledger.jsonl"
     lines = ledger.read_bytes().splitlines(keepends=True)
-    assert len(lines) == 2 * 10 * (1 + 2)
+    assert len(lines) == 1 + 2 * 10 * (1 + 2), "the recipe; the choices and predictions of each method, fold and seed"
     # As if it had been interrupted in the middle of a line: it computes what is missing, and only that.
     ledger.write_bytes(b"".join(lines[:-4]) + lines[-4][:30])
     again = experiment("accuracy", tmp_path / "out", *arguments)
     assert again == printed
     assert ledger.read_bytes() == b"".join(lines)
+    quick_recipe.write_text(quick_recipe.read_text().replace("hidden = 96", "hidden = 32"))
+    assert_one_sentence(
+        run_ccnvr("experiment", "accuracy", "--out", tmp_path / "out", *arguments), 2, "holds results of another recipe than"
+    )
 
 
 def test_noise_costs_accuracy(tmp_path: Path) -> None:
@@ -102,6 +106,12 @@ def test_a_split_shares_no_soil_between_its_sides() -> None:
     for split in splits:
         assert len(split.values) + len(split.train.values) == 93
         assert not np.any(np.all(split.spectra[0] == split.train.spectra, axis=1))
+
+
+def test_no_prediction_leaves_the_reach_of_its_training_soils() -> None:
+    trained_on = np.array([[1.0, np.nan], [5.0, 6.0], [3.0, 8.0]])
+    predicted = np.array([[1e300, 7.0], [-40.0, np.inf], [2.0, 4.5]])
+    np.testing.assert_array_equal(within_reach(predicted, trained_on), [[9.0, 7.0], [-3.0, 10.0], [2.0, 4.5]])
 
 
 def test_a_ledger_computes_once(tmp_path: Path) -> None:

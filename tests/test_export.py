@@ -209,6 +209,15 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
     assert LiteRtBackend(content)(np.zeros((1, len(recipe.channels), 140), np.float32)).shape == (1, 2)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    options = ["--out", str(tmp_path / "x.ccnvr"), "--c-array", str(tmp_path / "file" / "c")]
+    assert main(["export", str(finished_run), *options]) == 1
+    assert "file is no folder that can be written to; give another folder for --c-array" in capsys.readouterr().err
+
+
 def test_tflite_micro_cannot_have_convolutions_stored_as_int8_and_computed_as_floats() -> None:
     with pytest.raises(ValueError, match="use profile fp32 or int8"):
         to_tflite(all_profiles(network())["weights"], micro=True)

@@ -70,6 +70,18 @@ def split(name: str, pool: Pool, held_out: NDArray[np.bool_], properties: tuple[
     return Split(name, train, pool.spectra[held_out], values[held_out])
 
 
+def within_reach(predicted: Array, trained_on: Array) -> Array:
+    """Predictions `(n, properties)`, limited to the range of the training soils `(m, properties)` widened by its own width.
+
+    The same for every method: beyond that, a linear model of a logarithm says anything up to infinity, and one such soil
+    would decide a comparison.
+    """
+    lowest, highest = np.nanmin(trained_on, axis=0), np.nanmax(trained_on, axis=0)
+    width = highest - lowest
+    limited: Array = np.clip(predicted, lowest - width, highest + width)
+    return limited
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The methods, the budget of their choices, and the repetitions (seeds), on the splits of a library.
@@ -134,7 +146,8 @@ class Comparison:
         answer = {}
         for way in ways:
             key = f"predicted | {self.library} | {split.name} | {contender.name} | {self.budget} | {seed} | {label} | {way}"
-            answer[way] = np.array(self.ledger.get(key, lambda way=way: predict(way)))  # type: ignore[misc]
+            found = np.array(self.ledger.get(key, lambda way=way: predict(way)))  # type: ignore[misc]
+            answer[way] = within_reach(found, split.train.values)
         return answer
 
     def table(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, Any]]]:

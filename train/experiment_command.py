@@ -27,6 +27,7 @@ from ccnvr.train import (
     scale_study,
     transfer_experiment,
 )
+from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
@@ -125,7 +126,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             contenders=contenders(arguments.methods, arguments.recipe),
             budget=_budget(arguments),
             seeds=arguments.seeds,
-            ledger=Ledger(arguments.out),
+            ledger=_ledger(arguments),
             chosen=_earlier_choices(arguments.choices),
             on_step=on_step,
         )
@@ -152,7 +153,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
             seeds=arguments.seeds,
             repeats=arguments.repeats,
             sizes=transfer_experiment.SIZES,
-            ledger=Ledger(arguments.out),
+            ledger=_ledger(arguments),
             prop=arguments.property,
             on_step=on_step,
         )
@@ -233,6 +234,15 @@ def _scale(arguments: argparse.Namespace) -> int:
 
 def _budget(arguments: argparse.Namespace) -> Budget:
     return Budget(arguments.trials, arguments.folds, float(arguments.seconds))
+
+
+def _ledger(arguments: argparse.Namespace) -> Ledger:
+    """The folder's, which holds results of one recipe only."""
+    ledger = Ledger(arguments.out)
+    recipe = json.loads(json.dumps(dataclasses.asdict(recipes.load(arguments.recipe))))
+    if ledger.get("recipe", lambda: recipe) != recipe:
+        raise UsageError(f"{arguments.out} holds results of another recipe than {arguments.recipe}; give another --out")
+    return ledger
 
 
 @contextmanager

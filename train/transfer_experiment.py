@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.preprocess import resampling_matrix
 from ccnvr.train import figures, libraries
 from ccnvr.train import fit as fitting
-from ccnvr.train.comparison import GRID, Comparison, Split, split
+from ccnvr.train.comparison import GRID, Comparison, Split, split, within_reach
 from ccnvr.train.contenders import Budget, CalibrationSet, Contender, Network, PredictAll, Rival
 from ccnvr.train.fit import Calibration
 from ccnvr.train.ledger import Ledger
@@ -151,7 +151,10 @@ def _round(
 
     key = f"adapted | {target} | {transfer.sources} | {transfer.prop} | {transfer.network.name} | {size} | {repeat}"
     found = transfer.ledger.get(key, compute)
-    return parted.values[~drawn, 0], {name: np.array(values) for name, values in found.items()}
+    reach = {LOCAL: local.values, "CCNVR as it is": parted.train.values}
+    both = np.concatenate([parted.train.values, local.values])
+    predicted = {name: within_reach(np.array(values)[:, None], reach.get(name, both))[:, 0] for name, values in found.items()}
+    return parted.values[~drawn, 0], predicted
 
 
 def _local(local: CalibrationSet) -> PredictAll:
