@@ -49,8 +49,8 @@ class Engine:
     """How to come by an engine. `module` has `open_model(bytes) -> Backend` and imports `library` as it is imported itself.
 
     `package` is the library's distribution, `install` the command that brings it, `artefact` the kind of model that it reads.
-    Releases before `numpy_2_since` were built for numpy 1. One that is not `trusted` has no bounds checks when it reads a
-    model, may crash on one that its trial got away with, and so always runs in a process of its own.
+    Releases before `numpy_2_since` were built for numpy 1. One that is not run `in_process` has no bounds checks when
+    it reads a model, may crash on one that its trial got away with, and so always has a process of its own.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Engine:
     artefact: str
     numpy_2_since: tuple[int, int] = (0, 0)
     newest_python: tuple[int, int] | None = None
-    trusted: bool = True
+    in_process: bool = True
 
     @property
     def obstacle(self) -> str | None:
@@ -138,7 +138,7 @@ ENGINES = {
             "tflite",
             numpy_2_since=(99, 0),  # none was
             newest_python=(3, 11),
-            trusted=False,
+            in_process=False,
         ),
         Engine("numpy", "ccnvr.edge.numpy_backend", "numpy", "numpy", "pip install ccnvr", "network"),
     )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.backend import EngineError
-from ccnvr.edge.worker import receive, send
+from ccnvr.edge.worker import Limits, receive, send
 
 Float32 = NDArray[np.float32]
 
@@ -28,35 +28,48 @@ SECONDS = 60.0
 class IsolatedBackend:
     """A `Backend` whose engine runs in a child process, and whose crash is an error here.
 
-    `python` is an interpreter with ccnvr and the engine installed, this one if None; `memory` bounds the bytes that the model
-    may take beyond the engine's own. Close it, or use it as a context manager.
+    `python` is an interpreter with ccnvr and the engine installed, this one if None. After a crash the next input finds a new
+    child. Close it, or use it as a context manager.
 
     Raises:
         EngineError: the engine is not there, or it refuses the model, crashes, hangs or runs out of memory on it.
     """
 
     def __init__(
-        self, name: str, model: bytes, *, python: Path | None = None, memory: int | None = None, seconds: float = SECONDS
+        self,
+        name: str,
+        model: bytes,
+        *,
+        python: Path | None = None,
+        limits: Limits | None = None,
+        seconds: float = SECONDS,
     ) -> None:
         self.name = name
+        self._model = model
+        self._python = python or Path(sys.executable)
+        self._limits = limits
         self._seconds = seconds
-        self._memory = memory
-        self._process = self._start(name, python or Path(sys.executable), memory)
+        self._open()
+
+    def _open(self) -> None:
+        self._process = self._start(self.name, self._python, self._limits)
         self._end_process = weakref.finalize(self, _end, self._process)
         try:
-            self._ask(model)
+            self._ask(self._model)
         except BaseException:
             self.close()
             raise
 
     @staticmethod
-    def _start(name: str, python: Path, memory: int | None) -> subprocess.Popen[bytes]:
+    def _start(name: str, python: Path, limits: Limits | None) -> subprocess.Popen[bytes]:
         # -P: as the command itself, the child must not import what happens to lie in the working folder.
-        command = [str(python), "-P", "-m", "ccnvr.edge.worker", name, *([] if memory is None else [str(memory)])]
+        command = [str(python), "-P", "-m", "ccnvr.edge.worker", name, *(str(most) for most in limits or ())]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def __call__(self, inputs: Float32) -> Float32:
         """See `Backend`."""
+        if not self._end_process.alive:
+            self._open()
         outputs = self._ask(np.ascontiguousarray(inputs, dtype=np.float32))
         if not isinstance(outputs, np.ndarray):
             raise EngineError("it answers with no numbers")
@@ -64,27 +77,35 @@ class IsolatedBackend:
 
     def _ask(self, message: Float32 | bytes) -> Float32 | bytes:
         assert self._process.stdin is not None and self._process.stdout is not None
-        timer = threading.Timer(self._seconds, self._process.kill)
+        late = threading.Event()
+        timer = threading.Timer(self._seconds, self._expire, (late,))
         timer.start()
         try:
             send(self._process.stdin, message)
             reply = receive(self._process.stdout)
         except (EOFError, OSError):
-            raise EngineError(self._reason(timer.is_alive())) from None
+            raise EngineError(self._reason(late.is_set())) from None
         except ValueError as error:
+            self.close()
             raise EngineError(f"it answers with what is no array ({error})") from None
         finally:
             timer.cancel()
         if isinstance(reply, str):
+            self.close()  # the worker ends after an error
             raise EngineError(reply)
         return reply
 
-    def _reason(self, in_time: bool) -> str:
+    def _expire(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
+
+    def _reason(self, late: bool) -> str:
         code = self._process.wait()
-        if not in_time:
+        self.close()
+        if late:
             return f"it does not finish in {self._seconds:.0f} s"
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        room = "" if self._memory is None else f", or needs more than {self._memory >> 20} MiB"
+        room = "" if self._limits is None else f", or needs more than {self._limits.memory >> 20} MiB"
         return f"it crashes the engine ({how}){room}"
 
     @property

@@ -54,7 +54,14 @@ class NumpyBackend:
         self._most_rows = max(1, _NUMBERS_AT_ONCE // max([config.bands, *columns]))
 
     def __call__(self, inputs: Float32) -> Float32:
-        """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`."""
+        """See `Backend`.
+
+        Raises:
+            EngineError: the inputs are of another shape.
+        """
+        expected = (self._config.in_channels, self._config.bands)
+        if inputs.shape[1:] != expected:
+            raise EngineError(f"it reads spectra of {expected} and not of {inputs.shape[1:]} channels and bands")
         outputs = np.empty((len(inputs), self._config.outputs), dtype=np.float32)
         for start in range(0, len(inputs), self._most_rows):
             rows = slice(start, start + self._most_rows)

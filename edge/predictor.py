@@ -16,6 +16,7 @@ from ccnvr.edge.domain import Domain, Position
 from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
 from ccnvr.edge.targets import Estimate, estimate
+from ccnvr.edge.worker import Limits
 
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -27,8 +28,11 @@ SELF_TEST_TOLERANCES = {"fp32": 1e-3, "weights": 1e-3, "int8": 0.2}
 Engines round int8 differently, and now and then by a whole step: up to 0.1 sd. A wrong scale or gate order is far beyond it.
 """
 
-TRIAL_MEMORY = 512 << 20
-"""Bytes that a new bundle's model may take in its trial; CCNVR takes a hundredth of it."""
+MODEL_MEMORY = 512 << 20
+"""Bytes that a model may take in a process of its own; CCNVR takes a hundredth of it."""
+
+TRIAL_SECONDS = 60
+"""Of computing, in a new bundle's trial."""
 
 
 # In sd of the training soils; catches NaN and infinity too, and keeps the way back from a logarithm finite.
@@ -85,7 +89,9 @@ class Model:
         engine.load()  # an engine that does not load is no fault of the bundle
         with (
             self._refusal(),
-            IsolatedBackend(engine.name, self.bundle.parts[self.choice.part], memory=TRIAL_MEMORY) as trial,
+            IsolatedBackend(
+                engine.name, self.bundle.parts[self.choice.part], limits=Limits(MODEL_MEMORY, TRIAL_SECONDS)
+            ) as trial,
         ):
             self._difference(trial, test)
 
@@ -94,7 +100,7 @@ class Model:
         engine, part = self.choice.engine, self.bundle.parts[self.choice.part]
         open_model = engine.load()
         with self._refusal():
-            return open_model(part) if engine.trusted else IsolatedBackend(engine.name, part)
+            return open_model(part) if engine.in_process else IsolatedBackend(engine.name, part, limits=Limits(MODEL_MEMORY))
 
     @contextmanager
     def _refusal(self) -> Iterator[None]:

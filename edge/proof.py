@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import stat
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,7 @@ def _proved(bundle: Bundle, choice: Choice) -> dict[str, str]:
         "bundle": bundle.digest,
         "part": choice.part,
         "engine": choice.engine.version,
+        "ccnvr": version("ccnvr"),
         "numpy": np.__version__,
         "machine": f"{platform.machine()} {platform.node()}",
     }

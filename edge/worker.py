@@ -1,4 +1,6 @@
-"""The child process of `isolated`: an engine with a model in it, behind a pipe. `python -m ccnvr.edge.worker ENGINE [BYTES]`.
+"""The child process of `isolated`: an engine with a model in it, behind a pipe.
+
+`python -m ccnvr.edge.worker ENGINE [BYTES SECONDS]`, with what it may take of memory and of computing, 0 for no end of it.
 
 A message is a kind, a length and so many bytes: the model itself, an array as .npy, or text, which from the worker is an error.
 The worker answers the model with no bytes, and each input with outputs; or with an error.
@@ -13,7 +15,7 @@ import signal
 import struct
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,10 +27,16 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 Float32 = NDArray[np.float32]
 
 LARGEST_MESSAGE = 64 << 20
-CPU_SECONDS = 60
-"""A worker under limits ends after so much computing, even when nobody is left to end it."""
 
 _HEADER = struct.Struct("<cI")
+
+
+class Limits(NamedTuple):
+    """What a worker may take: bytes of `memory` beyond the engine's own and, if above 0, `seconds` of computing, after which it
+    ends even when nobody is left to end it."""
+
+    memory: int
+    seconds: int = 0
 
 
 def send(stream: IO[bytes], message: Float32 | bytes | str) -> None:
@@ -77,23 +85,25 @@ def _array(content: bytes) -> Float32:
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
-def limit(memory: int) -> None:
-    """From here on this process may take `memory` more bytes and a minute of computing, and goes first when memory is short."""
+def limit(limits: Limits) -> None:
+    """From here on this process is bound by them, and goes first when the computer's memory is short."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    ceiling = pages * resource.getpagesize() + memory
-    for kind, most in ((resource.RLIMIT_AS, ceiling), (resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_CORE, 0)):
+    most = {resource.RLIMIT_AS: pages * resource.getpagesize() + limits.memory, resource.RLIMIT_CORE: 0}
+    if limits.seconds:
+        most[resource.RLIMIT_CPU] = limits.seconds
+    for kind, value in most.items():
         hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def serve(engine: str, requests: IO[bytes], replies: IO[bytes], memory: int | None) -> None:
+def serve(engine: str, requests: IO[bytes], replies: IO[bytes], limits: Limits | None) -> None:
     """Open the model that comes first, then answer inputs until there are no more."""
     try:
         open_model = ENGINES[engine].load()
-        if memory is not None:
-            limit(memory)
+        if limits is not None:
+            limit(limits)
         model = receive(requests)
         assert isinstance(model, bytes)
         backend = open_model(model)
@@ -119,7 +129,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.argv[1], sys.stdin.buffer, replies, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    engine, *limits = sys.argv[1:]
+    serve(engine, sys.stdin.buffer, replies, Limits(*map(int, limits)) if limits else None)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import SpectrumError
 from ccnvr.edge.quantized import PROFILES
-from ccnvr.edge.worker import serve
+from ccnvr.edge.worker import Limits, serve
 from ccnvr.firmware_bridge.simulator import synthetic_soils
 
 SECONDS = 20.0
@@ -41,14 +41,14 @@ class ForkedBackend(IsolatedBackend):
     """As its parent class, but by fork from this process, which has the engine imported: tens of times faster to start."""
 
     @staticmethod
-    def _start(name: str, python: Path, memory: int | None) -> Any:
-        return _Forked(name, memory)
+    def _start(name: str, python: Path, limits: Limits | None) -> Any:
+        return _Forked(name, limits)
 
 
 class _Forked:
     """What `IsolatedBackend` uses of a Popen."""
 
-    def __init__(self, name: str, memory: int | None) -> None:
+    def __init__(self, name: str, limits: Limits | None) -> None:
         to_child, from_child = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -56,7 +56,7 @@ class _Forked:
             os.close(from_child[0])
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             try:
-                serve(name, os.fdopen(to_child[0], "rb"), os.fdopen(from_child[1], "wb"), memory)
+                serve(name, os.fdopen(to_child[0], "rb"), os.fdopen(from_child[1], "wb"), limits)
             finally:
                 os._exit(0)
         os.close(to_child[0])
@@ -153,7 +153,7 @@ def outcome(path: Path, engine: str, profile: str) -> str:
         except SpectrumError:
             continue
         except BundleError:
-            assert not model.choice.engine.trusted
+            assert not model.choice.engine.in_process
             return "crashed later, in the engine's own process"
     return "harmless: it passes the self-test"
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from ccnvr.edge.bundle import BundleError, model_part
 from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.quantized import PROFILES
+from ccnvr.edge.worker import Limits
 
 HERE = ("onnx", "litert", "numpy")
 
@@ -59,14 +61,18 @@ def test_the_demo_and_predict_answer_alike_on_each_backend(
         np.testing.assert_allclose(answers(backend, python, *predict), expected, rtol=1e-2 if profile == "int8" else 1e-5)
 
 
-@pytest.mark.parametrize("backend", HERE)
-def test_the_daemon_takes_its_backend_from_the_configuration(backend: str, all_artefacts: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [*HERE, "tflite"])
+def test_the_daemon_takes_its_backend_from_the_configuration(
+    backend: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
     configuration = tmp_path / "ccnvr.toml"
     configuration.write_text(
         f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
         f'[model]\nbundle = "{all_artefacts}"\nbackend = "{backend}"\nprofile = "weights"\n'
     )
-    result = run_ccnvr("run", "-c", configuration, "--count", 2)
+    command = [str(python), "-m", "ccnvr.edge.cli", "run", "-c", str(configuration), "--count", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert re.search(rf"ccnvr: backend {backend} \(.*\d\), profile weights", result.stderr)
     assert len(result.stdout.splitlines()) == 2
@@ -202,7 +208,7 @@ def test_what_a_model_does_to_its_engine_stays_in_the_trial(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EngineError, match=words):
-        IsolatedBackend("litert", b"model", memory=64 << 20, seconds=2.0)
+        IsolatedBackend("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
 
 
 def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
@@ -216,9 +222,11 @@ def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
     backend.close()
 
 
-def test_an_engine_that_is_not_trusted_stays_in_its_process(all_artefacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not ENGINES["tflite"].trusted
-    monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], trusted=False))
+def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_crash(
+    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not ENGINES["tflite"].in_process
+    monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], in_process=False))
     model = Model(str(all_artefacts), "numpy")
     assert isinstance(model.backend, IsolatedBackend)
     inputs = np.ones((2, 4, 348), dtype=np.float32)
@@ -227,11 +235,17 @@ def test_an_engine_that_is_not_trusted_stays_in_its_process(all_artefacts: Path,
         process.send_signal(number)
     monkeypatch.undo()
     np.testing.assert_array_equal(model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs))
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)
+    assert 0 < soft == hard < 4 << 30
+    assert resource.prlimit(process.pid, resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY, "it serves for months"
     process.kill()
-    with pytest.raises(BundleError, match=r"refuses the model of bundle .*: it crashes the engine \(SIGKILL\); copy it again"):
+    with pytest.raises(BundleError, match=r"refuses the model of bundle .*: it crashes the engine \(SIGKILL\), or needs more"):
         model.outputs(inputs)
-    del model
+    np.testing.assert_array_equal(model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs))
     assert process.returncode == -signal.SIGKILL
+    second = model.backend._process
+    del model
+    assert second.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("backend", HERE)

@@ -190,10 +190,19 @@ def test_a_failing_gate_writes_nothing(finished_run: Path, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_few_held_out_soils_are_topped_up_with_training_soils(finished_run: Path) -> None:
+def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_with_training_soils(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, _, _ = runs.load(finished_run)
-    spectra: Spectra = parity.real_spectra(dataclasses.replace(recipe, tests=("UL.120:test",)))
+    few = dataclasses.replace(recipe, tests=("UL.120:test",))
+    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    spectra: Spectra = parity.real_spectra(few)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
     assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
     with pytest.raises(ParityError, match="120 real spectra are too few"):
         parity.real_spectra(dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",)))
+    moist = {state: np.random.default_rng(0).random((100, recipe.grid.bands)) for state in ("drying", "wet")}
+    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: moist)
+    spectra = parity.real_spectra(few)
+    assert (len(spectra.real), spectra.held_out) == (12 + 200 + 221, 212)
+    assert spectra.names[12] == "moisture, drying/1" and np.isnan(spectra.properties[12:212]).all()

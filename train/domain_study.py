@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain
-from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import folds, materials, r_packages
 from ccnvr.train import run as runs
-from ccnvr.train.downloads import present
 from ccnvr.train.interval_study import HELD_OUT
 from ccnvr.train.libraries import Pool
 
@@ -84,7 +83,7 @@ def flagged_shares(grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool, co
         name: _share(flagged(fitted.domain, make(grid.wavelengths(), SPECTRA, rng)))
         for name, make in materials.MATERIALS.items()
     }
-    if (moisture := _moisture(grid)) is not None:
+    if (moisture := r_packages.moisture_at_hand(grid)) is not None:
         table["moisture set"] = {state: _share(flagged(fitted.domain, spectra)) for state, spectra in moisture.items()}
         table["moisture set's soils trained on when dry"] = "geeves" in pool.origin
     return table
@@ -106,13 +105,3 @@ def _share(outside: NDArray[np.bool_]) -> Table:
 def _by_library(outside: NDArray[np.bool_], origin: list[str]) -> Table:
     names = np.array(origin)
     return {library: _share(outside[names == library]) for library in dict.fromkeys(origin)}
-
-
-def _moisture(grid: Grid) -> dict[str, Array] | None:
-    """The moisture set by state, where its file is at hand and the grid lies in its range."""
-    if present(r_packages.MOISTURE) is None:
-        return None
-    try:
-        return r_packages.read_moisture(grid).by_state
-    except WavelengthError:
-        return None

@@ -14,7 +14,7 @@ import numpy as np
 import rdata
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
 from ccnvr.train import downloads
 from ccnvr.train.downloads import PublishedFile
 from ccnvr.train.instrument import View
@@ -111,6 +111,16 @@ def read_moisture(grid: Grid) -> MoistureStates:
     air_dry, wet, drying = (np.asarray(states[f"spectra{state}"], dtype=np.float64) @ resample.T for state in range(3))
     carbon = _numbers(states["soilC"]["TotalC"]) * 10.0
     return MoistureStates(_numbered("moisture", len(carbon)), air_dry, drying, wet, carbon)
+
+
+def moisture_at_hand(grid: Grid) -> dict[str, Array] | None:
+    """The moisture set's spectra by state, where its file is at hand and the grid lies in its range."""
+    if downloads.present(MOISTURE) is None:
+        return None
+    try:
+        return read_moisture(grid).by_state
+    except WavelengthError:
+        return None
 
 
 def _numbered(library: str, soils: int) -> list[str]:
