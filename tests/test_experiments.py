@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
-from ccnvr.train import statistics
+from ccnvr.train import comparison, statistics
 from ccnvr.train.comparison import official_splits, within_reach
 from ccnvr.train.contenders import RECIPE, contenders
 from ccnvr.train.ledger import Ledger
@@ -106,6 +108,40 @@ def test_a_split_shares_no_soil_between_its_sides() -> None:
     for split in splits:
         assert len(split.values) + len(split.train.values) == 93
         assert not np.any(np.all(split.spectra[0] == split.train.spectra, axis=1))
+
+
+def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "two.toml"
+    text = comparison.DEFAULT_RECIPE.read_text()
+    recipe.write_text(
+        re.sub(r"(?m)^tests = .*", 'tests = ["CV.98:test", "SC.93:test"]', text).replace(
+            next(line for line in text.splitlines() if line.startswith("libraries")),
+            'libraries = ["CV.98:train", "SC.93:train"]',
+        )
+    )
+    monkeypatch.setattr(comparison, "DEFAULT_RECIPE", recipe)
+    arguments = [
+        "--data",
+        "open",
+        "--methods",
+        "PLSR",
+        "--trials",
+        "1",
+        "--folds",
+        "2",
+        "--seeds",
+        "1",
+        "--properties",
+        "OC,clay",
+    ]
+    assert main(["experiment", "accuracy", "--out", str(tmp_path / "out"), *arguments]) == 0
+    result = json.loads((tmp_path / "out" / "accuracy-open.json").read_text())
+    assert result["soils"] == {"predicted": 19, "splits": 1}
+    assert {library: table["PLSR"]["OC"]["n"] for library, table in result["by library"].items()} == {"CV.98": 10, "SC.93": 9}
+    assert result["table"]["PLSR"]["clay"]["n"] == 19
+    assert "\nSC.93\n" in capsys.readouterr().out
 
 
 def test_no_prediction_leaves_the_reach_of_its_training_soils() -> None:

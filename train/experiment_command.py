@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", default="nirsoil", metavar="LIBRARY", help="nirsoil or a LimeSoDa set (default nirsoil)")
+    parser.add_argument(
+        "--data", default="nirsoil", metavar="LIBRARY", help="nirsoil, a LimeSoDa set, or open: all of them (default nirsoil)"
+    )
     parser.add_argument("--properties", type=_names, default=(), metavar="A,B", help="default: all that were measured")
     parser.add_argument(
         "--choices",
@@ -133,6 +135,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         result = module.run(comparison, arguments.out)
     if arguments.experiment == "accuracy":
         _print_table(result["table"])
+        if len(result["by library"]) > 1:
+            for library, table in result["by library"].items():
+                print(f"\n{library}")
+                _print_table(table)
     else:
         _print_losses(result)
     return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
