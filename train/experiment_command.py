@@ -149,11 +149,12 @@ def _transfer(arguments: argparse.Namespace) -> int:
     network = every["CCNVR"]
     if not isinstance(network, Network):
         raise TypeError(f"CCNVR is a {type(network).__name__}")
+    methods = {name: every[name] for name in contenders(arguments.methods, arguments.recipe)}
     with _progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
-            contenders=contenders(arguments.methods, arguments.recipe),
+            contenders=methods,
             network=network,
             budget=_budget(arguments),
             seeds=arguments.seeds,
