@@ -180,7 +180,7 @@ def _search(arguments: argparse.Namespace) -> int:
     (split,) = official_splits("nirsoil")
     soils = split.train
     arguments.out.mkdir(parents=True, exist_ok=True)
-    method = StackedNetwork(dict.fromkeys(soils.properties, "log1p"))
+    method = StackedNetwork(dict.fromkeys(soils.properties, "identity"))
     with _progress() as on_step:
         tuned = tune(
             method,
