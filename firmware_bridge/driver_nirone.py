@@ -153,9 +153,11 @@ def tell_order(data: bytes) -> str:
 
 def _sensible(values: Array) -> bool:
     """Counts are finite and of one magnitude; a float read the wrong way round may be anything."""
+    if not np.any(values):
+        return False
     with np.errstate(invalid="ignore"):
         fitting = (values == 0.0) | ((np.abs(values) > _SMALLEST) & (np.abs(values) < _LARGEST))
-    return bool(np.all(np.isfinite(values)) and np.mean(fitting) > 0.99 and np.any(values))
+    return bool(np.all(np.isfinite(values)) and np.mean(fitting) > 0.99)
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> Nirone:
