@@ -1,4 +1,4 @@
-"""A real port whose other end follows a transcript: what the host must send, and what it then gets."""
+"""A real port whose other end follows a transcript: what the host must send, what it then gets, and what must come of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import select
 import socket
 import tty
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.line_baud import line_baud
 from ccnvr.firmware_bridge.transport import SerialTransport
 
@@ -24,6 +26,27 @@ class Line(NamedTuple):
     host: bytes
     answer: bytes = b""
     baud: int | None = None
+
+
+def lines(*dialogue: tuple[bytes, bytes]) -> list[Line]:
+    """Exchanges at whatever rate."""
+    return [Line(*line) for line in dialogue]
+
+
+@dataclass
+class Case:
+    """A dialogue and what must come of it: `counts` of the scan, and `wavelengths` of some pixels, in nm."""
+
+    driver: str
+    transcript: list[Line]
+    counts: list[int] | list[float]
+    wavelengths: dict[int, float] = field(default_factory=dict)
+    settings: Settings = field(default_factory=lambda: Settings(10_000, 1))
+    kind: ScanKind = ScanKind.SAMPLE
+    options: dict[str, str] = field(default_factory=dict)
+    greeting: bytes = b""
+    temperature_c: float = float("nan")
+    saturated: bool = False
 
 
 class PlayedPort(SerialTransport):

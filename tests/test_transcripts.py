@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from played_port import PlayedPort
-from transcripts import CASES
+import transcripts_binary as binary
+import transcripts_text as text
+from played_port import Case, PlayedPort
 
 from ccnvr.firmware_bridge import driver_as7265x
 from ccnvr.firmware_bridge.drivers import DRIVERS
+from ccnvr.firmware_bridge.instrument import ScanKind
+
+CASES: dict[str, Callable[[], Case]] = {
+    "obp": binary.obp,
+    "obp, second generation": binary.obp2,
+    "nirscan": binary.nirscan,
+    "ooi": binary.ooi,
+    "chromation": binary.chromation,
+    "as7265x": text.as7265x,
+    "nirone, big-endian": lambda: text.nirone("big"),
+    "nirone, little-endian": lambda: text.nirone("little"),
+    "minispec": text.minispec,
+    "luxnode, dark": lambda: text.luxnode(ScanKind.DARK),
+    "luxnode, sample": lambda: text.luxnode(ScanKind.SAMPLE),
+    "c12880ma": text.c12880ma,
+    "multispeq, dark": lambda: text.multispeq(ScanKind.DARK, text.MULTISPEQ_NOW),
+    "multispeq, sample": lambda: text.multispeq(ScanKind.SAMPLE, text.MULTISPEQ_NOW),
+    "multispeq, firmware 0.10": lambda: text.multispeq(ScanKind.SAMPLE, text.MULTISPEQ_ONCE),
+    "asd": binary.asd,
+}
 
 
 @pytest.fixture(autouse=True)
