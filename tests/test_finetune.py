@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 import recipes
 import torch
-from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,23 +104,38 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(f"{made.name} ")
 
 
-def test_a_fine_tuned_run_is_no_run_of_training(finished_run: Path, tmp_path: Path) -> None:
+Refused = Callable[..., None]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """The command in this process, where torch is there already, ends in one sentence on stderr with these words."""
+
+    def check(code: int, words: tuple[str, ...], *arguments: object) -> None:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("ccnvr: ") and all(word in line for word in words), line
+
+    return check
+
+
+def test_a_fine_tuned_run_is_no_run_of_training(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "mine"
     outcome = finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", out, TWO)
     assert outcome.report.domain is None
     for study in ("intervals", "domain"):
-        result = run_ccnvr("experiment", study, out, "--out", tmp_path / "study")
-        assert_one_sentence(result, 2, "was fine-tuned", str(soils), "name a run of ccnvr train")
-    result = run_ccnvr("train", out / "recipe.toml", "--out", tmp_path / "other")
-    assert_one_sentence(result, 2, "[[finetuned]]", "take it out")
-    result = run_ccnvr("train", recipes.write(tmp_path), "--out", out)
-    assert_one_sentence(result, 2, f"{out} holds a run of another recipe")
-    assert runs.load(out)[2] == outcome.report
+        words = ("was fine-tuned", str(soils), "name a run of ccnvr train")
+        refused(2, words, "experiment", study, out, "--out", tmp_path / "study")
+    refused(2, ("[[finetuned]]", "take it out"), "train", out / "recipe.toml", "--out", tmp_path / "other")
+    refused(2, (f"{out} holds a run of another recipe",), "train", recipes.write(tmp_path), "--out", out)
+    assert runs.load(out)[2].accuracy == outcome.report.accuracy
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     """And tells that it has seen these soils, though the file names them anew."""
-    soils = write_soils(tmp_path / "mine.csv", "SL.125", 24)
+    soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
     base = bases.read("default")
     out = tmp_path / "mine"
     outcome = finetune.finetune(base, soils, "reflectance", out, Settings("head", epochs=1, folds=5))
@@ -172,35 +187,32 @@ def test_soils_that_teach_nothing_are_refused(
 
 def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 18)
-    soils.write_text(
-        "\n".join(
-            line.replace(f"field-{row - 1},", f"field-{(row - 1) // 2},", 1)
-            for row, line in enumerate(soils.read_text().splitlines())
-        )
-    )
+    header, *rows = soils.read_text().splitlines()
+    twice = [row.replace(f"field-{number},", f"field-{number // 2},", 1) for number, row in enumerate(rows)]
+    soils.write_text("\n".join([header, *twice]))
     with pytest.raises(UsageError, match="OC: measured in 9 of your soils"):
         finetune.read_soils(bases.read(str(finished_run)), soils, "reflectance")
 
 
-def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
-
-    def refused(*arguments: object, code: int = 2) -> tuple[Any, ...]:
-        return run_ccnvr("finetune", *arguments, "--out", out, *QUICK), code
-
-    assert_one_sentence(*refused(tmp_path / "none", soils), f"no model at {tmp_path / 'none'}", "'default'")
-    assert_one_sentence(*refused(tmp_path, soils), "holds no finished training run")
-    assert_one_sentence(*refused(finished_run, "SL.125"), "SL.125 is no .csv or .parquet file")
-    assert_one_sentence(*refused(finished_run, soils, "--quantity", "percent"), "so these are fractions")
     visible = tmp_path / "visible.csv"
     lines = [line.split(",") for line in soils.read_text().splitlines()]
     kept = [column for column, name in enumerate(lines[0]) if not name.isdigit() or int(name) < 1000]
     visible.write_text("\n".join(",".join(line[column] for column in kept) for line in lines))
-    assert_one_sentence(*refused(finished_run, visible, code=1), "1104", "nm")
+    for code, words, arguments in (
+        (2, (f"no model at {tmp_path / 'none'}", "'default'"), (tmp_path / "none", soils)),
+        (2, ("holds no finished training run",), (tmp_path, soils)),
+        (2, ("SL.125 is no .csv or .parquet file",), (finished_run, "SL.125")),
+        (2, ("so these are fractions",), (finished_run, soils, "--quantity", "percent")),
+        (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
+        (1, ("1104", "nm"), (finished_run, visible)),
+    ):
+        refused(code, words, "finetune", *arguments, "--out", out, *QUICK)
     assert not out.exists()
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    assert_one_sentence(*refused(finished_run, soils), f"{out} is there already")
+    refused(2, (f"{out} is there already",), "finetune", finished_run, soils, "--out", out, *QUICK)
     assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
 
 
@@ -221,7 +233,7 @@ def altered(tmp_path: Path, card: dict[str, Any] | None = None, without: str = "
 
 
 def test_a_bundle_that_lacks_what_fine_tuning_needs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CcnvrError, match="no recipe in its card.*give the folder of the run"):
+    with pytest.raises(CcnvrError, match=r"no recipe in its card.*give the folder of the run"):
         bases.read(altered(tmp_path, card={}))
     with pytest.raises(CcnvrError, match=r"no part model\.fp32\.network"):
         bases.read(altered(tmp_path, without="model.fp32.network"))
@@ -308,6 +320,9 @@ def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> 
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+ROUNDS = st.builds(
+    recipe.Finetuned, TEXT, TEXT, st.just("percent"), TEXT, st.integers(), st.floats(0.0, 1.0), st.integers(), st.integers()
+)
 
 
 @given(
@@ -315,9 +330,7 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
     libraries=st.lists(TEXT, min_size=1, max_size=3),
     rate=st.floats(1e-300, 1e300),
     widths=st.floats(0.1, 900.0) | st.lists(st.floats(0.1, 900.0), min_size=2, max_size=2),
-    rounds=st.lists(
-        st.builds(recipe.Finetuned, TEXT, TEXT, st.just("percent"), TEXT, st.integers(), st.floats(0, 1), *[st.integers()] * 2)
-    ),
+    rounds=st.lists(ROUNDS),
 )
 def test_any_recipe_is_written_as_it_is_read(
     name: str, libraries: list[str], rate: float, widths: Any, rounds: list[recipe.Finetuned]

@@ -1,8 +1,8 @@
 """Fine-tunes a trained model on a few soils of the user's own, and judges it on these soils by cross-validation.
 
 Comes in: a `Base` and a file that `own_files` reads. Goes out: the folder of a run, which `ccnvr export` and `ccnvr quantize`
-take as any other: `recipe.toml`, `inputs.sha256`, `correction.npz` if the base has one, `final/checkpoint.pt`, `domain.f32` and,
-last of all, `report.json`.
+take as any other: `recipe.toml`, `inputs.sha256`, `correction.npz` if the base has one, `final/checkpoint.pt`, `domain.f32`
+and, last of all, `report.json`.
 """
 
 from __future__ import annotations

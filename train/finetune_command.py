@@ -59,19 +59,17 @@ def _text(outcome: Outcome) -> list[str]:
     lines += [accuracy_table(_rows(outcome), "model"), ""]
     if seen:
         lines.append(
-            f"warning: the model was trained on {len(seen)} of these spectra before, {seen[0]} among them, so all of these figures "
-            "are too good"
+            f"warning: the model was trained on {len(seen)} of these spectra before, {seen[0]} among them, so all of these "
+            "figures are too good"
         )
     if outcome.not_compared:
         lines.append(f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}")
     if no_better := outcome.no_better():
-        lines.append(
-            f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than that of the model as it is"
-        )
+        lines.append(f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the model's as it is")
     if outcome.report.domain is None:
         lines.append(f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils will not be flagged")
     if outcome.substitutes:
-        lines.append(f"none of the model's libraries is at hand; an export is proved on {', '.join(outcome.substitutes)} too")
+        lines.append(f"few of the model's soils are at hand, so an export is proved on {', '.join(outcome.substitutes)} too")
     return lines
 
 
