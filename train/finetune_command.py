@@ -47,30 +47,39 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed)
     outcome = finetune.finetune(bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings)
     print("\n".join(_text(outcome)))
+    for note in _notes(outcome):
+        print(f"\n{note}")
     print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")
     return 0
 
 
 def _text(outcome: Outcome) -> list[str]:
-    soils, seen = outcome.soils, outcome.seen_before
+    soils = outcome.soils
     lines = [f"{soils.count} soils, {outcome.folds} folds; fine-tuned for {', '.join(soils.properties)}"]
-    lines += [f"left out: {name} ({reason})" for name, reason in soils.left_out.items()]
+    for reason in dict.fromkeys(soils.left_out.values()):
+        names = [name for name, why in soils.left_out.items() if why == reason]
+        lines.append(f"left out: {', '.join(names)} ({reason})")
     lines += ["", "accuracy on your soils, those of each fold by a network that was tuned without them"]
-    lines += [accuracy_table(_rows(outcome), "model"), ""]
+    return [*lines, accuracy_table(_rows(outcome), "model")]
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    """What to know of the figures and of the model."""
+    notes, seen = [], outcome.seen_before
     if seen:
-        lines.append(
+        notes.append(
             f"warning: the model was trained on {len(seen)} of these spectra before, {seen[0]} among them, so all of these "
             "figures are too good"
         )
     if outcome.not_compared:
-        lines.append(f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}")
+        notes.append(f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}")
     if no_better := outcome.no_better():
-        lines.append(f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the model's as it is")
+        notes.append(f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the model's as it is")
     if outcome.report.domain is None:
-        lines.append(f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils will not be flagged")
+        notes.append(f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils will not be flagged")
     if outcome.substitutes:
-        lines.append(f"few of the model's soils are at hand, so an export is proved on {', '.join(outcome.substitutes)} too")
-    return lines
+        notes.append(f"few of the model's soils are at hand, so an export is proved on {', '.join(outcome.substitutes)} too")
+    return notes
 
 
 def _rows(outcome: Outcome) -> AccuracyTable:

@@ -147,8 +147,8 @@ def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     recipe, calibration, report = load(folder)
     if recipe.finetuned:
         raise UsageError(
-            f"{folder} was fine-tuned, so its intervals and its domain come from {recipe.finetuned[-1].data} alone, which holds "
-            "too few soils for this study; name a run of ccnvr train"
+            f"{folder} was fine-tuned, so its intervals and its domain come from {recipe.finetuned[-1].data} alone, too few "
+            "soils for this study; name a run of ccnvr train"
         )
     return recipe, calibration, report
 
