@@ -77,7 +77,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     assert report.domain is not None and report.domain.libraries == ("mine.csv",)
     assert report.soils["trained_on"] == {"mine.csv": 30}
     assert report.training["base"]["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
-    assert main(["quantize", "runs/mine"]) == 0
+    assert main(["quantize", "runs/mine", "--epochs", "1"]) == 0
     assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 0
     assert main(["predict", "mine.ccnvr", "mine.csv", "--out", "out.csv"]) == 0
     with open("out.csv") as stream:
@@ -154,6 +154,27 @@ def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_
     oc = outcome.report.targets[0]
     assert oc.highest == pytest.approx(max(base.calibration.targets[0].highest, carbon[:60].max()))
     assert oc.difficulty is not None and oc.half_width_90 != base.calibration.targets[0].half_width_90
+
+
+def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
+    base, tune = bases.read(str(finished_run)), fitting.finetune
+    rounds: list[int] = []
+
+    def interrupted(*arguments: Any, **named: Any) -> fitting.Calibration:
+        rounds.append(1)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        return tune(*arguments, **named)
+
+    monkeypatch.setattr(fitting, "finetune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.finetune(base, soils, "reflectance", out, TWO)
+    assert not list(out.iterdir())
+    finetune.finetune(base, soils, "reflectance", out, TWO)
+    assert runs.load(out)[0].finetuned
 
 
 @pytest.mark.parametrize(
