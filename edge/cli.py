@@ -57,6 +57,12 @@ COMMANDS = {
     "train": Command(
         "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
     ),
+    "finetune": Command(
+        "ccnvr.train.finetune_command",
+        "adapt a model to a few soils of your own",
+        "ccnvr finetune default my-soils.csv --out runs/mine",
+        "train",
+    ),
     "quantize": Command(
         "ccnvr.train.quantize_command", "make a training run's network int8", "ccnvr quantize runs/mine --sensitivity", "train"
     ),

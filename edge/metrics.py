@@ -58,11 +58,12 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
 _COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq", "rpd")
 
 
-def accuracy_table(table: AccuracyTable) -> str:
-    """{library: {property: {figure: value}}} as aligned text."""
-    lines = [f"{'library':<10}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
+def accuracy_table(table: AccuracyTable, of: str = "library") -> str:
+    """{library: {property: {figure: value}}} as aligned text; `of` says what the rows are of, if not of libraries."""
+    width = max(10, *(len(name) + 2 for name in (of, *table)))
+    lines = [f"{of:<{width}}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
     for library, properties in table.items():
         for name, figures in properties.items():
             cells = ("-" if figures.get(column) is None else f"{figures[column]:.4g}" for column in _COLUMNS)
-            lines.append(f"{library:<10}{name:<10}" + "".join(f"{cell:>9}" for cell in cells))
+            lines.append(f"{library:<{width}}{name:<10}" + "".join(f"{cell:>9}" for cell in cells))
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import recipes
+from soil_files import write_soils
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,6 +38,7 @@ def simulated_by_the_page_s_command() -> Iterator[str]:
 def test_all_commands_run_in_the_order_of_the_page(simulated_by_the_page_s_command: str, tmp_path: Path) -> None:
     assert CONFIG is not None
     recipes.write(tmp_path)
+    write_soils(tmp_path / "my-soils.csv", "UL.120", 10)
     url = simulated_by_the_page_s_command
     (tmp_path / "ccnvr.toml").write_text(
         re.sub(r"serial://[^\"]*", url, CONFIG[1]).replace("interval_s = 10", "interval_s = 0.1")
@@ -55,8 +57,10 @@ def test_all_commands_run_in_the_order_of_the_page(simulated_by_the_page_s_comma
         )
         assert result.returncode == 0, f"{command}: {result.stderr}"
         ran += 1
-    assert ran == 13
-    assert {"mine.ccnvr", "predictions.csv", "soils.csv", "ccnvr.sqlite"} <= {entry.name for entry in tmp_path.iterdir()}
+    assert ran == 15
+    assert {"mine.ccnvr", "adapted.ccnvr", "predictions.csv", "soils.csv", "ccnvr.sqlite"} <= {
+        entry.name for entry in tmp_path.iterdir()
+    }
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def domain_table(folder: Path) -> Table:
     """What share of spectra a domain flags: of soils like the training soils, of unknown libraries, of what is no dry soil.
 
     Raises:
-        UsageError: the folder holds no finished run, or its libraries are too small for a domain.
+        UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a domain.
     """
-    recipe, calibration, _ = runs.load(folder)
+    recipe, calibration, _ = runs.load_trained(folder)
     pool, held_out = runs.load_pool(recipe.libraries, recipe), runs.load_pool(recipe.tests, recipe)
     return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out, calibration.correction)
 

@@ -65,10 +65,10 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     The final network's intervals are tried on the run's tests and on libraries `unknown` to it, within its domain and outside.
 
     Raises:
-        UsageError: the folder holds no finished run, a network of its cross-validation is missing, or an unknown library is
-            one that it was trained on.
+        UsageError: the folder holds no run of `ccnvr train`, a network of its cross-validation is missing, or an unknown
+            library is one that it was trained on.
     """
-    recipe, calibration, report = runs.load(folder)
+    recipe, calibration, report = runs.load_trained(folder)
     pool = runs.load_pool(recipe.libraries, recipe)
     seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction)

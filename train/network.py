@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ class CCNVR(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.keeps_scale = False
+        """Whether training leaves the statistics of the bands alone, and standardises by them."""
         # Cumulative statistics of training batches: the mean and deviation of each band, kept with the weights.
         self.scale = (
             nn.BatchNorm1d(config.in_channels * config.bands, affine=False, momentum=None) if config.standardise else None
@@ -46,6 +49,13 @@ class CCNVR(nn.Module):
         if self.linear is not None:
             # Small: it is to add to what the network says, not to drown it before either has learnt.
             nn.init.normal_(self.linear.weight, std=_LINEAR_INIT_SD / np.sqrt(self.linear.in_features))
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but a scale that is kept stays in evaluation."""
+        super().train(mode)
+        if self.scale is not None and self.keeps_scale:
+            self.scale.eval()
+        return self
 
     def forward(self, spectra: Tensor) -> Tensor:
         """One pass; see the class for shapes."""

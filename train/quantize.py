@@ -1,4 +1,4 @@
-"""From the torch network to `QuantizedNetwork`, and from float weights to int8."""
+"""From the torch network to `QuantizedNetwork` and back, and from float weights to int8."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ccnvr.edge.quantized import (
+    DIRECTIONS,
     Activation,
     ConvolutionLayer,
     DenseLayer,
@@ -59,6 +61,38 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
         dense=DenseLayer(state["dense.weight"], state["dense.bias"]),
         output=DenseLayer(state["output.weight"], state["output.bias"]),
     )
+
+
+def as_torch(network: QuantizedNetwork) -> CCNVR:
+    """The torch network that answers as a network of profile `fp32` does, ready to predict and to be trained on.
+
+    Raises:
+        ValueError: it is of another profile, so its weights are rounded.
+    """
+    if network.profile != "fp32":
+        raise ValueError(f"its profile is {network.profile}, and only fp32 has the weights that were trained")
+    made = CCNVR(network.config)
+    state = {}
+    for name, tensor in network.tensors().items():
+        layer, _, kind = name.partition(".")
+        if layer == "standardisation":
+            continue
+        if layer in DIRECTIONS:
+            side, what = kind.split("_")
+            suffix = "_reverse" if layer == "backward" else ""
+            state[f"recurrent.{what}_{'ih' if side == 'input' else 'hh'}_l0{suffix}"] = tensor
+        else:
+            # torch numbers the modules of the sequence, see `as_data`.
+            number = layer.removeprefix("convolution")
+            state[name if layer == number else f"convolutions.{3 * int(number)}.{kind}"] = tensor
+    if network.standardisation is not None and made.scale is not None:
+        factor = network.standardisation.factor.astype(np.float64).ravel()
+        state["scale.running_mean"] = network.standardisation.mean.ravel()
+        state["scale.running_var"] = (factor**-2.0 - made.scale.eps).astype(np.float32)
+    # How many batches the statistics are of is the one thing that a network as data does not hold.
+    kept = {name: value for name, value in made.state_dict().items() if name == "scale.num_batches_tracked"}
+    made.load_state_dict({**kept, **{name: torch.tensor(value) for name, value in state.items()}})
+    return made.eval()
 
 
 def with_int8_weights(network: QuantizedNetwork, rounded: Mapping[str, StoredInt8] | None = None) -> QuantizedNetwork:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.network import NetworkConfig, NetworkShape
@@ -52,12 +55,37 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Finetuned:
+    """A round of fine-tuning that came after the training: of which model (its name and sha256), on which file of soils.
+
+    `quantity` is what the file holds. It was measured with the instrument that the model is for, so it is read as `predict`
+    reads a file, whatever `instrument` sees of the libraries.
+    """
+
+    base: str
+    data: str
+    quantity: str
+    layers: str
+    epochs: int
+    learning_rate: float
+    folds: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise ValueError(f"quantity {self.quantity!r} is not one of {', '.join(QUANTITIES)}")
+
+
+@dataclass(frozen=True)
 class TrainingRecipe:
     """`libraries` are trained on, by cross-validation in `folds` folds and then all together; `tests` are only scored.
 
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
     after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach.
+
+    With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export is calibrated and proved
+    on: those of the rounds, and what was at hand of those that the first model was trained on.
     """
 
     name: str
@@ -73,6 +101,7 @@ class TrainingRecipe:
     instrument: Instrument | None = None
     epo: Epo | None = None
     teacher_networks: tuple[NetworkShape, ...] = ()
+    finetuned: tuple[Finetuned, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.libraries:
@@ -122,6 +151,36 @@ class TrainingRecipe:
 
     def _config(self, shape: NetworkShape) -> NetworkConfig:
         return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
+
+
+def write(recipe: TrainingRecipe) -> str:
+    """A recipe as TOML, for `parse` to read the same."""
+    plain, tables = [], []
+    for name, value in dataclasses.asdict(recipe).items():
+        if isinstance(value, dict):
+            tables += [f"\n[{name}]", *_lines(value)]
+        elif isinstance(value, tuple) and value and isinstance(value[0], dict):
+            for row in value:
+                tables += [f"\n[[{name}]]", *_lines(row)]
+        elif value is not None:
+            plain += _lines({name: value})
+    return "\n".join([*plain, *tables, ""])
+
+
+def _lines(table: dict[str, Any]) -> list[str]:
+    return [f"{name} = {_toml(value)}" for name, value in table.items()]
+
+
+def _toml(value: Any) -> str:
+    """A value on one line; the keys of a recipe's tables are all bare."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_lines(value)) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # JSON's escapes are TOML's too, but TOML wants DEL escaped, and no surrogates.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)
 
 
 def load(path: Path) -> TrainingRecipe:

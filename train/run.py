@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ccnvr.edge import correction as corrections
 from ccnvr.edge.correction import Correction
-from ccnvr.edge.domain import PART, DomainShape
+from ccnvr.edge.domain import PART, Domain, DomainShape
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
@@ -45,6 +45,7 @@ Array = NDArray[np.float64]
 REPORT = "report.json"
 RECIPE = "recipe.toml"
 INPUTS = "inputs.sha256"
+CHECKPOINT = Path("final") / "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     """
     text = recipes.read(recipe_path, instrument_path)
     recipe = recipes.parse(text, recipe_path)
+    if recipe.finetuned:
+        raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes into its runs; take it out")
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
     _check_held_out(pool, held_out)
@@ -74,7 +77,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     fitting.make_targets(recipe, pool.targets)
     correction = recipe.correction()
     if team.first:
-        _claim(folder, text.encode(), pool, correction)
+        claim(folder, text.encode(), pool, correction)
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
@@ -85,33 +88,69 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
         out_of_fold = _cross_validate(recipe, fits, folds)
         bar.set_description("all soils")
         calibration = fits.fit(recipe, np.arange(len(pool.spectra)), "final", 0)
-    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, correction)
-    targets = intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted)
+    accuracy = {
+        f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
+        "soils held out from training": _test(recipe, calibration, held_out),
+    }
+    report, domain = conclude(recipe, calibration, pool, out_of_fold, folds, accuracy)
+    report.training["processes"] = team.size
+    if team.first:
+        keep_report(folder, report, domain)
+    return report
+
+
+def conclude(
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    pool: Pool,
+    out_of_fold: Array,
+    folds: NDArray[np.int64],
+    accuracy: dict[str, AccuracyTable],
+) -> tuple[Report, Domain | None]:
+    """The report of a calibration on the soils of a pool, with the domain and the intervals that these soils ask for.
+
+    `out_of_fold` `(n, targets)` are their predictions by networks that were trained without their `folds` `(n,)`.
+    """
+    fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, calibration.correction)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
-        targets=targets,
+        targets=intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted),
         domain=None if fitted is None else fitted.domain.shape,
-        accuracy={
-            f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
-            "soils held out from training": _test(recipe, dataclasses.replace(calibration, targets=targets), held_out),
-        },
+        accuracy=accuracy,
         soils=_soils(recipe, pool),
         training={
             "recipe": dataclasses.asdict(recipe),
             "parameters": parameters(calibration.network),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "processes": team.size,
             "machine": platform.machine(),
         },
     )
-    if team.first:
-        if fitted is not None:
-            with write_atomically(folder / PART) as stream:
-                stream.write(fitted.domain.to_bytes())
-        with write_atomically(folder / REPORT) as stream:
-            stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
-    return report
+    return report, None if fitted is None else fitted.domain
+
+
+def keep_report(folder: Path, report: Report, domain: Domain | None) -> None:
+    """Finish a run: its report is the last of its files."""
+    if domain is not None:
+        with write_atomically(folder / PART) as stream:
+            stream.write(domain.to_bytes())
+    with write_atomically(folder / REPORT) as stream:
+        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+
+
+def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
+    """A finished run of `ccnvr train`, whose cross-validation a study can look at again.
+
+    Raises:
+        UsageError: the folder holds none, or one of `ccnvr finetune`.
+    """
+    recipe, calibration, report = load(folder)
+    if recipe.finetuned:
+        raise UsageError(
+            f"{folder} was fine-tuned, so its intervals and its domain come from {recipe.finetuned[-1].data} alone, too few "
+            "soils for this study; name a run of ccnvr train"
+        )
+    return recipe, calibration, report
 
 
 def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
@@ -123,7 +162,7 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     try:
         report = build(Report, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
-        network = fitting.read_network(folder / "final" / "checkpoint.pt", recipe)
+        network = fitting.read_network(folder / CHECKPOINT, recipe)
     except OSError:
         raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
     except ValueError as error:
@@ -132,10 +171,10 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
 
 
 def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
-    """The run's own: the files that it was fitted to may be gone."""
-    if recipe.epo is None:
-        return None
+    """The run's own: the files that it was fitted to may be gone. A model that was fine-tuned may have another's PDS."""
     path = folder / corrections.PART
+    if recipe.epo is None and not path.exists():
+        return None
     try:
         return corrections.unpack(path.read_bytes(), recipe.grid.bands)
     except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
@@ -146,7 +185,13 @@ def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
         return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    pool = libraries.join(libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument) for name in names)
+    own = {finetuned.data: finetuned.quantity for finetuned in recipe.finetuned}
+    pool = libraries.join(
+        libraries.load(name, recipe.grid, own[name])
+        if name in own
+        else libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument)
+        for name in names
+    )
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
@@ -172,7 +217,7 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
         )
 
 
-def _claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
+def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
     digest = hashlib.sha256(recipe)
     digest.update("\n".join(pool.sample_ids).encode())

@@ -35,9 +35,6 @@ LOCAL_TRIALS = 20
 ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"}
 LOCAL = "PLSR local"
 
-FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 3e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
-"""Chosen on clay and pH of one library, with 30 samples; OC was not looked at."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
@@ -196,7 +193,7 @@ def _adapted(
     resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
     calibration = pretrained
     if layers:
-        settings = dataclasses.replace(recipe.fit, **FINETUNING)
+        settings = dataclasses.replace(recipe.fit, **fitting.FINETUNING)
         calibration = fitting.finetune(
             dataclasses.replace(recipe, fit=settings), pretrained, local.spectra @ resample, local.values, seed, layers
         )
