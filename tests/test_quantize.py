@@ -153,6 +153,22 @@ def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_
         quantized_run.load(folder, calibration)
 
 
+def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    recipe, calibration, _ = runs.load(folder)
+    assert quantized_run.load(folder, calibration) is not None
+    (folder / "quantized" / "int8.network").unlink()
+    (folder / "quantized" / "int8.network").mkdir()  # so that it cannot be written, and the one before it can
+    soils = quantized_run.training_soils(recipe)
+    with pytest.raises(CcnvrError, match=r"int8.network"):
+        quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
+    assert quantized_run.load(folder, calibration) is None
+    (folder / "quantized" / "int8.network").rmdir()
+    again = quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
+    found = quantized_run.load(folder, calibration)
+    assert found is not None and found.report == again.report
+
+
 def test_the_tests_of_a_recipe_are_not_read(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
     recipe = folder / "recipe.toml"
@@ -215,7 +231,7 @@ def test_what_an_interruption_leaves_is_said(
     monkeypatch.setattr(quantize_command, "with_progress", interrupted)
     for options, words in (((), "begins anew"), (("--epochs", "2"), "goes on after the last finished epoch")):
         assert main(["quantize", str(finished_run), *options]) == 1
-        assert f"interrupted and nothing changed; the same command {words}" in capsys.readouterr().err
+        assert f"interrupted; the same command {words}" in capsys.readouterr().err
 
 
 def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(finished_run: Path) -> None:

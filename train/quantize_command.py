@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         quantized = with_progress(arguments.run, recipe, calibration, soils, settings)
     except KeyboardInterrupt:
         again = "goes on after the last finished epoch" if settings.epochs else "begins anew"
-        raise CcnvrError(f"interrupted and nothing changed; the same command {again}") from None
+        raise CcnvrError(f"interrupted; the same command {again}") from None
     found = costs(recipe, calibration, quantized, soils) if arguments.sensitivity else []
     if arguments.json:
         print(json.dumps({**asdict(quantized.report), "sensitivity": [asdict(one) for one in found]}))

@@ -197,15 +197,17 @@ def _trained(
 def _keep(folder: Path, quantized: Quantized) -> None:
     try:
         folder.mkdir(exist_ok=True)
+        # Whoever is interrupted from here on leaves no report, and so nothing that `load` takes: no mixture of old and new.
+        (folder / REPORT).unlink(missing_ok=True)
     except OSError as error:
-        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); free space, or copy the run elsewhere") from error
+        raise CcnvrError(f"{folder} cannot be written to ({error.strerror}); free space, or copy the run elsewhere") from error
     for profile in ("weights", "int8"):
         with write_atomically(folder / f"{profile}.network") as stream:
             stream.write(pack(quantized.networks[profile]))
     with write_atomically(folder / REPORT) as stream:
         stream.write(json.dumps(dataclasses.asdict(quantized.report), indent=1).encode())
     for checkpoint in folder.glob("training-*.pt"):
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
 
 
 def _digest(folder: Path) -> str:
