@@ -17,10 +17,14 @@ test: $(VENV)/.dev
 test-c:
 	$(MAKE) --no-print-directory -C firmware_bridge/c test BUILD=$(CURDIR)/build/c
 
-# Ten million damaged frames for the Python codec, and libFuzzer on the C parser and device.
+# So many damaged frames for the link's codec and for each of the other instruments', and libFuzzer on the C parser and device
+# for so many seconds each.
+fuzz: FRAMES ?= 10000000
+fuzz: SECONDS_EACH ?= 300
 fuzz: $(VENV)/.edge
-	$(BIN)/python tests/fuzz_codec.py
-	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c
+	$(BIN)/python tests/fuzz_codec.py --frames $(FRAMES)
+	$(BIN)/python tests/fuzz_codecs.py --frames $(FRAMES)
+	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c SECONDS_EACH=$(SECONDS_EACH)
 
 # Rewrites what follows from firmware_bridge/link.toml: constants, messages, C, vectors, the specification's tables.
 generate: $(VENV)/.edge

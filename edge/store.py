@@ -107,8 +107,13 @@ class Store:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if application != _APPLICATION_ID and (tables or version):
             raise StoreError(f"{self.path} is a database, but no store of ccnvr; name another file")
-        if version not in (0, SCHEMA):
+        if version > SCHEMA:
             raise StoreError(f"store {self.path} has schema {version} and this ccnvr knows {SCHEMA}; update ccnvr")
+        if application == _APPLICATION_ID and (difference := _first_difference(self._connection)):
+            raise StoreError(
+                f"store {self.path} was made by an older development version of ccnvr ({difference}); move it away, and read "
+                "its scans with the version that made it"
+            )
         # FULL: what a stream has shown must survive a power cut.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
@@ -245,6 +250,22 @@ class Store:
             raise StoreError(
                 f"store {self.path} cannot be used: {error}; free disk space, check the folder, or name another store"
             ) from error
+
+
+def _first_difference(connection: sqlite3.Connection) -> str | None:
+    """The first column that is not as `_TABLES` makes it; None where all are."""
+    query = (
+        'SELECT t.name, c.name, c.type, c."notnull" FROM sqlite_schema t, pragma_table_info(t.name) c '
+        "WHERE t.type = 'table' ORDER BY t.name, c.name"
+    )
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.executescript(_TABLES)
+        wanted = set(fresh.execute(query))
+    finally:
+        fresh.close()
+    unlike = sorted(wanted.symmetric_difference(connection.execute(query)))
+    return f"column {unlike[0][1]} of its table {unlike[0][0]}" if unlike else None
 
 
 def _take_lock(path: Path) -> IO[bytes]:

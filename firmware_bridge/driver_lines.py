@@ -27,6 +27,7 @@ from ccnvr.firmware_bridge.transport import Transport
 
 LONGEST_LINE = 1 << 16
 _MOST_LATE = 100
+_MOST_EMPTY = 4
 _NUMBERS = re.compile(rb"[0-9,\s]+")
 _NIL = re.compile(r"\b(?:nil|NAN|nan)\b")
 
@@ -36,10 +37,10 @@ class Profile:
     """What is particular to one instrument.
 
     Commands are templates over `{us}`, `{seconds}`, `{averages}`. `scan` is by kind (`dark`, `white`, `sample`) or for `any`.
-    `format` is `numbers` (whole numbers, with commas or blanks between them, on one or more lines) or `json`, where `path`
-    leads to the list. `identity` is a pattern for the reply to `identify`, in which the groups serial and firmware count.
-    `ping` is a command that the instrument repeats in its answer, be it one that it refuses: `{nonce}` in it is never the
-    same, so that what comes before the answer is known to be late.
+    `format` is `numbers` (whole numbers, with commas or blanks between them, on one or more lines) or `json`, where the names
+    of `path` lead to the list, lists of one on the way included. `identity` is a pattern for the reply to `identify`, in which
+    the groups serial and firmware count. `ping` is a command that the instrument repeats in its answer, be it one that it
+    refuses: `{nonce}` in it is never the same, so that what comes before the answer is known to be late.
     """
 
     model: str
@@ -48,7 +49,7 @@ class Profile:
     format: str
     saturation: int
     pixels: int = 0
-    path: tuple[str | int, ...] = ()
+    path: tuple[str, ...] = ()
     crc32: bool = False
     identify: str = ""
     identity: str = ""
@@ -68,8 +69,9 @@ class Profile:
 
     def command(self, template: str, settings: Settings) -> str:
         """A command with the settings filled in."""
-        values = {"us": settings.integration_us, "seconds": settings.integration_us / 1e6, "averages": settings.averages}
-        return re.sub(r"\{(us|seconds|averages)\}", lambda match: f"{values[match[1]]}", template)
+        us, averages = settings.integration_us, settings.averages
+        values = {"us": str(us), "seconds": f"{us / 1e6:.6f}", "averages": str(averages)}
+        return re.sub(r"\{(us|seconds|averages)\}", lambda match: values[match[1]], template)
 
 
 def read_profile(name: str) -> Profile:
@@ -190,7 +192,11 @@ class LineInstrument(PolledInstrument):
         self.exchange.send((command + self.profile.terminator).encode())
 
     def _line(self, busy_s: float = 0.0) -> str:
-        line = self.exchange.read_until(b"\n", LONGEST_LINE, busy_s).decode("ascii", errors="replace").strip()
+        """The next line; an empty one belongs to the answer before, which some instruments end with two line ends."""
+        for _ in range(_MOST_EMPTY):
+            line = self.exchange.read_until(b"\n", LONGEST_LINE, busy_s).decode("ascii", errors="replace").strip()
+            if line:
+                break
         self._refuse(line)
         return line
 
@@ -225,8 +231,10 @@ def parse_json(line: bytes, profile: Profile) -> Array:
             raise Garbled("the CRC-32 behind the JSON does not match")
     try:
         found: Any = json.loads(_NIL.sub("null", line.decode("ascii")))
-        for step in profile.path:
-            found = found[step]
+        for name in profile.path:
+            while isinstance(found, list) and len(found) == 1:
+                found = found[0]
+            found = found[name]
         if not isinstance(found, list) or not all(type(value) in (int, float) for value in found):
             raise TypeError
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):

@@ -6,8 +6,9 @@ says which was found; `byteorder=big` or `byteorder=little` in the URL settles i
 read twice and both must be the same. Replies of the form "label: value" are taken for the value, and one to a setting must
 end in the value that was set.
 
-Not verified: that settings are answered so; error texts; the saturation level (`saturation=N` in the URL; 65535 is
-assumed); the exposure, which is left to the instrument; and everything of Sensor X that differs.
+Not verified: that settings are answered so; that every line ends in CR LF, and not in CR alone; error texts; the saturation
+level (`saturation=N` in the URL; 65535 is assumed); the exposure, which is left to the instrument; and everything of Sensor
+X that differs.
 """
 
 from __future__ import annotations
@@ -153,9 +154,11 @@ def tell_order(data: bytes) -> str:
 
 def _sensible(values: Array) -> bool:
     """Counts are finite and of one magnitude; a float read the wrong way round may be anything."""
+    if not np.any(values):
+        return False
     with np.errstate(invalid="ignore"):
         fitting = (values == 0.0) | ((np.abs(values) > _SMALLEST) & (np.abs(values) < _LARGEST))
-    return bool(np.all(np.isfinite(values)) and np.mean(fitting) > 0.99 and np.any(values))
+    return bool(np.all(np.isfinite(values)) and np.mean(fitting) > 0.99)
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> Nirone:

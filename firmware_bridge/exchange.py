@@ -121,9 +121,9 @@ class Exchange:
         """Send a command; what arrived before it is no answer to it and is dropped."""
         while self._fill(0.0):
             pass
-        if self._arrived:
-            self._statistics.frames_stale += 1
-            self._arrived.clear()
+        # A second line end behind an answer is no late one.
+        self._statistics.frames_stale += bool(self._arrived.strip())
+        self._arrived.clear()
         self.transport.write(data)
 
     def settle(self) -> None:

@@ -9,17 +9,32 @@ from ccnvr.firmware_bridge.codec import Damage, Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 from ccnvr.firmware_bridge.link_constants import AFTER_DAMAGE_MS, ATTEMPTS, VERSION
-from ccnvr.firmware_bridge.messages import Refusal, Type
+from ccnvr.firmware_bridge.messages import ErrorCode, Refusal, Type
 from ccnvr.firmware_bridge.transport import Transport
 
 _AFTER_DAMAGE_S = AFTER_DAMAGE_MS / 1000.0
+
+
+_REFUSALS: dict[int, tuple[str, str]] = {
+    ErrorCode.UNKNOWN_REQUEST: ("it cannot do this", "update its firmware, or do without"),
+    ErrorCode.MALFORMED: ("it could not read the request", "update the older of its firmware and ccnvr"),
+    ErrorCode.OUT_OF_RANGE: ("a value is outside its limits", "choose one within what it states"),
+    ErrorCode.NO_SUCH_SCAN: ("it does not keep the scan", "scan again"),
+    ErrorCode.STORE_FULL: ("it keeps no more samples", "let ccnvr run read them, or restart it and lose them"),
+    ErrorCode.HARDWARE: ("a part of it failed", "check its lamp, detector and power, then restart it"),
+    ErrorCode.OTHER_VERSION: ("it speaks another version of the link", "update the older of its firmware and ccnvr"),
+    ErrorCode.WRONG_STATE: ("its lamp or shutter is held otherwise", "set both back to automatic"),
+}
+"""For each code: what is wrong where the instrument does not say it, and what to do next."""
 
 
 class Refused(InstrumentError):
     """The instrument understood a request and refused it; `code` is a `messages.ErrorCode` or unknown."""
 
     def __init__(self, request: Type, refusal: Refusal) -> None:
-        super().__init__(f"the instrument refused {request.name} with error {refusal.code}: {refusal.detail}")
+        unknown = "it gave no reason", "look the error up in its manual, or update ccnvr"
+        what, then = _REFUSALS.get(refusal.code, unknown)
+        super().__init__(f"the instrument refused {request.name} with error {refusal.code}: {refusal.detail or what}; {then}")
         self.code = refusal.code
 
 

@@ -20,6 +20,7 @@ COEFFICIENTS = {
     "c12880ma": (312.0, 2.69, -9.0e-4, -9.0e-6, 1.6e-8, -6.0e-12),
 }
 _LONGEST_COMMAND = 4_096
+_PULSE_SETS = ("pulses", "pulsed_lights", "pulsed_lights_brightness")
 
 
 class SimulatedLines(SimulatedDevice):
@@ -54,12 +55,19 @@ class _MultispeQ(SimulatedLines):
             return "MultispeQ Ready\r\n"
         try:
             (protocol,) = json.loads(command)
-            lights, averages = protocol["pulsed_lights"], int(protocol["protocol_averages"])
+            averages = max(1, int(protocol["averages"]))
+            sets = [
+                (int(pulses), int(light), float(brightness))
+                for pulses, (light,), (brightness,) in zip(*(protocol[name] for name in _PULSE_SETS), strict=True)
+                if 0 <= light <= self.bench.wavelengths_nm.size
+            ]
         except (ValueError, KeyError, TypeError):
             return f"bad command: {command[:40]}\r\n"
-        raw = self.bench.expose(20, max(1, averages), lamp=len(lights) > 1).astype(int).tolist()
-        answer = json.dumps({"device_id": "01:02:03:04", "sample": [[{"data_raw": raw}]]})
-        return f"{answer}{zlib.crc32(answer.encode()):08X}\r\n"
+        seen = self.bench.expose(20, averages, lamp=any(brightness > 0 for *_, brightness in sets)).astype(int).tolist()
+        # Each set records a value for each of its pulses, of the LED that it names; light 0 records none.
+        raw = [seen[light - 1] for pulses, light, _ in sets for _ in range(min(pulses, 1_000)) if light]
+        answer = json.dumps({"device_id": "01:02:03:04", "sample": [{"protocol_id": "", "data_raw": raw}]})
+        return f"{answer}{zlib.crc32(answer.encode()):08X}\n\n"
 
 
 class _MiniSpec(SimulatedLines):
@@ -89,10 +97,12 @@ class _MiniSpec(SimulatedLines):
 
 class _LuxNode(SimulatedLines):
     def _say(self, command: str) -> str | None:
-        if command not in ("SCAN", "DARK", "WHITE"):
+        kind = {"SCAN": "raw", "DARK": "dark", "WHITE": "white"}.get(command)
+        if kind is None:
             return '{"error":"unknown command"}\n'
         counts: Array = self.bench.expose(10_000)
-        return json.dumps({"device": "luxnode", "kind": command.lower(), "pixels": counts.astype(int).tolist()}) + "\n"
+        frame = {"device": "luxnode-v0", "kind": kind, "pixels": counts.astype(int).tolist()}
+        return json.dumps(frame, separators=(",", ":")) + "\n"
 
 
 class _Microspec(SimulatedLines):

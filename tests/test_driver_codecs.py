@@ -1,4 +1,4 @@
-"""The bytes that drivers and instruments exchange: golden frames, transcripts, and whatever a line makes of them."""
+"""The bytes that drivers and instruments exchange: golden frames, and whatever a line makes of them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ from pathlib import Path
 import fuzz_codecs
 import numpy as np
 import pytest
-from helpers import WithoutRate
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ccnvr.firmware_bridge import (
     codec_nirscan,
     codec_obp,
-    driver_as7265x,
     driver_asd,
-    driver_chromation,
     driver_lines,
-    driver_ooi,
 )
 from ccnvr.firmware_bridge.codec_nirscan import Packet
 from ccnvr.firmware_bridge.codec_obp import ACK_WANTED, VERSIONS, Message
 from ccnvr.firmware_bridge.drivers import DRIVERS
 from ccnvr.firmware_bridge.exchange import Damage, Denied, Garbled
-from ccnvr.firmware_bridge.instrument import ScanKind, Settings
-from ccnvr.firmware_bridge.polled import PolledInstrument
 
 GOLDEN_OBP = {
     # GET_SERIAL, and an integration time of 100000 us with and without MD5, as Ocean's sheets lay them out.
@@ -120,105 +114,6 @@ def test_mutated_frames_are_refused(name: str) -> None:
     tally = fuzz_codecs.fuzz(target, 3_000, seed=5)
     assert tally.refused > 1_000
     assert not (target.guarded and tally.altered)
-
-
-class Transcript(WithoutRate):
-    """A transport that expects each line of a dialogue in turn: what the host sends, and what it gets."""
-
-    url = "transcript://"
-
-    def __init__(self, dialogue: list[tuple[bytes, bytes]]) -> None:
-        self.left, self._arrived = list(dialogue), b""
-
-    def write(self, data: bytes) -> None:
-        expected, reply = self.left.pop(0)
-        assert data == expected
-        self._arrived += reply
-
-    def read(self, timeout_s: float) -> bytes:
-        data, self._arrived = self._arrived, b""
-        return data
-
-    def close(self) -> None:
-        pass
-
-
-def scan_of(driver: PolledInstrument, wire: Transcript, settings: Settings, kind: ScanKind = ScanKind.SAMPLE) -> np.ndarray:
-    driver.identify()
-    driver.configure(settings)
-    counts = driver.scan(kind).counts
-    assert not wire.left
-    return counts
-
-
-def test_transcript_as7265x() -> None:
-    """The bands come by the chips' letters, R to W, J to L, A to F, and are put in the order of their wavelengths."""
-    data = b"100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800 OK\n"
-    wire = Transcript(
-        [
-            (b"\r\n", b""),
-            (b"ATVERHW\r\n", b"0x4041 OK\n"),
-            (b"ATVERSW\r\n", b"12.0.0 OK\n"),
-            (b"ATINTTIME=10\r\n", b"OK\n"),
-            (b"ATINTTIME\r\n", b"10 OK\n"),
-            (b"ATLED1=100\r\n", b"OK\n"),
-            (b"ATTCSMD=3\r\n", b"OK\n"),
-            (b"ATDATA\r\n", data),
-            (b"ATDATA\r\n", data),
-            (b"ATTEMP\r\n", b"31,30,32 OK\n"),
-        ]
-    )
-    driver = driver_as7265x.As7265x(wire, 0.01)
-    driver.settle_s = 0.0
-    counts = scan_of(driver, wire, Settings(28_000, 1))
-    # 410-535 nm are A to F, then G, H, R, I, S, J, T, U, V, W, K, L.
-    hundreds = [13, 14, 15, 16, 17, 18, 9, 10, 1, 8, 2, 7, 3, 4, 5, 6, 11, 12]
-    np.testing.assert_array_equal(counts, 100.0 * np.array(hundreds))
-
-
-def test_transcript_ooi() -> None:
-    spectrum = bytes.fromhex("02ffff00000001000a00000000000004050607fffd")
-    set_up = [(letter + b"\0\0", b"\x06") for letter in (b"P", b"k", b"G", b"T")]
-    wire = Transcript(
-        [
-            (bytes(4), b"\x15" * 4),
-            (b"bB", b"\x06"),
-            *set_up,
-            (b"v", b"\x06\x03\xe8"),
-            (b"I\0\x0a", b"\x06"),
-            (b"A\0\x01", b"\x06"),
-            (b"J\0\0", b"\x06"),
-            (b"S", spectrum),
-            (b"S", spectrum),
-        ]
-    )
-    driver = driver_ooi.OceanLetters(wire, 0.01, [340.0, 1.0], 2, "OOI")
-    np.testing.assert_array_equal(scan_of(driver, wire, Settings(10_000, 1), ScanKind.DARK), [0x0405, 0x0607])
-
-
-def test_transcript_chromation() -> None:
-    frame = bytes.fromhex("00000188") + (b"\x01\x02" * 392)
-    wire = Transcript([(bytes(4), b""), (b"\x0b", frame), (b"\x0a\x00\x32", b"\0\0"), (b"\x0b", frame), (b"\x0b", frame)])
-    driver = driver_chromation.Chromation(wire, 0.01, [348.0, 1.23])
-    np.testing.assert_array_equal(scan_of(driver, wire, Settings(1_000, 1)), np.full(392, 0x0102))
-
-
-def test_transcript_minispec() -> None:
-    lines = b"".join(b" ".join([b"6000"] * 10) + b"\r\n" for _ in range(28)) + b" ".join([b"6001"] * 8) + b"\r\n"
-    wire = Transcript(
-        [
-            (b"\r", b""),
-            (b"format=1\r", b"ok\r\n"),
-            (b"version\r", b"MiniSpec 3.1\r\n"),
-            (b"i=5000\r", b"ok\r\n"),
-            (b"m\r", lines),
-            (b"gd\r", lines),
-            (b"gd\r", lines),
-        ]
-    )
-    driver = driver_lines.LineInstrument(wire, 0.01, driver_lines.read_profile("minispec"), [340.0, 1.8])
-    counts = scan_of(driver, wire, Settings(5_000, 1))
-    assert (counts[0], counts[287]) == (6_000.0, 6_001.0)
 
 
 def test_json_with_nil_or_another_checksum_is_no_spectrum() -> None:

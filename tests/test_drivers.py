@@ -1,4 +1,4 @@
-"""Drivers of instruments that others designed, against byte-true simulators: on ports, under faults, by transcripts."""
+"""Drivers of instruments that others designed, against byte-true simulators: on ports, under faults."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
-from ccnvr.train import statistics
+from ccnvr.train import comparison, statistics
 from ccnvr.train.comparison import official_splits, within_reach
 from ccnvr.train.contenders import RECIPE, contenders
 from ccnvr.train.ledger import Ledger
@@ -76,12 +78,16 @@ def test_noise_costs_accuracy(tmp_path: Path) -> None:
 
 
 def test_transfer_reports_the_source_alone_and_learning_curves(tmp_path: Path, quick_recipe: Path) -> None:
-    which = ("--targets", "SC.93", "--sources", "CV.98,SC.93,UL.120", "--methods", "PLSR", "--recipe", quick_recipe)
+    which = ("--targets", "SC.93", "--sources", "CV.98,SC.93,UL.120", "--methods", "PLSR,CCNVR", "--recipe", quick_recipe)
     printed = experiment("transfer", tmp_path / "out", *which, "--trials", 2, "--repeats", 1)
     assert "trained without SC.93" in printed
     result = json.loads((tmp_path / "out" / "transfer.json").read_text())
     assert result["trained on the source alone"]["SC.93"]["PLSR"]["n"] == 93
+    as_it_is = result["trained on the source alone"]["SC.93"]["CCNVR"]
     curves = result["learning curves"]["SC.93"]
+    assert curves["CCNVR as it is"]["10"]["rmse"] == pytest.approx(as_it_is["rmse"], rel=0.2), (
+        "the same network, on 83 of 93 soils"
+    )
     assert set(curves) == {"PLSR local", "CCNVR as it is", "CCNVR head", "CCNVR all layers"}
     assert set(curves["PLSR local"]) == {"10", "20", "30"}, "at most half of the 93 soils are drawn"
     assert curves["CCNVR as it is"]["30"]["r2"] != curves["CCNVR all layers"]["30"]["r2"] != curves["CCNVR head"]["30"]["r2"]
@@ -106,6 +112,40 @@ def test_a_split_shares_no_soil_between_its_sides() -> None:
     for split in splits:
         assert len(split.values) + len(split.train.values) == 93
         assert not np.any(np.all(split.spectra[0] == split.train.spectra, axis=1))
+
+
+def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "two.toml"
+    text = comparison.DEFAULT_RECIPE.read_text()
+    recipe.write_text(
+        re.sub(r"(?m)^tests = .*", 'tests = ["CV.98:test", "SC.93:test"]', text).replace(
+            next(line for line in text.splitlines() if line.startswith("libraries")),
+            'libraries = ["CV.98:train", "SC.93:train"]',
+        )
+    )
+    monkeypatch.setattr(comparison, "DEFAULT_RECIPE", recipe)
+    arguments = [
+        "--data",
+        "open",
+        "--methods",
+        "PLSR",
+        "--trials",
+        "1",
+        "--folds",
+        "2",
+        "--seeds",
+        "1",
+        "--properties",
+        "OC,clay",
+    ]
+    assert main(["experiment", "accuracy", "--out", str(tmp_path / "out"), *arguments]) == 0
+    result = json.loads((tmp_path / "out" / "accuracy-open.json").read_text())
+    assert result["soils"] == {"predicted": 19, "splits": 1}
+    assert {library: table["PLSR"]["OC"]["n"] for library, table in result["by library"].items()} == {"CV.98": 10, "SC.93": 9}
+    assert result["table"]["PLSR"]["clay"]["n"] == 19
+    assert "\nSC.93\n" in capsys.readouterr().out
 
 
 def test_no_prediction_leaves_the_reach_of_its_training_soils() -> None:

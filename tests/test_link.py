@@ -34,6 +34,7 @@ from ccnvr.firmware_bridge.link_constants import (
 )
 from ccnvr.firmware_bridge.messages import (
     Capabilities,
+    ErrorCode,
     Hello,
     Refusal,
     Scanned,
@@ -280,6 +281,16 @@ def test_the_device_keeps_samples_until_acknowledged_and_references_always() -> 
     kept = list(connect(device).unacknowledged())
     assert [scan.kind for scan in kept] == [ScanKind.SAMPLE] * SAMPLES_KEPT + [ScanKind.DARK, ScanKind.WHITE]
     assert [scan.number for scan in kept[:SAMPLES_KEPT]] == list(range(1, SAMPLES_KEPT + 1))
+
+
+@pytest.mark.parametrize("code", [*map(int, ErrorCode), 99])
+def test_a_refusal_says_what_is_wrong_and_what_to_do(code: int) -> None:
+    stated = str(Refused(Type.SCAN, Refusal(code, "lamp 2 is out")))
+    assert stated.startswith(f"the instrument refused SCAN with error {code}: lamp 2 is out; ")
+    silent = str(Refused(Type.SCAN, Refusal(code, "")))
+    what, then = silent.split(": ", 1)[1].split("; ")
+    assert len(what.split()) >= 4 and stated.endswith(f"; {then}") and len(then.split()) >= 2
+    assert ("manual" in then) == (code == 99)
 
 
 def ask(device: Device, request: int, payload: bytes = b"", chunk: int = 0, chunks: int = 1) -> Frame:

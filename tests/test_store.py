@@ -162,6 +162,31 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
         Store(tmp_path / "no folder" / "a.sqlite", owner=True)
 
 
+@pytest.mark.parametrize(
+    ("old", "difference"),
+    [
+        ("ALTER TABLE scans DROP COLUMN flags", "column flags of its table scans"),
+        (
+            # As development versions before the drivers of other makers' instruments made it, with the same schema number.
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+            "replace(sql, 'temperature_c REAL', 'temperature_c REAL NOT NULL') WHERE name = 'scans'",
+            "column temperature_c of its table scans",
+        ),
+        ("DROP TABLE cursors; PRAGMA user_version = 0", "column last_id of its table cursors"),
+    ],
+)
+def test_a_store_of_an_older_version_is_refused_and_left_as_it_is(path: Path, old: str, difference: str) -> None:
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(old)
+    connection.close()
+    before = path.read_bytes()
+    for owner in (True, False):
+        with pytest.raises(StoreError, match=rf"older development version of ccnvr \({difference}\); move it away"):
+            Store(path, owner=owner)
+    assert path.read_bytes() == before
+
+
 def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
     store, seen = Store(path, owner=True), []
     for first in (1, 11):

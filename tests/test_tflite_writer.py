@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ccnvr.edge.network import Convolution, NetworkConfig
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.train.network import CCNVR
+from ccnvr.train.quantize import as_data
 
 FLOAT_LIMIT = 2e-6
 INT8_STEPS = 0.25
@@ -91,6 +93,19 @@ def test_tflite_runtime_answers_so_too(changes: dict[str, Any], tflite_python: A
             found = backend(inputs.numpy())
         limit = FLOAT_LIMIT if profile != "int8" else FLOAT_LIMIT + INT8_STEPS * largest_step(data)
         assert np.abs(found - NumpyBackend(data)(inputs.numpy())).max() <= limit
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}])
+def test_litert_torch_s_own_conversion_agrees(changes: dict[str, Any]) -> None:
+    """An independent way from torch to TFLite; it needs transformers and jax, so the development environment has it not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        litert_torch = pytest.importorskip("litert_torch")
+        network, inputs = a_network(recipes.network_config(**changes))
+        converted = litert_torch.convert(network, (inputs[:1],))
+        expected = np.concatenate([converted(one[None]) for one in inputs])
+    found = LiteRtBackend(to_tflite(as_data(network)))(inputs.numpy())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=FLOAT_LIMIT)
 
 
 def read(model: bytes) -> Any:

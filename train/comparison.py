@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ccnvr.edge import limesoda
 from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
+from ccnvr.train import recipe as recipes
 from ccnvr.train.contenders import Budget, CalibrationSet, Choice, Contender, PredictAll
 from ccnvr.train.folds import soil_of
 from ccnvr.train.ledger import Ledger
@@ -26,6 +28,8 @@ Array = NDArray[np.float64]
 Vary = Callable[[Array, int], Array]
 """Spectra and a repetition's seed -> spectra."""
 
+DEFAULT_RECIPE = Path(__file__).with_name("default_recipe.toml")
+
 GRID = Grid(1104.0, 2.0, 696)
 """The near infrared that all open libraries share, less a margin of 4 nm."""
 
@@ -33,26 +37,39 @@ REFERENCE = "CCNVR"
 """The method that the others are tested against."""
 
 
+OPEN = "open"
+"""All open libraries joined, as the default bundle's recipe has them."""
+
+
 @dataclass(frozen=True)
 class Split:
-    """Training soils, and soils that are predicted."""
+    """Training soils, and soils that are predicted; `origin` is the library of each of these."""
 
     name: str
     train: CalibrationSet
     spectra: Array
     values: Array
+    origin: list[str]
 
 
 def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...] = ()) -> list[Split]:
     """Nirsoil's official split, or a LimeSoDa set's ten official folds; of `properties`, or of all that were measured.
 
+    `open` is the training parts of all open libraries together, and their test parts.
+
     Raises:
         UsageError: the library has neither.
     """
-    if library != "nirsoil" and library not in limesoda.VISNIR_SETS:
-        raise UsageError(f"library {library!r} has no official split; nirsoil and {', '.join(limesoda.VISNIR_SETS)} have")
-    pool = libraries.join([libraries.load(library, grid)])
-    if library in limesoda.VISNIR_SETS:
+    if library not in ("nirsoil", OPEN, *limesoda.VISNIR_SETS):
+        have = f"nirsoil and {', '.join(limesoda.VISNIR_SETS)} have, and {OPEN}, which is all of them"
+        raise UsageError(f"library {library!r} has no official split; {have}")
+    recipe = recipes.load(DEFAULT_RECIPE)
+    parts = (*recipe.libraries, *recipe.tests) if library == OPEN else (library,)
+    pool = libraries.join(libraries.load(part, grid) for part in parts)
+    if library == OPEN:
+        tested = set(libraries.join(libraries.load(part, grid) for part in recipe.tests).sample_ids)
+        held_out = {"official": np.array([sample in tested for sample in pool.sample_ids])}
+    elif library in limesoda.VISNIR_SETS:
         folds = limesoda.load(library).folds
         held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
     else:
@@ -67,7 +84,8 @@ def split(name: str, pool: Pool, held_out: NDArray[np.bool_], properties: tuple[
     columns = [PROPERTIES.index(prop) for prop in properties]
     values, groups = pool.targets[:, columns], soil_of(pool)
     train = CalibrationSet(grid, properties, pool.spectra[~held_out], values[~held_out], groups[~held_out])
-    return Split(name, train, pool.spectra[held_out], values[held_out])
+    origin = [pool.origin[row] for row in np.flatnonzero(held_out)]
+    return Split(name, train, pool.spectra[held_out], values[held_out], origin)
 
 
 def within_reach(predicted: Array, trained_on: Array) -> Array:
@@ -150,15 +168,24 @@ class Comparison:
             answer[way] = within_reach(found, split.train.values)
         return answer
 
-    def table(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, Any]]]:
-        """{method: {property: figures}} with the p value of each method against `REFERENCE`."""
+    def table(self, predicted: dict[str, Array], library: str = "") -> dict[str, dict[str, dict[str, Any]]]:
+        """{method: {property: figures}} with the p value of each method against `REFERENCE`; of one library, if it is named."""
+        origin = np.array([name for split in self.splits for name in split.origin])
+        rows = origin == library if library else np.ones(len(origin), dtype=bool)
         found: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in predicted}
         for index, (name, measured) in enumerate(zip(self.splits[0].train.properties, self.measured.T, strict=True)):
-            known = ~np.isnan(measured)
+            known = ~np.isnan(measured) & rows
+            if not known.any():
+                continue
             for method, values in predicted.items():
-                merit = figures(measured, values[:, :, index])
+                merit = figures(measured[known], values[:, known, index])
                 if REFERENCE in predicted and method != REFERENCE:
                     both = (values[:, known, index], predicted[REFERENCE][:, known, index])
                     merit["p_value"] = round(paired_p_value(measured[known], *both), 4)
                 found[method][name] = merit
         return found
+
+    def tables(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+        """`table` of each library."""
+        names = dict.fromkeys(name for split in self.splits for name in split.origin)
+        return {name: self.table(predicted, name) for name in names}

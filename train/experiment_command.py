@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", default="nirsoil", metavar="LIBRARY", help="nirsoil or a LimeSoDa set (default nirsoil)")
+    parser.add_argument(
+        "--data", default="nirsoil", metavar="LIBRARY", help="nirsoil, a LimeSoDa set, or open: all of them (default nirsoil)"
+    )
     parser.add_argument("--properties", type=_names, default=(), metavar="A,B", help="default: all that were measured")
     parser.add_argument(
         "--choices",
@@ -133,6 +135,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         result = module.run(comparison, arguments.out)
     if arguments.experiment == "accuracy":
         _print_table(result["table"])
+        if len(result["by library"]) > 1:
+            for library, table in result["by library"].items():
+                print(f"\n{library}")
+                _print_table(table)
     else:
         _print_losses(result)
     return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
@@ -143,11 +149,12 @@ def _transfer(arguments: argparse.Namespace) -> int:
     network = every["CCNVR"]
     if not isinstance(network, Network):
         raise TypeError(f"CCNVR is a {type(network).__name__}")
+    methods = {name: every[name] for name in contenders(arguments.methods, arguments.recipe)}
     with _progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
-            contenders=contenders(arguments.methods, arguments.recipe),
+            contenders=methods,
             network=network,
             budget=_budget(arguments),
             seeds=arguments.seeds,
@@ -173,7 +180,7 @@ def _search(arguments: argparse.Namespace) -> int:
     (split,) = official_splits("nirsoil")
     soils = split.train
     arguments.out.mkdir(parents=True, exist_ok=True)
-    method = StackedNetwork(dict.fromkeys(soils.properties, "log1p"))
+    method = StackedNetwork(dict.fromkeys(soils.properties, "identity"))
     with _progress() as on_step:
         tuned = tune(
             method,

@@ -29,14 +29,16 @@ class StackedNetwork(Method):
         "stack": STACKS[0],
         "window_nm": 60,
         "filters": 48,
+        "pool": 8,
         "hidden": 96,
-        "dropout": 0.3,
+        "dropout": 0.1,
         "learning_rate": 2e-3,
         "weight_decay": 0.05,
         "batch_size": 16,
         "epochs": 160,
-        "slope": 0.1,
-        "input_shift": 0.05,
+        "slope": 0.01,
+        "noise": 3e-5,
+        "input_shift": 0.01,
     }
 
     def __init__(self, transforms: dict[str, str]) -> None:
@@ -48,14 +50,16 @@ class StackedNetwork(Method):
             "stack": trial.suggest_categorical("stack", list(STACKS)),
             "window_nm": trial.suggest_categorical("window_nm", [28, 44, 60, 84]),
             "filters": trial.suggest_categorical("filters", [16, 32, 48]),
+            "pool": trial.suggest_categorical("pool", [4, 8]),
             "hidden": trial.suggest_categorical("hidden", [32, 64, 96]),
             "dropout": trial.suggest_float("dropout", 0.0, 0.4),
             "learning_rate": trial.suggest_float("learning_rate", 1e-3, 8e-3, log=True),
             "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.2, log=True),
             "batch_size": trial.suggest_categorical("batch_size", [8, 16, 32]),
             "epochs": trial.suggest_categorical("epochs", [60, 100, 160, 240]),
-            "slope": trial.suggest_float("slope", 0.02, 0.3, log=True),
-            "input_shift": trial.suggest_float("input_shift", 0.01, 0.2, log=True),
+            "slope": trial.suggest_float("slope", 0.002, 0.2, log=True),
+            "noise": trial.suggest_float("noise", 1e-5, 1e-3, log=True),
+            "input_shift": trial.suggest_float("input_shift", 0.002, 0.1, log=True),
         }
 
     def recipe(self, configuration: Configuration, grid: Grid) -> TrainingRecipe:
@@ -70,7 +74,7 @@ class StackedNetwork(Method):
             grid=own,
             channels=_channels(configuration),
             network=NetworkShape(
-                convolutions=(Convolution(filters, 11, 8), Convolution(2 * filters, 7, 4)),
+                convolutions=(Convolution(filters, 11, configuration["pool"]), Convolution(2 * filters, 7, 4)),
                 cell="lstm",
                 hidden=configuration["hidden"],
                 dense=64,
@@ -81,7 +85,9 @@ class StackedNetwork(Method):
                 batch_size=configuration["batch_size"],
                 learning_rate=configuration["learning_rate"],
                 weight_decay=configuration["weight_decay"],
-                augmentation=Augmentation(slope=configuration["slope"], noise=3e-4, input_shift=configuration["input_shift"]),
+                augmentation=Augmentation(
+                    slope=configuration["slope"], noise=configuration["noise"], input_shift=configuration["input_shift"]
+                ),
             ),
             transforms=self._transforms,
         )
