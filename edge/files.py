@@ -11,6 +11,26 @@ from typing import BinaryIO
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
+def check_writable(path: Path) -> None:
+    """Before long work: whether `write_atomically` will be able to, as far as can be told without writing.
+
+    Raises:
+        UsageError: there is something at `path` that is no regular file.
+        CcnvrError: its folder is not there, or cannot be written to.
+    """
+    _check_is_file(path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise CcnvrError(f"{path} cannot be written, for there is no folder {folder}; make it, or choose another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CcnvrError(f"{path} cannot be written, for nobody may write to {folder} as this user; choose another folder")
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.name or (path.exists() and not path.is_file()):
+        raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside `path`; when the block ends well, flush it to disk and rename it into place.
@@ -19,8 +39,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
         UsageError: there is something at `path` that is no regular file, and must not be replaced by one.
         CcnvrError: the folder cannot be written to, or the disk is full.
     """
-    if not path.name or (path.exists() and not path.is_file()):
-        raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
+    _check_is_file(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as stream:

@@ -54,11 +54,7 @@ class IsolatedBackend:
     def _open(self) -> None:
         self._process = self._start(self.name, self._python, self._limits)
         self._end_process = weakref.finalize(self, _end, self._process)
-        try:
-            self._ask(self._model)
-        except BaseException:
-            self.close()
-            raise
+        self._ask(self._model)
 
     @staticmethod
     def _start(name: str, python: Path, limits: Limits | None) -> subprocess.Popen[bytes]:
@@ -88,6 +84,9 @@ class IsolatedBackend:
         except ValueError as error:
             self.close()
             raise EngineError(f"it answers with what is no array ({error})") from None
+        except BaseException:  # interrupted: its answer must not be taken for that to the next question
+            self.close()
+            raise
         finally:
             timer.cancel()
         if isinstance(reply, str):

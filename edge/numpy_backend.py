@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.backend import EngineError
 from ccnvr.edge.network import NetworkConfig
+from ccnvr.edge.network_file import unpack
 from ccnvr.edge.quantized import (
     Activation,
     ConvolutionLayer,
@@ -23,7 +24,6 @@ from ccnvr.edge.quantized import (
     QuantizedNetwork,
     StoredInt8,
     as_float,
-    unpack,
 )
 
 _EXACT_IN_FLOAT32 = 2**24

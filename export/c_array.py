@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ccnvr.edge.files import write_atomically
+from ccnvr.edge.preprocess import Channel, Recipe
 from ccnvr.edge.quantized import Float32, QuantizedNetwork
 from ccnvr.edge.targets import Target
 from ccnvr.edge.tflite_interpreter import quiet
@@ -101,8 +102,13 @@ def check_folder(folder: Path) -> None:
         raise CcnvrError(f"{there} is no folder that can be written to; give another folder for --c-array")
 
 
-def write_c_array(folder: Path, model: MicroModel, network: QuantizedNetwork, targets: tuple[Target, ...]) -> None:
-    """Write the model's C source and header into a folder, which is made if need be.
+def write_c_array(
+    folder: Path, model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], *, corrected: bool = False
+) -> None:
+    """Write the model's C source and header, both or neither, into a folder, which is made if need be.
+
+    `recipe` is what makes the model's input, of absorbance that is `corrected` first where the bundle says so; `targets` are
+    its outputs.
 
     Raises:
         CcnvrError: the folder cannot be made or written to.
@@ -111,16 +117,12 @@ def write_c_array(folder: Path, model: MicroModel, network: QuantizedNetwork, ta
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another folder") from error
-    for name, text in ((HEADER, _header(model, network, targets)), (SOURCE, _source(model.content))):
-        with write_atomically(folder / name) as stream:
-            stream.write(text.encode())
+    with write_atomically(folder / SOURCE) as source, write_atomically(folder / HEADER) as header:
+        source.write(_source(model.content).encode())
+        header.write(_header(model, recipe, targets, corrected).encode())
 
 
-def _header(model: MicroModel, network: QuantizedNetwork, targets: tuple[Target, ...]) -> str:
-    config = network.config
-    outputs = "\n".join(
-        f" *   {number}: {target.name} in {target.unit}, {_formula(target)}" for number, target in enumerate(targets)
-    )
+def _header(model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], corrected: bool) -> str:
     arena = (
         "/* The tensor arena was not measured: TFLite Micro was not installed where this was written. */"
         if model.arena is None
@@ -128,11 +130,9 @@ def _header(model: MicroModel, network: QuantizedNetwork, targets: tuple[Target,
         f"#define CCNVR_MODEL_ARENA_BYTES {model.arena}"
     )
     adds = " \\\n".join(f"    (resolver).{_method(name)}();" for name in model.operators)
-    return f"""/* A CCNVR for TFLite Micro, profile {network.profile}; written by ccnvr export.
+    return f"""/* A CCNVR for TFLite Micro, profile int8; written by ccnvr export.
  *
- * Input, float32 [1][{config.in_channels}][{config.bands}]: the spectrum as the bundle's preprocessing gives it.
- * Output, float32 [1][{config.outputs}]: z of
-{outputs}
+{_input_and_output(recipe, targets, corrected)}
  */
 #ifndef CCNVR_MODEL_H
 #define CCNVR_MODEL_H
@@ -159,9 +159,36 @@ extern const unsigned int ccnvr_model_bytes;
 """
 
 
+def _input_and_output(recipe: Recipe, targets: tuple[Target, ...], corrected: bool) -> str:
+    grid = recipe.grid
+    bands = f"{grid.bands} bands, {grid.start_nm:g} to {grid.stop_nm:g} nm by {grid.step_nm:g} nm"
+    correction = ", after the bundle's correction" if corrected else ""
+    lines = [
+        f"Input, float32 [1][{len(recipe.channels)}][{grid.bands}]: {bands}, in channels of",
+        *(f"  {number}: {_filters(channel)}" for number, channel in enumerate(recipe.channels)),
+        f"where absorbance is log10(1/reflectance){correction}.",
+        f"Output, float32 [1][{len(targets)}]: z of",
+        *(f"  {number}: {target.name} in {target.unit}, {_formula(target)}" for number, target in enumerate(targets)),
+    ]
+    return "\n".join(f" * {line}" for line in lines)
+
+
+def _filters(channel: Channel) -> str:
+    """As `preprocess.Preprocessor` makes a channel."""
+    filters = []
+    if channel.window > 1:
+        derivative = f", derivative {channel.deriv} per nm" if channel.deriv else ""
+        filters.append(f"Savitzky-Golay of {channel.window} bands, order {channel.polyorder}{derivative}")
+    if channel.snv:
+        filters.append("SNV")
+    return ", ".join(["absorbance", *filters])
+
+
 def _formula(target: Target) -> str:
+    """As `Target.restore`."""
     linear = f"{target.mean:.9g} + {target.sd:.9g} * z"
-    return f"exp({linear}) - 1" if target.transform == "log1p" else linear
+    value = f"exp({linear}) - 1" if target.transform == "log1p" else linear
+    return f"{value}, and not below 0" if target.lowest >= 0.0 else value
 
 
 def _method(operator: str) -> str:

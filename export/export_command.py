@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import MODEL_FORMATS
+from ccnvr.edge.files import check_writable
+from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.quantized import PROFILES
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
 from ccnvr.export.c_array import (
@@ -24,7 +27,7 @@ from ccnvr.export.c_array import (
     write_c_array,
 )
 from ccnvr.export.parity import Spectra, real_spectra
-from ccnvr.export.runtimes import LITERT_PLAIN, TFLITE_MICRO, Runtime, available
+from ccnvr.export.runtimes import MICRO_ON_LITERT, TFLITE_MICRO, Runtime, available
 from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
 from ccnvr.train.libraries import PROPERTIES
@@ -63,23 +66,26 @@ def _some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 def run(arguments: argparse.Namespace) -> int:
     """Export, prove, write the bundle and print the proof."""
     torch.set_num_threads(1)
+    check_writable(arguments.out)
+    if arguments.c_array:
+        check_folder(arguments.c_array)
     runtimes = available(arguments.tflite_python)
     finished = _finished(arguments.run)
     if arguments.targets:
         finished = finished.only(arguments.targets)
-    if arguments.c_array:
-        check_folder(arguments.c_array)
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)
+    bundle = make_bundle(finished, models, proofs, spectra.held_out)
     micro = None
     if arguments.c_array:
         micro = micro_model(finished.networks["int8"])
-        proofs += prove(finished, {bundles.model_part("int8", "tflite"): micro.content}, _micro_runtimes(), spectra)
-    bundle = make_bundle(finished, models, proofs, spectra.held_out)
+        # Not for the bundle's card: the bundle does not hold this model.
+        proofs += prove(finished, {bundles.model_part("int8", "tflite"): micro.content}, [_micro_runtime()], spectra)
     bundles.write(arguments.out, bundle.manifest, bundle.parts)
     if micro is not None:
-        write_c_array(arguments.c_array, micro, finished.networks["int8"], finished.calibration.targets)
+        recipe, calibration = finished.recipe.preprocessing, finished.calibration
+        write_c_array(arguments.c_array, micro, recipe, calibration.targets, corrected=calibration.correction is not None)
     _print(proofs, spectra, models)
     print(f"\nwrote {arguments.out} ({arguments.out.stat().st_size} bytes)")
     if micro is not None:
@@ -88,11 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _micro_runtimes() -> list[Runtime]:
-    """What runs a model for TFLite Micro here: itself, or else LiteRT's kernels, most of which are alike."""
+def _micro_runtime() -> Runtime:
+    """What runs a model for TFLite Micro here: itself, or else LiteRT's kernels."""
     if is_installed():
-        return [Runtime(TFLITE_MICRO, "tflite", MicroBackend)]
-    return [runtime for runtime in available() if runtime.name == LITERT_PLAIN]
+        return Runtime(TFLITE_MICRO, "tflite", MicroBackend)
+    return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
 
 
 def _finished(folder: Path) -> Finished:

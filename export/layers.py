@@ -13,8 +13,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from onnx import helper
 
+from ccnvr.edge.network_file import unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
-from ccnvr.edge.quantized import Float32, QuantizedNetwork, unpack
+from ccnvr.edge.quantized import Float32, QuantizedNetwork
 from ccnvr.train.network import CCNVR
 
 if TYPE_CHECKING:

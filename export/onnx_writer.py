@@ -71,10 +71,10 @@ class _Graph:
         return self.node("DequantizeLinear", [stored, scale, zero], name)
 
 
-def to_onnx(network: QuantizedNetwork, layers: bool = False) -> bytes:
+def to_onnx(network: QuantizedNetwork) -> bytes:
     """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n, outputs)`, float32.
 
-    With `layers`, every tensor that `NumpyBackend.layers` names is an output as well.
+    The tensors within have the names of `NumpyBackend.layers`.
     """
     config = network.config
     graph = _Graph()
@@ -82,13 +82,12 @@ def to_onnx(network: QuantizedNetwork, layers: bool = False) -> bytes:
     pooled = _recurrent(graph, network, features) if network.directions else _flattened(graph, config, features)
     hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
     _dense(graph, "output", network.output, hidden, "properties")
-    outputs = [name for node in graph.nodes for name in node.output if name == "properties" or (layers and _is_layer(name))]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "ccnvr",
             [helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["n", config.in_channels, config.bands])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, config)) for name in outputs],
+            [helper.make_tensor_value_info("properties", TensorProto.FLOAT, ["n", config.outputs])],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -98,16 +97,6 @@ def to_onnx(network: QuantizedNetwork, layers: bool = False) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     serialised: bytes = model.SerializeToString(deterministic=True)
     return serialised
-
-
-def _is_layer(name: str) -> bool:
-    return name in ("standardised", "pooled", "hidden") or name.removeprefix("convolution").isdigit()
-
-
-def _shape(name: str, config: NetworkConfig) -> list[Any]:
-    if name == "properties":
-        return ["n", config.outputs]
-    return ["n", None] if name in ("pooled", "hidden") else ["n", None, None]
 
 
 def _standardised(graph: _Graph, network: QuantizedNetwork) -> str:

@@ -18,7 +18,16 @@ from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import Float32, QuantizedNetwork
 from ccnvr.export.layers import first_difference
-from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_MICRO, TFLITE_RUNTIME, Runtime
+from ccnvr.export.runtimes import (
+    LITERT,
+    LITERT_PLAIN,
+    MICRO_ON_LITERT,
+    NUMPY,
+    ONNXRUNTIME,
+    TFLITE_MICRO,
+    TFLITE_RUNTIME,
+    Runtime,
+)
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
 from ccnvr.train.network import CCNVR
@@ -30,6 +39,8 @@ Array = NDArray[np.float64]
 WANTED_SPECTRA = 500
 FEWEST_SPECTRA = 200
 MOST_SPECTRA = 2000
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 TORCH = "torch"
 ORACLE = "the NumPy oracle"
@@ -71,6 +82,7 @@ LIMITS: dict[tuple[str, str], Limit] = {
     ("int8", LITERT_PLAIN): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
     ("int8", TFLITE_RUNTIME): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
     ("int8", TFLITE_MICRO): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
+    ("int8", MICRO_ON_LITERT): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
 }
 """For each profile and engine: what its answers are held against, and how far they may differ."""
 
@@ -202,7 +214,8 @@ class Gate:
         for what, value, most, rows in (
             ("", parity.largest, limit.largest, slice(0, real)),
             (" rms, most", rms, limit.rms, slice(0, real)),
-            ("", parity.hostile, np.inf if limit.hostile is None else limit.hostile, slice(real, None)),
+            # Where they need not agree, they must be numbers all the same.
+            ("", parity.hostile, _LARGEST if limit.hostile is None else limit.hostile, slice(real, None)),
         ):
             if not value <= most:
                 row, column = np.unravel_index(int(np.argmax(difference[rows])), difference[rows].shape)

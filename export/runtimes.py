@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ LITERT = "litert"
 LITERT_PLAIN = "litert without XNNPACK"
 TFLITE_RUNTIME = "tflite-runtime"
 TFLITE_MICRO = "TFLite Micro"
+MICRO_ON_LITERT = "C array on litert"
+"""The model for TFLite Micro, where that is not installed: by LiteRT's plain kernels, most of which are alike."""
 
 _SPECTRA_AT_ONCE = 64
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,28 @@ def available(tflite_python: Path | None = None) -> list[Runtime]:
         Runtime(LITERT_PLAIN, "tflite", partial(litert_backend.LiteRtBackend, xnnpack=False)),
     ]
     if tflite_python is not None:
-        if not tflite_python.is_file():
-            raise UsageError(f"{tflite_python} is no Python; give one with tflite-runtime, numpy 1 and ccnvr installed")
+        _check_python(tflite_python)
         runtimes.append(Runtime(TFLITE_RUNTIME, "tflite", partial(_elsewhere, python=tflite_python)))
     return runtimes
+
+
+def _check_python(python: Path) -> None:
+    """Before the long work: whether it runs tflite-runtime under this ccnvr."""
+    question = "from ccnvr.edge.backend import ENGINES; ENGINES['tflite'].load(); print('ccnvr has it')"
+    try:
+        answer = subprocess.run([python, "-P", "-c", question], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        raise UsageError(f"{python} is no Python; give one with tflite-runtime, numpy 1 and ccnvr installed") from None
+    if answer.stdout.strip() != "ccnvr has it":
+        last = (answer.stderr.strip().splitlines() or ["it says nothing"])[-1].split("Error: ", 1)[-1]
+        raise UsageError(
+            f"{python} does not run tflite-runtime under ccnvr ({last}); install both there: ccnvr, and "
+            f"{ENGINES['tflite'].install}"
+        )
 
 
 def _elsewhere(model: bytes, python: Path) -> Backend:
     try:
         return IsolatedBackend("tflite", model, python=python)
     except EngineError as error:
-        raise EngineError(f"{error} (in {python}; {ENGINES['tflite'].install})") from error
+        raise EngineError(f"{error} (in {python})") from error

@@ -20,7 +20,7 @@ import pytest
 from helpers import assert_one_sentence, run_ccnvr
 
 from ccnvr.edge import bundle as bundles
-from ccnvr.edge import proof
+from ccnvr.edge import isolated, proof
 from ccnvr.edge.backend import ENGINES, EngineError, choose
 from ccnvr.edge.bundle import BundleError, model_part
 from ccnvr.edge.isolated import IsolatedBackend
@@ -246,6 +246,23 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
     second = model.backend._process
     del model
     assert second.returncode == -signal.SIGKILL
+
+
+def test_an_interrupted_question_leaves_no_answer_for_the_next(all_artefacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+    first, second = (np.full((1, 4, 348), value, dtype=np.float32) for value in (1.0, 2.0))
+
+    def interrupted(stream: Any) -> None:
+        raise KeyboardInterrupt
+
+    with IsolatedBackend("numpy", model) as backend:
+        expected = backend(second)
+        assert not np.array_equal(backend(first), expected)
+        with monkeypatch.context() as change:
+            change.setattr(isolated, "receive", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                backend(first)
+        np.testing.assert_array_equal(backend(second), expected)
 
 
 @pytest.mark.parametrize("backend", HERE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from ccnvr.export import c_array, export_command, parity
 from ccnvr.export.artefacts import WRITERS
 from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.tflite_writer import to_tflite
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import libraries, quantized_run
 from ccnvr.train import run as runs
@@ -141,6 +144,9 @@ def test_a_run_that_was_not_quantized_is_quantized_by_the_export(finished_run: P
         (["--targets", "clay"], "was not trained on clay but on OC, pH"),
         (["--targets", "gold"], "'gold' is not one of"),
         (["--tflite-python", "/nowhere/python"], "/nowhere/python is no Python"),
+        (["--tflite-python", __file__], "test_export.py is no Python"),
+        (["--tflite-python", "/bin/true"], "/bin/true does not run tflite-runtime under ccnvr (it says nothing)"),
+        (["--tflite-python", sys.executable], "does not run tflite-runtime under ccnvr (the backend tflite needs"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(
@@ -188,10 +194,15 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
     options = ["--only", "tflite", "--profile", "int8", "--c-array", str(folder)]
     assert main(["export", str(finished_run), "--out", str(tmp_path / "x.ccnvr"), *options]) == 0
     printed, header = capsys.readouterr().out, (folder / c_array.HEADER).read_text()
+    assert "TFLite Micro" not in str(bundles.read(tmp_path / "x.ccnvr").manifest.card.parity), "whose model it does not hold"
+    assert len(bundles.read(tmp_path / "x.ccnvr").manifest.card.parity) == 3  # NumPy, LiteRT, LiteRT without XNNPACK
+    assert ("C array on litert" in printed) == (not measured)
     assert ("TFLite Micro  " in printed) == ("CCNVR_MODEL_ARENA_BYTES" in header) == measured
     assert ("arena not measured" in printed) == ("was not measured" in header) == (not measured)
     assert "(resolver).AddMaxPool2D();" in header and "(resolver).AddWhile();" in header
-    assert "0: OC in g/kg, exp(" in header
+    assert "Input, float32 [1][2][140]: 140 bands, 1104 to 2494 nm by 10 nm, in channels of" in header
+    assert "1: absorbance, Savitzky-Golay of 5 bands, order 2, derivative 1 per nm, SNV\n" in header
+    assert re.search(r"0: OC in g/kg, exp\(\S+ \+ \S+ \* z\) - 1, and not below 0\n", header)
     source = folder / c_array.SOURCE
     for compiler in (["gcc", "-std=c11"], ["gcc", "-std=c99"], ["gcc", "-x", "c++"]):
         if shutil.which(compiler[0]) is None:
@@ -213,12 +224,30 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
-    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    options = ["--out", str(tmp_path / "x.ccnvr"), "--c-array", str(tmp_path / "file" / "c")]
-    assert main(["export", str(finished_run), *options]) == 1
-    assert "file is no folder that can be written to; give another folder for --c-array" in capsys.readouterr().err
+    for out, options, code, words in (
+        ("x.ccnvr", ["--c-array", str(tmp_path / "file" / "c")], 1, "file is no folder that can be written to; give another"),
+        ("file/x.ccnvr", [], 1, "cannot be written, for there is no folder"),
+        ("nowhere/x.ccnvr", [], 1, "cannot be written, for there is no folder"),
+        (".", [], 2, "is no file that can be written; name a file"),
+    ):
+        # A run that is none: it is not even looked at.
+        assert main(["export", "no-run", "--out", str(tmp_path / out), *options]) == code
+        assert words in capsys.readouterr().err
+
+
+def test_of_a_c_array_both_files_are_written_or_neither(finished_run: Path, tmp_path: Path) -> None:
+    recipe, calibration, _ = runs.load(finished_run)
+    (tmp_path / c_array.HEADER).mkdir()
+    model = c_array.MicroModel(b"model", ("ADD",), None)
+    with pytest.raises(UsageError, match=c_array.HEADER):
+        c_array.write_c_array(tmp_path, model, recipe.preprocessing, calibration.targets)
+    assert [path.name for path in tmp_path.iterdir()] == [c_array.HEADER]
+    (tmp_path / c_array.HEADER).rmdir()
+    c_array.write_c_array(tmp_path, model, recipe.preprocessing, calibration.targets, corrected=True)
+    assert "log10(1/reflectance), after the bundle's correction.\n" in (tmp_path / c_array.HEADER).read_text()
 
 
 def test_tflite_micro_cannot_have_convolutions_stored_as_int8_and_computed_as_floats() -> None:

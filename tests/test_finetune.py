@@ -23,8 +23,8 @@ from ccnvr.edge import correction as corrections
 from ccnvr.edge import limesoda
 from ccnvr.edge.cli import main
 from ccnvr.edge.correction import projection
+from ccnvr.edge.network_file import pack, unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
-from ccnvr.edge.quantized import pack, unpack
 from ccnvr.edge.structure import build
 from ccnvr.export import parity
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError

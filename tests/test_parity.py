@@ -171,6 +171,17 @@ def test_an_answer_that_is_no_number_is_caught(bench: Bench) -> None:
         bench.gate.prove("fp32", Runtime(NUMPY, "network", silent), bench.write("fp32", NUMPY))
 
 
+def test_an_answer_to_a_hostile_spectrum_must_be_a_number_even_where_any_will_do(bench: Bench) -> None:
+    def silent_when_it_is_much(model: bytes) -> Any:
+        backend = RUNTIMES[NUMPY].open_model(model)
+        return lambda inputs: np.where(np.abs(inputs).max(axis=(1, 2))[:, None] > 500.0, np.float32(np.nan), backend(inputs))
+
+    assert parity.LIMITS["int8", NUMPY].hostile is None
+    one_by_one = Runtime(NUMPY, "network", silent_when_it_is_much)
+    with pytest.raises(ParityError, match=r"by inf sd on spectrum '(a spike|huge|huge and negative|noise.*)'"):
+        bench.gate.prove("int8", one_by_one, bench.write("int8", NUMPY))
+
+
 def test_a_hostile_spectrum_alone_is_enough(bench: Bench) -> None:
     """An engine that answers real spectra rightly, and differs where inputs are extreme."""
     inner = RUNTIMES[ONNXRUNTIME]

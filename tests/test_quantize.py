@@ -17,7 +17,8 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.quantized import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import quantized_run
+from ccnvr.train import fit as fitting
+from ccnvr.train import quantize_command, quantized_run, ranges, sensitivity
 from ccnvr.train import run as runs
 from ccnvr.train.network import CCNVR, with_outputs
 from ccnvr.train.quantization_aware import QuantizationAware
@@ -93,10 +94,24 @@ def test_rounding_with_compensation_changes_layers_less_than_to_the_nearest(
 def test_ranges_leave_out_what_lies_beyond_the_percentile(rng: np.random.Generator) -> None:
     network, inputs = network_and_inputs(rng)
     inputs[0, 0, 0] = 1000.0
-    (all_of_it,), (most_of_it,) = (quantized_run.ranges(as_data(network), inputs, (p,)) for p in (100.0, 99.9))
+    (all_of_it,), (most_of_it,) = (ranges.ranges(as_data(network), inputs, (p,)) for p in (100.0, 99.9))
     assert all_of_it[0].scale > 20 * most_of_it[0].scale
     assert all(scale.zero_point == -128 for scale in most_of_it[1:])
     assert len(most_of_it) == 3
+
+
+def test_of_an_activation_too_large_to_keep_every_band_is_seen_and_no_extreme_is_lost(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_MOST_NUMBERS", 20 * 280 // 8)
+    network, inputs = network_and_inputs(rng)
+    inputs = inputs[:20].copy()
+    inputs[:, :, 1::2] = np.abs(inputs[:, :, 1::2]) + 20.0  # in every other band, which steps of 8 from 0 never see
+    inputs[7, 1, 13] = 1000.0
+    inputs[11, 0, 5] = -500.0
+    (extremes,), (most,) = (ranges.ranges(as_data(network), inputs, (p,)) for p in (100.0, 99.0))
+    assert extremes[0].scale == np.float32(1500.0 / 255.0)
+    assert 20.0 < 255 * most[0].scale < 50.0
 
 
 def test_fewer_outputs_answer_as_before(rng: np.random.Generator) -> None:
@@ -136,6 +151,22 @@ def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_
     network.write_bytes(network.read_bytes()[:-1])
     with pytest.raises(CcnvrError, match=r"damaged .*; run ccnvr quantize"):
         quantized_run.load(folder, calibration)
+
+
+def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    recipe, calibration, _ = runs.load(folder)
+    assert quantized_run.load(folder, calibration) is not None
+    (folder / "quantized" / "int8.network").unlink()
+    (folder / "quantized" / "int8.network").mkdir()  # so that it cannot be written, and the one before it can
+    soils = quantized_run.training_soils(recipe)
+    with pytest.raises(CcnvrError, match=r"int8.network"):
+        quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
+    assert quantized_run.load(folder, calibration) is None
+    (folder / "quantized" / "int8.network").rmdir()
+    again = quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
+    found = quantized_run.load(folder, calibration)
+    assert found is not None and found.report == again.report
 
 
 def test_the_tests_of_a_recipe_are_not_read(finished_run: Path, tmp_path: Path) -> None:
@@ -189,6 +220,41 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(finished_run: Path, t
             assert list((folder / "quantized").glob("training-*.pt"))
         results.append(quantized_run.quantize(folder, recipe, calibration, soils, settings).report)
     assert results[0] == results[1]
+
+
+def test_what_an_interruption_leaves_is_said(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantize_command, "with_progress", interrupted)
+    for options, words in (((), "begins anew"), (("--epochs", "2"), "goes on after the last finished epoch")):
+        assert main(["quantize", str(finished_run), *options]) == 1
+        assert f"interrupted; the same command {words}" in capsys.readouterr().err
+
+
+def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(finished_run: Path) -> None:
+    recipe, calibration, _ = runs.load(finished_run)
+    quantized = quantized_run.load(finished_run, calibration)
+    assert quantized is not None
+    soils = quantized_run.training_soils(recipe)
+    soils.validation_values[:, 0] = np.nan
+    for cost in sensitivity.costs(recipe, calibration, quantized, soils):
+        assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])
+
+
+def test_a_checkpoint_of_another_network_or_none_is_one_sentence(finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    text = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(text.replace("hidden = 8", "hidden = 9"))
+    with pytest.raises(CcnvrError, match=r"^\S*checkpoint.pt holds another network than its recipe asks for; [^\n]*$"):
+        runs.load(folder)
+    (folder / "recipe.toml").write_text(text)
+    (folder / "final" / "checkpoint.pt").unlink()
+    with pytest.raises(CcnvrError, match=r"checkpoint.pt cannot be read \(No such file or directory\); run ccnvr train"):
+        runs.load(folder)
+    assert fitting.read_network(finished_run / "final" / "checkpoint.pt", runs.load(finished_run)[0]).config.hidden == 8
 
 
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ccnvr.edge.network_file import pack, unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
-from ccnvr.edge.quantized import PROFILES, Activation, QuantizedNetwork, StoredInt8, assemble, layout, pack, unpack
+from ccnvr.edge.quantized import PROFILES, Activation, QuantizedNetwork, StoredInt8, assemble, layout
 from ccnvr.train.network import CCNVR
 from ccnvr.train.quantize import as_data
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import Bundle, BundleError, model_part
-from ccnvr.edge.quantized import unpack
+from ccnvr.edge.network_file import unpack
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import run as runs

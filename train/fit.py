@@ -339,10 +339,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What `_Training.save` wrote.
 
     Raises:
-        CcnvrError: the file is damaged.
+        CcnvrError: the file cannot be read, or is damaged.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
+    except OSError as error:
+        raise CcnvrError(f"{path} cannot be read ({error.strerror}); run ccnvr train again") from error
     except Exception as error:  # torch raises a dozen types on damaged files
         raise CcnvrError(f"{path} is damaged ({type(error).__name__}); delete it and run ccnvr train again") from error
     return state
@@ -352,10 +354,16 @@ def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
     """The network of a checkpoint, ready to predict.
 
     Raises:
-        CcnvrError: the file is damaged.
+        CcnvrError: the file is damaged, or of another network.
     """
     network = CCNVR(recipe.network_config())
-    network.load_state_dict(read_checkpoint(path)["network"])
+    try:
+        network.load_state_dict(read_checkpoint(path)["network"])
+    except (KeyError, RuntimeError) as error:
+        # torch lists each weight, on lines of its own.
+        raise CcnvrError(
+            f"{path} holds another network than its recipe asks for; put the recipe back, or run ccnvr train in another folder"
+        ) from error
     return network.eval()
 
 

@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         quantized = with_progress(arguments.run, recipe, calibration, soils, settings)
     except KeyboardInterrupt:
-        raise CcnvrError("interrupted; the same command goes on after the last finished epoch") from None
+        again = "goes on after the last finished epoch" if settings.epochs else "begins anew"
+        raise CcnvrError(f"interrupted; the same command {again}") from None
     found = costs(recipe, calibration, quantized, soils) if arguments.sensitivity else []
     if arguments.json:
         print(json.dumps({**asdict(quantized.report), "sensitivity": [asdict(one) for one in found]}))

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.files import write_atomically
+from ccnvr.edge.network_file import pack, unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
-from ccnvr.edge.quantized import Activation, Float32, QuantizedNetwork, activations, pack, unpack
+from ccnvr.edge.quantized import Activation, QuantizedNetwork, activations
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import fit as fitting
@@ -27,6 +28,7 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import fold_of
 from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantize import as_data, with_int8_convolutions, with_int8_weights
+from ccnvr.train.ranges import ranges
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.rounding import input_products, rounded_to
 
@@ -38,9 +40,6 @@ REPORT = "report.json"
 PERCENTILES = (99.9, 99.99, 99.999, 100.0)
 MOST_SPECTRA = 2000
 """That the ranges and the rounding are fitted to; a hundred are too few, more than a thousand change little."""
-
-_MOST_NUMBERS = 4_000_000
-"""Of an activation, for its percentiles."""
 
 
 @dataclass(frozen=True)
@@ -169,34 +168,6 @@ def quantize(
     return result
 
 
-def ranges(network: QuantizedNetwork, inputs: Float32, percentiles: tuple[float, ...]) -> list[tuple[Activation, ...]]:
-    """For each percentile the scales of all activations of a float network: what lies beyond it is clipped.
-
-    An outlier among a million values would otherwise make the steps coarse for all the others.
-    """
-    count = activations(network.config, "int8")
-    values: list[list[Float32]] = [[] for _ in range(count)]
-    backend = NumpyBackend(network)
-    for start in range(0, len(inputs) if count else 0, 64):
-        seen = [("input", inputs[start : start + 64]), *backend.layers(inputs[start : start + 64])]
-        # The network's first convolution reads what was standardised, if it standardises.
-        for kept, (_, value) in zip(values, seen[bool(network.standardisation) :], strict=False):
-            kept.append(value.ravel()[:: max(1, len(inputs) * value[0].size // _MOST_NUMBERS)])
-    joined = [np.concatenate(kept) for kept in values]
-    return [
-        tuple(
-            # What comes after a ReLU begins at zero.
-            Activation.of_range(0.0 if number else _percentile(value, 100.0 - percentile), _percentile(value, percentile))
-            for number, value in enumerate(joined)
-        )
-        for percentile in percentiles
-    ]
-
-
-def _percentile(values: Float32, percentile: float) -> float:
-    return float(np.percentile(values, percentile))
-
-
 def _trained(
     folder: Path,
     recipe: TrainingRecipe,
@@ -226,15 +197,17 @@ def _trained(
 def _keep(folder: Path, quantized: Quantized) -> None:
     try:
         folder.mkdir(exist_ok=True)
+        # Whoever is interrupted from here on leaves no report, and so nothing that `load` takes: no mixture of old and new.
+        (folder / REPORT).unlink(missing_ok=True)
     except OSError as error:
-        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); free space, or copy the run elsewhere") from error
+        raise CcnvrError(f"{folder} cannot be written to ({error.strerror}); free space, or copy the run elsewhere") from error
     for profile in ("weights", "int8"):
         with write_atomically(folder / f"{profile}.network") as stream:
             stream.write(pack(quantized.networks[profile]))
     with write_atomically(folder / REPORT) as stream:
         stream.write(json.dumps(dataclasses.asdict(quantized.report), indent=1).encode())
     for checkpoint in folder.glob("training-*.pt"):
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
 
 
 def _digest(folder: Path) -> str:

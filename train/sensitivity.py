@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Cost:
     """Of one tensor as int8, in sd of each target: the rms `difference` from the float network's answers, and by how much the
-    RMSE of each property is greater than the float network's."""
+    RMSE of each property that was measured there is greater than the float network's."""
 
     tensor: str
     numbers: int
@@ -38,12 +38,14 @@ def costs(recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized
     truth = fitting.standardise(calibration.targets, soils.validation_values)
     network = quantized.networks["fp32"]
     expected = NumpyBackend(network)(inputs)
-    exact = _rmse(expected, truth)
+    known = np.flatnonzero(np.isfinite(truth).any(axis=0))
+    properties = [recipe.properties[column] for column in known]
+    exact = _rmse(expected[:, known], truth[:, known])
 
     def cost(name: str, numbers: int, outputs: Float32) -> Cost:
-        increase = (_rmse(outputs, truth) - exact).tolist()
+        increase = _rmse(outputs[:, known], truth[:, known]) - exact
         difference = float(np.sqrt(np.mean((outputs - expected) ** 2)))
-        return Cost(name, numbers, difference, dict(zip(recipe.properties, increase, strict=True)))
+        return Cost(name, numbers, difference, dict(zip(properties, increase.tolist(), strict=True)))
 
     found = []
     floats, stored = network.tensors(), quantized.networks["weights"].tensors()
