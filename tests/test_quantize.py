@@ -17,7 +17,6 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.quantized import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import fit as fitting
 from ccnvr.train import quantize_command, quantized_run, ranges, sensitivity
 from ccnvr.train import run as runs
 from ccnvr.train.network import CCNVR, with_outputs
@@ -25,6 +24,7 @@ from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantize import as_data
 from ccnvr.train.quantize import with_outputs as data_with_outputs
 from ccnvr.train.rounding import input_products, rounded_to
+from ccnvr.train.training import read_network
 
 SHAPES: list[dict[str, Any]] = [
     *({"cell": cell, "bidirectional": bidirectional} for cell in ("gru", "lstm") for bidirectional in (True, False)),
@@ -254,7 +254,7 @@ def test_a_checkpoint_of_another_network_or_none_is_one_sentence(finished_run: P
     (folder / "final" / "checkpoint.pt").unlink()
     with pytest.raises(CcnvrError, match=r"checkpoint.pt cannot be read \(No such file or directory\); run ccnvr train"):
         runs.load(folder)
-    assert fitting.read_network(finished_run / "final" / "checkpoint.pt", runs.load(finished_run)[0]).config.hidden == 8
+    assert read_network(finished_run / "final" / "checkpoint.pt", runs.load(finished_run)[0]).config.hidden == 8
 
 
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

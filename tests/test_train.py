@@ -25,6 +25,7 @@ from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
 from ccnvr.train.folds import fold_of
+from ccnvr.train.lesson import Lesson
 from ccnvr.train.network import parameters
 
 GRID = Grid(1104.0, 10.0, 140)
@@ -45,13 +46,13 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     wanted = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
     known = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     settings = recipe.Fit(epochs=1)
-    loss = fitting.Lesson(wanted, known).loss(outputs, outputs, np.arange(3), settings)
+    loss = Lesson(wanted, known).loss(outputs, outputs, np.arange(3), settings)
     assert loss.item() == pytest.approx(2.5)
     loss.backward()  # type: ignore[no-untyped-call]
     assert outputs.grad is not None
     assert outputs.grad[:, 1].tolist() == [0.0, 0.0, 0.0]
     assert outputs.grad[2, 0] == 0.0
-    assert fitting.Lesson(wanted, known * 0).loss(outputs, outputs, np.arange(3), settings).item() == 0.0
+    assert Lesson(wanted, known * 0).loss(outputs, outputs, np.arange(3), settings).item() == 0.0
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
@@ -151,7 +152,7 @@ def test_a_lesson_weighs_laboratory_and_teachers() -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return torch.full((len(inputs), 2), 3.0)
 
-    lesson = dataclasses.replace(fitting.Lesson.of(np.array([[1.0, np.nan]])), teachers=(Says3(),))  # type: ignore[arg-type]
+    lesson = dataclasses.replace(Lesson.of(np.array([[1.0, np.nan]])), teachers=(Says3(),))  # type: ignore[arg-type]
     settings = recipe.Fit(epochs=1, teachers=1, teacher_share=0.25, unmeasured_weight=0.5)
     loss = lesson.loss(torch.zeros(1, 2), torch.zeros(1, 1), np.array([0]), settings)
     assert loss.item() == pytest.approx((1.5**2 + 0.5 * 3.0**2) / 1.5)

@@ -1,4 +1,4 @@
-"""Fits a CCNVR to spectra with some properties missing, epoch by epoch, from a checkpoint if there is one."""
+"""Fits a CCNVR to spectra with some properties missing, alone, taught by others, or from one that was fitted before."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ccnvr.edge.correction import Correction
-from ccnvr.edge.files import write_atomically
 from ccnvr.edge.preprocess import Grid, Preprocessor, resampling_matrix
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
+from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import UNITS
 from ccnvr.train.network import CCNVR
-from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.team import ALONE, Team
+from ccnvr.train.training import AnyNetwork, train
 
 Array = NDArray[np.float64]
-AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 _PREDICT_BATCH = 256
 
@@ -104,7 +102,7 @@ def fit(
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     lesson = replace(lesson, teachers=_train_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
-    network = _train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
+    network = train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
@@ -127,7 +125,7 @@ def _train_teachers(
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
         make = partial(CCNVR, recipe.teacher_config(number))
-        teachers.append(_train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
+        teachers.append(train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
     return tuple(teachers)
 
 
@@ -177,7 +175,7 @@ def finetune(
         parameter.requires_grad_(name.startswith(LAYERS[layers]))
     # A batch of a few soils that are alike says nothing of the scale that the network has learnt to read.
     network.keeps_scale = True
-    network = _train(recipe, inputs, lesson, seed, lambda: network, on_epoch=on_epoch)
+    network = train(recipe, inputs, lesson, seed, lambda: network, on_epoch=on_epoch)
     return replace(calibration, network=network.requires_grad_(True))
 
 
@@ -198,173 +196,11 @@ def imitate(
     recipe = replace(recipe, fit=replace(recipe.fit, unmeasured_weight=1.0))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, recipe.fit.seed)
-    return _train(recipe, inputs, lesson, recipe.fit.seed, lambda: student, checkpoint, on_epoch)
+    return train(recipe, inputs, lesson, recipe.fit.seed, lambda: student, checkpoint, on_epoch)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:
     return int(np.random.default_rng((seed, number)).integers(2**31))
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and its teachers.
-
-    A soil teaches only the properties that were measured, and what the teachers say of the others.
-    """
-
-    answers: Tensor
-    known: Tensor
-    teachers: tuple[CCNVR, ...] = ()
-
-    @classmethod
-    def of(cls, standardised: Array) -> Lesson:
-        """The laboratory's values; NaN where not measured."""
-        known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
-        return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
-
-    def to(self, device: torch.device) -> Lesson:
-        """The same on another device."""
-        return Lesson(self.answers.to(device), self.known.to(device), tuple(teacher.to(device) for teacher in self.teachers))
-
-    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit, team: Team = ALONE) -> Tensor:
-        """Of this process's share of soils `rows`: its `inputs` and the network's `outputs` for them.
-
-        The team's mean of it is the mean squared error over what is known of all the rows.
-        """
-        known = self.known[rows]
-        # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
-        weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
-        total = weights.sum().clamp(min=1.0) / team.size
-        answers, known, weights = self.answers[rows][team.share], known[team.share], weights[team.share]
-        if self.teachers:
-            with torch.no_grad():
-                taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
-            share = settings.teacher_share
-            answers = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
-        return torch.sum((outputs - answers) ** 2 * weights) / total
-
-
-def _train(
-    recipe: TrainingRecipe,
-    inputs: VariedInputs,
-    lesson: Lesson,
-    seed: int,
-    make: Callable[[], AnyNetwork],
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-    team: Team = ALONE,
-) -> AnyNetwork:
-    torch.manual_seed(seed)
-    network = make()
-    training = _Training(recipe, inputs, lesson, network, team)
-    done = training.resume(checkpoint) if checkpoint else 0
-    team.wait()
-    for epoch in range(done, recipe.fit.epochs):
-        # Each epoch draws from its own seed, so a resumed run needs no generator's state.
-        rng = np.random.default_rng((seed, epoch))
-        torch.manual_seed(int(rng.integers(2**62)) + team.rank)
-        loss = training.epoch(rng)
-        if checkpoint and team.first:
-            training.save(checkpoint, epoch + 1)
-        on_epoch(loss)
-    # The first may still be writing what another, ahead of it, would read.
-    team.wait()
-    return network.cpu().eval()
-
-
-class _Training:
-    """A network with its optimiser, learning-rate schedule and data."""
-
-    def __init__(self, recipe: TrainingRecipe, inputs: VariedInputs, lesson: Lesson, network: nn.Module, team: Team) -> None:
-        self.network: nn.Module = network.to(team.device)
-        self._team = team
-        self._shared: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
-        self._inputs = inputs
-        self._lesson = lesson.to(team.device)
-        self._settings = recipe.fit
-        self._batches = -(-len(inputs) // recipe.fit.batch_size)
-        settings = recipe.fit
-        self._optimizer = torch.optim.AdamW(
-            [parameter for parameter in network.parameters() if parameter.requires_grad],
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, settings.learning_rate, total_steps=settings.epochs * self._batches
-        )
-
-    def epoch(self, rng: np.random.Generator) -> float:
-        """One pass over all soils; the mean loss, of this process's shares."""
-        self.network.train()
-        team = self._team
-        losses = []
-        for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
-            inputs = torch.from_numpy(self._inputs.batch(rows, rng, team.share)).to(team.device)
-            # Half precision where it is faster; weights, loss and optimiser keep theirs.
-            with torch.autocast(team.device.type, torch.bfloat16, enabled=team.device.type == "cuda"):
-                outputs = self._shared(inputs)
-            loss = self._lesson.loss(outputs.float(), inputs, rows, self._settings, team)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self._optimizer.step()
-            self._schedule.step()
-            losses.append(loss.item())
-        return float(np.mean(losses))
-
-    def save(self, path: Path, epochs_done: int) -> None:
-        """Keep all that the next epoch needs."""
-        state = {
-            "epochs_done": epochs_done,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
-        with write_atomically(path) as stream:
-            torch.save(state, stream)
-
-    def resume(self, path: Path) -> int:
-        """Continue from a checkpoint; the number of epochs it has behind it."""
-        if not path.exists():
-            return 0
-        state = read_checkpoint(path)
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        return int(state["epochs_done"])
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `_Training.save` wrote.
-
-    Raises:
-        CcnvrError: the file cannot be read, or is damaged.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except OSError as error:
-        raise CcnvrError(f"{path} cannot be read ({error.strerror}); run ccnvr train again") from error
-    except Exception as error:  # torch raises a dozen types on damaged files
-        raise CcnvrError(f"{path} is damaged ({type(error).__name__}); delete it and run ccnvr train again") from error
-    return state
-
-
-def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
-    """The network of a checkpoint, ready to predict.
-
-    Raises:
-        CcnvrError: the file is damaged, or of another network.
-    """
-    network = CCNVR(recipe.network_config())
-    try:
-        network.load_state_dict(read_checkpoint(path)["network"])
-    except (KeyError, RuntimeError) as error:
-        # torch lists each weight, on lines of its own.
-        raise CcnvrError(
-            f"{path} holds another network than its recipe asks for; put the recipe back, or run ccnvr train in another folder"
-        ) from error
-    return network.eval()
 
 
 def calibrate(

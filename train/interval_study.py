@@ -29,6 +29,7 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.training import read_network
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -131,7 +132,7 @@ def _cells(figures: Table, columns: tuple[str, ...]) -> str:
 def _network(checkpoint: Path, recipe: TrainingRecipe) -> CCNVR:
     if not checkpoint.exists():
         raise UsageError(f"{checkpoint} is missing; run the same ccnvr train again, it makes what is not there")
-    return fitting.read_network(checkpoint, recipe)
+    return read_network(checkpoint, recipe)
 
 
 def _with_dropout(network: CCNVR, inputs: Tensor, seed: int) -> tuple[Array, Array]:

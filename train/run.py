@@ -39,6 +39,7 @@ from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.team import ALONE, Team
+from ccnvr.train.training import read_network
 
 Array = NDArray[np.float64]
 
@@ -162,7 +163,7 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     try:
         report = build(Report, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
-        network = fitting.read_network(folder / CHECKPOINT, recipe)
+        network = read_network(folder / CHECKPOINT, recipe)
     except OSError:
         raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
     except ValueError as error:

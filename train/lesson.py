@@ -1,0 +1,55 @@
+"""What a network is taught, and what its answers are worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccnvr.train.network import CCNVR
+from ccnvr.train.recipe import Fit
+from ccnvr.train.team import ALONE, Team
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and its teachers.
+
+    A soil teaches only the properties that were measured, and what the teachers say of the others.
+    """
+
+    answers: Tensor
+    known: Tensor
+    teachers: tuple[CCNVR, ...] = ()
+
+    @classmethod
+    def of(cls, standardised: Array) -> Lesson:
+        """The laboratory's values; NaN where not measured."""
+        known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
+        return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
+
+    def to(self, device: torch.device) -> Lesson:
+        """The same on another device."""
+        return Lesson(self.answers.to(device), self.known.to(device), tuple(teacher.to(device) for teacher in self.teachers))
+
+    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit, team: Team = ALONE) -> Tensor:
+        """Of this process's share of soils `rows`: its `inputs` and the network's `outputs` for them.
+
+        The team's mean of it is the mean squared error over what is known of all the rows.
+        """
+        known = self.known[rows]
+        # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
+        weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
+        total = weights.sum().clamp(min=1.0) / team.size
+        answers, known, weights = self.answers[rows][team.share], known[team.share], weights[team.share]
+        if self.teachers:
+            with torch.no_grad():
+                taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
+            share = settings.teacher_share
+            answers = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
+        return torch.sum((outputs - answers) ** 2 * weights) / total
