@@ -281,9 +281,9 @@ def test_slope_and_bias_adapt_a_bundle(files: dict[str, Path], tmp_path: Path, c
     assert standardise("default", "--field", files["laboratory"], "--method", "slope-bias", "--out", out) == 0
     printed = capsys.readouterr().out
     assert "OC (g/kg)" in printed and "pH (pH)" in printed and "CEC" not in printed
-    measured = np.log1p(limesoda.load("SL.125").properties["OC"][:12])
-    before, after = (np.log1p(answers(bundle, files["laboratory"])) for bundle in (Path("default"), out))
-    assert abs(np.mean(after - measured)) < 1e-3 < abs(np.mean(before - measured))
+    measured = limesoda.load("SL.125").properties["OC"][:12]
+    before, after = (answers(bundle, files["laboratory"]) for bundle in (Path("default"), out))
+    assert abs(np.mean(after - measured)) < 1e-2 < abs(np.mean(before - measured))
     assert rms(after - measured) < rms(before - measured)
 
 
