@@ -23,8 +23,9 @@ Float32 = NDArray[np.float32]
 SPECTRA = 500
 WAVELENGTHS_NM = np.arange(1100.0, 2499.0)
 
-FLOAT_LIMIT = 2e-5
-"""Largest difference of a float profile's outputs, in sd of the training soils."""
+FLOAT_LIMIT, FLOAT_LIMIT_OF_32_BITS = 2e-5, 1e-4
+"""Largest difference of a float profile's outputs, in sd of the training soils. The vector unit of 32-bit ARM does not round as
+IEEE 754 asks: small numbers become zero and reciprocals are approximate."""
 
 COMPUTERS = (
     (lab.BOOKWORM, lab.PI_4),
@@ -57,8 +58,9 @@ class Compared:
         """What is wrong, if anything."""
         if self.name.endswith(" int8"):
             return None if self.steps <= 1.0 else f"{self.name} on {self.computer} differs by {self.steps:.2f} steps, limit 1"
-        within = self.difference <= FLOAT_LIMIT
-        return None if within else f"{self.name} on {self.computer} differs by {self.difference:.3g} sd, limit {FLOAT_LIMIT}"
+        limit = FLOAT_LIMIT_OF_32_BITS if "armv7l" in self.computer else FLOAT_LIMIT
+        within = self.difference <= limit
+        return None if within else f"{self.name} on {self.computer} differs by {self.difference:.3g} sd, limit {limit}"
 
 
 def bundle() -> str:
