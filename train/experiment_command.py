@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.files import write_atomically
+from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
     accuracy_experiment,
@@ -32,6 +33,7 @@ from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.network_method import StackedNetwork
+from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.statistics import figures
 from ccnvr.train.tuning import tune
 
@@ -246,8 +248,13 @@ def _budget(arguments: argparse.Namespace) -> Budget:
 def _ledger(arguments: argparse.Namespace) -> Ledger:
     """The folder's, which holds results of one recipe only."""
     ledger = Ledger(arguments.out)
-    recipe = json.loads(json.dumps(dataclasses.asdict(recipes.load(arguments.recipe))))
-    if ledger.get("recipe", lambda: recipe) != recipe:
+    recipe = recipes.load(arguments.recipe)
+    # Built anew, so that a folder of before a recipe could say more is still this recipe's.
+    try:
+        kept = build(TrainingRecipe, ledger.get("recipe", lambda: dataclasses.asdict(recipe)))
+    except ValueError:
+        kept = None
+    if kept != recipe:
         raise UsageError(f"{arguments.out} holds results of another recipe than {arguments.recipe}; give another --out")
     return ledger
 

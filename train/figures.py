@@ -65,8 +65,17 @@ def scatter(path: Path, measured: Array, predicted: Array, properties: tuple[str
     _save(figure, path)
 
 
-def curves(path: Path, panels: Mapping[str, Mapping[str, tuple[list[float], list[float]]]], x_label: str, y_label: str) -> None:
-    """A panel for each key: for each method, y over x."""
+def curves(
+    path: Path,
+    panels: Mapping[str, Mapping[str, tuple[list[float], list[float]]]],
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float],
+) -> None:
+    """A panel for each key: for each method, y over x.
+
+    What lies beyond `y_range` is cut off: one R2 of -15 would hide all the others.
+    """
     figure = Figure(figsize=(3.1 * min(len(panels), 3), 2.7 * -(-len(panels) // 3) + 0.5), layout="constrained")
     axes = np.atleast_1d(figure.subplots(-(-len(panels) // 3), min(len(panels), 3), squeeze=False)).ravel()
     for axis, (title, methods) in zip(axes, panels.items(), strict=False):
@@ -74,7 +83,10 @@ def curves(path: Path, panels: Mapping[str, Mapping[str, tuple[list[float], list
             ours = method.startswith("CCNVR")
             colour = _COLOURS[index % len(_COLOURS)]
             axis.plot(xs, ys, marker=".", color=colour, label=method, linewidth=2.0 if ours else 1.0)
-        axis.set(title=title, xlabel=x_label, ylabel=y_label)
+        ys = [y for _, values in methods.values() for y in values]
+        low, high = max(min(ys), y_range[0]), min(max(ys), y_range[1])
+        room = 0.05 * (high - low) or 0.05
+        axis.set(title=title, xlabel=x_label, ylabel=y_label, ylim=(low - room, high + room))
         axis.grid(alpha=0.3)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)

@@ -73,4 +73,4 @@ def _draw(path: Path, result: dict[str, Any], part: str) -> None:
         }
         for name in properties
     }
-    figures.curves(path, panels, f"noise of the {part} spectra (absorbance)", "R²")
+    figures.curves(path, panels, f"noise of the {part} spectra (absorbance)", "R²", (-0.5, 1.0))

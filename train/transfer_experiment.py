@@ -68,7 +68,7 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
         }
         for target, curve in curves.items()
     }
-    figures.curves(folder / "transfer.svg", panels, "local samples", f"R² of {transfer.prop}")
+    figures.curves(folder / "transfer.svg", panels, "local samples", f"R² of {transfer.prop}", (-0.5, 1.0))
     return {
         "experiment": "transfer",
         "property": transfer.prop,
