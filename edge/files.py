@@ -26,6 +26,29 @@ def check_writable(path: Path) -> None:
         raise CcnvrError(f"{path} cannot be written, for nobody may write to {folder} as this user; choose another folder")
 
 
+def check_folder(folder: Path, option: str) -> None:
+    """Before long work, and without making it: whether `make_folder` will be able to; `option` is what names the folder.
+
+    Raises:
+        CcnvrError: the folder cannot be made or written to.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise CcnvrError(f"{there} is no folder that can be written to; give another folder for {option}")
+
+
+def make_folder(folder: Path, option: str = "--out") -> None:
+    """Make a folder, and those above it, if it is not there; `option` is what names it.
+
+    Raises:
+        CcnvrError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another {option}") from error
+
+
 def _check_is_file(path: Path) -> None:
     if not path.name or (path.exists() and not path.is_file()):
         raise UsageError(f"{str(path)!r} is no file that can be written; name a file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import make_folder, write_atomically
 from ccnvr.edge.preprocess import Channel, Recipe
 from ccnvr.edge.quantized import Float32, QuantizedNetwork
 from ccnvr.edge.targets import Target
 from ccnvr.edge.tflite_interpreter import quiet
 from ccnvr.export.tflite_writer import to_tflite
-from ccnvr.firmware_bridge.errors import CcnvrError
 
 HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
 INSTALL = "pip install --pre --no-deps tflite-micro"
@@ -91,17 +89,6 @@ def _smallest_arena(model: bytes) -> int:
     return works * _ARENA_STEP
 
 
-def check_folder(folder: Path) -> None:
-    """Before the long work, and without making it: whether `write_c_array` will be able to.
-
-    Raises:
-        CcnvrError: the folder cannot be made or written to.
-    """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise CcnvrError(f"{there} is no folder that can be written to; give another folder for --c-array")
-
-
 def write_c_array(
     folder: Path, model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], *, corrected: bool = False
 ) -> None:
@@ -113,10 +100,7 @@ def write_c_array(
     Raises:
         CcnvrError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another folder") from error
+    make_folder(folder, "folder")
     with write_atomically(folder / SOURCE) as source, write_atomically(folder / HEADER) as header:
         source.write(_source(model.content).encode())
         header.write(_header(model, recipe, targets, corrected).encode())

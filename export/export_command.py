@@ -12,7 +12,7 @@ import torch
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import MODEL_FORMATS
-from ccnvr.edge.files import check_writable
+from ccnvr.edge.files import check_folder, check_writable
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.quantized import PROFILES
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
@@ -21,7 +21,6 @@ from ccnvr.export.c_array import (
     INSTALL,
     SOURCE,
     MicroBackend,
-    check_folder,
     is_installed,
     micro_model,
     write_c_array,
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     check_writable(arguments.out)
     if arguments.c_array:
-        check_folder(arguments.c_array)
+        check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
     finished = _finished(arguments.run)
     if arguments.targets:

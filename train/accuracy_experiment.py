@@ -29,6 +29,6 @@ def run(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "budget": vars(comparison.budget),
         "seeds": comparison.seeds,
         "table": table,
-        "by library": comparison.tables(predicted),
+        "by library": comparison.tables(predicted) or {comparison.library: table},
         "choices": choices,
     }

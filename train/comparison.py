@@ -63,20 +63,22 @@ def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...]
     if library not in ("nirsoil", OPEN, *limesoda.VISNIR_SETS):
         have = f"nirsoil and {', '.join(limesoda.VISNIR_SETS)} have, and {OPEN}, which is all of them"
         raise UsageError(f"library {library!r} has no official split; {have}")
-    recipe = recipes.load(DEFAULT_RECIPE)
-    parts = (*recipe.libraries, *recipe.tests) if library == OPEN else (library,)
-    pool = libraries.join(libraries.load(part, grid) for part in parts)
-    if library == OPEN:
-        tested = set(libraries.join(libraries.load(part, grid) for part in recipe.tests).sample_ids)
-        held_out = {"official": np.array([sample in tested for sample in pool.sample_ids])}
-    elif library in limesoda.VISNIR_SETS:
-        folds = limesoda.load(library).folds
+    if library in limesoda.VISNIR_SETS:
+        pool, folds = libraries.join([libraries.load(library, grid)]), limesoda.load(library).folds
         held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
     else:
-        tested = set(libraries.load("nirsoil:test", grid).sample_ids)
-        held_out = {"official": np.array([sample in tested for sample in pool.sample_ids])}
+        train, test = ((f"{library}:train",), (f"{library}:test",)) if library != OPEN else _open_parts()
+        parts = [libraries.load(part, grid) for part in (*train, *test)]
+        pool = libraries.join(parts)
+        trained_on = sum(len(part.sample_ids) for part in parts[: len(train)])
+        held_out = {"official": np.arange(len(pool.sample_ids)) >= trained_on}
     measured = tuple(name for name, column in zip(PROPERTIES, pool.targets.T, strict=True) if not np.isnan(column).all())
     return [split(name, pool, rows, properties or measured, grid) for name, rows in held_out.items()]
+
+
+def _open_parts() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    recipe = recipes.load(DEFAULT_RECIPE)
+    return recipe.libraries, recipe.tests
 
 
 def split(name: str, pool: Pool, held_out: NDArray[np.bool_], properties: tuple[str, ...], grid: Grid = GRID) -> Split:
@@ -186,6 +188,6 @@ class Comparison:
         return found
 
     def tables(self, predicted: dict[str, Array]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-        """`table` of each library."""
+        """`table` of each library, where there are several."""
         names = dict.fromkeys(name for split in self.splits for name in split.origin)
-        return {name: self.table(predicted, name) for name in names}
+        return {name: self.table(predicted, name) for name in names} if len(names) > 1 else {}

@@ -151,12 +151,11 @@ def _transfer(arguments: argparse.Namespace) -> int:
     network = every["CCNVR"]
     if not isinstance(network, Network):
         raise TypeError(f"CCNVR is a {type(network).__name__}")
-    methods = {name: every[name] for name in contenders(arguments.methods, arguments.recipe)}
     with _progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
-            contenders=methods,
+            contenders=contenders(arguments.methods, arguments.recipe),
             network=network,
             budget=_budget(arguments),
             seeds=arguments.seeds,

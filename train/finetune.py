@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import make_folder, write_atomically
 from ccnvr.edge.metrics import AccuracyTable
 from ccnvr.edge.preprocess import WavelengthError
 from ccnvr.edge.targets import Target
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import libraries
 from ccnvr.train import recipe as recipes
@@ -126,7 +126,8 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     base = base.only(own.properties)
     settings = dataclasses.replace(settings, folds=min(settings.folds, own.count // SOILS_PER_FOLD))
     recipe = _recipe(base, path, quantity, (*kept, *substitutes), settings)
-    _make(folder)
+    # Before the minute's work, and not after it, one that cannot be made is refused.
+    make_folder(folder)
     folds = fold_of(own.pool, settings.folds, settings.seed)
     calibration, out_of_fold = _fit(base, own.pool, folds, settings)
     as_it_is = runs.accuracy_by_library(recipe, own.pool, fitting.predict(recipe, base.calibration, own.pool.spectra))
@@ -259,14 +260,6 @@ def _open_sets(recipe: TrainingRecipe) -> tuple[str, ...]:
 def _check_free(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} is there already; give another --out, or delete it")
-
-
-def _make(folder: Path) -> None:
-    """Before the minute's work, and not after it, a folder that cannot be made is refused."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another --out") from error
 
 
 def _keep_checkpoint(folder: Path, calibration: Calibration) -> None:

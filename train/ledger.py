@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ccnvr.edge.files import make_folder
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 FILE = "ledger.jsonl"
@@ -21,10 +22,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another --out") from error
+        make_folder(folder)
         self._path = folder / FILE
         self._known: dict[str, Any] = {}
         if self._path.exists():

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ccnvr.edge import correction as corrections
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import PART, Domain, DomainShape
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import make_folder, write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
@@ -228,10 +228,7 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
     kept = folder / INPUTS
     if kept.exists() and kept.read_text() != digest.hexdigest():
         raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CcnvrError(f"{folder} cannot be made ({error.strerror}); give another --out") from error
+    make_folder(folder)
     with write_atomically(folder / RECIPE) as stream:
         stream.write(recipe)
     if packed:

@@ -100,27 +100,33 @@ class _Pretrained:
         self.name = network.name
         self.choose = network.choose
         self._network, self._source = network, source
+        self._recipe = network.recipe_for(source)
+        self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
 
     @cached_property
-    def calibration(self) -> Calibration:
+    def _calibration(self) -> Calibration:
         """Trained when first asked for."""
-        recipe, source = self._network.recipe_for(self._source), self._source
-        return fitting.fit(recipe, source.spectra @ resampling_matrix(GRID.wavelengths(), recipe.grid).T, source.values, seed=0)
+        return fitting.fit(self._recipe, self._source.spectra @ self._resample, self._source.values, seed=0)
 
     def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
         """See `Contender`."""
-        if seed:
-            return self._network.fit(choice, soils, seed)
-        recipe = self._network.recipe_for(soils)
-        resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
-        return lambda spectra: fitting.predict(recipe, self.calibration, spectra @ resample)
+        return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
+
+    def adapted(self, local: CalibrationSet, layers: str, seed: int) -> PredictAll:
+        """Fine-tuned on local samples; as it is without `layers`."""
+        if not layers:
+            return self._predict(self._calibration)
+        recipe = dataclasses.replace(self._recipe, fit=dataclasses.replace(self._recipe.fit, **fitting.FINETUNING))
+        spectra = local.spectra @ self._resample
+        return self._predict(fitting.finetune(recipe, self._calibration, spectra, local.values, seed, layers))
+
+    def _predict(self, calibration: Calibration) -> PredictAll:
+        return lambda spectra: fitting.predict(self._recipe, calibration, spectra @ self._resample)
 
 
 def _source_alone(transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained) -> dict[str, Any]:
     """{method: figures} on all of the target's soils."""
-    contenders = {
-        name: pretrained if contender is transfer.network else contender for name, contender in transfer.contenders.items()
-    }
+    contenders = {name: pretrained if name == pretrained.name else contender for name, contender in transfer.contenders.items()}
     comparison = Comparison(
         library=f"all but {target}",
         splits=[parted],
@@ -168,7 +174,7 @@ def _round(
         rest = parted.spectra[~drawn]
         answers = {LOCAL: _local(local)(rest)}
         for name, layers in ADAPTED.items():
-            answers[name] = _adapted(transfer.network, pretrained.calibration, local, layers, repeat)(rest)
+            answers[name] = pretrained.adapted(local, layers, repeat)(rest)
         return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
 
     key = f"adapted | {target} | {transfer.sources} | {transfer.prop} | {transfer.network.name} | {size} | {repeat}"
@@ -184,17 +190,3 @@ def _local(local: CalibrationSet) -> PredictAll:
     plsr = Rival(METHODS["PLSR"])
     choice = plsr.choose(local, Budget(LOCAL_TRIALS, folds=5))
     return plsr.fit(choice, local, seed=0)
-
-
-def _adapted(
-    network: Network, pretrained: Calibration, local: CalibrationSet, layers: str, seed: int
-) -> Callable[[Array], Array]:
-    recipe = network.recipe_for(local)
-    resample = resampling_matrix(GRID.wavelengths(), recipe.grid).T
-    calibration = pretrained
-    if layers:
-        settings = dataclasses.replace(recipe.fit, **fitting.FINETUNING)
-        calibration = fitting.finetune(
-            dataclasses.replace(recipe, fit=settings), pretrained, local.spectra @ resample, local.values, seed, layers
-        )
-    return lambda spectra: fitting.predict(recipe, calibration, spectra @ resample)
