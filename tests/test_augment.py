@@ -7,7 +7,7 @@ import pytest
 
 from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe
 from ccnvr.train import libraries
-from ccnvr.train.augment import Augmentation, VariedInputs
+from ccnvr.train.augment import Augmentation, Mixture, VariedInputs
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -20,7 +20,7 @@ def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Gener
     def changes(**sds: float) -> np.ndarray:
         """What is added to the absorbance `(80, bands)`."""
         settings = Augmentation(**{"slope": 0.0, "input_shift": 0.0, **sds})
-        varied = VariedInputs(plain, soils, settings, seed=1).batch(rows, np.random.default_rng(1))
+        varied = VariedInputs(plain, soils, settings, seed=1).batch(Mixture(rows), np.random.default_rng(1))
         return varied[:, 0].astype(np.float64) - soils[rows]
 
     np.testing.assert_allclose(changes(), 0.0, atol=1e-6)
@@ -48,7 +48,7 @@ def test_augmentation_shifts_and_broadens_as_an_instrument_would() -> None:
     def varied(**sds: float) -> np.ndarray:
         spectra = np.repeat(band(1650.0, 40.0)[None], 200, axis=0)
         settings = Augmentation(**{"slope": 0.0, "input_shift": 0.0, **sds})
-        return VariedInputs(plain, spectra, settings, 1).batch(np.arange(200), np.random.default_rng(3))[:, 0]
+        return VariedInputs(plain, spectra, settings, 1).batch(Mixture(np.arange(200)), np.random.default_rng(3))[:, 0]
 
     for row in (0, 50, 199):
         np.testing.assert_allclose(varied(shift_nm=2.0)[row], band(1650.0 - 2.0 * amounts[row], 40.0), atol=0.01)
@@ -61,9 +61,24 @@ def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -
     settings = Augmentation(offset=0.1, slope=0.1, gain=0.1, shift_nm=1.0, broadening_nm=3.0, noise=0.001, input_shift=0.1)
     preprocess = Preprocessor(Recipe(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths())
     inputs = VariedInputs(preprocess, soils, settings, seed=1)
-    rows = rng.permutation(len(soils))[:16]
-    whole = inputs.batch(rows, np.random.default_rng(5))
-    assert whole.shape == (16, 2, 140)
-    for rank in range(3):
-        share = slice(rank, None, 3)
-        np.testing.assert_array_equal(inputs.batch(rows, np.random.default_rng(5), share), whole[share])
+    for mixing in (0.0, 0.5):
+        batch = Mixture.of(rng.permutation(len(soils))[:16], mixing, rng)
+        whole = inputs.batch(batch, np.random.default_rng(5))
+        assert whole.shape == (16, 2, 140)
+        for rank in range(3):
+            share = slice(rank, None, 3)
+            np.testing.assert_array_equal(inputs.batch(batch, np.random.default_rng(5), share), whole[share])
+
+
+def test_soils_are_mixed_in_absorbance(rng: np.random.Generator) -> None:
+    soils = libraries.load("UL.120", GRID).spectra
+    preprocess = Preprocessor(Recipe(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths())
+    inputs = VariedInputs(preprocess, soils, Augmentation(slope=0.0, input_shift=0.0), seed=1)
+    batch = Mixture.of(np.arange(20), 1.0, rng)
+    assert batch.partners is not None and batch.weights is not None
+    assert sorted(batch.partners) == list(range(20)) and np.all((batch.weights >= 0.0) & (batch.weights <= 1.0))
+    shares = batch.weights[:, None]
+    expected = preprocess.batch(shares * soils[batch.rows] + (1.0 - shares) * soils[batch.partners])
+    np.testing.assert_allclose(inputs.batch(batch, rng), expected, atol=2e-4)
+    np.testing.assert_allclose(inputs.unvaried(), preprocess.batch(soils), atol=1e-4)
+    np.testing.assert_array_equal(inputs.unvaried(), inputs.unvaried())

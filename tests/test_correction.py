@@ -23,7 +23,7 @@ from ccnvr.edge.correction import Correction, pack, projection, standardisation,
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe, absorbance, resampling_matrix
 from ccnvr.train import libraries
-from ccnvr.train.augment import Augmentation, VariedInputs
+from ccnvr.train.augment import Augmentation, Mixture, VariedInputs
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = Model("default").bundle.manifest.recipe.grid.bands
@@ -86,7 +86,7 @@ def test_varied_training_spectra_are_corrected_after_they_are_varied(rng: np.ran
 
     def varied(correction: Correction | None) -> np.ndarray:
         inputs = VariedInputs(Preprocessor(recipe, GRID.wavelengths(), correction), soils, settings, seed=1)
-        return inputs.batch(rows, np.random.default_rng(5))[:, 0]
+        return inputs.batch(Mixture(rows), np.random.default_rng(5))[:, 0]
 
     np.testing.assert_allclose(varied(correction), correction(varied(None)), rtol=0, atol=1e-5)
 

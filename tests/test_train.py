@@ -24,6 +24,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
+from ccnvr.train.augment import Mixture
 from ccnvr.train.folds import fold_of
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.network import parameters
@@ -46,13 +47,13 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     wanted = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
     known = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     settings = recipe.Fit(epochs=1)
-    loss = Lesson(wanted, known).loss(outputs, outputs, np.arange(3), settings)
+    loss = Lesson(wanted, known).loss(outputs, outputs, Mixture(np.arange(3)), settings)
     assert loss.item() == pytest.approx(2.5)
     loss.backward()  # type: ignore[no-untyped-call]
     assert outputs.grad is not None
     assert outputs.grad[:, 1].tolist() == [0.0, 0.0, 0.0]
     assert outputs.grad[2, 0] == 0.0
-    assert Lesson(wanted, known * 0).loss(outputs, outputs, np.arange(3), settings).item() == 0.0
+    assert Lesson(wanted, known * 0).loss(outputs, outputs, Mixture(np.arange(3)), settings).item() == 0.0
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
@@ -152,10 +153,18 @@ def test_a_lesson_weighs_laboratory_and_teachers() -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return torch.full((len(inputs), 2), 3.0)
 
-    lesson = dataclasses.replace(Lesson.of(np.array([[1.0, np.nan]])), teachers=(Says3(),))  # type: ignore[arg-type]
+    lesson = dataclasses.replace(Lesson.of(np.array([[1.0, np.nan]])), teachers=(Says3(),))
     settings = recipe.Fit(epochs=1, teachers=1, teacher_share=0.25, unmeasured_weight=0.5)
-    loss = lesson.loss(torch.zeros(1, 2), torch.zeros(1, 1), np.array([0]), settings)
+    loss = lesson.loss(torch.zeros(1, 2), torch.zeros(1, 1), Mixture(np.array([0])), settings)
     assert loss.item() == pytest.approx((1.5**2 + 0.5 * 3.0**2) / 1.5)
+
+
+def test_of_a_mixture_the_laboratory_says_what_it_says_of_both() -> None:
+    lesson = Lesson.of(np.array([[1.0, np.nan], [3.0, 5.0]]))
+    outputs = torch.tensor([[2.0, 100.0]])
+    mixture = Mixture(np.array([0]), np.array([1]), np.array([0.25]))
+    assert lesson.loss(outputs, outputs, mixture, recipe.Fit(epochs=1)).item() == pytest.approx((2.0 - 2.5) ** 2)
+    np.testing.assert_array_equal(lesson.measured(), [[1.0, np.nan], [3.0, 5.0]])
 
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)])

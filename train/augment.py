@@ -15,6 +15,7 @@ from ccnvr.edge.preprocess import BandedOperator, Preprocessor, savgol_matrix
 
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 _NOISE_SPECTRA = 256
 _SPECTRA_AT_ONCE = 512
@@ -44,6 +45,34 @@ class Augmentation:
             raise ValueError("offset, slope and the other changes are standard deviations: from 0 to below 1000")
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Soils of one batch by their `rows`: each alone, or the share `weights` of it mixed with the rest of its partner."""
+
+    rows: Rows
+    partners: Rows | None = None
+    weights: Array | None = None
+
+    @classmethod
+    def of(cls, rows: Rows, mixing: float, rng: np.random.Generator) -> Mixture:
+        """Partners from among the rows, shares from a beta distribution with both parameters `mixing`; 0 mixes nothing."""
+        return cls(rows, rng.permutation(rows), rng.beta(mixing, mixing, len(rows))) if mixing else cls(rows)
+
+    def shared(self, share: slice) -> Mixture:
+        """Some of the batch."""
+        if self.partners is None or self.weights is None:
+            return Mixture(self.rows[share])
+        return Mixture(self.rows[share], self.partners[share], self.weights[share])
+
+    def mixed(self, of_soils: Float32) -> Float32:
+        """From what each of all soils has, `(soils, channels, bands)`, what each of the batch has."""
+        if self.partners is None or self.weights is None:
+            return of_soils[self.rows]
+        weights = self.weights.astype(np.float32)[:, None, None]
+        mixed: Float32 = weights * of_soils[self.rows] + (1.0 - weights) * of_soils[self.partners]
+        return mixed
+
+
 class VariedInputs:
     """Model inputs of training spectra, changed anew whenever a batch is taken.
 
@@ -66,18 +95,25 @@ class VariedInputs:
     def __len__(self) -> int:
         return len(self._filtered)
 
-    def batch(self, rows: NDArray[np.int64], rng: np.random.Generator, share: slice = slice(None)) -> Float32:
-        """Inputs `(len(rows[share]), channels, bands)`; what is drawn for a row does not depend on `share`."""
-        count = len(rows)
+    def unvaried(self) -> Float32:
+        """Inputs of all the spectra as they are, `(n, channels, bands)`."""
+        return self._preprocess.scale(self._filtered.copy())
+
+    def batch(self, soils: Mixture, rng: np.random.Generator, share: slice = slice(None)) -> Float32:
+        """Inputs `(len(soils.rows[share]), channels, bands)`; what is drawn for a row does not depend on `share`.
+
+        Soils are mixed in absorbance.
+        """
+        count = len(soils.rows)
         amounts = [rng.normal(size=count).astype(np.float32)[share, None, None] for _ in self._changes]
         which, sign = rng.integers(_NOISE_SPECTRA, size=count)[share], rng.choice([-1.0, 1.0], count)[share]
         channels = self._filtered.shape[1]
         shifts = rng.normal(0.0, self._augmentation.input_shift, (3, count, channels, 1)).astype(np.float32)
         offset, tilt, gain = shifts[:, share]
-        rows = rows[share]
-        varied = self._filtered[rows]
+        soils = soils.shared(share)
+        varied = soils.mixed(self._filtered)
         for (change, squared), amount in zip(self._changes, amounts, strict=True):
-            of_soil = change if len(change) == 1 else change[rows]
+            of_soil = change if len(change) == 1 else soils.mixed(change)
             varied += (amount**2 if squared else amount) * of_soil
         if self._noise is not None:
             varied += sign.astype(np.float32)[:, None, None] * self._noise[which]

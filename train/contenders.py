@@ -112,7 +112,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class Network:
-    """CCNVR by a recipe, whose choices were made before; one network for all properties, or the `average` of its teachers."""
+    """CCNVR by a recipe, whose choices were made before: one network for all properties, or its teachers with `average`."""
 
     name: str
     recipe: TrainingRecipe
@@ -140,14 +140,16 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
         UsageError: there is none of that name.
     """
     recipe = recipes.load(recipe_path)
-    alone = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
-    taught = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=recipe.fit.teachers or TEACHERS))
+    untaught = dataclasses.replace(recipe, gaussian_processes=(), fit=dataclasses.replace(recipe.fit, teachers=0, mixing=0.0))
+    several = dataclasses.replace(untaught, fit=dataclasses.replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))
+    taught = recipe if recipe.fit.teachers or recipe.gaussian_processes else several
     every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
     paper = recipes.load(PAPER_RECIPE)
     networks = [
-        Network("CCNVR", alone),
-        Network("CCNVR averaged", taught, average=True),
+        Network("CCNVR", untaught),
+        Network("CCNVR averaged", several, average=True),
         Network("CCNVR distilled", taught),
+        Network("CCNVR's teachers", taught, average=True),
         Network("CCNVR paper", paper),
     ]
     every |= {network.name: network for network in networks}

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Grid, Preprocessor, resampling_matrix
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.augment import VariedInputs
+from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import UNITS
 from ccnvr.train.network import CCNVR
@@ -26,6 +28,7 @@ from ccnvr.train.team import ALONE, Team
 from ccnvr.train.training import AnyNetwork, train
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
 _PREDICT_BATCH = 256
 
@@ -87,8 +90,8 @@ def fit(
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
-    With `recipe.fit.teachers`, so many networks of other seeds are trained first, and the one that is kept learns from their
-    mean beside the laboratory's values.
+    With `recipe.fit.teachers`, so many networks of other seeds are trained first, and with `recipe.gaussian_processes` so many
+    of these are fitted; the network that is kept learns from their mean beside the laboratory's values.
 
     `checkpoint` is written after each epoch and continued from if it exists, the teachers' beside it; the result is the same
     with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network. `team` is the
@@ -101,18 +104,12 @@ def fit(
     if recipe.fit.batch_size < team.size:
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
-    lesson = replace(lesson, teachers=_train_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
+    lesson = replace(lesson, teachers=_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
     network = train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
-def fit_teachers(recipe: TrainingRecipe, spectra: Array, values: Array, seed: int) -> list[Calibration]:
-    """The networks that `fit`, called likewise, would learn from."""
-    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, None)
-    return [Calibration(network, targets) for network in _train_teachers(recipe, inputs, lesson, seed)]
-
-
-def _train_teachers(
+def _teachers(
     recipe: TrainingRecipe,
     inputs: VariedInputs,
     lesson: Lesson,
@@ -120,13 +117,20 @@ def _train_teachers(
     checkpoint: Path | None = None,
     on_epoch: Callable[[float], None] = lambda loss: None,
     team: Team = ALONE,
-) -> tuple[CCNVR, ...]:
-    teachers = []
+) -> tuple[nn.Module, ...]:
+    """Whom a network learns from: networks, which learn of the soils themselves, and Gaussian processes."""
+    alone = replace(recipe, fit=replace(recipe.fit, mixing=0.0))
+    teachers: list[nn.Module] = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
         make = partial(CCNVR, recipe.teacher_config(number))
-        teachers.append(train(recipe, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
-    return tuple(teachers)
+        teachers.append(train(alone, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
+    return (*teachers, *_gaussian_processes(recipe.gaussian_processes, inputs, lesson))
+
+
+def _gaussian_processes(kernels: tuple[Kernel, ...], inputs: VariedInputs, lesson: Lesson) -> list[nn.Module]:
+    """That know the lesson's soils."""
+    return [GaussianProcess(kernel, inputs.unvaried(), lesson.measured()).eval() for kernel in kernels]
 
 
 def _lesson(
@@ -208,21 +212,37 @@ def calibrate(
 ) -> Callable[[Array], Array]:
     """`fit` on absorbance `(n, bands)` of another grid, and `predict` with it, from that grid's absorbance too.
 
-    With `average`, the prediction is the mean of the networks that `fit` would learn from.
+    With `average`, the prediction is the mean of the teachers that `fit` would learn from.
 
     Raises:
         WavelengthError: the grid does not cover the recipe's.
     """
     resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
     of_grid = spectra @ resample
-    calibrations = fit_teachers(recipe, of_grid, values, seed) if average else [fit(recipe, of_grid, values, seed)]
-    return lambda unknown: np.mean([predict(recipe, one, unknown @ resample) for one in calibrations], axis=0)
+    if not average:
+        calibration = fit(recipe, of_grid, values, seed)
+        return lambda unknown: predict(recipe, calibration, unknown @ resample)
+    targets, inputs, lesson = _lesson(recipe, of_grid, values, seed, None)
+    teachers = _teachers(recipe, inputs, lesson, seed)
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), None)
+
+    def mean(unknown: Array) -> Array:
+        prepared = preprocess.batch(unknown @ resample)
+        answers: Array = np.mean([restore(targets, _outputs(teacher, prepared)) for teacher in teachers], axis=0)
+        return answers
+
+    return mean
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
     """Absorbance `(n, bands)` -> properties `(n, targets)` by the torch network."""
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
-    inputs = torch.from_numpy(preprocess.batch(spectra))
+    return restore(calibration.targets, _outputs(calibration.network, preprocess.batch(spectra)))
+
+
+def _outputs(network: nn.Module, inputs: Float32) -> Array:
+    """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`."""
     with torch.inference_mode():
-        outputs = torch.cat([calibration.network(batch) for batch in torch.split(inputs, _PREDICT_BATCH)])
-    return restore(calibration.targets, outputs.double().numpy())
+        outputs = torch.cat([network(batch) for batch in torch.split(torch.from_numpy(inputs), _PREDICT_BATCH)])
+    values: Array = outputs.double().numpy()
+    return values

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from ccnvr.train.network import CCNVR
+from ccnvr.train.augment import Mixture
 from ccnvr.train.recipe import Fit
 from ccnvr.train.team import ALONE, Team
 
@@ -25,7 +25,7 @@ class Lesson:
 
     answers: Tensor
     known: Tensor
-    teachers: tuple[CCNVR, ...] = ()
+    teachers: tuple[nn.Module, ...] = ()
 
     @classmethod
     def of(cls, standardised: Array) -> Lesson:
@@ -33,23 +33,36 @@ class Lesson:
         known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
         return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
 
+    def measured(self) -> Array:
+        """The laboratory's values, standardised, with NaN where not measured."""
+        return torch.where(self.known > 0.0, self.answers, torch.nan).double().numpy()
+
     def to(self, device: torch.device) -> Lesson:
         """The same on another device."""
         return Lesson(self.answers.to(device), self.known.to(device), tuple(teacher.to(device) for teacher in self.teachers))
 
-    def loss(self, outputs: Tensor, inputs: Tensor, rows: NDArray[np.int64], settings: Fit, team: Team = ALONE) -> Tensor:
-        """Of this process's share of soils `rows`: its `inputs` and the network's `outputs` for them.
+    def loss(self, outputs: Tensor, inputs: Tensor, soils: Mixture, settings: Fit, team: Team = ALONE) -> Tensor:
+        """Of this process's share of `soils`: its `inputs` and the network's `outputs` for them.
 
-        The team's mean of it is the mean squared error over what is known of all the rows.
+        The team's mean of it is the mean squared error over what is known of all the soils.
         """
-        known = self.known[rows]
+        answers, known = self._measured(soils)
         # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
         weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
         total = weights.sum().clamp(min=1.0) / team.size
-        answers, known, weights = self.answers[rows][team.share], known[team.share], weights[team.share]
+        answers, known, weights = answers[team.share], known[team.share], weights[team.share]
         if self.teachers:
             with torch.no_grad():
                 taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
             share = settings.teacher_share
             answers = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
         return torch.sum((outputs - answers) ** 2 * weights) / total
+
+    def _measured(self, soils: Mixture) -> tuple[Tensor, Tensor]:
+        """The laboratory's values of some soils and where there are any; of a mixture it has them where it has both's."""
+        answers, known = self.answers[soils.rows], self.known[soils.rows]
+        if soils.partners is None or soils.weights is None:
+            return answers, known
+        weights = torch.from_numpy(soils.weights).to(answers)[:, None]
+        mixed = weights * answers + (1.0 - weights) * self.answers[soils.partners]
+        return mixed, known * self.known[soils.partners]

@@ -17,9 +17,12 @@ from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.augment import Augmentation
+from ccnvr.train.gaussian_process import Kernel
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.standards import Epo
+
+MOST_PROCESSES = 10
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Fit:
 
     With `teachers`, a network learns from the mean of so many others as well: `teacher_share` is their share in what it is
     taught of a measured property, `unmeasured_weight` the weight of what they alone say, relative to a measured one.
+
+    With `mixing` it learns of no soil itself but of mixtures of two, in shares from a beta distribution with both parameters
+    so large, after Zhang et al. 2018 (arXiv:1710.09412): of these its teachers know, and of nearly every spectrum in between.
     """
 
     epochs: int
@@ -38,6 +44,7 @@ class Fit:
     teachers: int = 0
     teacher_share: float = 0.5
     unmeasured_weight: float = 0.3
+    mixing: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -47,6 +54,8 @@ class Fit:
             raise ValueError("weight_decay and seed must not be negative")
         if not 0 <= self.teachers <= 20 or not 0.0 <= self.teacher_share <= 1.0 or not 0.0 <= self.unmeasured_weight <= 1.0:
             raise ValueError("teachers must be from 0 to 20, teacher_share and unmeasured_weight from 0 to 1")
+        if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
+            raise ValueError(f"mixing {self.mixing} is not 0, nor from 0.01 to 100")
 
     @property
     def all_epochs(self) -> int:
@@ -82,7 +91,8 @@ class TrainingRecipe:
 
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
-    after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach.
+    after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach;
+    `gaussian_processes` of these kernels teach beside them, each as much as a network.
 
     With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export is calibrated and proved
     on: those of the rounds, and what was at hand of those that the first model was trained on.
@@ -101,6 +111,7 @@ class TrainingRecipe:
     instrument: Instrument | None = None
     epo: Epo | None = None
     teacher_networks: tuple[NetworkShape, ...] = ()
+    gaussian_processes: tuple[Kernel, ...] = ()
     finetuned: tuple[Finetuned, ...] = ()
 
     def __post_init__(self) -> None:
@@ -121,6 +132,8 @@ class TrainingRecipe:
         self.network_config()
         for number in range(self.fit.teachers):
             self.teacher_config(number)
+        if len(self.gaussian_processes) > MOST_PROCESSES:
+            raise ValueError(f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}")
 
     @property
     def properties(self) -> tuple[str, ...]:

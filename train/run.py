@@ -277,7 +277,7 @@ class _Fits:
 def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64]) -> Array:
     """`(n, targets)` predictions of each soil by the network that was trained without its fold.
 
-    These networks have no teachers, which would multiply the time; a taught one's errors are, if anything, smaller.
+    These networks are taught by no others, which would multiply the time; a taught one's errors are, if anything, smaller.
     """
     recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
     predicted = np.empty_like(fits.pool.targets)

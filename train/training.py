@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ccnvr.edge.files import write_atomically
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.augment import VariedInputs
+from ccnvr.train.augment import Mixture, VariedInputs
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import TrainingRecipe
@@ -79,11 +79,12 @@ class _Training:
         team = self._team
         losses = []
         for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
-            inputs = torch.from_numpy(self._inputs.batch(rows, rng, team.share)).to(team.device)
+            soils = Mixture.of(rows, self._settings.mixing, rng)
+            inputs = torch.from_numpy(self._inputs.batch(soils, rng, team.share)).to(team.device)
             # Half precision where it is faster; weights, loss and optimiser keep theirs.
             with torch.autocast(team.device.type, torch.bfloat16, enabled=team.device.type == "cuda"):
                 outputs = self._shared(inputs)
-            loss = self._lesson.loss(outputs.float(), inputs, rows, self._settings, team)
+            loss = self._lesson.loss(outputs.float(), inputs, soils, self._settings, team)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

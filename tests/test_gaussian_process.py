@@ -1,0 +1,83 @@
+"""Gaussian processes as teachers: against scikit-learn's, on real soils, and what a network learns of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recipes
+import torch
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern
+
+from ccnvr.edge.preprocess import Preprocessor
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train import fit as fitting
+from ccnvr.train import gaussian_process, recipe
+from ccnvr.train import run as runs
+from ccnvr.train.augment import Augmentation
+from ccnvr.train.gaussian_process import GaussianProcess, Kernel
+
+CALM = Augmentation(slope=0.01, input_shift=0.01)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> recipe.TrainingRecipe:
+    return recipe.load(recipes.write(tmp_path))
+
+
+def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe) -> None:
+    pool = runs.load_pool(("UL.120:train",), small)
+    inputs = Preprocessor(small.preprocessing, small.grid.wavelengths()).batch(pool.spectra)
+    targets = np.stack([np.log(pool.targets[:, 0]), np.full(len(pool.targets), np.nan)], axis=1)
+    targets[::5, 0] = np.nan
+    made = GaussianProcess(Kernel(1.5, 0.02), inputs, targets)
+    with torch.inference_mode():
+        found = made(torch.from_numpy(inputs)).numpy()
+    centred = inputs.astype(np.float64) - inputs.mean(axis=0)
+    scaled = (centred / np.sqrt((centred**2).mean(axis=(0, 2)))[:, None]).reshape(len(inputs), -1)
+    distances = np.sqrt(((scaled[:, None] - scaled[None]) ** 2).sum(axis=2))
+    length = 1.5 * np.median(distances[np.triu_indices(len(inputs), 1)])
+    known = ~np.isnan(targets[:, 0])
+    mean = targets[known, 0].mean()
+    other = GaussianProcessRegressor(Matern(length, nu=2.5), alpha=0.02, optimizer=None).fit(
+        scaled[known], targets[known, 0] - mean
+    )
+    np.testing.assert_allclose(found[:, 0], other.predict(scaled) + mean, atol=2e-3)
+    np.testing.assert_array_equal(found[:, 1], 0.0)
+
+
+def test_of_very_many_soils_it_knows_some(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    monkeypatch.setattr(gaussian_process, "MOST_SOILS", 30)
+    made = GaussianProcess(Kernel(1.0, 0.1), rng.normal(size=(50, 2, 9)).astype(np.float32), rng.normal(size=(50, 3)))
+    assert made.soils.shape == (30, 18) and made.weights.shape == (30, 3)
+
+
+def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> None:
+    """Of a process that says the mean of every soil, which the laboratory's values alone do not teach."""
+    pool, unseen = runs.load_pool(("UL.120:train",), small), runs.load_pool(("UL.120:test",), small)
+    untaught = dataclasses.replace(small, fit=recipe.Fit(60, 8, 0.01, augmentation=CALM))
+    learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
+    taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
+    mean = fitting.calibrate(taught, small.grid, pool.spectra, pool.targets, 1, average=True)(unseen.spectra)
+    assert np.all(np.ptp(mean, axis=0) < 0.2 * np.ptp(unseen.targets, axis=0))
+    spreads = [
+        np.ptp(fitting.predict(one, fitting.fit(one, pool.spectra, pool.targets, 1), unseen.spectra), axis=0)
+        for one in (taught, untaught)
+    ]
+    assert np.all(spreads[0] < 0.3 * spreads[1])
+
+
+def test_a_recipe_names_them(tmp_path: Path) -> None:
+    text = recipes.SMALL.replace("epochs = 3", "epochs = 3\nmixing = 0.5")
+    text += "\n[[gaussian_processes]]\nlength = 4.0\nnoise = 0.003\n"
+    found = recipe.load(recipes.write(tmp_path, text))
+    assert found.gaussian_processes == (Kernel(4.0, 0.003),) and found.fit.mixing == 0.5
+    assert recipe.parse(recipe.write(found), tmp_path) == found
+    for wrong, said in (("noise = 0.0", "noise 0.0 not from"), ("length = 1e9", "length 1000000000.0 is not")):
+        with pytest.raises(UsageError, match=said):
+            recipe.load(recipes.write(tmp_path, text.replace("noise = 0.003" if "noise" in wrong else "length = 4.0", wrong)))
+    with pytest.raises(UsageError, match=r"mixing -1.0 is not 0"):
+        recipe.load(recipes.write(tmp_path, text.replace("mixing = 0.5", "mixing = -1.0")))
