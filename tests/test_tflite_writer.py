@@ -40,6 +40,7 @@ def configurations(draw: st.DrawFn) -> NetworkConfig:
     return NetworkConfig(
         convolutions=layers,
         standardise=draw(st.booleans()),
+        linear=draw(st.booleans()),
         cell=draw(st.sampled_from(("gru", "lstm", "none"))),
         bidirectional=draw(st.booleans()),
         hidden=draw(st.integers(1, 9)),
@@ -114,7 +115,7 @@ def read(model: bytes) -> Any:
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
 def test_it_holds_builtin_operators_only_and_one_copy_of_each_weight(cell: str) -> None:
-    network, _ = a_network(recipes.network_config(cell=cell, hidden=64, dense=64))
+    network, _ = a_network(recipes.network_config(cell=cell, hidden=64, dense=64, linear=True))
     profiles = all_profiles(network)
     for profile, data in profiles.items():
         model = to_tflite(data)
