@@ -18,6 +18,7 @@ from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.network import Convolution, NetworkConfig
 from ccnvr.edge.numpy_backend import NumpyBackend
+from ccnvr.export import c_array
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.train.network import CCNVR
 from ccnvr.train.quantize import as_data
@@ -94,6 +95,20 @@ def test_tflite_runtime_answers_so_too(changes: dict[str, Any], tflite_python: A
             found = backend(inputs.numpy())
         limit = FLOAT_LIMIT if profile != "int8" else FLOAT_LIMIT + INT8_STEPS * largest_step(data)
         assert np.abs(found - NumpyBackend(data)(inputs.numpy())).max() <= limit
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
+def test_tflite_micro_s_own_model_answers_so_too(changes: dict[str, Any]) -> None:
+    network, inputs = a_network(recipes.network_config(**changes))
+    profiles = all_profiles(network)
+    for data in (profiles["fp32"], profiles["int8"]):
+        model, expected = to_tflite(data, micro=True), NumpyBackend(data)(inputs.numpy())
+        engines: list[Any] = [LiteRtBackend(model, xnnpack=False)]
+        if c_array.is_installed():
+            engines.append(c_array.MicroBackend(model))
+        for engine in engines:
+            limit = FLOAT_LIMIT + INT8_STEPS * largest_step(data)
+            assert np.abs(engine(inputs.numpy()) - expected).max() <= limit
 
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}])
