@@ -34,6 +34,7 @@ from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLI
 from ccnvr.train import fit as fitting
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Augmentation
+from ccnvr.train.network import CCNVR
 from ccnvr.train.recipe import Fit
 
 RUNTIMES = {runtime.name: runtime for runtime in available()}
@@ -45,7 +46,9 @@ class Bench:
     """A gate with real spectra, and the networks that it holds artefacts against."""
 
     gate: Gate
+    network: CCNVR
     networks: dict[str, QuantizedNetwork]
+    spectra: Spectra
 
     def write(self, profile: str, engine: str) -> bytes:
         return WRITERS[RUNTIMES[engine].kind](self.networks[profile])
@@ -83,7 +86,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
     spectra = parity.real_spectra(recipe)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
     networks = all_profiles(network)
-    return Bench(Gate(network, networks, few, recipe.properties), networks)
+    return Bench(Gate(network, networks, few, recipe.properties), network, networks, few)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -129,6 +132,19 @@ def test_faults_of_a_linear_path_are_caught(linear_bench: Bench, profile: str, e
         # Of int8 convolutions that each engine rounds in its way, the gate may name one before it comes to the linear path.
         exact = profile != "int8" or engine == ONNXRUNTIME
         linear_bench.refuses(profile, engine, wrong, mutation.layers if exact else ())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, engine: str) -> None:
+    """Engines add up in other orders, and what is left of large numbers is their rounding."""
+    network, inputs = linear_bench.network, 1e3 * np.random.default_rng(4).normal(size=(1, 280))
+    weight = linear_bench.networks["fp32"].linear
+    assert isinstance(weight, np.ndarray)
+    inputs -= np.linalg.lstsq(weight, weight @ inputs[0], rcond=None)[0]
+    assert np.abs(weight @ inputs[0]).max() < 1e-2 < 1e3 < (np.abs(weight) @ np.abs(inputs[0])).min()
+    hostile = {"cancelling": inputs.reshape(1, 2, 140).astype(np.float32)}
+    gate = Gate(network, linear_bench.networks, dataclasses.replace(linear_bench.spectra, hostile=hostile), ("OC", "pH"))
+    gate.prove("fp32", RUNTIMES[engine], linear_bench.write("fp32", engine))
 
 
 # LiteRT's int8 kernels round elsewhere, so it is given more room, in which one weight's fault could hide.
