@@ -23,8 +23,8 @@ class NetworkShape:
     With cell none the features of the convolutions go to the dense layer one by one: a CNN. Without convolutions the
     recurrent layer reads the spectrum itself, `patch` bands a step: an RNN. `standardise` takes from each band its mean over
     the training soils and divides by its deviation, as the paper's mode, which sees raw absorbance, needs. `linear` adds to the
-    outputs a linear calibration of the input, all channels and bands, which learns beside the rest: good for networks that
-    teach another, and not for export. `dropout` matters to training alone.
+    outputs a linear calibration of the input, all channels and bands, which learns beside the rest. `dropout` matters to
+    training alone.
     """
 
     convolutions: tuple[Convolution, ...]

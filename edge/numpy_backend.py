@@ -50,6 +50,7 @@ class NumpyBackend:
         ]
         self._recurrent = {"gru": _Gru, "lstm": _Lstm}[config.cell](network.directions) if network.directions else None
         self._dense, self._output = _Dense(network.dense), _Dense(network.output)
+        self._linear = None if network.linear is None else np.ascontiguousarray(as_float(network.linear).T)
         columns = [config.bands * layer.weight_columns for layer in self._convolutions]
         self._most_rows = max(1, _NUMBERS_AT_ONCE // max([config.bands, *columns]))
 
@@ -73,13 +74,13 @@ class NumpyBackend:
     def layers(self, inputs: Float32) -> Iterator[tuple[str, Float32]]:
         """What each layer gives, in order, from the input to the outputs.
 
-        Convolutions after ReLU and pool, `(n, filters, bands)`; `pooled`, `hidden` and `properties`, `(n, width)`.
+        Convolutions after ReLU and pool, `(n, filters, bands)`; `pooled`, `hidden`, `linear` and `properties`, `(n, width)`.
         """
         value = inputs.astype(np.float32, copy=False)
         if self._standardisation is not None:
             value = (value - self._standardisation.mean) * self._standardisation.factor
             yield "standardised", value
-        value = value.transpose(0, 2, 1)
+        spectra, value = value, value.transpose(0, 2, 1)
         if self._input is not None:
             value = _quantized(value, self._input)
         for number, convolution in enumerate(self._convolutions):
@@ -91,7 +92,12 @@ class NumpyBackend:
         yield "pooled", pooled
         hidden = np.maximum(self._dense(pooled), np.float32(0.0))
         yield "hidden", hidden
-        yield "properties", self._output(hidden)
+        outputs = self._output(hidden)
+        if self._linear is not None:
+            linear = spectra.reshape(len(spectra), -1) @ self._linear
+            yield "linear", linear
+            outputs = outputs + linear
+        yield "properties", outputs
 
 
 def open_model(content: bytes) -> NumpyBackend:

@@ -131,7 +131,9 @@ class QuantizedNetwork:
     The standardisation where `config` has one; convolutions with same padding, ReLU and max-pool; what does not fill the last
     step is left out; the recurrent layer's states averaged over the steps, forward and backward side by side, or with cell none
     the features, channel by channel; dense layer, ReLU, output layer. One direction or two are in `directions`, none with cell
-    none. `activations` are those of the first convolution's input and of each one's output after ReLU, for profile `int8`.
+    none. `linear` is a matrix `(outputs, channels x bands)` where `config` has one: its product with the input, standardised
+    and channel by channel, is added to the outputs; it computes in floats in every profile. `activations` are those of the
+    first convolution's input and of each one's output after ReLU, for profile `int8`.
 
     Raises:
         ValueError: something does not fit `config` and `profile`, is not finite, or is too large.
@@ -144,13 +146,12 @@ class QuantizedNetwork:
     directions: tuple[Direction, ...]
     dense: DenseLayer
     output: DenseLayer
+    linear: Weight | None
     activations: tuple[Activation, ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is not one of {', '.join(PROFILES)}")
-        if self.config.linear:
-            raise ValueError("it has a linear calibration beside it, which no backend computes")
         expected = activations(self.config, self.profile)
         if len(self.activations) != expected:
             raise ValueError(f"it has {len(self.activations)} activations where profile {self.profile} has {expected} here")
@@ -189,6 +190,8 @@ class QuantizedNetwork:
         for name, dense in (("dense", self.dense), ("output", self.output)):
             add(f"{name}.weight", dense.weight)
             found[f"{name}.bias"] = dense.bias
+        if self.linear is not None:
+            add("linear.weight", self.linear)
         return found
 
 
@@ -224,6 +227,8 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
     for name, outputs, inputs in (("dense", config.dense, config.features), ("output", config.outputs, config.dense)):
         weight(f"{name}.weight", outputs, inputs)
         arrays[f"{name}.bias"] = ("<f4", (outputs,))
+    if config.linear:
+        weight("linear.weight", config.outputs, config.in_channels * config.bands)
     return arrays
 
 
@@ -270,6 +275,7 @@ def assemble(
             directions=tuple(direction(name) for name in direction_names(config)),
             dense=DenseLayer(weight("dense.weight"), tensors["dense.bias"]),
             output=DenseLayer(weight("output.weight"), tensors["output.bias"]),
+            linear=weight("linear.weight") if config.linear else None,
             activations=scales,
         )
     except KeyError as error:

@@ -65,6 +65,8 @@ def of_torch(network: CCNVR, spectra: Float32) -> Layers:
     ]
     hooks.append(network.dense.register_forward_pre_hook(lambda _, inputs: keep("pooled", inputs[0])))
     hooks.append(network.output.register_forward_pre_hook(lambda _, inputs: keep("hidden", inputs[0])))
+    if network.linear is not None:
+        hooks.append(network.linear.register_forward_hook(lambda _, __, output: keep("linear", output)))
     try:
         with torch.inference_mode():
             keep("properties", network(torch.from_numpy(spectra)))
@@ -97,7 +99,7 @@ def of_onnx(model: bytes, spectra: Float32) -> Layers:
 
 
 def _names(produced: set[str]) -> Iterator[str]:
-    yield from (name for name in ("standardised", "pooled", "hidden") if name in produced)
+    yield from (name for name in ("standardised", "pooled", "hidden", "linear") if name in produced)
     yield from (name for name in produced if name.removeprefix("convolution").isdigit())
 
 
@@ -120,7 +122,7 @@ def of_tflite(model: bytes, spectra: Float32) -> Layers:
         if number.isdigit():
             # The pool comes after its convolution and takes its place; bands before filters, and a height of 1.
             found[f"convolution{number}"] = _dequantized(interpreter, detail)[:, 0].transpose(0, 2, 1)
-        elif name in ("pooled", "properties", "standardised"):
+        elif name in ("standardised", "pooled", "linear", "properties"):
             found[name] = _dequantized(interpreter, detail)
         elif name in renamed:
             found.setdefault(renamed[name], _dequantized(interpreter, detail))

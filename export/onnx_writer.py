@@ -78,10 +78,15 @@ def to_onnx(network: QuantizedNetwork) -> bytes:
     """
     config = network.config
     graph = _Graph()
-    features = _convolutions(graph, network, _standardised(graph, network))
+    spectra = _standardised(graph, network)
+    features = _convolutions(graph, network, spectra)
     pooled = _recurrent(graph, network, features) if network.directions else _flattened(graph, config, features)
     hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
-    _dense(graph, "output", network.output, hidden, "properties")
+    if network.linear is None:
+        _dense(graph, "output", network.output, hidden, "properties")
+    else:
+        linear = _linear(graph, network.linear, spectra)
+        graph.node("Add", [_dense(graph, "output", network.output, hidden), linear], "properties")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -209,3 +214,9 @@ def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.
 def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
     weight, bias = graph.weight(f"{name}.weight", layer.weight), graph.constant(f"{name}.bias", layer.bias)
     return graph.node("Gemm", [value, weight, bias], output or f"{name}.sums", transB=1)
+
+
+def _linear(graph: _Graph, weight: Weight, spectra: str) -> str:
+    """The linear calibration of `(n, channels, bands)`, channel by channel."""
+    flat = graph.node("Flatten", [spectra], "linear.input", axis=1)
+    return graph.node("Gemm", [flat, graph.weight("linear.weight", weight)], "linear", transB=1)

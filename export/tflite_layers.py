@@ -13,6 +13,9 @@ from ccnvr.export.tflite_graph import Operator, Quantization, Subgraph
 
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 
+_NOTHING = -1
+"""In place of an input that an operator can do without."""
+
 
 def weight(graph: Subgraph, name: str, value: Weight) -> int:
     """A weight as floats: a constant, or an int8 constant through DEQUANTIZE, which the interpreter does once."""
@@ -24,7 +27,7 @@ def weight(graph: Subgraph, name: str, value: Weight) -> int:
 
 
 def fully_connected(
-    graph: Subgraph, name: str, value: int, rows: int, weights: Weight, bias: NDArray[np.float32], activation: int = NONE
+    graph: Subgraph, name: str, value: int, rows: int, weights: Weight, bias: NDArray[np.float32] | None, activation: int = NONE
 ) -> int:
     """`(rows, inputs)` -> `(rows, outputs)` with weights `(outputs, inputs)`."""
     if graph.one_scale and isinstance(weights, StoredInt8):
@@ -32,23 +35,28 @@ def fully_connected(
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = activation
     options.keepNumDims = False
-    constants = weight(graph, f"{name}.weight", weights), graph.constant(f"{name}.bias", bias)
-    shape = (rows, len(bias))
-    return graph.apply(Operator.FULLY_CONNECTED, name, shape, value, *constants, options=options)
+    kernel = weight(graph, f"{name}.weight", weights)
+    added = _NOTHING if bias is None else graph.constant(f"{name}.bias", bias)
+    shape = (rows, len(weights.values if isinstance(weights, StoredInt8) else weights))
+    return graph.apply(Operator.FULLY_CONNECTED, name, shape, value, kernel, added, options=options)
 
 
 def _scaled_after(
-    graph: Subgraph, name: str, value: int, rows: int, weights: StoredInt8, bias: NDArray[np.float32], activation: int
+    graph: Subgraph, name: str, value: int, rows: int, weights: StoredInt8, bias: NDArray[np.float32] | None, activation: int
 ) -> int:
     """The product with the whole numbers of the weights; then each output has its scale, and its bias."""
     stored = graph.constant(f"{name}.weight.int8", weights.values, Quantization(1.0))
     options = schema.DequantizeOptionsT()
     whole = graph.apply(Operator.DEQUANTIZE, f"{name}.weight", weights.values.shape, stored, version=2, options=options)
-    shape = (rows, len(bias))
+    shape = (rows, len(weights.values))
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = False
-    sums = graph.apply(Operator.FULLY_CONNECTED, f"{name}.sums", shape, value, whole, -1, options=options)
+    sums = graph.apply(Operator.FULLY_CONNECTED, f"{name}.sums", shape, value, whole, _NOTHING, options=options)
     scales = graph.constant(f"{name}.scales", weights.scales[None])
+    if bias is None:
+        options = schema.MulOptionsT()
+        options.fusedActivationFunction = activation
+        return graph.apply(Operator.MUL, name, shape, sums, scales, options=options)
     scaled = graph.apply(Operator.MUL, f"{name}.scaled", shape, sums, scales, options=schema.MulOptionsT())
     options = schema.AddOptionsT()
     options.fusedActivationFunction = activation

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.quantized import Activation, QuantizedNetwork, direction_names
+from ccnvr.edge.quantized import Activation, QuantizedNetwork, Weight, direction_names
 from ccnvr.export.tflite_graph import Model, Operator, Subgraph
 from ccnvr.export.tflite_layers import RELU, convolution, dequantize, fully_connected, max_pool, quantize
 from ccnvr.export.tflite_recurrence import averaged_states
@@ -31,25 +31,35 @@ def to_tflite(network: QuantizedNetwork, *, micro: bool = False) -> bytes:
         raise ValueError("TFLite Micro cannot compute in floats with convolutions stored as int8; use profile fp32 or int8")
     model = Model("ccnvr", one_scale=micro)
     main = model.subgraph("main")
-    spectra = main.input("spectra", (1, config.in_channels, config.bands))
+    spectra = _standardised(main, network, main.input("spectra", (1, config.in_channels, config.bands)))
     features = _convolutions(main, network, _by_band(main, network, spectra))
     pooled = _recurrent(model, main, network, features) if network.directions else _flattened(main, network, features)
     dense = fully_connected(main, "dense", pooled, 1, network.dense.weight, network.dense.bias, RELU)
-    output = fully_connected(main, "properties", dense, 1, network.output.weight, network.output.bias)
+    name = "properties" if network.linear is None else "output"
+    output = fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
+    if network.linear is not None:
+        linear = _linear(main, network.linear, spectra, config.in_channels * config.bands)
+        output = main.apply(Operator.ADD, "properties", (1, config.outputs), output, linear, options=schema.AddOptionsT())
     main.content.outputs = [output]
     return model.to_bytes()
 
 
+def _standardised(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+    """Each band of `(1, channels, bands)` less its mean, over its deviation, where the network asks for it."""
+    if network.standardisation is None:
+        return value
+    shape = (1, network.config.in_channels, network.config.bands)
+    for operator, name, constant, options in (
+        (Operator.SUB, "centred", network.standardisation.mean, schema.SubOptionsT()),
+        (Operator.MUL, "standardised", network.standardisation.factor, schema.MulOptionsT()),
+    ):
+        value = graph.apply(operator, name, shape, value, graph.constant(f"{name}.by", constant[None]), options=options)
+    return value
+
+
 def _by_band(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
-    """Standardised where the network asks for it; `(1, channels, bands)` -> `(1, 1, bands, channels)`, as TFLite convolves."""
+    """`(1, channels, bands)` -> `(1, 1, bands, channels)`, as TFLite convolves."""
     channels, bands = network.config.in_channels, network.config.bands
-    if network.standardisation is not None:
-        shape = (1, channels, bands)
-        for operator, name, constant, options in (
-            (Operator.SUB, "centred", network.standardisation.mean, schema.SubOptionsT()),
-            (Operator.MUL, "standardised", network.standardisation.factor, schema.MulOptionsT()),
-        ):
-            value = graph.apply(operator, name, shape, value, graph.constant(f"{name}.by", constant[None]), options=options)
     value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
     return _reshaped(graph, "image", value, (1, 1, bands, channels))
 
@@ -112,6 +122,11 @@ def _flattened(graph: Subgraph, network: QuantizedNetwork, features: int) -> int
     value = _whole_steps(graph, network, features)
     value = _transposed(graph, "by_channel", value, (config.steps * config.patch, config.channels), (1, 0))
     return _reshaped(graph, "pooled", value, (1, config.features))
+
+
+def _linear(graph: Subgraph, weight: Weight, spectra: int, inputs: int) -> int:
+    """The linear calibration of `(1, channels, bands)`, channel by channel: `(1, outputs)`."""
+    return fully_connected(graph, "linear", _reshaped(graph, "linear.input", spectra, (1, inputs)), 1, weight, None)
 
 
 def _reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:

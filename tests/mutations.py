@@ -86,6 +86,11 @@ def _columns(order: Callable[[NDArray[Any]], NDArray[Any]], name: str) -> Callab
     return change
 
 
+def _halves(weight: NDArray[Any]) -> NDArray[Any]:
+    """The second half of the columns before the first."""
+    return np.roll(weight, weight.shape[1] // 2, axis=1)
+
+
 MUTATIONS = (
     Mutation("one weight of a convolution", _largest("convolution1.weight", -1.0), ("convolution1",)),
     Mutation("one bias of a convolution", _largest("convolution0.bias", 3.0), ("convolution0",)),
@@ -98,7 +103,7 @@ MUTATIONS = (
     Mutation("one weight of the states", _largest("forward.state_weight", -1.0), ("pooled",), slight=True),
     Mutation("one bias of the states", _largest("forward.state_bias", -1.0), ("pooled",), slight=True),
     Mutation("features in another order", _columns(lambda w: w[:, ::-1], "forward.input_weight"), ("pooled",)),
-    Mutation("halves of the states exchanged", _columns(lambda w: np.roll(w, w.shape[1] // 2, 1), "dense.weight"), ("hidden",)),
+    Mutation("halves of the states exchanged", _columns(_halves, "dense.weight"), ("hidden",)),
     Mutation("one weight of the dense layer", _largest("dense.weight", -1.0), ("hidden",), slight=True),
     Mutation("outputs exchanged", _ordered("output.weight", lambda w, _: w[::-1]), ("properties",)),
     Mutation("one bias of the outputs", _largest("output.bias", 1.5), ("properties",)),
@@ -111,6 +116,15 @@ STORED = (
     Mutation("one scale of the outputs", _largest("output.weight.scales", 1.2), ("properties",)),
 )
 """Of networks with int8 weights."""
+
+LINEAR = (
+    Mutation("one weight", _largest("linear.weight", -1.0), ("linear",)),
+    Mutation("channels exchanged", _columns(_halves, "linear.weight"), ("linear",)),
+    Mutation("bands from the other end", _columns(lambda w: w[:, ::-1], "linear.weight"), ("linear",)),
+    Mutation("outputs exchanged", _ordered("linear.weight", lambda w, _: w[::-1]), ("linear",)),
+    Mutation("none", _columns(np.zeros_like, "linear.weight"), ("linear",)),
+)
+"""Of networks with a linear path."""
 
 
 def mutated(network: QuantizedNetwork, mutation: Mutation) -> QuantizedNetwork:

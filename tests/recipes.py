@@ -45,8 +45,10 @@ SHAPES: tuple[dict[str, Any], ...] = (
     {"convolutions": (), "patch": 9, "standardise": True},
     {"cell": "none", "convolutions": (), "standardise": True},
     {"patch": 4},
+    {"linear": True, "standardise": True},
+    {"linear": True, "cell": "none"},
 )
-"""Networks with a layer left out, or with steps of several bands."""
+"""Networks with a layer left out, with steps of several bands, or with a linear calibration beside the rest."""
 
 
 def network_config(cell: str = "gru", bidirectional: bool = True, **changes: Any) -> NetworkConfig:

@@ -117,6 +117,28 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     assert len(manifest.card.parity) == 3 * 4
 
 
+def test_a_network_with_a_linear_path_goes_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
+    run, bundle = tmp_path / "run", tmp_path / "linear.ccnvr"
+    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    assert main(["train", str(path), "--out", str(run)]) == 0
+    assert main(["quantize", str(run), "--sensitivity"]) == 0
+    assert re.search(r"^linear\.weight +560 ", capsys.readouterr().out, re.MULTILINE)
+    assert main(["export", str(run), "--out", str(bundle), "--c-array", str(tmp_path / "c")]) == 0
+    recipe, calibration, _ = runs.load(run)
+    spectra = runs.load_pool(("SL.125:test",), recipe).spectra
+    expected = fitting.predict(recipe, calibration, spectra)
+    for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
+        model = Model(str(bundle), backend, profile)
+        predictor = model.bind(recipe.grid.wavelengths())
+        found = np.array([[estimate.value for estimate in predictor(spectrum).values()] for spectrum in spectra])
+        for column, target in enumerate(model.bundle.manifest.targets):
+            difference = target.standardise(found[:, column]) - target.standardise(expected[:, column])
+            assert np.abs(difference).max() < limit
+
+
 def test_an_export_writes_what_was_asked_for(finished_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "ph.ccnvr"
     options = ["--only", "tflite,network", "--profile", "int8", "--targets", "pH"]

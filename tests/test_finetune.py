@@ -322,6 +322,16 @@ def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
         assert torch.equal(before[name], after[name]) == name.startswith("scale."), name
 
 
+def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
+    small = recipe.load(recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true")))
+    pool = runs.load_pool(("UL.120:train",), small)
+    calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
+    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head")
+    before, after = calibration.network.state_dict(), tuned.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"dense.weight", "dense.bias", "output.weight", "output.bias", "linear.weight"}
+
+
 RECIPES = sorted(Path(runs.__file__).parent.glob("*_recipe.toml"))
 
 

@@ -56,7 +56,7 @@ def test_training_as_int8_computes_what_numpy_does(changes: dict[str, Any], rng:
 
 
 def test_training_as_int8_trains_every_weight_and_keeps_statistics(rng: np.random.Generator) -> None:
-    network, inputs = network_and_inputs(rng, standardise=True, dropout=0.5)
+    network, inputs = network_and_inputs(rng, standardise=True, linear=True, dropout=0.5)
     student = QuantizationAware(network, dict(enumerate(all_profiles(network)["int8"].activations))).train()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     first, second = student(torch.from_numpy(inputs)), student(torch.from_numpy(inputs))
@@ -114,8 +114,9 @@ def test_of_an_activation_too_large_to_keep_every_band_is_seen_and_no_extreme_is
     assert 20.0 < 255 * most[0].scale < 50.0
 
 
-def test_fewer_outputs_answer_as_before(rng: np.random.Generator) -> None:
-    network, inputs = network_and_inputs(rng)
+@pytest.mark.parametrize("linear", [False, True])
+def test_fewer_outputs_answer_as_before(linear: bool, rng: np.random.Generator) -> None:
+    network, inputs = network_and_inputs(rng, linear=linear)
     for data in all_profiles(network).values():
         expected = NumpyBackend(data)(inputs)[:, [2, 0]]
         np.testing.assert_allclose(NumpyBackend(data_with_outputs(data, [2, 0]))(inputs), expected, rtol=0, atol=1e-6)

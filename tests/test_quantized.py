@@ -85,6 +85,9 @@ def changed_header(content: bytes, **changes: Any) -> bytes:
         ({"activations": [{"scale": 0.0, "zero_point": 0}] * 3}, "scale 0.0 of an activation"),
         ({"activations": [{"scale": 0.1, "zero_point": 0}] * 3}, "no float32"),
         ({"activations": [{"scale": 0.5, "zero_point": 128}] * 3}, "zero point 128"),
+        ({"linear": True}, "bytes of weights where its header makes them"),
+        ({"linear": True, "outputs": 50_000}, "weights is larger than any CCNVR"),
+        ({"linear": 1}, "linear"),
         ({"surprise": 1}, "unknown key"),
     ],
 )
@@ -114,10 +117,13 @@ def test_truncated_and_padded_files_are_refused() -> None:
         ("dense.weight", -128, "holds -128"),
         ("dense.weight.scales", 0.0, "not positive"),
         ("standardisation.factor", -1.0, "not positive"),
+        ("linear.weight", -128, "holds -128"),
+        ("linear.weight.scales", 0.0, "not positive"),
+        ("linear.weight.scales", np.nan, "not finite"),
     ],
 )
 def test_impossible_numbers_are_refused(name: str, value: float, words: str) -> None:
-    network = profiles(standardise=True)["weights"]
+    network = profiles(standardise=True, linear=True)["weights"]
     tensors = {key: tensor.copy() for key, tensor in network.tensors().items()}
     tensors[name].flat[0] = value
     with pytest.raises(ValueError, match=words):
@@ -135,8 +141,23 @@ def test_tensors_of_another_shape_or_missing_are_refused() -> None:
         dataclasses.replace(network, directions=network.directions[:1])
 
 
+def test_a_linear_calibration_is_there_where_the_configuration_has_one_and_of_its_shape() -> None:
+    plain, network = profiles()["fp32"], profiles(linear=True)["fp32"]
+    tensors = network.tensors()
+    with pytest.raises(ValueError, match=r"differ in linear\.weight"):
+        dataclasses.replace(plain, linear=network.linear)
+    with pytest.raises(ValueError, match=r"differ in linear\.weight"):
+        dataclasses.replace(network, linear=None)
+    with pytest.raises(ValueError, match=r"tensor 'linear\.weight' is missing"):
+        assemble(network.config, "fp32", (), {name: value for name, value in tensors.items() if name != "linear.weight"})
+    with pytest.raises(ValueError, match=r"linear\.weight is float32 \(280, 3\) and must be float32 \(3, 280\)"):
+        assemble(network.config, "fp32", (), {**tensors, "linear.weight": tensors["linear.weight"].T})
+    with pytest.raises(ValueError, match="bytes of weights where its header makes them"):
+        unpack(changed_header(pack(network), linear=False))
+
+
 def test_the_layout_is_that_of_the_tensors() -> None:
-    for profile, network in profiles(cell="lstm", standardise=True).items():
+    for profile, network in profiles(cell="lstm", standardise=True, linear=True).items():
         wanted = layout(network.config, profile)
         assert list(wanted) == list(network.tensors())
     assert set(PROFILES) == {"fp32", "weights", "int8"}
@@ -175,7 +196,7 @@ def test_sums_too_large_for_float32_stay_exact(rng: np.random.Generator) -> None
 
 
 def test_torch_s_weights_come_over_unchanged() -> None:
-    network = CCNVR(recipes.network_config(cell="lstm", standardise=True))
+    network = CCNVR(recipes.network_config(cell="lstm", standardise=True, linear=True))
     network(torch.randn(40, 2, 140))
     data = as_data(network.eval())
     count = sum(parameter.numel() for parameter in network.parameters())

@@ -18,6 +18,7 @@ from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.network import Convolution, NetworkConfig
 from ccnvr.edge.numpy_backend import NumpyBackend
+from ccnvr.export import c_array
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.train.network import CCNVR
 from ccnvr.train.quantize import as_data
@@ -40,6 +41,7 @@ def configurations(draw: st.DrawFn) -> NetworkConfig:
     return NetworkConfig(
         convolutions=layers,
         standardise=draw(st.booleans()),
+        linear=draw(st.booleans()),
         cell=draw(st.sampled_from(("gru", "lstm", "none"))),
         bidirectional=draw(st.booleans()),
         hidden=draw(st.integers(1, 9)),
@@ -95,6 +97,20 @@ def test_tflite_runtime_answers_so_too(changes: dict[str, Any], tflite_python: A
         assert np.abs(found - NumpyBackend(data)(inputs.numpy())).max() <= limit
 
 
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
+def test_tflite_micro_s_own_model_answers_so_too(changes: dict[str, Any]) -> None:
+    network, inputs = a_network(recipes.network_config(**changes))
+    profiles = all_profiles(network)
+    for data in (profiles["fp32"], profiles["int8"]):
+        model, expected = to_tflite(data, micro=True), NumpyBackend(data)(inputs.numpy())
+        engines: list[Any] = [LiteRtBackend(model, xnnpack=False)]
+        if c_array.is_installed():
+            engines.append(c_array.MicroBackend(model))
+        for engine in engines:
+            limit = FLOAT_LIMIT + INT8_STEPS * largest_step(data)
+            assert np.abs(engine(inputs.numpy()) - expected).max() <= limit
+
+
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}])
 def test_litert_torch_s_own_conversion_agrees(changes: dict[str, Any]) -> None:
     """An independent way from torch to TFLite; it needs transformers and jax, so the development environment has it not."""
@@ -114,7 +130,7 @@ def read(model: bytes) -> Any:
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
 def test_it_holds_builtin_operators_only_and_one_copy_of_each_weight(cell: str) -> None:
-    network, _ = a_network(recipes.network_config(cell=cell, hidden=64, dense=64))
+    network, _ = a_network(recipes.network_config(cell=cell, hidden=64, dense=64, linear=True))
     profiles = all_profiles(network)
     for profile, data in profiles.items():
         model = to_tflite(data)

@@ -142,8 +142,8 @@ def _lesson(
     return targets, inputs, Lesson.of(standardise(targets, values))
 
 
-LAYERS = {"head": ("dense.", "output."), "all": ("",)}
-"""What fine-tuning changes: the layers after the recurrent one, or every layer. By the beginning of a parameter's name."""
+LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
+"""What fine-tuning changes: the layers that the outputs are made of, or every layer. By the beginning of a parameter's name."""
 
 FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 3e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
 """What of a recipe's `Fit` is its own in fine-tuning, where nothing else is asked for.

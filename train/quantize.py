@@ -21,7 +21,6 @@ from ccnvr.edge.quantized import (
     direction_names,
     stored_weights,
 )
-from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.network import CCNVR
 
 _LARGEST_BIAS = 2.0**30
@@ -29,14 +28,8 @@ _LARGEST_BIAS = 2.0**30
 
 
 def as_data(network: CCNVR) -> QuantizedNetwork:
-    """The network of torch with its float weights: profile `fp32`.
-
-    Raises:
-        UsageError: it has the linear calibration that only teachers have.
-    """
+    """The network of torch with its float weights: profile `fp32`."""
     config = network.config
-    if config.linear:
-        raise UsageError("a network with a linear calibration beside it is for teaching only; export one without 'linear'")
     state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     standardisation = None
     if network.scale is not None:
@@ -60,6 +53,7 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
         directions=tuple(direction(suffix) for suffix, _ in zip(("", "_reverse"), direction_names(config), strict=False)),
         dense=DenseLayer(state["dense.weight"], state["dense.bias"]),
         output=DenseLayer(state["output.weight"], state["output.bias"]),
+        linear=state.get("linear.weight"),
     )
 
 
@@ -118,7 +112,7 @@ def with_int8_convolutions(network: QuantizedNetwork, scales: tuple[Activation, 
 def with_outputs(network: QuantizedNetwork, columns: Sequence[int]) -> QuantizedNetwork:
     """The network with these outputs alone."""
     tensors = network.tensors()
-    for name in [name for name in tensors if name.startswith("output.")]:
+    for name in [name for name in tensors if name.startswith(("output.", "linear."))]:
         tensors[name] = tensors[name][list(columns)]
     config = replace(network.config, outputs=len(columns))
     return assemble(config, network.profile, network.activations, tensors)

@@ -97,4 +97,6 @@ def _watched(network: CCNVR, add: Callable[[str, Tensor], None]) -> list[tuple[n
     ]
     if network.recurrent is not None:
         watched.append((network.recurrent, recurrent))
+    if network.linear is not None:
+        watched.append((network.linear, dense("linear.weight")))
     return [*watched, (network.dense, dense("dense.weight")), (network.output, dense("output.weight"))]
