@@ -49,6 +49,23 @@ def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe) -> None:
     np.testing.assert_array_equal(found[:, 1], 0.0)
 
 
+def test_it_starts_from_a_network_that_knows_something(rng: np.random.Generator) -> None:
+    """And from the mean where the network is worse than that."""
+
+    class Says(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.stack([inputs[:, 0, 0], inputs[:, 0, 1]], dim=1)
+
+    inputs = rng.normal(size=(40, 2, 9)).astype(np.float32)
+    targets = np.stack([inputs[:, 0, 0] + 0.5, -3.0 * inputs[:, 0, 1]], axis=1).astype(np.float64)
+    made = GaussianProcess(Kernel(1.0, 0.1), inputs, targets, Says())
+    assert made.trust.tolist() == [1.0, 0.0]
+    far = torch.from_numpy(inputs[:5] + np.float32(1e3))
+    with torch.inference_mode():
+        np.testing.assert_allclose(made(far)[:, 0], far[:, 0, 0], atol=1e-3)
+        np.testing.assert_allclose(made(far)[:, 1], targets[:, 1].mean(), atol=1e-3)
+
+
 def test_of_very_many_soils_it_knows_some(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     monkeypatch.setattr(gaussian_process, "MOST_SOILS", 30)
     made = GaussianProcess(Kernel(1.0, 0.1), rng.normal(size=(50, 2, 9)).astype(np.float32), rng.normal(size=(50, 3)))

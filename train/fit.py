@@ -145,11 +145,19 @@ def _lesson(
 LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
 """What fine-tuning changes: the layers that the outputs are made of, or every layer. By the beginning of a parameter's name."""
 
-FINETUNING: dict[str, Any] = {"epochs": 60, "learning_rate": 3e-3, "batch_size": 8, "weight_decay": 0.01, "teachers": 0}
-"""What of a recipe's `Fit` is its own in fine-tuning, where nothing else is asked for.
+FINETUNING: dict[str, Any] = {
+    "epochs": 480,
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "weight_decay": 0.01,
+    "teachers": 0,
+    "mixing": 1.0,
+    "teacher_share": 1.0,
+}
+"""What of a recipe's `Fit` is its own in fine-tuning, where nothing else is asked for; chosen, as `FINETUNING_KERNEL`, on clay
+and pH of LimeSoDa's libraries with 30 samples (docs/study.md)."""
 
-The learning rate was chosen on clay and pH of CV.98, with 30 samples.
-"""
+FINETUNING_KERNEL = Kernel(length=4.0, noise=0.01)
 
 
 def finetune(
@@ -163,6 +171,9 @@ def finetune(
 ) -> Calibration:
     """Go on training a calibration on other soils: absorbance `(n, bands)` on the recipe's grid, properties `(n, targets)`.
 
+    A few soils teach a network little, and make it forget much. So it learns to answer as a Gaussian process that knows these
+    soils, and that for each property starts from what the calibration says if that is of any worth there.
+
     `recipe.fit` says how long and how fast. The calibration given stays as it is, and so do its scales of the properties and of
     the bands and its correction of spectra.
 
@@ -174,6 +185,8 @@ def finetune(
     lesson = Lesson.of(standardise(calibration.targets, values))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
+    teacher = GaussianProcess(FINETUNING_KERNEL, inputs.unvaried(), lesson.measured(), calibration.network).eval()
+    lesson = replace(lesson, teachers=(teacher,))
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))

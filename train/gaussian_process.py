@@ -2,7 +2,8 @@
 
 Of the spectra of few soils a kernel method makes more than a network does that is trained from nothing (docs/study.md). A
 network that answers as it does, on mixtures of those soils as well, needs none of them on the edge.
-Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, MIT Press, equations 2.25 and 4.17.
+Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, MIT Press: equations 2.25 (mean), 4.17 (Matérn) and 5.12
+(what a soil would be predicted as without itself).
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Kernel:
 class GaussianProcess(nn.Module):
     """Model input `(n, channels, bands)` -> the mean of standardised targets `(n, outputs)` that the soils it knows suggest.
 
-    Each channel counts alike in the distance between two spectra. Far from all soils a target is its mean over them.
+    Each channel counts alike in the distance between two spectra. Far from all soils a target is its mean over them, or what
+    `prior` says: of the two, for each target, the one from which the soils are predicted better when each is left out in turn.
 
     Args:
         kernel: what soils tell of one another.
         inputs: of the soils, `(n, channels, bands)`, n >= 2.
         targets: standardised, `(n, outputs)`, NaN where not measured; a column without any is 0 everywhere.
+        prior: a network ready to predict, of which the soils tell where it errs.
     """
 
     centre: Tensor
@@ -53,9 +56,12 @@ class GaussianProcess(nn.Module):
     soils: Tensor
     weights: Tensor
     means: Tensor
+    trust: Tensor
+    """1 for the targets that start from the prior, 0 for the others."""
 
-    def __init__(self, kernel: Kernel, inputs: Float32, targets: Array) -> None:
+    def __init__(self, kernel: Kernel, inputs: Float32, targets: Array, prior: nn.Module | None = None) -> None:
         super().__init__()
+        self.prior = prior
         if len(inputs) > MOST_SOILS:
             drawn = np.random.default_rng(_SEED).permutation(len(inputs))[:MOST_SOILS]
             inputs, targets = inputs[drawn], targets[drawn]
@@ -66,15 +72,21 @@ class GaussianProcess(nn.Module):
         squares = _squared_distances(self.soils.double(), self.soils.double())
         median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
         self._length = kernel.length * max(median, 1e-12)
-        weights, means = _solve(self._covariance(squares), targets, kernel.noise)
-        self.register_buffer("weights", weights.float())
-        self.register_buffer("means", means.float())
+        expected = None if prior is None else _answers(prior, known)
+        solved = [
+            _solve(self._covariance(squares), column, kernel.noise, None if expected is None else expected[:, number])
+            for number, column in enumerate(targets.T)
+        ]
+        weights, means, trust = zip(*solved, strict=True)
+        self.register_buffer("weights", torch.stack(weights, dim=1).float())
+        self.register_buffer("means", torch.tensor(means, dtype=torch.float32))
+        self.register_buffer("trust", torch.tensor(trust, dtype=torch.float32))
 
     def forward(self, spectra: Tensor) -> Tensor:
         """One pass; see the class for shapes."""
         squares = _squared_distances(self._scaled(spectra), self.soils)
         answer: Tensor = self._covariance(squares) @ self.weights + self.means
-        return answer
+        return answer if self.prior is None else answer + self.trust * self.prior(spectra)
 
     def _scaled(self, spectra: Tensor) -> Tensor:
         scaled: Tensor = ((spectra - self.centre) / self.unit).flatten(1)
@@ -91,16 +103,26 @@ def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
     return squares.clamp(min=0.0)
 
 
-def _solve(covariance: Tensor, targets: Array, noise: float) -> tuple[Tensor, Tensor]:
-    """What each soil weighs in each target, `(n, outputs)`, and the targets' means."""
-    weights = torch.zeros(targets.shape, dtype=torch.float64)
-    means = torch.zeros(targets.shape[1], dtype=torch.float64)
-    for column, values in enumerate(targets.T):
-        rows = np.flatnonzero(~np.isnan(values))
-        if rows.size:
-            measured = torch.from_numpy(values[rows])
-            means[column] = measured.mean()
-            noisy = covariance[np.ix_(rows, rows)] + noise * torch.eye(rows.size, dtype=torch.float64)
-            factor = torch.linalg.cholesky(noisy)
-            weights[rows, column] = torch.cholesky_solve((measured - means[column])[:, None], factor)[:, 0]
-    return weights, means
+def _answers(network: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.inference_mode():
+        answers: Tensor = network(inputs).double()
+    return answers
+
+
+def _solve(covariance: Tensor, values: Array, noise: float, prior: Tensor | None) -> tuple[Tensor, float, float]:
+    """What each soil weighs in a target, `(n,)`, the target's mean, and how far the prior is trusted: 0 or 1."""
+    weights = torch.zeros(len(values), dtype=torch.float64)
+    rows = np.flatnonzero(~np.isnan(values))
+    if not rows.size:
+        return weights, 0.0, 0.0
+    measured = torch.from_numpy(values[rows])
+    inverse = torch.linalg.inv(covariance[np.ix_(rows, rows)] + noise * torch.eye(rows.size, dtype=torch.float64))
+    mean = measured.mean()
+    weights[rows] = inverse @ (measured - mean)
+    if prior is not None:
+        corrected = inverse @ (measured - prior[rows])
+        spread = torch.diagonal(inverse)
+        if (corrected / spread).square().sum() < (weights[rows] / spread).square().sum():
+            weights[rows] = corrected
+            return weights, 0.0, 1.0
+    return weights, float(mean), 0.0
