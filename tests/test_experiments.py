@@ -78,12 +78,21 @@ def test_noise_costs_accuracy(tmp_path: Path) -> None:
 
 
 def test_transfer_reports_the_source_alone_and_learning_curves(tmp_path: Path, quick_recipe: Path) -> None:
-    which = ("--targets", "SC.93", "--sources", "CV.98,SC.93,UL.120", "--methods", "PLSR,CCNVR", "--recipe", quick_recipe)
+    which = (
+        "--targets",
+        "SC.93",
+        "--sources",
+        "CV.98,SC.93,UL.120",
+        "--methods",
+        "PLSR,CCNVR distilled",
+        "--recipe",
+        quick_recipe,
+    )
     printed = experiment("transfer", tmp_path / "out", *which, "--trials", 2, "--repeats", 1)
     assert "trained without SC.93" in printed
     result = json.loads((tmp_path / "out" / "transfer.json").read_text())
     assert result["trained on the source alone"]["SC.93"]["PLSR"]["n"] == 93
-    as_it_is = result["trained on the source alone"]["SC.93"]["CCNVR"]
+    as_it_is = result["trained on the source alone"]["SC.93"]["CCNVR distilled"]
     curves = result["learning curves"]["SC.93"]
     assert curves["CCNVR as it is"]["10"]["rmse"] == pytest.approx(as_it_is["rmse"], rel=0.2), (
         "the same network, on 83 of 93 soils"

@@ -28,6 +28,8 @@ PredictAll = Callable[[Array], Array]
 RECIPE = Path(__file__).with_name("study_recipe.toml")
 PAPER_RECIPE = Path(__file__).with_name("paper_recipe.toml")
 TEACHERS = 3
+BEST = "CCNVR distilled"
+"""One network, taught as its recipe says."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
     networks = [
         Network("CCNVR", untaught),
         Network("CCNVR averaged", several, average=True),
-        Network("CCNVR distilled", taught),
+        Network(BEST, taught),
         Network("CCNVR's teachers", taught, average=True),
         Network("CCNVR paper", paper),
     ]

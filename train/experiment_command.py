@@ -30,7 +30,7 @@ from ccnvr.train import (
 )
 from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
-from ccnvr.train.contenders import RECIPE, Budget, Network, contenders
+from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.network_method import StackedNetwork
 from ccnvr.train.recipe import TrainingRecipe
@@ -148,9 +148,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _transfer(arguments: argparse.Namespace) -> int:
     every = contenders((), arguments.recipe)
-    network = every["CCNVR"]
+    network = every[BEST]
     if not isinstance(network, Network):
-        raise TypeError(f"CCNVR is a {type(network).__name__}")
+        raise TypeError(f"{BEST} is a {type(network).__name__}")
     with _progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
@@ -203,7 +203,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     """The single network that the edge would run, from nothing."""
-    contender = contenders(("CCNVR distilled",))["CCNVR distilled"]
+    contender = contenders((BEST,))[BEST]
     (split,) = official_splits("nirsoil")
     predict = contender.fit(contender.choose(split.train, Budget(1, 2)), split.train, arguments.seed)
     predicted = predict(split.spectra)
