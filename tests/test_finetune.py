@@ -34,6 +34,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import run as runs
 from ccnvr.train.base import Base
 from ccnvr.train.finetune import Settings
+from ccnvr.train.gaussian_process import Kernel
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.network import CCNVR
 from ccnvr.train.quantize import as_data, as_torch, with_int8_weights
@@ -366,7 +367,7 @@ def test_any_recipe_is_written_as_it_is_read(
         fit=dataclasses.replace(plain.fit, learning_rate=rate),
         instrument=Instrument((1100.0, 2500.5), tuple(widths) if isinstance(widths, list) else widths),
         epo=Epo("dry.csv", 'wet "1".csv', 2),
-        teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
+        gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
         finetuned=tuple(rounds),
     )
     assert recipe.parse(recipe.write(varied), RECIPES[0]) == varied

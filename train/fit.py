@@ -123,7 +123,7 @@ def _teachers(
     teachers: list[nn.Module] = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        make = partial(CCNVR, recipe.teacher_config(number))
+        make = partial(CCNVR, recipe.network_config())
         teachers.append(train(alone, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
     return (*teachers, *_gaussian_processes(recipe.gaussian_processes, inputs, lesson))
 
