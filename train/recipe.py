@@ -91,8 +91,8 @@ class TrainingRecipe:
 
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
-    after. The `fit.teachers` are networks like the one that they teach; `gaussian_processes` of these kernels teach beside them,
-    each as much as a network.
+    after. The `fit.teachers` are networks like the one that they teach; `gaussian_processes` of these kernels teach beside
+    them, each as much as a network.
 
     With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export is calibrated and proved
     on: those of the rounds, and what was at hand of those that the first model was trained on.
