@@ -146,9 +146,9 @@ LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
 """What fine-tuning changes: the layers that the outputs are made of, or every layer. By the beginning of a parameter's name."""
 
 FINETUNING: dict[str, Any] = {
-    "epochs": 480,
+    "epochs": 240,
     "learning_rate": 1e-3,
-    "batch_size": 32,
+    "batch_size": 16,
     "weight_decay": 0.01,
     "teachers": 0,
     "mixing": 1.0,
