@@ -125,12 +125,10 @@ def _teachers(
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
         make = partial(CCNVR, recipe.network_config())
         teachers.append(train(alone, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
-    return (*teachers, *_gaussian_processes(recipe.gaussian_processes, inputs, lesson))
-
-
-def _gaussian_processes(kernels: tuple[Kernel, ...], inputs: VariedInputs, lesson: Lesson) -> list[nn.Module]:
-    """That know the lesson's soils."""
-    return [GaussianProcess(kernel, inputs.unvaried(), lesson.measured()).eval() for kernel in kernels]
+    if recipe.gaussian_processes:
+        soils, measured = inputs.unvaried(), lesson.measured()
+        teachers += [GaussianProcess(kernel, soils, measured).eval() for kernel in recipe.gaussian_processes]
+    return tuple(teachers)
 
 
 def _lesson(

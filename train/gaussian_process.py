@@ -72,9 +72,10 @@ class GaussianProcess(nn.Module):
         squares = _squared_distances(self.soils.double(), self.soils.double())
         median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
         self._length = kernel.length * max(median, 1e-12)
+        covariance = self._covariance(squares)
         expected = None if prior is None else _answers(prior, known)
         solved = [
-            _solve(self._covariance(squares), column, kernel.noise, None if expected is None else expected[:, number])
+            _solve(covariance, column, kernel.noise, None if expected is None else expected[:, number])
             for number, column in enumerate(targets.T)
         ]
         weights, means, trust = zip(*solved, strict=True)
