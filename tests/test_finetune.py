@@ -367,6 +367,7 @@ def test_any_recipe_is_written_as_it_is_read(
         fit=dataclasses.replace(plain.fit, learning_rate=rate),
         instrument=Instrument((1100.0, 2500.5), tuple(widths) if isinstance(widths, list) else widths),
         epo=Epo("dry.csv", 'wet "1".csv', 2),
+        teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
         gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
         finetuned=tuple(rounds),
     )

@@ -123,7 +123,7 @@ def _teachers(
     teachers: list[nn.Module] = []
     for number in range(recipe.fit.teachers):
         path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        make = partial(CCNVR, recipe.network_config())
+        make = partial(CCNVR, recipe.teacher_config(number))
         teachers.append(train(alone, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team))
     if recipe.gaussian_processes:
         soils, measured = inputs.unvaried(), lesson.measured()

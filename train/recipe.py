@@ -91,8 +91,8 @@ class TrainingRecipe:
 
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
-    after. The `fit.teachers` are networks like the one that they teach; `gaussian_processes` of these kernels teach beside
-    them, each as much as a network.
+    after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach;
+    `gaussian_processes` of these kernels teach beside them, each as much as a network.
 
     With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export is calibrated and proved
     on: those of the rounds, and what was at hand of those that the first model was trained on.
@@ -110,6 +110,7 @@ class TrainingRecipe:
     file_quantity: str = "reflectance"
     instrument: Instrument | None = None
     epo: Epo | None = None
+    teacher_networks: tuple[NetworkShape, ...] = ()
     gaussian_processes: tuple[Kernel, ...] = ()
     finetuned: tuple[Finetuned, ...] = ()
 
@@ -129,6 +130,8 @@ class TrainingRecipe:
         # Both are built once, so that what does not fit together is refused here.
         self.preprocessing  # noqa: B018
         self.network_config()
+        for number in range(self.fit.teachers):
+            self.teacher_config(number)
         if len(self.gaussian_processes) > MOST_PROCESSES:
             raise ValueError(f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}")
 
@@ -152,8 +155,15 @@ class TrainingRecipe:
 
     def network_config(self) -> NetworkConfig:
         """The network for these inputs and targets."""
-        shape = vars(self.network)
-        return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **shape)
+        return self._config(self.network)
+
+    def teacher_config(self, number: int) -> NetworkConfig:
+        """That of one of its teachers."""
+        kinds = self.teacher_networks or (self.network,)
+        return self._config(kinds[number % len(kinds)])
+
+    def _config(self, shape: NetworkShape) -> NetworkConfig:
+        return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
 
 
 def write(recipe: TrainingRecipe) -> str:
