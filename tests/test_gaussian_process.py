@@ -50,16 +50,18 @@ def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe) -> None:
 
 
 def test_it_starts_from_a_network_that_knows_something(rng: np.random.Generator) -> None:
-    """And from the mean where the network is worse than that."""
+    """From the mean where the network is worse than that, and says nothing else where the soils only blur it."""
 
     class Says(torch.nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return torch.stack([inputs[:, 0, 0], inputs[:, 0, 1]], dim=1)
+            return inputs[:, 0, :3]
 
     inputs = rng.normal(size=(40, 2, 9)).astype(np.float32)
-    targets = np.stack([inputs[:, 0, 0] + 0.5, -3.0 * inputs[:, 0, 1]], axis=1).astype(np.float64)
+    noise = rng.normal(0.0, 0.1, 40)
+    targets = np.stack([inputs[:, 0, 0] + 0.5, -3.0 * inputs[:, 0, 1], inputs[:, 0, 2] + noise], axis=1).astype(np.float64)
     made = GaussianProcess(Kernel(1.0, 0.1), inputs, targets, Says())
-    assert made.trust.tolist() == [1.0, 0.0]
+    assert made.trust.tolist() == [1.0, 0.0, 1.0]
+    assert made.weights[:, 0].abs().min() > 0.0 and made.weights[:, 2].abs().max() == 0.0
     far = torch.from_numpy(inputs[:5] + np.float32(1e3))
     with torch.inference_mode():
         np.testing.assert_allclose(made(far)[:, 0], far[:, 0, 0], atol=1e-3)

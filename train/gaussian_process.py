@@ -41,8 +41,9 @@ class Kernel:
 class GaussianProcess(nn.Module):
     """Model input `(n, channels, bands)` -> the mean of standardised targets `(n, outputs)` that the soils it knows suggest.
 
-    Each channel counts alike in the distance between two spectra. Far from all soils a target is its mean over them, or what
-    `prior` says: of the two, for each target, the one from which the soils are predicted better when each is left out in turn.
+    Each channel counts alike in the distance between two spectra. Far from all soils a target is its mean over them. With a
+    `prior` it may be what that says instead, or what that says everywhere: of the three, for each target, the one by which the
+    soils are predicted best when each is left out in turn.
 
     Args:
         kernel: what soils tell of one another.
@@ -118,12 +119,17 @@ def _solve(covariance: Tensor, values: Array, noise: float, prior: Tensor | None
         return weights, 0.0, 0.0
     measured = torch.from_numpy(values[rows])
     inverse = torch.linalg.inv(covariance[np.ix_(rows, rows)] + noise * torch.eye(rows.size, dtype=torch.float64))
-    mean = measured.mean()
-    weights[rows] = inverse @ (measured - mean)
-    if prior is not None:
-        corrected = inverse @ (measured - prior[rows])
-        spread = torch.diagonal(inverse)
-        if (corrected / spread).square().sum() < (weights[rows] / spread).square().sum():
-            weights[rows] = corrected
-            return weights, 0.0, 1.0
-    return weights, float(mean), 0.0
+    mean = float(measured.mean())
+    weights[rows] = from_mean = inverse @ (measured - mean)
+    if prior is None:
+        return weights, mean, 0.0
+    errs = measured - prior[rows]
+    corrected = inverse @ errs
+    # How far each soil is off where it is left out; the prior alone has not seen any.
+    alone = torch.diagonal(inverse)
+    missed = [float((off**2).sum()) for off in (from_mean / alone, corrected / alone, errs)]
+    best = int(np.argmin(missed))
+    if best == 0:
+        return weights, mean, 0.0
+    weights[rows] = corrected if best == 1 else torch.zeros_like(corrected)
+    return weights, 0.0, 1.0
