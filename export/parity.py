@@ -66,7 +66,7 @@ class Limit:
 EXACT = Limit(ORACLE, 1e-5, 5e-6, 1e-4)
 
 _WITH_LINEAR_PATH = 3e-5
-"""In place of a limit of 1e-5 on real spectra: engines add up thousands of products of either sign in orders of their own."""
+"""In place of narrower limits on real spectra: engines add up thousands of products of either sign in orders of their own."""
 
 LIMITS: dict[tuple[str, str], Limit] = {
     **{

@@ -13,7 +13,12 @@ import recipes
 from helpers import assert_one_sentence, run_ccnvr
 
 # Without dropout, whose pattern depends on how a batch is shared.
-RECIPE = recipes.SMALL.replace("hidden = 8", "hidden = 8\ndropout = 0.0").replace("epochs = 3", "epochs = 3\nteachers = 1")
+RECIPE = (
+    recipes.SMALL.replace("hidden = 8", "hidden = 8\ndropout = 0.0\nlinear = true").replace(
+        "epochs = 3", "epochs = 3\nteachers = 1\nmixing = 0.5"
+    )
+    + "[[gaussian_processes]]\nlength = 2.0\nnoise = 0.01\n"
+)
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:

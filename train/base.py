@@ -19,7 +19,7 @@ from ccnvr.train.catalogue import SOURCES
 from ccnvr.train.fit import Calibration
 from ccnvr.train.network import with_outputs
 from ccnvr.train.own_files import ENDINGS
-from ccnvr.train.quantize import as_data, as_torch
+from ccnvr.train.quantize import as_torch
 from ccnvr.train.recipe import TrainingRecipe
 
 DEFAULT = "default"
@@ -53,7 +53,7 @@ def read(source: str) -> Base:
     """`default`, a .ccnvr file, or the folder of a finished run.
 
     Raises:
-        UsageError: there is none of these, or its network cannot be exported.
+        UsageError: there is none of these.
         BundleError: the bundle is damaged, or does not carry what fine-tuning needs.
     """
     path = Path(source)
@@ -62,8 +62,6 @@ def read(source: str) -> Base:
     if not path.is_dir():
         raise UsageError(f"no model at {source}; give 'default', a .ccnvr file, or the folder of a finished ccnvr train")
     recipe, calibration, report = runs.load(path)
-    # Refuses before fine-tuning what export would refuse after.
-    as_data(calibration.network)
     digest = hashlib.sha256((path / runs.CHECKPOINT).read_bytes()).hexdigest()
     return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
 

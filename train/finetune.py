@@ -190,7 +190,8 @@ def _fit(base: Base, pool: Pool, folds: Integers, settings: Settings) -> tuple[C
 
         def tuned(rows: NDArray[np.bool_], offset: int) -> Calibration:
             soils, seed = (pool.spectra[rows], pool.targets[rows]), settings.seed * 1000 + offset
-            return fitting.finetune(recipe, base.calibration, *soils, seed, settings.layers, partial(_advance, bar))
+            advance = partial(_advance, bar)
+            return fitting.finetune(recipe, base.calibration, *soils, seed, settings.layers, advance, soil_of(pool)[rows])
 
         out_of_fold = np.empty_like(pool.targets)
         for number in range(settings.folds):

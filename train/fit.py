@@ -148,9 +148,7 @@ FINETUNING: dict[str, Any] = {
     "learning_rate": 1e-3,
     "batch_size": 16,
     "weight_decay": 0.01,
-    "teachers": 0,
     "mixing": 1.0,
-    "teacher_share": 1.0,
 }
 """What of a recipe's `Fit` is its own in fine-tuning, where nothing else is asked for; chosen, as `FINETUNING_KERNEL`, on clay
 and pH of LimeSoDa's libraries with 30 samples (docs/study.md)."""
@@ -166,14 +164,15 @@ def finetune(
     seed: int,
     layers: str = "all",
     on_epoch: Callable[[float], None] = lambda loss: None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Calibration:
     """Go on training a calibration on other soils: absorbance `(n, bands)` on the recipe's grid, properties `(n, targets)`.
 
     A few soils teach a network little, and make it forget much. So it learns to answer as a Gaussian process that knows these
     soils, and that for each property starts from what the calibration says if that is of any worth there.
 
-    `recipe.fit` says how long and how fast. The calibration given stays as it is, and so do its scales of the properties and of
-    the bands and its correction of spectra.
+    `recipe.fit` says how long and how fast, and how soils are mixed; `groups`, for each spectrum, the number of its soil. The
+    calibration given stays as it is, and so do its scales of the properties and of the bands and its correction of spectra.
 
     Raises:
         UsageError: `layers` is none of `LAYERS`.
@@ -183,8 +182,10 @@ def finetune(
     lesson = Lesson.of(standardise(calibration.targets, values))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
-    teacher = GaussianProcess(FINETUNING_KERNEL, inputs.unvaried(), lesson.measured(), calibration.network).eval()
+    prior = copy.deepcopy(calibration.network)
+    teacher = GaussianProcess(FINETUNING_KERNEL, inputs.unvaried(), lesson.measured(), prior, groups).eval()
     lesson = replace(lesson, teachers=(teacher,))
+    recipe = replace(recipe, fit=replace(recipe.fit, teacher_share=1.0, unmeasured_weight=1.0))
     network = copy.deepcopy(calibration.network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(LAYERS[layers]))

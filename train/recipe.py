@@ -34,6 +34,7 @@ class Fit:
 
     With `mixing` it learns of no soil itself but of mixtures of two, in shares from a beta distribution with both parameters
     so large, after Zhang et al. 2018 (arXiv:1710.09412): of these its teachers know, and of nearly every spectrum in between.
+    The laboratory's share in what it is taught is mixed as it is scaled and transformed: right for the transform `identity`.
     """
 
     epochs: int

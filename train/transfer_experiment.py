@@ -177,7 +177,8 @@ def _round(
             answers[name] = pretrained.adapted(local, layers, repeat)(rest)
         return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
 
-    key = f"adapted | {target} | {transfer.sources} | {transfer.prop} | {transfer.network.name} | {size} | {repeat}"
+    how = {**fitting.FINETUNING, **vars(fitting.FINETUNING_KERNEL)}
+    key = f"adapted | {how} | {target} | {transfer.sources} | {transfer.prop} | {transfer.network.name} | {size} | {repeat}"
     found = transfer.ledger.get(key, compute)
     reach = {LOCAL: local.values, "CCNVR as it is": parted.train.values}
     both = np.concatenate([parted.train.values, local.values])
