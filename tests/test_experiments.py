@@ -177,6 +177,7 @@ def test_a_ledger_computes_once(tmp_path: Path) -> None:
 def test_methods_are_found_by_name() -> None:
     assert {"PLSR", "SVMR", "ANN", "CNN", "RNN", "RF", "Cubist", "MBL", "CCNVR", "CCNVR distilled"} <= set(contenders())
     assert list(contenders(("CCNVR", "PLSR"))) == ["PLSR", "CCNVR"]
+    assert set(contenders((), RECIPE.with_name("gaussian_recipe.toml"))) - set(contenders()) == {"CCNVR's teachers"}
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -151,9 +151,11 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
         Network("CCNVR", untaught),
         Network("CCNVR averaged", several, average=True),
         Network(BEST, taught),
-        Network("CCNVR's teachers", taught, average=True),
         Network("CCNVR paper", paper),
     ]
+    if recipe.gaussian_processes:
+        # Without them the teachers are the networks that are averaged anyway.
+        networks.append(Network("CCNVR's teachers", taught, average=True))
     every |= {network.name: network for network in networks}
     if unknown := [name for name in names if name not in every]:
         raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")
