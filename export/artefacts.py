@@ -44,13 +44,14 @@ WRITERS: dict[str, Callable[[QuantizedNetwork], bytes]] = {"network": pack, "onn
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A finished run, and its network as data in each profile."""
+    """A finished run, its network as data in each profile that is needed, and its domain as a bundle holds it."""
 
     folder: Path
     recipe: TrainingRecipe
     calibration: Calibration
     report: Report
     networks: dict[str, QuantizedNetwork]
+    domain: bytes | None
 
     def only(self, targets: tuple[str, ...]) -> Finished:
         """The same without its other outputs.
@@ -79,6 +80,7 @@ class Finished:
             ),
             dataclasses.replace(self.report, accuracy=accuracy),
             {profile: data_with_outputs(network, columns) for profile, network in self.networks.items()},
+            self.domain,
         )
 
 
@@ -126,15 +128,11 @@ def prove(finished: Finished, models: dict[str, bytes], runtimes: list[Runtime],
 
 
 def make_bundle(finished: Finished, models: dict[str, bytes], proofs: list[Proof], held_out: int) -> Bundle:
-    """The bundle, not yet written.
-
-    Raises:
-        UsageError: the run lacks its domain.
-    """
+    """The bundle, not yet written."""
     recipe, calibration, report = finished.recipe, finished.calibration, finished.report
     parts = {**models, bundles.SELF_TEST: _self_test(finished, models)}
-    if report.domain is not None:
-        parts[PART] = _read_domain(finished.folder)
+    if finished.domain is not None:
+        parts[PART] = finished.domain
     if calibration.correction is not None:
         parts[corrections.PART] = corrections.pack(calibration.correction)
     manifest = Manifest(
@@ -160,13 +158,6 @@ def _for_card(proof: Proof, held_out: int) -> tuple[str, dict[str, Any]]:
     figures = {name: value for name, value in asdict(parity).items() if name not in ("profile", "runtime", "reference")}
     title = f"{parity.profile} on {parity.runtime}, against {parity.reference}"
     return title, {**figures, "held_out": held_out, "rmse_inflation": proof.rmse_inflation}
-
-
-def _read_domain(folder: Path) -> bytes:
-    try:
-        return (folder / PART).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
 
 
 def _self_test(finished: Finished, models: dict[str, bytes]) -> bytes:

@@ -12,9 +12,10 @@ import torch
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.bundle import MODEL_FORMATS
+from ccnvr.edge.domain import PART
 from ccnvr.edge.files import check_folder, check_writable
 from ccnvr.edge.litert_backend import LiteRtBackend
-from ccnvr.edge.quantized import PROFILES
+from ccnvr.edge.quantized import PROFILES, QuantizedNetwork
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
 from ccnvr.export.c_array import (
     HEADER,
@@ -27,11 +28,15 @@ from ccnvr.export.c_array import (
 )
 from ccnvr.export.parity import Spectra, real_spectra
 from ccnvr.export.runtimes import MICRO_ON_LITERT, TFLITE_MICRO, Runtime, available
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
+from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.quantize import as_data
 from ccnvr.train.quantize_command import with_progress
 from ccnvr.train.quantized_run import Settings
+from ccnvr.train.recipe import TrainingRecipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.c_array:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
-    finished = _finished(arguments.run)
+    finished = _finished(arguments.run, rounded=bool(arguments.c_array) or arguments.profile != ("fp32",))
     if arguments.targets:
         finished = finished.only(arguments.targets)
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
@@ -100,14 +105,31 @@ def _micro_runtime() -> Runtime:
     return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
 
 
-def _finished(folder: Path) -> Finished:
-    """The run, quantized if `ccnvr quantize` was not there before."""
+def _finished(folder: Path, *, rounded: bool) -> Finished:
+    """The run; where `rounded` networks are asked for, quantized if `ccnvr quantize` was not there before.
+
+    Raises:
+        UsageError: the folder holds no finished run, or one without its domain.
+    """
     recipe, calibration, report = runs.load(folder)
+    domain = None if report.domain is None else _read_domain(folder)
+    networks = _quantized(folder, recipe, calibration) if rounded else {"fp32": as_data(calibration.network)}
+    return Finished(folder, recipe, calibration, report, networks, domain)
+
+
+def _read_domain(folder: Path) -> bytes:
+    try:
+        return (folder / PART).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
+
+
+def _quantized(folder: Path, recipe: TrainingRecipe, calibration: Calibration) -> dict[str, QuantizedNetwork]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:
         soils = quantized_run.training_soils(recipe)
         quantized = with_progress(folder, recipe, calibration, soils, Settings())
-    return Finished(folder, recipe, calibration, report, quantized.networks)
+    return quantized.networks
 
 
 def _print(proofs: list[Proof], spectra: Spectra, models: dict[str, bytes]) -> None:

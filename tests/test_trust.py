@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -316,14 +317,12 @@ def test_a_bundle_whose_domain_does_not_fit_is_refused(finished: tuple[Path, Pat
         Difficulty(math.nan, 0.0, 0.0, (0.0,))
 
 
-def test_a_run_whose_domain_is_lost_is_not_exported(finished: tuple[Path, Path], tmp_path: Path) -> None:
-    folder, _ = finished
-    content = (folder / edge.PART).read_bytes()
+def test_a_run_whose_domain_is_lost_is_refused_before_the_work(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(finished[0], tmp_path / "run")
     (folder / edge.PART).unlink()
-    try:
-        assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 2, "domain.f32", "run ccnvr train")
-    finally:
-        (folder / edge.PART).write_bytes(content)
+    shutil.rmtree(folder / "quantized")
+    assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 2, "domain.f32", "run ccnvr train")
+    assert not (folder / "quantized").exists()
 
 
 def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> None:
