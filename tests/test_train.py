@@ -179,6 +179,20 @@ def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
     assert parameters(network) == convolutions + recurrent + (5 * directions * 7 + 7) + (7 * 3 + 3)
 
 
+def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
+    torch.manual_seed(1)
+    ours, spectra = networks.CCNVR(recipes.network_config()).convolutions, torch.randn(3, 2, 141)
+    first, second = torch.nn.Conv1d(2, 4, 5, padding=2), torch.nn.Conv1d(4, 6, 3, padding=1)
+    relu, pools = torch.nn.ReLU(), (torch.nn.MaxPool1d(2), torch.nn.MaxPool1d(5))
+    plain = torch.nn.Sequential(first, relu, pools[0], second, relu, pools[1])
+    plain.load_state_dict(ours.state_dict())
+    for layers in (ours, plain):
+        layers(spectra).square().sum().backward()
+    torch.testing.assert_close(ours(spectra), plain(spectra), rtol=0.0, atol=1e-6)
+    for parameter, expected in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

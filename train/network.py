@@ -12,10 +12,30 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, max_pool2d
 
 from ccnvr.edge.network import NetworkConfig
 
 _LINEAR_INIT_SD = 0.06
+
+
+class _Convolution(nn.Conv1d):
+    """As `nn.Conv1d`, but channels last in memory, in which torch is much faster on CPUs."""
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        row = spectra.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        return conv2d(row, self.weight.unsqueeze(2), self.bias, padding=(0, self.kernel_size[0] // 2)).squeeze(2)
+
+
+class _Pool(nn.Module):
+    """As `nn.MaxPool1d`, in the memory layout of `_Convolution`."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self._bands = bands
+
+    def forward(self, features: Tensor) -> Tensor:
+        return max_pool2d(features.unsqueeze(2), (1, self._bands)).squeeze(2)
 
 
 class CCNVR(nn.Module):
@@ -36,9 +56,10 @@ class CCNVR(nn.Module):
         channels = config.in_channels
         convolutions: list[nn.Module] = []
         for layer in config.convolutions:
-            convolutions.append(nn.Conv1d(channels, layer.filters, layer.kernel, padding=layer.kernel // 2))
+            convolutions.append(_Convolution(channels, layer.filters, layer.kernel, padding=layer.kernel // 2))
+            # Rectified before the pool it would be the same, but there are more numbers there.
+            convolutions.append(_Pool(layer.pool))
             convolutions.append(nn.ReLU())
-            convolutions.append(nn.MaxPool1d(layer.pool))
             channels = layer.filters
         self.convolutions = nn.Sequential(*convolutions)
         self.recurrent = _recurrent(config)
