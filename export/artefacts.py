@@ -22,14 +22,14 @@ from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
 from ccnvr.edge.quantized import QuantizedNetwork
 from ccnvr.export.onnx_writer import to_onnx
-from ccnvr.export.parity import Gate, Parity, Spectra, torch_outputs
+from ccnvr.export.parity import Gate, Parity, Spectra
 from ccnvr.export.runtimes import Runtime
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.train import fit as fitting
 from ccnvr.train.fit import Calibration
-from ccnvr.train.network import with_outputs
+from ccnvr.train.network import answers, with_outputs
 from ccnvr.train.quantize import with_outputs as data_with_outputs
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.run import Report
@@ -171,7 +171,7 @@ def _self_test(finished: Finished, models: dict[str, bytes]) -> bytes:
         for profile, network in finished.networks.items()
         if profile != "fp32" and any(name.startswith(model_part(profile, "")) for name in models)
     }
-    test = SelfTest(_rows(spectra), _rows(torch_outputs(calibration.network, inputs)), quantized)
+    test = SelfTest(_rows(spectra), _rows(answers(calibration.network, inputs)), quantized)
     return json.dumps(asdict(test)).encode()
 
 

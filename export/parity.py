@@ -30,7 +30,7 @@ from ccnvr.export.runtimes import (
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.r_packages import moisture_at_hand
 from ccnvr.train.recipe import TrainingRecipe
 
@@ -173,14 +173,6 @@ def hostile_inputs(real: Float32) -> dict[str, Float32]:
     return {name: np.ascontiguousarray(value[None], dtype=np.float32) for name, value in inputs.items()}
 
 
-def torch_outputs(network: CCNVR, inputs: Float32) -> Float32:
-    """Standardised outputs `(n, targets)` of the torch network."""
-    with torch.inference_mode():
-        batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), 256)]
-    outputs: Float32 = torch.cat(batches).numpy()
-    return outputs
-
-
 def _linear_sizes(network: CCNVR, inputs: Float32) -> Float32:
     """The sizes of the products that the linear path adds up for each output `(n, targets)`; 0 where there is none.
 
@@ -204,7 +196,7 @@ class Gate:
         self._network, self._networks, self._spectra, self._targets = network, networks, spectra, targets
         self._inputs = np.concatenate([spectra.real, *spectra.hostile.values()])
         self._names = [*spectra.names, *(f"'{name}'" for name in spectra.hostile)]
-        self.torch = torch_outputs(network, self._inputs)
+        self.torch = answers(network, self._inputs)
         self._sizes = np.maximum(1.0, _linear_sizes(network, self._inputs))
         self._oracles = {profile: NumpyBackend(one)(self._inputs) for profile, one in networks.items()}
 

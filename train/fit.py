@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -22,15 +21,12 @@ from ccnvr.train.augment import VariedInputs
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import UNITS
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 from ccnvr.train.training import AnyNetwork, train
 
 Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
-
-_PREDICT_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -236,25 +232,21 @@ def calibrate(
         return lambda unknown: predict(recipe, calibration, unknown @ resample)
     targets, inputs, lesson = _lesson(recipe, of_grid, values, seed, None)
     teachers = _teachers(recipe, inputs, lesson, seed)
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), None)
-
-    def mean(unknown: Array) -> Array:
-        prepared = preprocess.batch(unknown @ resample)
-        answers: Array = np.mean([restore(targets, _outputs(teacher, prepared)) for teacher in teachers], axis=0)
-        return answers
-
-    return mean
+    return lambda unknown: _mean_answer(recipe, teachers, targets, None, unknown @ resample)
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
     """Absorbance `(n, bands)` -> properties `(n, targets)` by the torch network."""
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
-    return restore(calibration.targets, _outputs(calibration.network, preprocess.batch(spectra)))
+    return _mean_answer(recipe, (calibration.network,), calibration.targets, calibration.correction, spectra)
 
 
-def _outputs(network: nn.Module, inputs: Float32) -> Array:
-    """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`."""
-    with torch.inference_mode():
-        outputs = torch.cat([network(batch) for batch in torch.split(torch.from_numpy(inputs), _PREDICT_BATCH)])
-    values: Array = outputs.double().numpy()
-    return values
+def _mean_answer(
+    recipe: TrainingRecipe,
+    networks: Sequence[nn.Module],
+    targets: tuple[Target, ...],
+    correction: Correction | None,
+    spectra: Array,
+) -> Array:
+    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(spectra)
+    properties: Array = np.mean([restore(targets, answers(network, inputs).astype(np.float64)) for network in networks], axis=0)
+    return properties

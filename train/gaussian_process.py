@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ccnvr.train.network import answers
+
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -89,7 +91,7 @@ class GaussianProcess(nn.Module):
         median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
         self._length = kernel.length * max(median, 1e-12)
         covariance = self._covariance(squares)
-        expected = None if prior is None else _answers(prior, known)
+        expected = None if prior is None else torch.from_numpy(answers(prior, inputs)).double()
         solved = [
             _solve(covariance, column, kernel.noise, None if expected is None else expected[:, number], groups)
             for number, column in enumerate(targets.T)
@@ -128,12 +130,6 @@ def _drawn(targets: Array) -> Integers:
     rarest = np.where(known, known.sum(axis=0), len(targets)).min(axis=1)
     order = np.random.default_rng(_SEED).permutation(len(targets))
     return np.sort(order[np.argsort(rarest[order], kind="stable")][:MOST_SOILS])
-
-
-def _answers(network: nn.Module, inputs: Tensor) -> Tensor:
-    with torch.inference_mode():
-        answers: Tensor = network(inputs).double()
-    return answers
 
 
 def _solve(

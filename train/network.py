@@ -11,12 +11,16 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from ccnvr.edge.network import NetworkConfig
 
+Float32 = NDArray[np.float32]
+
 _LINEAR_INIT_SD = 0.06
+_BATCH = 256
 
 
 class _Convolution(nn.Conv1d):
@@ -93,6 +97,14 @@ class CCNVR(nn.Module):
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
         return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
+
+
+def answers(network: nn.Module, inputs: Float32) -> Float32:
+    """Standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`, a batch at a time."""
+    with torch.inference_mode():
+        batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), _BATCH)]
+    outputs: Float32 = torch.cat(batches).numpy()
+    return outputs
 
 
 def with_outputs(network: CCNVR, columns: Sequence[int]) -> CCNVR:
