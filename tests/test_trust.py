@@ -54,9 +54,10 @@ def outside(fitted: FittedDomain, spectra: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder of a finished small run, and its bundle."""
+    """The folder of a finished small run, of a network with a linear path, and its bundle."""
     folder = tmp_path_factory.mktemp("run")
-    assert run_ccnvr("train", recipes.write(folder), "--out", folder / "run").returncode == 0
+    recipe = recipes.write(folder, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
+    assert run_ccnvr("train", recipe, "--out", folder / "run").returncode == 0
     assert run_ccnvr("export", folder / "run", "--out", folder / "small.ccnvr").returncode == 0
     return folder / "run", folder / "small.ccnvr"
 

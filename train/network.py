@@ -94,9 +94,14 @@ class CCNVR(nn.Module):
             sequence = features.unflatten(2, (self.config.steps, self.config.patch)).transpose(1, 2).flatten(2)
             states, _ = self.recurrent(sequence)
             pooled = states.mean(dim=1)
+        answer = self.head(pooled)
+        return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """The layers after the recurrent one, from its mean states `(n, features)`; all of the network's dropout is here."""
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
-        return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
+        return answer
 
 
 def answers(network: nn.Module, inputs: Float32) -> Float32:
