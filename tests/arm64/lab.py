@@ -238,7 +238,9 @@ def _namespace() -> Path:
     (folder / "ccnvr").mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         link = folder / "ccnvr" / part
-        if not link.is_symlink():
+        # A cache that came from another copy of the repository would answer with that one's code and bundle.
+        if not link.is_symlink() or link.readlink() != ROOT / part:
+            link.unlink(missing_ok=True)
             link.symlink_to(ROOT / part)
     return folder
 
