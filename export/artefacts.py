@@ -25,7 +25,6 @@ from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.parity import Gate, Parity, Spectra
 from ccnvr.export.runtimes import Runtime
 from ccnvr.export.tflite_writer import to_tflite
-from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.train import fit as fitting
 from ccnvr.train.fit import Calibration
@@ -54,15 +53,8 @@ class Finished:
     domain: bytes | None
 
     def only(self, targets: tuple[str, ...]) -> Finished:
-        """The same without its other outputs.
-
-        Raises:
-            UsageError: it was not trained on one of them.
-        """
-        there = self.recipe.properties
-        if unknown := [name for name in targets if name not in there]:
-            raise UsageError(f"{self.folder} was not trained on {unknown[0]} but on {', '.join(there)}; name some of those")
-        columns = [there.index(name) for name in targets]
+        """The same without its other outputs."""
+        columns = [self.recipe.properties.index(name) for name in targets]
         accuracy = {
             title: {
                 library: {name: figures for name, figures in properties.items() if name in targets}

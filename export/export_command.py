@@ -74,9 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.c_array:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
-    finished = _finished(arguments.run, rounded=bool(arguments.c_array) or arguments.profile != ("fp32",))
-    if arguments.targets:
-        finished = finished.only(arguments.targets)
+    rounded = bool(arguments.c_array) or arguments.profile != ("fp32",)
+    finished = _finished(arguments.run, arguments.targets or (), rounded=rounded)
     spectra = real_spectra(finished.recipe, finished.calibration.correction)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)
@@ -105,16 +104,21 @@ def _micro_runtime() -> Runtime:
     return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
 
 
-def _finished(folder: Path, *, rounded: bool) -> Finished:
-    """The run; where `rounded` networks are asked for, quantized if `ccnvr quantize` was not there before.
+def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> Finished:
+    """The run, with these `targets` alone if there are any; where `rounded` networks are asked for, quantized if
+    `ccnvr quantize` was not there before.
 
     Raises:
-        UsageError: the folder holds no finished run, or one without its domain.
+        UsageError: the folder holds no finished run, one without its domain, or one that was not trained on a target.
     """
     recipe, calibration, report = runs.load(folder)
+    there = recipe.properties
+    if unknown := [name for name in targets if name not in there]:
+        raise UsageError(f"{folder} was not trained on {unknown[0]} but on {', '.join(there)}; name some of those")
     domain = None if report.domain is None else _read_domain(folder)
     networks = _quantized(folder, recipe, calibration) if rounded else {"fp32": as_data(calibration.network)}
-    return Finished(folder, recipe, calibration, report, networks, domain)
+    finished = Finished(folder, recipe, calibration, report, networks, domain)
+    return finished.only(targets) if targets else finished
 
 
 def _read_domain(folder: Path) -> bytes:

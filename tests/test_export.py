@@ -161,10 +161,14 @@ def test_a_run_that_was_not_quantized_is_quantized_by_the_export(finished_run: P
 def test_an_export_in_fp32_alone_rounds_nothing(finished_run: Path, tmp_path: Path) -> None:
     folder, path = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "x.ccnvr"
     shutil.rmtree(folder / "quantized")
-    assert main(["export", str(folder), "--out", str(path), "--only", "network,onnx", "--profile", "fp32"]) == 0
+    options = ["--out", str(path), "--only", "network,onnx", "--profile", "fp32"]
+    assert main(["export", str(folder), *options]) == 0
+    assert main(["export", str(folder), *options, "--targets", "clay"]) == 2
     assert not (folder / "quantized").exists()
     assert Model(str(path), "numpy").self_test_difference < 1e-5
     assert all(title.startswith("fp32 on ") for title in bundles.read(path).manifest.card.parity)
+    assert main(["export", str(folder), *options, "--c-array", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "c" / c_array.HEADER).exists() and (folder / "quantized").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recipes
+import torch
 from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from ccnvr.train import domain as domains
 from ccnvr.train import domain_study, folds, interval_study, intervals, libraries, materials, r_packages
 from ccnvr.train import run as runs
 from ccnvr.train.domain import FittedDomain, Positions, conformal_quantile
+from ccnvr.train.network import CCNVR
 
 GRID = Grid(1104.0, 10.0, 140)
 LIBRARIES = ("CV.98", "SSP.460", "UL.120")
@@ -324,6 +326,13 @@ def test_a_run_whose_domain_is_lost_is_refused_before_the_work(finished: tuple[P
     shutil.rmtree(folder / "quantized")
     assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 2, "domain.f32", "run ccnvr train")
     assert not (folder / "quantized").exists()
+
+
+def test_dropout_leaves_a_linear_path_alone() -> None:
+    torch.manual_seed(1)
+    network = CCNVR(recipes.network_config(linear=True, dropout=0.0)).eval()
+    point, draws = interval_study._with_dropout(network, torch.randn(4, 2, 140), 0)
+    np.testing.assert_allclose(draws, np.broadcast_to(point, draws.shape), rtol=0.0, atol=1e-6)
 
 
 def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> None:

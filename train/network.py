@@ -28,7 +28,7 @@ class _Convolution(nn.Conv1d):
 
     def forward(self, spectra: Tensor) -> Tensor:
         row = spectra.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        return conv2d(row, self.weight.unsqueeze(2), self.bias, padding=(0, self.kernel_size[0] // 2)).squeeze(2)
+        return conv2d(row, self.weight.unsqueeze(2), self.bias, padding=(0, int(self.padding[0]))).squeeze(2)
 
 
 class _Pool(nn.Module):

@@ -22,7 +22,7 @@ _STEP_NM = 4.0
 
 
 class StackedNetwork(Method):
-    """CCNVR in its best mode: stacked SNV and derivative channels, augmentation, properties not measured masked."""
+    """CCNVR in its best mode: stacked channels, a linear path, augmentation, properties not measured masked."""
 
     name = "CCNVR"
     first: ClassVar[Configuration] = {
@@ -31,6 +31,7 @@ class StackedNetwork(Method):
         "filters": 48,
         "pool": 8,
         "hidden": 96,
+        "linear": True,
         "dropout": 0.1,
         "learning_rate": 2e-3,
         "weight_decay": 0.05,
@@ -52,6 +53,7 @@ class StackedNetwork(Method):
             "filters": trial.suggest_categorical("filters", [16, 32, 48]),
             "pool": trial.suggest_categorical("pool", [4, 8]),
             "hidden": trial.suggest_categorical("hidden", [32, 64, 96]),
+            "linear": trial.suggest_categorical("linear", [False, True]),
             "dropout": trial.suggest_float("dropout", 0.0, 0.4),
             "learning_rate": trial.suggest_float("learning_rate", 1e-3, 8e-3, log=True),
             "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.2, log=True),
@@ -77,6 +79,7 @@ class StackedNetwork(Method):
                 convolutions=(Convolution(filters, 11, configuration["pool"]), Convolution(2 * filters, 7, 4)),
                 cell="lstm",
                 hidden=configuration["hidden"],
+                linear=configuration["linear"],
                 dense=64,
                 dropout=configuration["dropout"],
             ),

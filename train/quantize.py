@@ -46,7 +46,7 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
         profile="fp32",
         standardisation=standardisation,
         convolutions=tuple(
-            # torch numbers the modules of the sequence: each convolution is followed by its ReLU and its pool.
+            # torch numbers the modules of the sequence: each convolution is followed by its pool and its ReLU.
             ConvolutionLayer(state[f"convolutions.{3 * number}.weight"], state[f"convolutions.{3 * number}.bias"])
             for number in range(len(config.convolutions))
         ),

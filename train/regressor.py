@@ -37,8 +37,8 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
     A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that `ccnvr train` makes.
 
     Args:
-        mode: `best` stacks SNV and derivative channels and augments; `paper` reads standardised raw absorbance, after Yang et
-            al. 2020, Geoderma 380:114616.
+        mode: `best` stacks SNV and derivative channels, has a linear path, and augments; `paper` reads standardised raw
+            absorbance, after Yang et al. 2020, Geoderma 380:114616.
         wavelengths: of the columns of X, in nm, increasing; None: the columns are numbered, and evenly spaced.
         target_transform: of y before it is standardised, identity or log1p, for all columns of y.
         epochs: passes over the soils.
