@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -165,6 +166,7 @@ class Installed:
             shutil.copytree(self.site, tree / "opt/site")
             for part in PARTS:
                 shutil.copytree(ROOT / part, tree / "opt/site/ccnvr" / part, ignore=shutil.ignore_patterns("__pycache__"))
+            _pretend_installed(tree / "opt/site")
             shutil.copytree(app, tree / "opt/app")
             self._copy_modules(tree)
             shutil.copy(HERE / "init", tree / "init")
@@ -243,6 +245,13 @@ def _namespace() -> Path:
             link.unlink(missing_ok=True)
             link.symlink_to(ROOT / part)
     return folder
+
+
+def _pretend_installed(site: Path) -> None:
+    """What pip notes of ccnvr, which asks for its own version when it notes that a bundle works here."""
+    noted = site / f"ccnvr-{version('ccnvr')}.dist-info" / "METADATA"
+    noted.parent.mkdir()
+    noted.write_text(f"Metadata-Version: 2.1\nName: ccnvr\nVersion: {version('ccnvr')}\n")
 
 
 def _pretend(root: Path, cpu: Cpu) -> None:
