@@ -111,6 +111,9 @@ def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("[]")
     choices = ("--data", "SC.93", "--choices", tmp_path / "result.json")
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *choices), 2, "is no result of ccnvr experiment accuracy")
+    (tmp_path / "result.json").write_text('{"choices": {"CNN": {"official": {"OC": {}}}}}')
+    assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *choices), 2, "no choice of CNN's for pH, only for OC")
+    (tmp_path / "out").mkdir()
     (tmp_path / "out" / "ledger.jsonl").write_text("{}\n{}\n")
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "SC.93"), 1, "ledger.jsonl line 1 is damaged")
 

@@ -123,15 +123,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
+    splits = official_splits(arguments.data, properties=arguments.properties)
+    chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
     with _progress() as on_step:
         comparison = Comparison(
             library=arguments.data,
-            splits=official_splits(arguments.data, properties=arguments.properties),
+            splits=splits,
             contenders=contenders(arguments.methods, arguments.recipe),
             budget=_budget(arguments),
             seeds=arguments.seeds,
             ledger=_ledger(arguments),
-            chosen=_earlier_choices(arguments.choices),
+            chosen=chosen,
             on_step=on_step,
         )
         result = module.run(comparison, arguments.out)
@@ -274,15 +276,26 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield on_step
 
 
-def _earlier_choices(path: Path | None) -> dict[str, Any]:
-    """What CNN and RNN used for OC in an earlier experiment's only split; it serves for every property."""
+def _earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
+    """What CNN and RNN used for each property in an earlier experiment's first split.
+
+    Raises:
+        UsageError: the file is no result of an experiment, or of one without one of the properties.
+    """
     if path is None:
         return {}
     try:
         choices = json.loads(path.read_text())["choices"]
-        return {name: next(iter(choices[name].values())) for name in ("CNN", "RNN") if name in choices}
+        chosen = {name: dict(next(iter(choices[name].values()))) for name in ("CNN", "RNN") if name in choices}
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UsageError(f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})") from error
+    for method, choice in chosen.items():
+        if unknown := [name for name in properties if name not in choice]:
+            raise UsageError(
+                f"{path} has no choice of {method}'s for {unknown[0]}, only for {', '.join(choice)}; "
+                "name these with --properties"
+            )
+    return chosen
 
 
 def _write(result: dict[str, Any], path: Path, drawn: bool = False) -> int:
