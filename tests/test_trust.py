@@ -331,7 +331,7 @@ def test_a_run_whose_domain_is_lost_is_refused_before_the_work(finished: tuple[P
 def test_dropout_leaves_a_linear_path_alone() -> None:
     torch.manual_seed(1)
     network = CCNVR(recipes.network_config(linear=True, dropout=0.0)).eval()
-    point, draws = interval_study._with_dropout(network, torch.randn(4, 2, 140), 0)
+    point, draws = interval_study._with_dropout(network, torch.randn(4, 2, 140).numpy(), 0)
     np.testing.assert_allclose(draws, np.broadcast_to(point, draws.shape), rtol=0.0, atol=1e-6)
 
 

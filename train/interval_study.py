@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Preprocessor
+from ccnvr.edge.quantized import Float32
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
@@ -27,7 +28,7 @@ from ccnvr.train import run as runs
 from ccnvr.train.domain import FittedDomain, conformal_quantile
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
-from ccnvr.train.network import CCNVR
+from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.training import read_network
 
@@ -99,7 +100,7 @@ def out_of_fold(
     """
     fold_of = folds.fold_of(pool, recipe.folds, recipe.fit.seed)
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
-    inputs = torch.from_numpy(preprocess.batch(pool.spectra))
+    inputs = preprocess.batch(pool.spectra)
     outputs, mean, sd = (np.empty_like(pool.targets) for _ in range(3))
     for fold in range(recipe.folds):
         held_out = fold_of == fold
@@ -135,24 +136,24 @@ def _network(checkpoint: Path, recipe: TrainingRecipe) -> CCNVR:
     return read_network(checkpoint, recipe)
 
 
-def _with_dropout(network: CCNVR, inputs: Tensor, seed: int) -> tuple[Array, Array]:
+def _with_dropout(network: CCNVR, inputs: Float32, seed: int) -> tuple[Array, Array]:
     """The network's outputs `(n, targets)`, and those of passes with dropout on, `(PASSES, n, targets)`.
 
     Dropout is in the head alone, so only that is passed again.
     """
     entering: list[Tensor] = []
     hook = network.dense.register_forward_pre_hook(lambda module, arguments: entering.append(arguments[0]))
+    point = answers(network, inputs)
+    hook.remove()
+    pooled = torch.cat(entering)
     with torch.inference_mode():
-        point = torch.cat([network(batch) for batch in torch.split(inputs, 256)])
-        hook.remove()
-        pooled = torch.cat(entering)
-        linear = point - network.head(pooled)
+        linear = torch.from_numpy(point) - network.head(pooled)
         torch.manual_seed(seed)
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.train()
         draws = torch.stack([network.head(pooled) + linear for _ in range(PASSES)])
-    return point.double().numpy(), draws.double().numpy()
+    return point.astype(np.float64), draws.double().numpy()
 
 
 def _cross_conformal(seen: OutOfFold, column: int, fitted: FittedDomain | None, origin: list[str]) -> Table:

@@ -11,13 +11,11 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from ccnvr.edge.network import NetworkConfig
-
-Float32 = NDArray[np.float32]
+from ccnvr.edge.quantized import Float32
 
 _LINEAR_INIT_SD = 0.06
 _BATCH = 256

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ccnvr.edge.numpy_backend import NumpyBackend
@@ -13,6 +12,7 @@ from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import Float32, StoredInt8, assemble, stored_weights
 from ccnvr.train import fit as fitting
 from ccnvr.train.fit import Calibration
+from ccnvr.train.network import answers
 from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantized_run import Quantized, Soils
 from ccnvr.train.recipe import TrainingRecipe
@@ -55,10 +55,8 @@ def costs(recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized
         found.append(cost(name, restored.size, NumpyBackend(changed)(inputs)))
     for number, scale in enumerate(quantized.networks["int8"].activations):
         rounding = QuantizationAware(calibration.network, {number: scale}, int8_weights=False).eval()
-        with torch.inference_mode():
-            outputs: Float32 = torch.cat([rounding(batch) for batch in torch.split(torch.from_numpy(inputs), 256)]).numpy()
         name = f"convolution{number - 1} output" if number else "input"
-        found.append(cost(name, _size_of_activation(quantized, number), outputs))
+        found.append(cost(name, _size_of_activation(quantized, number), answers(rounding, inputs)))
     return sorted(found, key=lambda one: -one.difference)
 
 
