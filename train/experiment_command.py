@@ -6,17 +6,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ccnvr.edge.arguments import whole_number
-from ccnvr.edge.files import write_atomically
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
@@ -31,13 +27,12 @@ from ccnvr.train import (
 from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
+from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.network_method import StackedNetwork
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.statistics import figures
 from ccnvr.train.tuning import tune
-
-_COLUMNS = ("n", "r2", "r2_low", "r2_high", "rmse", "mae", "bias", "rpiq", "rpd", "p_value")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +120,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
     splits = official_splits(arguments.data, properties=arguments.properties)
     chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
-    with _progress() as on_step:
+    with progress() as on_step:
         comparison = Comparison(
             library=arguments.data,
             splits=splits,
@@ -138,14 +133,14 @@ def _compare(arguments: argparse.Namespace) -> int:
         )
         result = module.run(comparison, arguments.out)
     if arguments.experiment == "accuracy":
-        _print_table(result["table"])
+        print_table(result["table"])
         if len(result["by library"]) > 1:
             for library, table in result["by library"].items():
                 print(f"\n{library}")
-                _print_table(table)
+                print_table(table)
     else:
-        _print_losses(result)
-    return _write(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
+        print_losses(result)
+    return write_result(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
@@ -153,7 +148,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
     network = every[BEST]
     if not isinstance(network, Network):
         raise TypeError(f"{BEST} is a {type(network).__name__}")
-    with _progress() as on_step:
+    with progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
@@ -170,12 +165,12 @@ def _transfer(arguments: argparse.Namespace) -> int:
         result = transfer_experiment.run(transfer, arguments.out)
     for target, table in result["trained on the source alone"].items():
         print(f"\ntrained without {target}, all of which is predicted")
-        _print_table({method: {arguments.property: merit} for method, merit in table.items()})
+        print_table({method: {arguments.property: merit} for method, merit in table.items()})
     print("\nR2 with so many local samples")
     for target, curves in result["learning curves"].items():
         for method, by_size in curves.items():
             print(f"{target:<10}{method:<18}" + "".join(f"{size:>5}: {merit['r2']:6.3f}" for size, merit in by_size.items()))
-    return _write(result, arguments.out / "transfer.json", drawn=True)
+    return write_result(result, arguments.out / "transfer.json", drawn=True)
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -184,7 +179,7 @@ def _search(arguments: argparse.Namespace) -> int:
     soils = split.train
     arguments.out.mkdir(parents=True, exist_ok=True)
     method = StackedNetwork(dict.fromkeys(soils.properties, "identity"))
-    with _progress() as on_step:
+    with progress() as on_step:
         tuned = tune(
             method,
             soils.grid,
@@ -200,7 +195,7 @@ def _search(arguments: argparse.Namespace) -> int:
     recipe = method.recipe(tuned.configuration, soils.grid)
     result = {"experiment": "search", "library": "nirsoil", **dataclasses.asdict(tuned), "recipe": dataclasses.asdict(recipe)}
     print(f"mean R2 in cross-validation {tuned.r2:.3f} after {tuned.trials} trials: {tuned.configuration}")
-    return _write(result, arguments.out / "search.json")
+    return write_result(result, arguments.out / "search.json")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -222,24 +217,24 @@ def _of_a_run(arguments: argparse.Namespace) -> int:
     table, text = study[arguments.experiment]
     result = table(arguments.run)
     print(text(result))
-    return _write(result, arguments.out / f"{arguments.experiment}.json")
+    return write_result(result, arguments.out / f"{arguments.experiment}.json")
 
 
 def _moisture(arguments: argparse.Namespace) -> int:
-    with _progress() as on_step:
+    with progress() as on_step:
         outcomes = moisture_study.run(on_step)
     print(moisture_study.table(outcomes))
     result = {method: dataclasses.asdict(outcome) for method, outcome in outcomes.items()}
-    return _write(result, arguments.out / "moisture.json")
+    return write_result(result, arguments.out / "moisture.json")
 
 
 def _scale(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    with _progress() as on_step:
+    with progress() as on_step:
         result = scale_study.run(arguments.soils, arguments.bands, arguments.epochs, on_step)
     for name, value in result.items():
         print(f"{name:<22}{value}")
-    return _write(result, arguments.out / "scale.json")
+    return write_result(result, arguments.out / "scale.json")
 
 
 def _budget(arguments: argparse.Namespace) -> Budget:
@@ -258,22 +253,6 @@ def _ledger(arguments: argparse.Namespace) -> Ledger:
     if kept != recipe:
         raise UsageError(f"{arguments.out} holds results of another recipe than {arguments.recipe}; give another --out")
     return ledger
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being computed, from the first step on."""
-    with ExitStack() as stack:
-        bars: list[Any] = []
-
-        def on_step(what: str) -> None:
-            if not bars:
-                pause = 1.0 if sys.stderr.isatty() else 60.0
-                bars.append(stack.enter_context(tqdm(unit="step", file=sys.stderr, mininterval=pause)))
-            bars[0].set_description(what, refresh=False)
-            bars[0].update()
-
-        yield on_step
 
 
 def _earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
@@ -296,31 +275,6 @@ def _earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str
                 "name these with --properties"
             )
     return chosen
-
-
-def _write(result: dict[str, Any], path: Path, drawn: bool = False) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as stream:
-        stream.write(json.dumps(result, indent=1).encode())
-    print(f"\nwrote {path}" + (", and figures beside it" if drawn else ""))
-    return 0
-
-
-def _print_losses(result: dict[str, Any]) -> None:
-    for part in ("calibration", "test"):
-        for level, losses in result[f"{part}_loss"].items():
-            print(f"\nR2 lost with noise of {level} on the {part} spectra")
-            for method, loss in losses.items():
-                print(f"{method:<16}" + "".join(f"{name:>6} {value:7.3f}" for name, value in loss.items()))
-
-
-def _print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """{method: {property: figures}} as aligned text."""
-    print(f"{'method':<16}{'property':<9}" + "".join(f"{column:>9}" for column in _COLUMNS))
-    for method, properties in table.items():
-        for name, merit in properties.items():
-            cells = ("-" if merit.get(column) is None else f"{merit[column]:.4g}" for column in _COLUMNS)
-            print(f"{method:<16}{name:<9}" + "".join(f"{cell:>9}" for cell in cells))
 
 
 _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
