@@ -124,10 +124,12 @@ class Network:
         """Nothing is left to choose; says what the recipe has."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
-    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
+    def fit(
+        self, choice: Choice, soils: CalibrationSet, seed: int, on_epoch: Callable[[float], None] = lambda loss: None
+    ) -> PredictAll:
         """All properties together."""
         recipe = self.recipe_for(soils)
-        return fitting.calibrate(recipe, soils.grid, soils.spectra, soils.values, seed, average=self.average)
+        return fitting.calibrate(recipe, soils.grid, soils.spectra, soils.values, seed, average=self.average, on_epoch=on_epoch)
 
     def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""

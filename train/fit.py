@@ -216,7 +216,14 @@ def _seed_of_teacher(seed: int, number: int) -> int:
 
 
 def calibrate(
-    recipe: TrainingRecipe, grid: Grid, spectra: Array, values: Array, seed: int, *, average: bool = False
+    recipe: TrainingRecipe,
+    grid: Grid,
+    spectra: Array,
+    values: Array,
+    seed: int,
+    *,
+    average: bool = False,
+    on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> Callable[[Array], Array]:
     """`fit` on absorbance `(n, bands)` of another grid, and `predict` with it, from that grid's absorbance too.
 
@@ -228,10 +235,10 @@ def calibrate(
     resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
     of_grid = spectra @ resample
     if not average:
-        calibration = fit(recipe, of_grid, values, seed)
+        calibration = fit(recipe, of_grid, values, seed, on_epoch=on_epoch)
         return lambda unknown: predict(recipe, calibration, unknown @ resample)
     targets, inputs, lesson = _lesson(recipe, of_grid, values, seed, None)
-    teachers = _teachers(recipe, inputs, lesson, seed)
+    teachers = _teachers(recipe, inputs, lesson, seed, on_epoch=on_epoch)
     return lambda unknown: _mean_answer(recipe, teachers, targets, None, unknown @ resample)
 
 
