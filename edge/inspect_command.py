@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from typing import Any
 
 from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.domain import DomainShape
+from ccnvr.edge.manifest import Card
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.targets import Target
@@ -38,12 +39,41 @@ def run(arguments: argparse.Namespace) -> int:
     for target in manifest.targets:
         print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}; {_interval(target)}")
     print(_domain(manifest.domain))
-    card = asdict(manifest.card)
-    for title, table in card.pop("accuracy").items():
+    card = manifest.card
+    for title, table in card.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
-    print(f"\n{json.dumps(card, indent=1, ensure_ascii=False)}")
+    print("\n".join(["", *_soils(card), "", *_parity(card)]))
     print("\nparts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items()))
+    print("--json prints all of the card, the recipe and the fine-tuning included")
     return 0
+
+
+def _soils(card: Card) -> list[str]:
+    """Which soils taught the model, whose they are and what was measured in them."""
+    counts, sources = (_table(card.soils, key) for key in ("trained_on", "sources"))
+    lines = ["soils trained on"]
+    for name in dict.fromkeys([*counts, *sources]):
+        source = _table(sources, name)
+        told = "; ".join(str(source[key]) for key in ("licence", "values") if key in source)
+        lines.append(f"{name:<10}{counts.get(name, '-'):>7}  {told}")
+    held_out = card.soils.get("not_trained_on")
+    return [*lines, f"not trained on: {', '.join(map(str, held_out))}"] if isinstance(held_out, list) and held_out else lines
+
+
+def _parity(card: Card) -> list[str]:
+    """How far each artefact is from the network that was trained, in sd of the targets."""
+    lines = [f"{'artefacts, difference in sd':<60}{'largest':>9}{'rms':>9}"]
+    for name in card.parity:
+        figures = (_table(card.parity, name).get(key) for key in ("largest", "rms"))
+        cells = (f"{value:.1e}" if isinstance(value, float) else "-" for value in figures)
+        lines.append(f"{name:<60}" + "".join(f"{cell:>9}" for cell in cells))
+    return lines
+
+
+def _table(of: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A card is for people: what is missing in it, or is something else, is left out."""
+    value = of.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _interval(target: Target) -> str:

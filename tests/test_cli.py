@@ -87,6 +87,7 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
     text = run_ccnvr("inspect", "default").stdout
     for words in ("self-test passed on onnx", "cross-validation", "soils held out", "CC BY-SA 4.0", "nirsoil   OC"):
         assert words in text
+    assert "int8 on onnxruntime, against the NumPy oracle" in text and len(text.splitlines()) < 100
     manifest = json.loads(run_ccnvr("inspect", "default", "--json").stdout)
     assert manifest["schema"] == 1
 
