@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.water_bands import upside_down
 
 Array = NDArray[np.float64]
 
 QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
 """What a file may hold, with the range of values that a surface can have; the ends are outside it."""
 
+# Of white surfaces, in some light.
+_LARGEST_FRACTION = 1.5
 
 _ROWS_AT_ONCE = 256
 _LONGEST_LINE = 1 << 22
@@ -46,31 +49,41 @@ class SpectraTable:
     quantity: str | None = None
     unit: str = "row"
 
-    def reflectance(self, quantity: str, bands: slice = slice(None), check_scale: bool = True) -> Array:
+    def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
         """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
 
-        `check_scale` refuses percent that look like fractions; a few soils of many may be that dark.
+        Where the file itself does not say what it holds, a spectrum shows whether it can be that.
 
         Raises:
-            UsageError: a value is none that the quantity can have; names row, sample and wavelength.
+            UsageError: a value is none that the quantity can have, or a spectrum none; names row and sample.
         """
         spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
         possible = (spectra > low) & (spectra < high)
         if not np.all(possible):
             row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
-            wavelength = self.wavelengths_nm[bands][band]
-            raise UsageError(
-                f"{self.path} {self.unit} {self.rows[int(row)]}: sample {self.sample_ids[row]!r} has {quantity} "
-                f"{spectra[row, band]:g} at {wavelength:g} nm, which must lie between {low:g} and {high:g}; "
-                f"correct it, or name what the file holds: {', '.join(QUANTITIES)}"
+            raise self._refusal(
+                int(row),
+                f"has {quantity} {spectra[row, band]:g} at {self.wavelengths_nm[bands][band]:g} nm, which must lie between "
+                f"{low:g} and {high:g}",
             )
-        if check_scale and quantity == "percent" and np.max(spectra) <= 1.5:
-            raise UsageError(
-                f"no value exceeds {np.max(spectra):g}, so these are fractions and not percent; use --quantity reflectance"
-            )
+        if quantity == "percent" and np.any(fractions := spectra.max(axis=1) <= _LARGEST_FRACTION):
+            fault = f"nowhere exceeds {_LARGEST_FRACTION:g}, so it holds fractions and not percent"
+            raise self._refusal(int(np.argmax(fractions)), fault)
         if quantity == "absorbance":
-            return np.power(10.0, -spectra)
-        return spectra / 100.0 if quantity == "percent" else spectra
+            reflectance = np.power(10.0, -spectra)
+        else:
+            reflectance = spectra / 100.0 if quantity == "percent" else spectra
+        if self.quantity is None and np.any(wrong := upside_down(self.wavelengths_nm[bands], reflectance)):
+            raise self._refusal(
+                int(np.argmax(wrong)), f"rises at 1,917 nm, read as {quantity}, where the water in every soil absorbs"
+            )
+        return reflectance
+
+    def _refusal(self, row: int, fault: str) -> UsageError:
+        return UsageError(
+            f"{self.path} {self.unit} {self.rows[row]}: sample {self.sample_ids[row]!r} {fault}; correct it, or say what the "
+            f"file holds by --quantity, in a recipe by file_quantity: {', '.join(QUANTITIES)}"
+        )
 
 
 def read_spectra(path: Path) -> SpectraTable:

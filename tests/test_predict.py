@@ -103,11 +103,12 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
     wet_looking = f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
     path.write_text(wet_looking)
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "read as reflectance, rise at 1,917 nm", "--quantity")
+    words = (f"{path} row 2: sample 'x' rises at 1,917 nm, read as reflectance", "by --quantity")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, *words)
     as_percent = run_ccnvr("predict", "default", soils_csv, "--quantity", "percent")
     assert_one_sentence(as_percent, 2, "fractions and not percent")
     as_absorbance = run_ccnvr("predict", "default", soils_csv, "--quantity", "absorbance")
-    assert_one_sentence(as_absorbance, 2, "read as absorbance, rise at 1,917 nm")
+    assert_one_sentence(as_absorbance, 2, "rises at 1,917 nm, read as absorbance")
     kept = soils_csv.read_bytes()
     assert_one_sentence(run_ccnvr("predict", "default", soils_csv, "--out", soils_csv), 2, "is the file of the spectra itself")
     assert soils_csv.read_bytes() == kept
