@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +29,15 @@ QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": 
 _LARGEST_FRACTION = 1.5
 
 _ROWS_AT_ONCE = 256
+# First bytes of what is given for CSV.
+_NO_CSV = {
+    b"PAR1": "a Parquet file, which only ccnvr train and finetune read, by the ending .parquet",
+    b"PK\x03\x04": "a workbook, or another ZIP archive",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
 _LONGEST_LINE = 1 << 22
 _MOST_COLUMNS = 20_000
 
@@ -48,6 +58,11 @@ class SpectraTable:
     columns: dict[str, list[str]]
     quantity: str | None = None
     unit: str = "row"
+
+    def __post_init__(self) -> None:
+        for row, sample_id in zip(self.rows, self.sample_ids, strict=True):
+            if not sample_id.strip():
+                raise UsageError(f"{self.path} {self.unit} {row} has no sample_id; name each soil, scans of one soil alike")
 
     def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
         """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
@@ -110,13 +125,15 @@ def read_blocks(path: Path) -> Iterator[SpectraTable]:
         UsageError: no such file, a missing or repeated column, or a value that is not a finite number; names row and column.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with open(path, "rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+            if kind := next((kind for head, kind in _NO_CSV.items() if raw.peek(4).startswith(head)), None):
+                raise UsageError(f"{path} is {kind}; save the table as CSV in UTF-8")
             rows = csv.reader(bounded_lines(stream))
             try:
                 yield from _blocks(path, rows)
             except (UnicodeDecodeError, csv.Error) as error:
                 raise UsageError(
-                    f"{path} is no CSV text after line {rows.line_num} ({error}); save the table as CSV in UTF-8"
+                    f"{path} is no CSV text in UTF-8 from line {rows.line_num + 1} on ({error}); save the table as such"
                 ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
@@ -153,23 +170,29 @@ def layout(path: Path, header: list[str]) -> Layout:
         UsageError: no sample_id, no wavelengths, or a column that stands twice.
     """
     header = [name.strip() for name in header]
-    if len(header) == 1 and ";" in header[0]:
-        raise UsageError(f"{path} is separated by semicolons; save it with commas between columns and points in numbers")
+    for separator, name in _SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            raise UsageError(f"{path} is separated by {name}; save it with commas between columns and points in numbers")
     if len(header) > _MOST_COLUMNS:
         raise UsageError(f"{path} has {len(header)} columns, more than {_MOST_COLUMNS}; give soils in rows, bands in columns")
-    if "sample_id" not in header:
-        raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
     named = [name for name in header if name and _wavelength(name) is None]
     if repeated := [name for name in named if named.count(name) > 1]:
         raise UsageError(f"{path} has the column {repeated[0]} more than once; keep one of them")
     bands = {column: wavelength for column, name in enumerate(header) if (wavelength := _wavelength(name)) is not None}
-    if len(bands) < 2 or len(set(bands.values())) != len(bands):
+    others = {name: column for column, name in enumerate(header) if column not in bands}
+    first = ", ".join(repr(name[:40]) for name in list(others)[:4]) or "none"
+    if "sample_id" not in others:
+        raise UsageError(f"{path} has no column sample_id; name one so, of these: {first}")
+    if len(bands) < 2:
         raise UsageError(
-            f"{path} has {len(bands)} wavelength columns of {len(set(bands.values()))} wavelengths; name each once, by its nm "
-            "alone, as 1100 or 1102.5"
+            f"{path} has {len(bands)} columns named by nm alone, as 1100 or 1102.5, and needs two or more; rename those of the "
+            f"spectra (its others begin with {first})"
+        )
+    if len(set(bands.values())) != len(bands):
+        raise UsageError(
+            f"{path} has {len(bands)} wavelength columns of {len(set(bands.values()))} wavelengths; name each once"
         )
     order = sorted(bands, key=lambda column: bands[column])
-    others = {header[column]: column for column in range(len(header)) if column not in bands}
     return Layout(header, order, others, np.array([bands[column] for column in order]))
 
 
