@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.files import write_atomically
 from ccnvr.edge.predictor import Model, Predictor
-from ccnvr.edge.preprocess import SpectrumError, absorbance
+from ccnvr.edge.preprocess import SpectrumError, absorbance, of_file
 from ccnvr.edge.targets import Estimate, Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable
@@ -61,22 +61,21 @@ def run(arguments: argparse.Namespace) -> int:
 def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str | None) -> list[Row]:
     """Sample id, estimates and flags of each spectrum.
 
-    `quantity` holds for files that do not say what they hold, None means reflectance; the first block of such a file, and
-    of each set of wavelengths, shows whether that can be.
+    `quantity` holds for files that do not say what they hold, None means reflectance.
 
     Raises:
-        UsageError: a spectrum cannot be used; names its sample.
-        WavelengthError: the wavelengths do not cover the model's grid.
+        UsageError: a spectrum cannot be used; names its file and its sample.
+        WavelengthError: the wavelengths of a file do not cover the model's grid; names the file.
     """
     rows: list[Row] = []
     predictor: Predictor | None = None
     wavelengths_nm = np.empty(0)
     for table in blocks:
-        first = not np.array_equal(table.wavelengths_nm, wavelengths_nm)
-        if predictor is None or first:
+        if predictor is None or not np.array_equal(table.wavelengths_nm, wavelengths_nm):
             wavelengths_nm = table.wavelengths_nm
-            predictor = model.bind(wavelengths_nm)
-        reflectance = _reflectance(table, predictor.bands, quantity, first)
+            with of_file(table.path):
+                predictor = model.bind(wavelengths_nm)
+        reflectance = _reflectance(table, predictor.bands, quantity)
         for number, sample_id, spectrum in zip(table.rows, table.sample_ids, reflectance, strict=True):
             try:
                 estimates, flags = predictor.answer(absorbance(spectrum))
@@ -86,30 +85,11 @@ def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str |
     return rows
 
 
-def _reflectance(table: SpectraTable, bands: slice, quantity: str | None, first: bool) -> Array:
+def _reflectance(table: SpectraTable, bands: slice, quantity: str | None) -> Array:
     """A table's reflectance in the model's bands, by what it says it holds, or else by `quantity`."""
     if table.quantity is not None and quantity not in (None, table.quantity):
         raise UsageError(f"{table.path} says that it holds {table.quantity}; leave out --quantity {quantity}")
-    held = table.quantity or quantity or "reflectance"
-    reflectance = table.reflectance(held, bands, check_scale=first)
-    if first and table.quantity is None and _upside_down(table.wavelengths_nm[bands], reflectance):
-        raise UsageError(
-            f"the spectra, read as {held}, rise at 1,917 nm where the water in every soil absorbs; name what the file "
-            "holds with --quantity"
-        )
-    return reflectance
-
-
-def _upside_down(wavelengths_nm: Array, reflectance: Array) -> bool:
-    """Whether no spectrum dips at water's band, against the line through its shoulders; False where the bands are not there."""
-
-    def level(low: float, high: float) -> Array:
-        inside = (wavelengths_nm >= low) & (wavelengths_nm <= high)
-        return reflectance[:, inside].mean(axis=1) if np.any(inside) else np.full(len(reflectance), np.nan)
-
-    left, band, right = level(1830.0, 1860.0), level(1905.0, 1930.0), level(2070.0, 2110.0)
-    line = left + (right - left) * (1917.0 - 1845.0) / (2090.0 - 1845.0)
-    return bool(np.all(line < band))
+    return table.reflectance(table.quantity or quantity or "reflectance", bands)
 
 
 def _json_lines(rows: list[Row]) -> str:

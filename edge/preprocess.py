@@ -9,7 +9,8 @@ there remain that multiply and the standard normal variate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import factorial
 from typing import TypeVar
@@ -26,6 +27,15 @@ Floats = TypeVar("Floats", Array, NDArray[np.float32])
 
 class WavelengthError(CcnvrError):
     """The wavelengths of a spectrum cannot serve the model."""
+
+
+@contextmanager
+def of_file(name: object) -> Iterator[None]:
+    """Names the file, or the library, whose wavelengths cannot serve."""
+    try:
+        yield
+    except WavelengthError as error:
+        raise WavelengthError(f"{name}: {error}") from error
 
 
 class SpectrumError(CcnvrError):
@@ -189,15 +199,24 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
     if first > grid.start_nm or last < grid.stop_nm:
         raise WavelengthError(
             f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs {grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; "
-            "use a bundle made for this instrument's range"
+            + _way_out(first, last)
         )
     inside = wavelengths_nm[(wavelengths_nm > grid.start_nm - WIDEST_GAP_NM) & (wavelengths_nm < grid.stop_nm + WIDEST_GAP_NM)]
     gap = float(np.max(np.diff(inside), initial=0.0)) if inside.size > 1 else float(last - first)
     if gap > WIDEST_GAP_NM:
         raise WavelengthError(
-            f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or less; give spectra as the "
-            "instrument measured them"
+            f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or less; give spectra with all "
+            "bands that the instrument measured"
         )
+
+
+def _way_out(first: float, last: float) -> str:
+    """What to do where `first` to `last` does not cover a grid: what no Vis-NIR instrument sees may have another unit."""
+    if last < 100.0:
+        return "these look like micrometres: name the bands by nm, which is 1,000 times as much"
+    if first > 2_600.0:
+        return "these look like wavenumbers in cm-1: name the bands by nm, which is 10,000,000 over the wavenumber"
+    return "use a bundle made for this range, or, to train one, a [grid] inside it"
 
 
 def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -17,14 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.water_bands import upside_down
 
 Array = NDArray[np.float64]
 
 QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
 """What a file may hold, with the range of values that a surface can have; the ends are outside it."""
 
+# Of white surfaces, in some light.
+_LARGEST_FRACTION = 1.5
 
 _ROWS_AT_ONCE = 256
+# First bytes of what is given for CSV.
+_NO_CSV = {
+    b"PAR1": "a Parquet file, which only ccnvr train and finetune read, by the ending .parquet",
+    b"PK\x03\x04": "a workbook, or another ZIP archive",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
 _LONGEST_LINE = 1 << 22
 _MOST_COLUMNS = 20_000
 
@@ -46,31 +59,46 @@ class SpectraTable:
     quantity: str | None = None
     unit: str = "row"
 
-    def reflectance(self, quantity: str, bands: slice = slice(None), check_scale: bool = True) -> Array:
+    def __post_init__(self) -> None:
+        for row, sample_id in zip(self.rows, self.sample_ids, strict=True):
+            if not sample_id.strip():
+                raise UsageError(f"{self.path} {self.unit} {row} has no sample_id; name each soil, scans of one soil alike")
+
+    def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
         """The spectra's `bands` as reflectance fractions, given what the file holds: one of `QUANTITIES`.
 
-        `check_scale` refuses percent that look like fractions; a few soils of many may be that dark.
+        Where the file itself does not say what it holds, a spectrum shows whether it can be that.
 
         Raises:
-            UsageError: a value is none that the quantity can have; names row, sample and wavelength.
+            UsageError: a value is none that the quantity can have, or a spectrum none; names row and sample.
         """
         spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
         possible = (spectra > low) & (spectra < high)
         if not np.all(possible):
             row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
-            wavelength = self.wavelengths_nm[bands][band]
-            raise UsageError(
-                f"{self.path} {self.unit} {self.rows[int(row)]}: sample {self.sample_ids[row]!r} has {quantity} "
-                f"{spectra[row, band]:g} at {wavelength:g} nm, which must lie between {low:g} and {high:g}; "
-                f"correct it, or name what the file holds: {', '.join(QUANTITIES)}"
+            raise self._refusal(
+                int(row),
+                f"has {quantity} {spectra[row, band]:g} at {self.wavelengths_nm[bands][band]:g} nm, which must lie between "
+                f"{low:g} and {high:g}",
             )
-        if check_scale and quantity == "percent" and np.max(spectra) <= 1.5:
-            raise UsageError(
-                f"no value exceeds {np.max(spectra):g}, so these are fractions and not percent; use --quantity reflectance"
-            )
+        if quantity == "percent" and np.any(fractions := spectra.max(axis=1) <= _LARGEST_FRACTION):
+            fault = f"nowhere exceeds {_LARGEST_FRACTION:g}, so it holds fractions and not percent"
+            raise self._refusal(int(np.argmax(fractions)), fault)
         if quantity == "absorbance":
-            return np.power(10.0, -spectra)
-        return spectra / 100.0 if quantity == "percent" else spectra
+            reflectance = np.power(10.0, -spectra)
+        else:
+            reflectance = spectra / 100.0 if quantity == "percent" else spectra
+        if self.quantity is None and np.any(wrong := upside_down(self.wavelengths_nm[bands], reflectance)):
+            raise self._refusal(
+                int(np.argmax(wrong)), f"rises at 1,917 nm, read as {quantity}, where the water in every soil absorbs"
+            )
+        return reflectance
+
+    def _refusal(self, row: int, fault: str) -> UsageError:
+        return UsageError(
+            f"{self.path} {self.unit} {self.rows[row]}: sample {self.sample_ids[row]!r} {fault}; correct it, or say what the "
+            f"file holds by --quantity, in a recipe by file_quantity: {', '.join(QUANTITIES)}"
+        )
 
 
 def read_spectra(path: Path) -> SpectraTable:
@@ -97,13 +125,15 @@ def read_blocks(path: Path) -> Iterator[SpectraTable]:
         UsageError: no such file, a missing or repeated column, or a value that is not a finite number; names row and column.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with open(path, "rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+            if kind := next((kind for head, kind in _NO_CSV.items() if raw.peek(4).startswith(head)), None):
+                raise UsageError(f"{path} is {kind}; save the table as CSV in UTF-8")
             rows = csv.reader(bounded_lines(stream))
             try:
                 yield from _blocks(path, rows)
             except (UnicodeDecodeError, csv.Error) as error:
                 raise UsageError(
-                    f"{path} is no CSV text after line {rows.line_num} ({error}); save the table as CSV in UTF-8"
+                    f"{path} is no CSV text in UTF-8 from line {rows.line_num + 1} on ({error}); save the table as such"
                 ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
@@ -140,23 +170,29 @@ def layout(path: Path, header: list[str]) -> Layout:
         UsageError: no sample_id, no wavelengths, or a column that stands twice.
     """
     header = [name.strip() for name in header]
-    if len(header) == 1 and ";" in header[0]:
-        raise UsageError(f"{path} is separated by semicolons; save it with commas between columns and points in numbers")
+    for separator, name in _SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            raise UsageError(f"{path} is separated by {name}; save it with commas between columns and points in numbers")
     if len(header) > _MOST_COLUMNS:
         raise UsageError(f"{path} has {len(header)} columns, more than {_MOST_COLUMNS}; give soils in rows, bands in columns")
-    if "sample_id" not in header:
-        raise UsageError(f"{path} has no column sample_id; its first row must name the columns, sample_id among them")
     named = [name for name in header if name and _wavelength(name) is None]
     if repeated := [name for name in named if named.count(name) > 1]:
         raise UsageError(f"{path} has the column {repeated[0]} more than once; keep one of them")
     bands = {column: wavelength for column, name in enumerate(header) if (wavelength := _wavelength(name)) is not None}
-    if len(bands) < 2 or len(set(bands.values())) != len(bands):
+    others = {name: column for column, name in enumerate(header) if column not in bands}
+    first = ", ".join(repr(name[:40]) for name in list(others)[:4]) or "none"
+    if "sample_id" not in others:
+        raise UsageError(f"{path} has no column sample_id; name one so, of these: {first}")
+    if len(bands) < 2:
         raise UsageError(
-            f"{path} has {len(bands)} wavelength columns of {len(set(bands.values()))} wavelengths; name each once, by its nm "
-            "alone, as 1100 or 1102.5"
+            f"{path} has {len(bands)} columns named by nm alone, as 1100 or 1102.5, and needs two or more; rename those of the "
+            f"spectra (its others begin with {first})"
+        )
+    if len(set(bands.values())) != len(bands):
+        raise UsageError(
+            f"{path} has {len(bands)} wavelength columns of {len(set(bands.values()))} wavelengths; name each once"
         )
     order = sorted(bands, key=lambda column: bands[column])
-    others = {header[column]: column for column in range(len(header)) if column not in bands}
     return Layout(header, order, others, np.array([bands[column] for column in order]))
 
 

@@ -36,7 +36,7 @@ def write_parquet(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, rows, BLOCK):
             count = min(BLOCK, rows - first)
-            bands = [rng.uniform(0.2, 0.5, count) for _ in WAVELENGTHS]
+            bands = [0.2 + 1e-4 * step + rng.uniform(0.0, 1e-3, count) for step in range(len(WAVELENGTHS))]
             ids = [str(row) for row in range(first, first + count)]
             writer.write_table(pa.table([pa.array(ids), np.full(count, 12.5), *bands], schema=schema))
 

@@ -216,9 +216,10 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_
         (2, (f"no model at {tmp_path / 'none'}", "'default'"), (tmp_path / "none", soils)),
         (2, ("holds no finished training run",), (tmp_path, soils)),
         (2, ("SL.125 is no .csv or .parquet file",), (finished_run, "SL.125")),
-        (2, ("so these are fractions",), (finished_run, soils, "--quantity", "percent")),
+        (2, (f"{soils} row 2", "holds fractions", "--quantity"), (finished_run, soils, "--quantity", "percent")),
+        (2, (f"{soils} row 2", "rises at 1,917 nm"), (finished_run, soils, "--quantity", "absorbance")),
         (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
-        (1, ("1104", "nm"), (finished_run, visible)),
+        (1, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
     ):
         refused(code, words, "finetune", *arguments, "--out", out, *QUICK)
     assert not out.exists()
@@ -360,12 +361,13 @@ def test_any_recipe_is_written_as_it_is_read(
     name: str, libraries: list[str], rate: float, widths: Any, rounds: list[recipe.Finetuned]
 ) -> None:
     plain = recipe.load(RECIPES[0])
+    centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())
     varied = dataclasses.replace(
         plain,
         name=name,
         libraries=tuple(libraries),
         fit=dataclasses.replace(plain.fit, learning_rate=rate),
-        instrument=Instrument((1100.0, 2500.5), tuple(widths) if isinstance(widths, list) else widths),
+        instrument=Instrument(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
         epo=Epo("dry.csv", 'wet "1".csv', 2),
         teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
         gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),

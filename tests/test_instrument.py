@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.simulator import onto_pixels, pixel_wavelengths
 from ccnvr.train import libraries
 from ccnvr.train import recipe as training_recipes
@@ -94,10 +94,12 @@ def test_nirsoil_is_seen_through_the_sensor(nirsoil_data: Path, monkeypatch: pyt
 
 def test_what_a_library_cannot_show_is_refused() -> None:
     wavelengths = np.arange(1100.0, 2500.0, 5.0)
-    with pytest.raises(UsageError, match=r"pixels lie at 1000-1500 nm and the library covers 1100-2495 nm"):
+    with pytest.raises(WavelengthError, match=r"pixels lie at 1000-1500 nm and the library covers 1100-2495 nm"):
         line_shapes(wavelengths, Instrument((1000.0, 1500.0), 10.0))
-    with pytest.raises(UsageError, match=r"pixel at 1250 nm is 4 nm wide and the library's bands lie 5 nm apart"):
+    with pytest.raises(WavelengthError, match=r"pixel at 1250 nm is 4 nm wide and the library's bands lie 5 nm apart"):
         line_shapes(wavelengths, Instrument((1200.0, 1250.0), (10.0, 4.0)))
+    with pytest.raises(WavelengthError, match=r"^UL\.120: the instrument's pixels lie at 300-2400 nm"):
+        libraries.load("UL.120", Grid(1200.0, 10.0, 100), instrument=Instrument(tuple(np.arange(300.0, 2401.0, 10.0)), 12.0))
     with pytest.raises(WavelengthError, match=r"covers 1200\.0-1210\.0 nm"):
         View(GRID, Instrument((1200.0, 1210.0), 10.0)).matrix(np.arange(1100.0, 2500.0, 5.0))
 
@@ -110,7 +112,14 @@ def test_what_a_library_cannot_show_is_refused() -> None:
         ("centres_nm = [1100, 1200]\nfwhm_nm = [8, 8, 8]", "3 widths for 2 centres"),
         ("centres_nm = [1100, 1200]\nfwhm_nm = 0", "0 nm is not a width"),
         ("centres_nm = [1100, 1200]", "'instrument.fwhm_nm' is missing"),
-        ("centres_nm = [1000, 1010]\nfwhm_nm = 8", "the model needs 1104.0-2494.0 nm"),
+        (
+            "centres_nm = [1000, 1010]\nfwhm_nm = 8",
+            "[instrument] cannot see [grid]: the spectrum covers 1000.0-1010.0 nm",
+        ),
+        (
+            f"centres_nm = {list(range(1100, 2501, 14))}\nfwhm_nm = 8",
+            "cannot see [grid]: bands lie up to 14.0 nm apart",
+        ),
         ("centres_nm = 'all'\nfwhm_nm = 8", "'instrument.centres_nm' is 'all'"),
     ],
 )

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.preprocess import Grid, WavelengthError
 from ccnvr.firmware_bridge import spectra_csv
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
@@ -163,6 +163,40 @@ def test_a_parquet_file_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch
         libraries.load(str(path), GRID)
 
 
+def test_what_a_file_does_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra_csv, "_ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
+    reflectance = columns(OC=[1, 2, 3])
+    of_last = {name: [*cells[:2], -np.log10(cells[2])] if name.isdigit() else cells for name, cells in reflectance.items()}
+    for table, quantity, row, words in (
+        (reflectance, "absorbance", 1, "'a' rises at 1,917 nm, read as absorbance"),
+        (reflectance, "percent", 1, "'a' nowhere exceeds 1\\.5, so it holds fractions and not percent"),
+        (of_last, "reflectance", 3, "'c' rises at 1,917 nm, read as reflectance"),
+    ):
+        for path, first in ((write_csv(tmp_path / "s.csv", table), 1), (write_parquet(tmp_path / "s.parquet", table), 0)):
+            with pytest.raises(UsageError, match=rf"{path} row {first + row}: sample {words}.*in a recipe by file_quantity"):
+                libraries.load(str(path), GRID, quantity)
+
+
+def test_each_spectrum_has_a_sample_id(tmp_path: Path) -> None:
+    for nobody in ("", " ", None):
+        table = {**columns(OC=[1, 2, 3]), "sample_id": ["a", nobody, "c"]}
+        for path, row in ((write_csv(tmp_path / "s.csv", table), 3), (write_parquet(tmp_path / "s.parquet", table), 2)):
+            with pytest.raises(UsageError, match=rf"{path} row {row} has no sample_id"):
+                libraries.load(str(path), GRID)
+
+
+def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "soils.csv", columns(OC=[1, 2, 3]))
+    for name in (str(path), "UL.120"):
+        with pytest.raises(WavelengthError, match=rf"^{name}: the spectrum covers .* or, to train one, a \[grid\] inside it"):
+            libraries.load(name, Grid(1104.0, 2.0, 900))
+    coarse = {name: cells for name, cells in columns(OC=[1, 2, 3]).items() if not name.isdigit() or int(name) % 20 == 0}
+    path = write_csv(tmp_path / "soils.csv", coarse)
+    with pytest.raises(WavelengthError, match=rf"^{path}: bands lie up to 20\.0 nm apart"):
+        libraries.load(str(path), GRID)
+
+
 def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_csv(tmp_path / "soils.csv", columns(OC=[1, 2, 3]))
     monkeypatch.setattr(spectra_csv, "_MOST_COLUMNS", 100)
@@ -173,7 +207,7 @@ def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.Monke
         read_spectra(path)
     monkeypatch.undo()
     path.write_text(path.read_text() + '\nd,"2' + "2" * 200_000)
-    with pytest.raises(UsageError, match=r"no CSV text after line 5 \(field larger than field limit"):
+    with pytest.raises(UsageError, match=r"no CSV text in UTF-8 from line 6 on \(field larger than field limit"):
         read_spectra(path)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,8 +68,12 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
     [
         (lambda text: text.replace("sample_id", "name"), ["no column sample_id"]),
         (lambda text: "", ["no column sample_id"]),
-        (lambda text: "sample_id,OC\na,1\n", ["0 wavelength columns"]),
+        (lambda text: text.replace("sample_id", "Sample ID"), ["no column sample_id", "of these: 'Sample ID'"]),
+        (lambda text: "sample_id,OC\na,1\n", ["has 0 columns named by nm alone", "begin with 'sample_id', 'OC'"]),
+        (lambda text: "sample_id,X1100,X1102\na,1,2\n", ["as 1100 or 1102.5", "begin with 'sample_id', 'X1100', 'X1102'"]),
         (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["2 wavelength columns of 1 wavelengths"]),
+        (lambda text: text.replace(",", "\t"), ["separated by tabs", "commas"]),
+        (lambda text: text + text.splitlines()[1].replace(text.splitlines()[1].split(",")[0], ""), ["row 6 has no sample_id"]),
         (lambda text: text.splitlines()[0], ["holds no spectra"]),
         (lambda text: text.replace("sample_id,", "sample_id,sample_id,"), ["column sample_id more than once"]),
         (lambda text: text + "extra,0.3\n", ["row 6 has 2 columns where the header has 1400"]),
@@ -103,11 +108,12 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
     wet_looking = f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
     path.write_text(wet_looking)
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "read as reflectance, rise at 1,917 nm", "--quantity")
+    words = (f"{path} row 2: sample 'x' rises at 1,917 nm, read as reflectance", "by --quantity")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 2, *words)
     as_percent = run_ccnvr("predict", "default", soils_csv, "--quantity", "percent")
     assert_one_sentence(as_percent, 2, "fractions and not percent")
     as_absorbance = run_ccnvr("predict", "default", soils_csv, "--quantity", "absorbance")
-    assert_one_sentence(as_absorbance, 2, "read as absorbance, rise at 1,917 nm")
+    assert_one_sentence(as_absorbance, 2, "rises at 1,917 nm, read as absorbance")
     kept = soils_csv.read_bytes()
     assert_one_sentence(run_ccnvr("predict", "default", soils_csv, "--out", soils_csv), 2, "is the file of the spectra itself")
     assert soils_csv.read_bytes() == kept
@@ -118,7 +124,7 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     assert_one_sentence(run_ccnvr("predict", "default", path), 2, "separated by semicolons", "commas")
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
-    assert_one_sentence(run_ccnvr("predict", "default", path), 1, "the model needs 1104.0-2492.0 nm")
+    assert_one_sentence(run_ccnvr("predict", "default", path), 1, f"{path}: the spectrum", "the model needs 1104.0-2492.0 nm")
 
 
 def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
@@ -126,3 +132,40 @@ def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 2, "no bundle at")
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
     assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "binary.csv"), 2, "no CSV text")
+    (tmp_path / "utf16.csv").write_text(soils_csv.read_text(), encoding="utf-16")
+    assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "utf16.csv"), 2, "is text in UTF-16", "CSV in UTF-8")
+    for head, words in (
+        (b"PAR1\x15\x04", "a Parquet file, which only ccnvr train and finetune read"),
+        (b"PK\x03\x04", "a workbook"),
+    ):
+        (tmp_path / "soils.parquet").write_bytes(head + bytes(100))
+        assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "soils.parquet"), 2, "soils.parquet", words)
+
+
+def test_every_file_and_every_spectrum_is_looked_at(soils_csv: Path, tmp_path: Path) -> None:
+    header, *rows = [line.split(",") for line in soils_csv.read_text().splitlines()]
+    other = [[row[0], *map(str, -np.log10(np.array(row[1:], dtype=float)))] for row in rows]
+    folder, out = tmp_path / "folder", tmp_path / "out.csv"
+    folder.mkdir()
+    for name, lines in (("a", rows), ("b", other), ("mixed", [rows[0], other[1], rows[2], other[3]])):
+        (folder / f"{name}.csv").write_text("\n".join(",".join(line) for line in [header, *lines]))
+    for files, words in (
+        ([soils_csv, folder / "b.csv"], f"{folder / 'b.csv'} row 2: sample {rows[0][0]!r} rises at 1,917 nm"),
+        ([folder], f"{folder / 'b.csv'} row 2: "),
+        ([folder / "mixed.csv"], f"{folder / 'mixed.csv'} row 3: sample {rows[1][0]!r} rises at 1,917 nm"),
+    ):
+        assert_one_sentence(run_ccnvr("predict", "default", *files, "--out", out), 2, words)
+        assert not out.exists()
+    fractions = run_ccnvr("predict", "default", folder / "a.csv", "--quantity", "percent")
+    assert_one_sentence(fractions, 2, f"{folder / 'a.csv'} row 2", "holds fractions and not percent")
+
+
+@pytest.mark.parametrize(
+    ("of_nm", "unit"), [(lambda nm: nm / 1e3, "micrometres"), (lambda nm: 1e7 / nm, "wavenumbers in cm-1")]
+)
+def test_wavelengths_in_another_unit_are_known(soils_csv: Path, tmp_path: Path, of_nm: Any, unit: str) -> None:
+    header, rows = soils_csv.read_text().split("\n", 1)
+    path = tmp_path / "other.csv"
+    names = [f"{of_nm(float(nm)):.6g}" for nm in header.split(",")[1:]]
+    path.write_text(",".join(["sample_id", *names]) + "\n" + rows)
+    assert_one_sentence(run_ccnvr("predict", "default", path), 1, f"{path}: ", f"these look like {unit}: name the bands by nm")

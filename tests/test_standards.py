@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -302,15 +303,28 @@ def test_wrong_use_of_standardise_is_said(
     refused("--field", files["field"], "--reference", files["few"], words="is only in")
     refused("--field", files["few"], "--reference", files["few"], words="4 standards are too few")
     refused("--field", files["field"], "--method", "slope-bias", words="none of the columns OC")
+    both = ("--reference", files["reference"], "--field", files["field"])
+    refused(*both, "--quantity", "absorbance", words=f"{files['reference']} row 2: sample 'SL.125/1' rises at 1,917 nm")
+    absorbs = -np.log10(limesoda.load("SL.125").reflectance)
+    inverted = write(tmp_path / "inverted.csv", slice(0, 8), absorbs)
+    refused("--reference", files["reference"], "--field", inverted, words=f"{inverted} row 2: sample 'SL.125/1' rises")
+    micrometres = tmp_path / "micrometres.csv"
+    header, rows = files["field"].read_text().split("\n", 1)
+    micrometres.write_text(re.sub(r"\d+", lambda nm: str(int(nm[0]) / 1e3), header) + "\n" + rows)
+    options = ("--reference", files["reference"], "--field", micrometres)
+    assert standardise(small, *options, *out) == 1
+    assert f"{micrometres}: the spectrum covers 0.4-2.5 nm" in capsys.readouterr().err
     assert not (tmp_path / "x.ccnvr").exists()
 
 
 def test_epo_s_settings_are_checked(tmp_path: Path, files: dict[str, Path]) -> None:
+    inverted = write(tmp_path / "inverted.csv", slice(0, 8), -np.log10(limesoda.load("SL.125").reflectance))
     for epo, words in (
         ("reference = 'a.csv'\nfield = 'b.csv'\ncomponents = 0", "components = 0 is not from 1 to"),
         ("reference = 'a.csv'\ncomponents = 2", "key 'epo.field' is missing"),
         ("reference = 'a.csv'\nfield = 'b.csv'\ncomponents = 2", "a.csv cannot be read"),
         (f"reference = '{files['few']}'\nfield = '{files['few']}'\ncomponents = 4", "4 standards are too few"),
+        (f"reference = '{inverted}'\nfield = '{inverted}'\ncomponents = 2", "inverted.csv row 2: sample 'SL.125/1' rises"),
     ):
         path = recipes.write(tmp_path, f"{recipes.SMALL}\n[epo]\n{epo}\n")
         with pytest.raises(UsageError, match=words):

@@ -15,11 +15,13 @@ import pytest
 import recipes
 import torch
 from helpers import CCNVR, assert_one_sentence, run_ccnvr
+from soil_files import write_soils
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.metrics import accuracy
 from ccnvr.edge.preprocess import Grid
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import fit as fitting
 from ccnvr.train import libraries, recipe
 from ccnvr.train import network as networks
@@ -272,6 +274,21 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
     assert exported.returncode == 0, exported.stderr
     assert "460 real spectra, 0 of them held out" in exported.stdout
     assert "the user's own file" in run_ccnvr("inspect", "mine.ccnvr", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("quantity", ["reflectance", "percent", "absorbance"])
+def test_a_file_that_holds_something_else_leaves_no_folder(tmp_path: Path, quantity: str) -> None:
+    """Reflectance said to be percent or absorbance, and absorbance said to be reflectance."""
+    mine = write_soils(tmp_path / "mine.csv", "CV.98")
+    if quantity == "reflectance":
+        table = read_spectra(mine)
+        rows = [[name, "12", *map(str, -np.log10(row))] for name, row in zip(table.sample_ids, table.spectra, strict=True)]
+        mine.write_text("\n".join(map(",".join, [["sample_id", "OC", *map(str, table.wavelengths_nm)], *rows])))
+    changed = recipes.SMALL.replace('"UL.120:train",', f'"UL.120:train", "{mine}",')
+    path = recipes.write(tmp_path, f'file_quantity = "{quantity}"\n{changed}')
+    with pytest.raises(UsageError, match=rf"{mine} row 2: sample 'field-0' .*in a recipe by file_quantity"):
+        runs.train(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_property_that_nobody_measured_leaves_no_folder(tmp_path: Path) -> None:

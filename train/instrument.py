@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import MOST_BANDS, Grid, check_wavelengths, resampling_matrix
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.edge.preprocess import MOST_BANDS, Grid, WavelengthError, check_wavelengths, resampling_matrix
 
 Array = NDArray[np.float64]
 
@@ -46,13 +45,13 @@ def line_shapes(wavelengths_nm: Array, instrument: Instrument) -> Array:
     off, which moves a pixel there by up to 0.34 of its width.
 
     Raises:
-        UsageError: a pixel lies outside the library, or is narrower than the library's own step there.
+        WavelengthError: a pixel lies outside the library, or is narrower than the library's own step there.
     """
     centres = np.array(instrument.centres_nm)
     widths = np.broadcast_to(np.array(instrument.fwhm_nm), centres.shape)
     first, last = wavelengths_nm[0], wavelengths_nm[-1]
     if centres[0] < first or centres[-1] > last:
-        raise UsageError(
+        raise WavelengthError(
             f"the instrument's pixels lie at {centres[0]:g}-{centres[-1]:g} nm and the library covers {first:g}-{last:g} nm; "
             "name pixels inside it only, or take another library"
         )
@@ -60,7 +59,7 @@ def line_shapes(wavelengths_nm: Array, instrument: Instrument) -> Array:
     here = steps[np.clip(np.searchsorted(wavelengths_nm, centres, side="right") - 1, 0, steps.size - 1)]
     if np.any(narrow := widths < here):
         pixel = int(np.argmax(narrow))
-        raise UsageError(
+        raise WavelengthError(
             f"the pixel at {centres[pixel]:g} nm is {widths[pixel]:g} nm wide and the library's bands lie {here[pixel]:g} nm "
             "apart there, so it cannot show what the sensor sees; take a finer library"
         )
@@ -83,8 +82,8 @@ class View:
         """`(grid bands, library bands)`, from a library's absorbance to the grid's; bands outside the view have weight 0.
 
         Raises:
-            UsageError: the library cannot show what the instrument sees.
-            WavelengthError: the library's, or the instrument's, wavelengths do not cover the grid.
+            WavelengthError: the library's, or the instrument's, wavelengths do not cover the grid, or the library cannot show
+                what the instrument sees.
         """
         if self.instrument is None:
             return resampling_matrix(wavelengths_nm, self.grid)

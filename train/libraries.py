@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.preprocess import Grid, of_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES
@@ -59,12 +59,16 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: 
     `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the spectra first, if one is given.
 
     Raises:
-        UsageError: unknown library or part, its data are not to be found, or it cannot show what the instrument sees.
+        UsageError: unknown library or part, or its data are not to be found.
         DataError: its file is not as published.
         CcnvrError: its file is not at hand and cannot be fetched.
-        WavelengthError: the library does not cover the grid.
+        WavelengthError: the library does not cover the grid, or cannot show what the instrument sees; names it.
     """
-    view = View(grid, instrument)
+    with of_file(spec):
+        return _load(spec, file_quantity, View(grid, instrument))
+
+
+def _load(spec: str, file_quantity: str, view: View) -> Library:
     if spec.endswith(own_files.ENDINGS):
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.

@@ -68,9 +68,8 @@ def read(path: Path, quantity: str, view: View) -> Soils:
     """The file's soils; `quantity` is what its spectra are, one of `spectra_csv.QUANTITIES`.
 
     Raises:
-        UsageError: it is malformed, which names row and column, or holds no property or one twice, or cannot show what the
-            view's instrument sees.
-        WavelengthError: its wavelengths do not cover the grid.
+        UsageError: it is malformed, which names row and column, or holds no property or one twice, or not `quantity`.
+        WavelengthError: its wavelengths do not cover the grid, or cannot show what the view's instrument sees.
     """
     tables = _read_parquet(path) if path.suffix == ".parquet" else read_blocks(path)
     first = next(tables)
@@ -80,7 +79,7 @@ def read(path: Path, quantity: str, view: View) -> Soils:
     sample_ids: list[str] = []
     spectra, measured = Rows(view.grid.bands), Rows(len(PROPERTIES))
     for table in chain([first], tables):
-        reflectance = table.reflectance(quantity, bands, check_scale=table is first)
+        reflectance = table.reflectance(quantity, bands)
         spectra.append(absorbance(reflectance) @ matrix[:, bands].T)
         sample_ids += [f"{path.name}/{sample}" for sample in table.sample_ids]
         values = np.full((len(table.rows), len(PROPERTIES)), np.nan)

@@ -71,8 +71,7 @@ def read_nirsoil(view: View) -> Soils:
     Raises:
         DataError: the file is not the published one.
         CcnvrError: it is not there and cannot be fetched.
-        UsageError: the library cannot show what the view's instrument sees.
-        WavelengthError: the grid is not covered.
+        WavelengthError: the grid is not covered, or the library cannot show what the view's instrument sees.
     """
     table: Mapping[str, Any] = _objects(NIRSOIL)["NIRsoil"]
     spectra = np.asarray(table["spc"], dtype=np.float64)
@@ -88,8 +87,7 @@ def read_geeves(view: View) -> Soils:
     Raises:
         DataError: the file is not the published one.
         CcnvrError: it is not there and cannot be fetched.
-        UsageError: the library cannot show what the view's instrument sees.
-        WavelengthError: the grid is not covered.
+        WavelengthError: the grid is not covered, or the library cannot show what the view's instrument sees.
     """
     table: Mapping[str, Any] = _objects(GEEVES)["datsoilspc"]
     reflectance = np.asarray(table["spc"], dtype=np.float64)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.network import NetworkConfig, NetworkShape
-from ccnvr.edge.preprocess import Channel, Grid, Recipe
+from ccnvr.edge.preprocess import Channel, Grid, Recipe, WavelengthError, check_wavelengths
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
@@ -131,6 +133,8 @@ class TrainingRecipe:
         # Both are built once, so that what does not fit together is refused here.
         self.preprocessing  # noqa: B018
         self.network_config()
+        if self.instrument is not None:
+            _check_covered(self.grid, self.instrument)
         for number in range(self.fit.teachers):
             self.teacher_config(number)
         if len(self.gaussian_processes) > MOST_PROCESSES:
@@ -165,6 +169,13 @@ class TrainingRecipe:
 
     def _config(self, shape: NetworkShape) -> NetworkConfig:
         return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
+
+
+def _check_covered(grid: Grid, instrument: Instrument) -> None:
+    try:
+        check_wavelengths(np.array(instrument.centres_nm), grid)
+    except WavelengthError as error:
+        raise ValueError(f"[instrument] cannot see [grid]: {error}") from error
 
 
 def write(recipe: TrainingRecipe) -> str:

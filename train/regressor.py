@@ -34,6 +34,8 @@ _FEWEST_BANDS = 64
 class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """Convolutional and recurrent network for soil properties from Vis-NIR absorbance.
 
+    X is not checked to be absorbance, since a pipeline may hand on any numbers: take `-log10` of reflectance first.
+
     A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that `ccnvr train` makes.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.correction import MOST_DIRECTIONS, WIDEST_WINDOW, Correction, projection, standardisation
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Grid, absorbance, of_file, resampling_matrix
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import SpectraTable, read_spectra
@@ -83,7 +83,8 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
 
 
 def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
-    matrix = resampling_matrix(table.wavelengths_nm, grid)
+    with of_file(table.path):
+        matrix = resampling_matrix(table.wavelengths_nm, grid)
     bands = bands_used(matrix)
     return absorbance(table.reflectance(quantity, bands)) @ matrix[:, bands].T
 

@@ -69,8 +69,7 @@ class Table:
 
         Raises:
             DataError: what stands for nm is no number.
-            UsageError: the columns cannot show what the view's instrument sees.
-            WavelengthError: they do not cover the grid.
+            WavelengthError: the columns do not cover the grid, or cannot show what the view's instrument sees.
         """
         named = [name for name in self.header if name.startswith(prefix) and name.endswith(suffix)]
         wavelengths = {name: _float(name[len(prefix) : len(name) - len(suffix)]) for name in named}
