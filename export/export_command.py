@@ -4,13 +4,13 @@ engine here against torch, on real spectra and on hostile ones. Nothing is writt
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ccnvr.edge import bundle as bundles
+from ccnvr.edge.arguments import some_of
 from ccnvr.edge.bundle import MODEL_FORMATS
 from ccnvr.edge.domain import PART
 from ccnvr.edge.files import check_folder, check_writable
@@ -44,27 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the bundle to write (.ccnvr)")
     parser.add_argument(
-        "--only", type=_some_of(MODEL_FORMATS), default=MODEL_FORMATS, metavar="A,B", help=f"of {', '.join(MODEL_FORMATS)}"
+        "--only", type=some_of(MODEL_FORMATS), default=MODEL_FORMATS, metavar="A,B", help=f"of {', '.join(MODEL_FORMATS)}"
     )
-    parser.add_argument("--profile", type=_some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
-    parser.add_argument("--targets", type=_some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
+    parser.add_argument("--profile", type=some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
+    parser.add_argument("--targets", type=some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
     parser.add_argument(
         "--c-array", type=Path, metavar="FOLDER", help="also write the int8 network as C source for TFLite Micro"
     )
     parser.add_argument(
         "--tflite-python", type=Path, metavar="PYTHON", help="prove on tflite-runtime too: a Python that has it, and ccnvr"
     )
-
-
-def _some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
-        return tuple(name for name in names if name in chosen)
-
-    return parse
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ccnvr.edge.arguments import whole_number
+from ccnvr.edge.arguments import some_of, whole_number
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
@@ -29,6 +29,7 @@ from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
+from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.network_method import StackedNetwork
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.statistics import figures
@@ -68,7 +69,9 @@ def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", default="nirsoil", metavar="LIBRARY", help="nirsoil, a LimeSoDa set, or open: all of them (default nirsoil)"
     )
-    parser.add_argument("--properties", type=_names, default=(), metavar="A,B", help="default: all that were measured")
+    parser.add_argument(
+        "--properties", type=some_of(PROPERTIES), default=(), metavar="A,B", help="default: all that were measured"
+    )
     parser.add_argument(
         "--choices",
         type=Path,
@@ -82,7 +85,7 @@ def _transfer_arguments(parser: argparse.ArgumentParser) -> None:
     known = transfer_experiment.LIBRARIES
     parser.add_argument("--targets", type=_names, default=known, metavar="A,B", help="each in turn is the new library")
     parser.add_argument("--sources", type=_names, default=known, metavar="A,B", help="the others of these are trained on")
-    parser.add_argument("--property", default="OC", help="measured in all of them (default OC)")
+    parser.add_argument("--property", choices=PROPERTIES, default="OC", help="measured in all of them (default OC)")
     parser.add_argument("--repeats", type=whole_number(1, 100), default=5, help="draws of local samples")
     _method_arguments(parser, trials=10, seeds=1)
 

@@ -59,17 +59,30 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: 
     `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the spectra first, if one is given.
 
     Raises:
-        UsageError: unknown library or part, its data are not to be found, or it cannot show what the instrument sees.
+        UsageError: see `check`; or its data are not to be found, or it cannot show what the instrument sees.
         DataError: its file is not as published.
         CcnvrError: its file is not at hand and cannot be fetched.
         WavelengthError: the library does not cover the grid.
     """
+    check(spec)
     view = View(grid, instrument)
     if spec.endswith(own_files.ENDINGS):
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.
         return _library(path.name, own_files.read(path, file_quantity, view), "")
     name, _, part = spec.partition(":")
+    return _library(name, SOURCES[name].read(view, part), part)
+
+
+def check(spec: str) -> None:
+    """Before anything is fetched: whether `load` knows the name.
+
+    Raises:
+        UsageError: it is no known library or part, and no file of the user's.
+    """
+    name, _, part = spec.partition(":")
+    if spec.endswith(own_files.ENDINGS):
+        return
     if name not in SOURCES:
         raise UsageError(f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file")
     parts = SOURCES[name].parts
@@ -77,7 +90,6 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: 
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
     if part and part not in parts:
         raise UsageError(f"part {part!r} of library {name!r} is not {' or '.join(parts)}; leave it out for all soils")
-    return _library(name, SOURCES[name].read(view, part), part)
 
 
 def _library(name: str, soils: Soils, part: str) -> Library:
