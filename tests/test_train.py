@@ -15,8 +15,10 @@ import pytest
 import recipes
 import torch
 from helpers import CCNVR, assert_one_sentence, run_ccnvr
+from soil_files import write_soils
 
 from ccnvr.edge import limesoda
+from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
 from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -63,9 +65,9 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(standardised.std(axis=0), 1.0)
     np.testing.assert_allclose(fitting.restore(targets, standardised), values)
-    with pytest.raises(CcnvrError, match="OC was measured in only 3 training soils"):
+    with pytest.raises(CcnvrError, match="OC was measured in 3 spectra to train on, 10 are needed"):
         fitting.make_targets(small, values[:3])
-    with pytest.raises(CcnvrError, match="OC is 10 in every training soil"):
+    with pytest.raises(CcnvrError, match="OC is 10 in all spectra"):
         fitting.make_targets(small, np.full((50, 2), 10.0))
 
 
@@ -277,7 +279,33 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
 def test_a_property_that_nobody_measured_leaves_no_folder(tmp_path: Path) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("pH =", "CEC ="))
     result = run_ccnvr("train", path, "--out", tmp_path / "run")
-    assert_one_sentence(result, 1, "CEC was measured in only 0 training soils", "'transforms'", "column CEC")
+    assert_one_sentence(result, 2, "CEC was measured in 0 spectra to train on", "'transforms'", "column CEC")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("soils", "scans", "words"),
+    [
+        (1, 24, "2 folds cannot be made of 1 soils (spectra that have one sample_id, or are equal, are of one soil)"),
+        (
+            12,
+            1,
+            "without fold 1 of 2, OC was measured in 6 spectra to train on, 10 are needed; it was measured in 12 soils",
+        ),
+    ],
+)
+def test_a_fold_that_leaves_too_few_soils_is_refused_before_the_folder_is_made(
+    soils: int, scans: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_soils(tmp_path / "mine.csv", "UL.120", soils * scans)
+    header, *rows = (tmp_path / "mine.csv").read_text().splitlines()
+    rows = [f"soil-{row // scans},{line.partition(',')[2]}" for row, line in enumerate(rows)]
+    (tmp_path / "mine.csv").write_text("\n".join([header, *rows]))
+    text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', f'["{tmp_path / "mine.csv"}"]').replace(
+        ', "UL.120:test", "SL.125:test"', ""
+    )
+    assert main(["train", str(recipes.write(tmp_path, text)), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

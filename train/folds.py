@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from ccnvr.train.libraries import Pool
 
 
-def fold_of(pool: Pool, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each spectrum, balanced over libraries; equal spectra, and those of one sample id, share one."""
+def fold_of(pool: Pool, folds: int, seed: int, soil: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """A fold for each spectrum, balanced over libraries; equal spectra, and those of one sample id, share one.
+
+    `soil` is what `soil_of` says, where that is known already: for many spectra it takes a while.
+    """
     rng = np.random.default_rng(seed)
-    group = soil_of(pool)
+    group = soil_of(pool) if soil is None else soil
     fold_of_group = np.full(group.max() + 1, -1)
     origin = np.array(pool.origin)
     for library in dict.fromkeys(pool.origin):

@@ -34,7 +34,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
-from ccnvr.train.folds import fold_of
+from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
@@ -65,24 +65,28 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     """Carry out a recipe in `folder`, or go on where an earlier try ended; `instrument_path` stands for its [instrument].
 
     Raises:
-        UsageError: the folder holds a run of another recipe or other data, or a soil is both trained on and tested.
+        UsageError: the folder holds a run of another recipe or other data, a soil is both trained on and tested, or a fold
+            leaves too little to train on.
     """
     text = recipes.read(recipe_path, instrument_path)
     recipe = recipes.parse(text, recipe_path)
     if recipe.finetuned:
         raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes into its runs; take it out")
+    for name in (*recipe.libraries, *recipe.tests):
+        libraries.check(name)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
+    soil = soil_of(pool)
+    folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
+    # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
-    # Fails for a property that nobody measured before the folder is made.
-    fitting.make_targets(recipe, pool.targets)
+    _check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
         claim(folder, text.encode(), pool, correction)
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    folds = fold_of(pool, recipe.folds, recipe.fit.seed)
     epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
         fits = _Fits(pool, correction, folder, bar, team)
@@ -216,6 +220,23 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
             "test on soils that are not trained on"
         )
+
+
+def _check_folds(recipe: TrainingRecipe, targets: Array, soil: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
+    """Whether every property `(n, targets)` can be learnt, from all soils and without any of the folds `(n,)`."""
+    fitting.make_targets(recipe, targets)
+    alike = "spectra that have one sample_id, or are equal, are of one soil"
+    if (found := np.unique(soil).size) < recipe.folds:
+        raise UsageError(f"{recipe.folds} folds cannot be made of {found} soils ({alike}); add soils, or ask for fewer folds")
+    for column, name in enumerate(recipe.properties):
+        values = targets[:, column]
+        for number in range(recipe.folds):
+            if fault := fitting.unlearnable(values[folds != number], recipe.transforms[name]):
+                measured = np.unique(soil[~np.isnan(values)]).size
+                raise UsageError(
+                    f"without fold {number + 1} of {recipe.folds}, {name} {fault}; it was measured in {measured} soils in all "
+                    f"({alike}), so add soils, change the number of folds, or take it out of 'transforms' in the recipe"
+                )
 
 
 def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
