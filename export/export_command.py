@@ -4,7 +4,8 @@ engine here against torch, on real spectra and on hostile ones. Nothing is writt
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
-from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.libraries import PROPERTIES, Pool
 from ccnvr.train.quantize import as_data
 from ccnvr.train.quantize_command import with_progress
 from ccnvr.train.quantized_run import Settings
@@ -64,8 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
     rounded = bool(arguments.c_array) or arguments.profile != ("fp32",)
-    finished = _finished(arguments.run, arguments.targets or (), rounded=rounded)
-    spectra = real_spectra(finished.recipe, finished.calibration.correction)
+    finished, spectra = _finished(arguments.run, arguments.targets or (), rounded=rounded)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)
     bundle = make_bundle(finished, models, proofs, spectra.held_out)
@@ -93,21 +93,29 @@ def _micro_runtime() -> Runtime:
     return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
 
 
-def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> Finished:
-    """The run, with these `targets` alone if there are any; where `rounded` networks are asked for, quantized if
-    `ccnvr quantize` was not there before.
+def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple[Finished, Spectra]:
+    """The run and what it is proved on, with these `targets` alone if there are any; where `rounded` networks are asked for,
+    quantized if `ccnvr quantize` was not there before.
 
     Raises:
-        UsageError: the folder holds no finished run, one without its domain, or one that was not trained on a target.
+        UsageError: the folder holds no finished run, one without its domain, one that was not trained on a target, or one whose
+            soils have changed.
+        ParityError: there are too few spectra to prove it on.
     """
     recipe, calibration, report = runs.load(folder)
     there = recipe.properties
     if unknown := [name for name in targets if name not in there]:
         raise UsageError(f"{folder} was not trained on {unknown[0]} but on {', '.join(there)}; name some of those")
     domain = None if report.domain is None else _read_domain(folder)
-    networks = _quantized(folder, recipe, calibration) if rounded else {"fp32": as_data(calibration.network)}
+    # Read when first asked for, and once: a large library takes minutes.
+    training_pool = cache(partial(runs.training_pool, folder, recipe, report))
+    # First, for quantizing takes minutes.
+    spectra = real_spectra(recipe, training_pool, calibration.correction)
+    networks = {"fp32": as_data(calibration.network)}
+    if rounded:
+        networks = _quantized(folder, recipe, calibration, training_pool)
     finished = Finished(folder, recipe, calibration, report, networks, domain)
-    return finished.only(targets) if targets else finished
+    return (finished.only(targets), spectra.only([there.index(name) for name in targets])) if targets else (finished, spectra)
 
 
 def _read_domain(folder: Path) -> bytes:
@@ -117,10 +125,12 @@ def _read_domain(folder: Path) -> bytes:
         raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
 
 
-def _quantized(folder: Path, recipe: TrainingRecipe, calibration: Calibration) -> dict[str, QuantizedNetwork]:
+def _quantized(
+    folder: Path, recipe: TrainingRecipe, calibration: Calibration, training_pool: Callable[[], Pool]
+) -> dict[str, QuantizedNetwork]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:
-        soils = quantized_run.training_soils(recipe)
+        soils = quantized_run.training_soils(recipe, training_pool())
         quantized = with_progress(folder, recipe, calibration, soils, Settings())
     return quantized.networks
 

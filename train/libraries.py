@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge import limesoda
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.preprocess import Grid, WavelengthError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES
@@ -102,6 +103,19 @@ def _library(name: str, soils: Soils, part: str) -> Library:
     if not rows.size:
         raise DataError(f"part {part!r} of library {name!r} holds no soil; leave it out for all soils, or fetch the file again")
     return Library(name, [soils.sample_ids[row] for row in rows], soils.spectra[rows], targets[rows], soils.notes)
+
+
+def open_sets(grid: Grid, instrument: Instrument | None = None) -> tuple[str, ...]:
+    """LimeSoDa's sets that cover the grid, if it is installed: an export is proved on real spectra, and a user's alone may be
+    too few."""
+    covering = []
+    for name in limesoda.VISNIR_SETS:
+        try:
+            load(name, grid, instrument=instrument)
+        except (UsageError, WavelengthError):
+            continue
+        covering.append(name)
+    return tuple(covering)
 
 
 def join(libraries: Iterable[Library]) -> Pool:

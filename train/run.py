@@ -34,7 +34,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
-from ccnvr.train.folds import fold_of, soil_of
+from ccnvr.train.folds import check_folds, fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
@@ -80,7 +80,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
     # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
-    _check_folds(recipe, pool.targets, soil, folds)
+    check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
         claim(folder, text.encode(), pool, correction)
@@ -186,6 +186,32 @@ def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
         raise CcnvrError(f"{path} is damaged ({error}); run ccnvr train again") from error
 
 
+def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:
+    """The soils of a finished run's libraries, once more.
+
+    Raises:
+        UsageError: they are no longer those that the run was trained on.
+    """
+    pool = load_pool(recipe.libraries, recipe)
+    learnt = pool if not recipe.finetuned else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
+    now, then = _soils(recipe, learnt), report.soils
+    # The sums of spectra are younger than the first runs.
+    if any(now[name] != then.get(name, now[name]) for name in ("trained_on", "measured", "sample_ids_sha256", "data_sha256")):
+        counts = f"{sum(then['trained_on'].values())} then, {len(learnt.sample_ids)} now"
+        raise UsageError(
+            f"the soils that {folder} was trained on have changed since ({counts}), in number, spectra or values; put the "
+            "files back as they were, or train again with another --out"
+        )
+    return pool
+
+
+def with_values(pool: Pool) -> Pool:
+    """The soils that have a value, which are those that a fine-tuning learns from."""
+    rows = np.flatnonzero(~np.all(np.isnan(pool.targets), axis=1))
+    ids, origin = ([column[row] for row in rows] for column in (pool.sample_ids, pool.origin))
+    return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
+
+
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
@@ -220,23 +246,6 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
             "test on soils that are not trained on"
         )
-
-
-def _check_folds(recipe: TrainingRecipe, targets: Array, soil: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
-    """Whether every property `(n, targets)` can be learnt, from all soils and without any of the folds `(n,)`."""
-    fitting.make_targets(recipe, targets)
-    alike = "spectra that have one sample_id, or are equal, are of one soil"
-    if (found := np.unique(soil).size) < recipe.folds:
-        raise UsageError(f"{recipe.folds} folds cannot be made of {found} soils ({alike}); add soils, or ask for fewer folds")
-    for column, name in enumerate(recipe.properties):
-        values = targets[:, column]
-        for number in range(recipe.folds):
-            if fault := fitting.unlearnable(values[folds != number], recipe.transforms[name]):
-                measured = np.unique(soil[~np.isnan(values)]).size
-                raise UsageError(
-                    f"without fold {number + 1} of {recipe.folds}, {name} {fault}; it was measured in {measured} soils in all "
-                    f"({alike}), so add soils, change the number of folds, or take it out of 'transforms' in the recipe"
-                )
 
 
 def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
@@ -318,12 +327,15 @@ def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> A
 def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
     """Which soils were trained on, countable and checkable, and under which licences."""
     origin = np.array(pool.origin)
+    # In half precision, so that what another computer's logarithms and sums round otherwise changes nothing.
+    data = hashlib.sha256(pool.spectra.astype(np.float16).tobytes() + pool.targets.tobytes())
     names = dict.fromkeys(pool.origin)
     return {
         "trained_on": {library: int(np.sum(origin == library)) for library in names},
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
+        "data_sha256": data.hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
         "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
     }
