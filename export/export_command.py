@@ -14,7 +14,7 @@ from ccnvr.edge import bundle as bundles
 from ccnvr.edge.arguments import some_of
 from ccnvr.edge.bundle import MODEL_FORMATS
 from ccnvr.edge.domain import PART
-from ccnvr.edge.files import check_folder, check_writable
+from ccnvr.edge.files import check_folder
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.quantized import PROFILES, QuantizedNetwork
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export, prove, write the bundle and print the proof."""
     torch.set_num_threads(1)
-    check_writable(arguments.out)
+    bundles.check_out(arguments.out)
     if arguments.c_array:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)

@@ -339,6 +339,18 @@ def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
     assert "on 956 real spectra, 98 of them held out" in capsys.readouterr().out
 
 
+def test_an_export_replaces_bundles_alone(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library, old = tmp_path / "prec.csv", tmp_path / "old.ccnvr"
+    library.write_text("sample_id,OC\n")
+    assert main(["export", str(finished_run), "--out", str(library)]) == 2
+    assert f"{library} is there already and is no bundle" in capsys.readouterr().err
+    assert library.read_text() == "sample_id,OC\n"
+    content = bundles.read("default")
+    bundles.write(old, content.manifest, content.parts)
+    assert main(["export", str(finished_run), "--out", str(old), "--only", "network", "--profile", "fp32"]) == 0
+    assert bundles.read(old).manifest.name == "small"
+
+
 def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:
     page = (Path(__file__).parent.parent / "docs" / "default-model.md").read_text()
     for title, table in model.bundle.manifest.card.accuracy.items():

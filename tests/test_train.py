@@ -309,6 +309,15 @@ def test_a_fold_that_leaves_too_few_soils_is_refused_before_the_folder_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, other = tmp_path / "recipe.toml", tmp_path / "other.toml"
+    mine.write_text("mine")
+    other.write_text(recipes.SMALL)
+    assert main(["train", str(other), "--out", str(tmp_path)]) == 2
+    assert f"{mine} is another recipe and would be lost" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
 def test_figures_of_merit_by_hand() -> None:
     measured, predicted = np.array([1.0, 2.0, 3.0, 4.0, np.nan]), np.array([1.5, 2.0, 3.0, 5.0, 9.0])
     found = accuracy(measured, predicted)

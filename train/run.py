@@ -255,11 +255,13 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
     digest.update(pool.spectra.tobytes() + pool.targets.tobytes())
     packed = corrections.pack(correction) if correction else b""
     digest.update(packed)
-    kept = folder / INPUTS
+    kept, copied = folder / INPUTS, folder / RECIPE
+    if not kept.exists() and copied.exists() and copied.read_bytes() != recipe:
+        raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
     if kept.exists() and kept.read_text() != digest.hexdigest():
         raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
     make_folder(folder)
-    with write_atomically(folder / RECIPE) as stream:
+    with write_atomically(copied) as stream:
         stream.write(recipe)
     if packed:
         with write_atomically(folder / corrections.PART) as stream:
