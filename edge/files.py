@@ -64,6 +64,12 @@ def _check_is_file(path: Path) -> None:
         raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """What `write_atomically` was writing in a folder when its process was killed; for folders that nobody else writes to."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside `path`; when the block ends well, flush it to disk and rename it into place.

@@ -236,9 +236,12 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
     process.kill()
     process.communicate()
     assert not (folder / "report.json").exists()
+    # What it would leave if it had been killed as it wrote.
+    (folder / "fold-1" / ".checkpoint.pt.25263.part").write_bytes(b"half")
     finished = shutil.copytree(folder / "fold-0", tmp_path / "fold-0")
     result = run_ccnvr("train", path, "--out", folder)
     assert result.returncode == 0, result.stderr
+    assert not list(folder.rglob("*.part"))
     assert "R2" not in result.stdout and "rpiq" in result.stdout
     assert f"ccnvr export {folder}" in result.stdout
     assert (folder / "fold-0" / "checkpoint.pt").read_bytes() == (finished / "checkpoint.pt").read_bytes()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import remove_leftovers, write_atomically
 from ccnvr.edge.network_file import pack, unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
@@ -207,6 +207,7 @@ def _keep(folder: Path, quantized: Quantized) -> None:
         stream.write(json.dumps(dataclasses.asdict(quantized.report), indent=1).encode())
     for checkpoint in folder.glob("training-*.pt"):
         checkpoint.unlink(missing_ok=True)
+    remove_leftovers(folder)
 
 
 def _digest(folder: Path) -> str:

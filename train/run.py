@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ccnvr.edge import correction as corrections
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import PART, Domain, DomainShape
-from ccnvr.edge.files import make_folder, write_atomically
+from ccnvr.edge.files import make_folder, remove_leftovers, write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
@@ -284,6 +284,8 @@ class _Fits:
         """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
         folder = self.folder / part
         folder.mkdir(exist_ok=True)
+        if self.team.first:
+            remove_leftovers(folder)
         done = 0
 
         def on_epoch(loss: float) -> None:
