@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -104,7 +104,8 @@ def read(path: str | Path) -> Bundle:
     """
     if str(path) == "default":
         with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
-            return _read_file(packaged)
+            # Under the name that the user gave.
+            return replace(_read_file(packaged), source=str(path))
     return _read_file(Path(path))
 
 

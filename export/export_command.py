@@ -139,11 +139,12 @@ def _print(proofs: list[Proof], spectra: Spectra, models: dict[str, bytes]) -> N
     print("artefact                 bytes")
     for name, content in models.items():
         print(f"{name:<22}{len(content):>8}")
+    names = list(proofs[0].rmse_inflation) if proofs else []
+    change = ";\nchange of the RMSE against torch in fp32 on the held-out soils, in %" if names else ""
     print(
         f"\ndifference in sd on {len(spectra.real)} real spectra, {spectra.held_out} of them held out from training, and on "
-        f"{len(spectra.hostile)} that no soil has;\nchange of the RMSE against torch in fp32 on the held-out soils, in %"
+        f"{len(spectra.hostile)} that no soil has{change}"
     )
-    names = list(proofs[0].rmse_inflation) if proofs else []
     columns = f"{'profile':<9}{'engine':<24}{'against':<18}{'largest':>9}{'rms':>9}{'hostile':>9}"
     print(columns + "".join(f"{name:>8}" for name in names))
     for proof in proofs:

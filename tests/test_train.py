@@ -276,6 +276,7 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
     exported = run_ccnvr("export", "run", "--out", "mine.ccnvr", cwd=tmp_path, env=alone)
     assert exported.returncode == 0, exported.stderr
     assert "460 real spectra, 0 of them held out" in exported.stdout
+    assert "RMSE" not in exported.stdout
     assert "the user's own file" in run_ccnvr("inspect", "mine.ccnvr", cwd=tmp_path).stdout
 
 
@@ -310,6 +311,21 @@ def test_a_fold_that_leaves_too_few_soils_is_refused_before_the_folder_is_made(
     assert main(["train", str(recipes.write(tmp_path, text)), "--out", str(tmp_path / "run")]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_equal_spectra_under_several_ids_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_soils(tmp_path / "mine.csv", "UL.120", 30)
+    lines = (tmp_path / "mine.csv").read_text().splitlines()
+    spectrum = lines[1].split(",")[4:]
+    lines += [",".join([f"again-{number}", str(number), "6", "20", *spectrum]) for number in range(5)]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', f'["{tmp_path / "mine.csv"}"]').replace(
+        ', "UL.120:test", "SL.125:test"', ""
+    )
+    path = recipes.write(tmp_path, text.replace("epochs = 3", "epochs = 1"))
+    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 0
+    warning = "warning: 6 sample ids, mine.csv/again-0 and mine.csv/again-1 among them, have the spectrum of another"
+    assert warning in capsys.readouterr().err
 
 
 def test_a_recipe_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
