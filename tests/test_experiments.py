@@ -141,6 +141,13 @@ def test_what_no_library_holds_is_named_before_anything_is_fetched_or_tuned(
     assert line.startswith("ccnvr: ") and words in line
 
 
+def test_the_help_states_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "accuracy", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("tried per property (30)", "no trial is begun (240)", "they are tried (3)", "repetitions (5)"):
+        assert words in shown
+
+
 def test_a_split_shares_no_soil_between_its_sides() -> None:
     splits = official_splits("SC.93", properties=("OC",))
     assert sum(len(split.values) for split in splits) == 93

@@ -113,7 +113,7 @@ def test_what_is_not_given_is_as_in_the_recipe(soils: limesoda.SoilSet) -> None:
     [
         ({"mode": "worst"}, "mode 'worst' is not one of best, paper"),
         ({"target_transform": "sqrt"}, "target_transform 'sqrt'"),
-        ({"epochs": 0}, "epochs = 0 is not from 1"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
         ({"cell": "rnn"}, "cell 'rnn'"),
         ({"wavelengths": [1100.0, 1200.0]}, "2 wavelengths do not name the 10 columns"),
         ({"wavelengths": np.linspace(1100.0, 2000.0, 10)}, "100.0 nm apart"),

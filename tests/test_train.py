@@ -199,7 +199,7 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
     ("change", "words"),
     [
         (("epochs = 3", "epoch = 3"), "unknown key 'fit.epoch'; did you mean 'epochs'"),
-        (("epochs = 3", "epochs = 0"), "fit: epochs = 0 is not from 1 to 1000000"),
+        (("epochs = 3", "epochs = 0"), "fit: epochs = 0 must be at least 1"),
         (("folds = 2", "folds = 1"), "folds = 1 is not from 2 to 20"),
         (('"identity"', '"sqrt"'), "transform 'sqrt'"),
         (("pH =", "sand ="), "target 'sand'"),

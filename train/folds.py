@@ -39,6 +39,20 @@ def soil_of(pool: Pool) -> NDArray[np.int64]:
     return soils
 
 
+def twins_of(pool: Pool, soil: NDArray[np.int64]) -> str:
+    """A warning of equal spectra under several sample ids, a file's mistake more often than nature's; empty without any."""
+    ids: dict[int, set[str]] = {}
+    for number, sample_id in zip(soil.tolist(), pool.sample_ids, strict=True):
+        ids.setdefault(number, set()).add(sample_id)
+    twins = [names for names in ids.values() if len(names) > 1]
+    if not twins:
+        return ""
+    return (
+        f"{sum(map(len, twins))} sample ids, {' and '.join(sorted(twins[0])[:2])} among them, have the spectrum of another; "
+        "they share a fold, and each of them counts"
+    )
+
+
 def check_folds(
     recipe: TrainingRecipe, targets: NDArray[np.float64], soil: NDArray[np.int64], folds: NDArray[np.int64]
 ) -> None:

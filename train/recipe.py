@@ -51,10 +51,14 @@ class Fit:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if count < 1:
+                raise ValueError(f"{name} = {count} must be at least 1")
+        if self.weight_decay < 0.0:
+            raise ValueError(f"weight_decay = {self.weight_decay} must not be negative")
+        if not self.learning_rate > 0.0:
+            raise ValueError(f"learning_rate = {self.learning_rate} must be above 0")
         for name, value, lowest, highest in (
-            ("epochs", self.epochs, 1, 10**6),
-            ("batch_size", self.batch_size, 1, 10**6),
-            ("weight_decay", self.weight_decay, 0.0, 1e3),
             ("seed", self.seed, 0, 2**31 - 1),
             ("teachers", self.teachers, 0, 20),
             ("teacher_share", self.teacher_share, 0.0, 1.0),
@@ -62,8 +66,6 @@ class Fit:
         ):
             if not lowest <= value <= highest:
                 raise ValueError(f"{name} = {value} is not from {lowest} to {highest}")
-        if not 0.0 < self.learning_rate <= 1e3:
-            raise ValueError(f"learning_rate = {self.learning_rate} is not above 0 and at most 1000")
         if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
             raise ValueError(f"mixing {self.mixing} is not 0, nor from 0.01 to 100")
 

@@ -34,7 +34,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
-from ccnvr.train.folds import check_folds, fold_of, soil_of
+from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
@@ -83,7 +83,8 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
-        _warn_of_twins(pool, soil)
+        if twins := twins_of(pool, soil):
+            print(f"warning: {twins}", file=sys.stderr)
         claim(folder, text.encode(), pool, correction)
     team.wait()
     # In a log file, a line a minute.
@@ -246,19 +247,6 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
         raise UsageError(
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
             "test on soils that are not trained on"
-        )
-
-
-def _warn_of_twins(pool: Pool, soil: NDArray[np.int64]) -> None:
-    """On standard error: equal spectra under several sample ids, which is a file's mistake more often than nature's."""
-    ids: dict[int, set[str]] = {}
-    for number, sample_id in zip(soil.tolist(), pool.sample_ids, strict=True):
-        ids.setdefault(number, set()).add(sample_id)
-    if twins := [names for names in ids.values() if len(names) > 1]:
-        print(
-            f"warning: {sum(map(len, twins))} sample ids, {' and '.join(sorted(twins[0])[:2])} among them, have the spectrum of "
-            "another; they share a fold, and count as often as they stand there",
-            file=sys.stderr,
         )
 
 
