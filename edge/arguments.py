@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ccnvr.edge.backend import AUTO, ENGINES
@@ -33,6 +33,19 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 def number(low: float, high: float) -> Callable[[str], float]:
     """An argparse type: a number from `low` to `high`."""
     return _bounded(float, "a number", low, high)
+
+
+def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """An argparse type: some of these names, separated by commas; they come in the order of `names`."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(part.strip() for part in text.split(","))
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
+        return tuple(name for name in names if name in chosen)
+
+    return parse
 
 
 def add_model_choice(parser: argparse.ArgumentParser, default: str | None = AUTO) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ccnvr.edge import correction as corrections
 from ccnvr.edge import domain as domains
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import check_writable, write_atomically
 from ccnvr.edge.manifest import Manifest, Part, parse
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -104,7 +104,8 @@ def read(path: str | Path) -> Bundle:
     """
     if str(path) == "default":
         with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
-            return _read_file(packaged)
+            # Under the name that the user gave.
+            return replace(_read_file(packaged), source=str(path))
     return _read_file(Path(path))
 
 
@@ -166,6 +167,26 @@ def model_part(profile: str, kind: str) -> str:
 def part_of(content: bytes) -> Part:
     """The manifest's entry for a file."""
     return Part(len(content), hashlib.sha256(content).hexdigest())
+
+
+def check_out(path: Path, source: str = "") -> None:
+    """Before long work: whether `write` may put a bundle at `path`, where nothing but another bundle may be lost, and not the
+    one at `source`.
+
+    Raises:
+        UsageError: there is something else.
+        CcnvrError: its folder cannot be written to.
+    """
+    check_writable(path)
+    if not path.exists():
+        return
+    if Path(source).is_file() and path.samefile(source):
+        raise UsageError(f"--out {path} is the bundle that is read; give another --out")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(MANIFEST)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError):
+        raise UsageError(f"{path} is there already and is no bundle; give another --out, or delete it") from None
 
 
 def write(path: Path, manifest: Manifest, parts: dict[str, bytes]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ccnvr.edge.backend import AUTO, ENGINES
+from ccnvr.edge.quantized import PROFILES
 from ccnvr.edge.structure import StructureError, build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
@@ -14,6 +17,11 @@ from ccnvr.firmware_bridge.instrument import Settings
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} = {value} is outside {low} to {high}")
+
+
+def _one_of(name: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} = {value!r} is not one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,10 @@ class ModelConfig:
     backend: str = "auto"
     profile: str = "auto"
 
+    def __post_init__(self) -> None:
+        _one_of("backend", self.backend, (AUTO, *ENGINES))
+        _one_of("profile", self.profile, (AUTO, *PROFILES))
+
 
 @dataclass(frozen=True)
 class ReferenceConfig:
@@ -57,8 +69,7 @@ class ReferenceConfig:
 
     def __post_init__(self) -> None:
         _within("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
-        if self.when_expired not in ("flag", "retake"):
-            raise ValueError(f"when_expired = {self.when_expired!r} is not 'flag' or 'retake'")
+        _one_of("when_expired", self.when_expired, ("flag", "retake"))
         _within("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 
 
@@ -113,6 +124,8 @@ def load(path: Path | None, overrides: dict[str, dict[str, object]]) -> Config:
             if values and isinstance(kept, dict):
                 data[section] = {**kept, **values}
         if "instrument" not in data:
+            # An unknown key is said first: it may be [instrument], misspelt.
+            build(Config, {**data, "instrument": {"url": ""}})
             raise UsageError(f"{source} names no instrument; give --instrument serial:///dev/NAME, or [instrument] url")
         return build(Config, data)
     except OSError as error:

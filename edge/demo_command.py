@@ -24,7 +24,7 @@ from ccnvr.edge import config as configuration
 from ccnvr.edge import daemon, limesoda
 from ccnvr.edge.arguments import add_model_choice, whole_number
 from ccnvr.edge.backend import Choice, choose
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import check_absent, write_atomically
 from ccnvr.edge.metrics import accuracy
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="default", metavar="FILE", help="a .ccnvr file, or 'default'")
     add_model_choice(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one a summary")
-    parser.add_argument("--save-soils", type=Path, metavar="FILE", help="only write the soils' reflectance to a CSV file")
+    parser.add_argument("--save-soils", type=Path, metavar="FILE", help="only write the soils' reflectance to a new CSV file")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _held_out(soils: limesoda.SoilSet) -> Iterator[DemoSoil]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the simulator and the runtime, stream, summarise."""
+    if arguments.save_soils is not None:
+        check_absent(arguments.save_soils, "--save-soils")
     soils = choose_soils(arguments.spectra, arguments.seed)
     if arguments.save_soils is not None:
         with write_atomically(arguments.save_soils) as stream:

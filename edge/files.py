@@ -26,6 +26,16 @@ def check_writable(path: Path) -> None:
         raise CcnvrError(f"{path} cannot be written, for nobody may write to {folder} as this user; choose another folder")
 
 
+def check_absent(path: Path, option: str) -> None:
+    """Before long work, where a file of the user's would be lost; `option` is what names it.
+
+    Raises:
+        UsageError: there is something at `path` already.
+    """
+    if path.exists():
+        raise UsageError(f"{path} is there already; give another {option}, or delete it")
+
+
 def check_folder(folder: Path, option: str) -> None:
     """Before long work, and without making it: whether `make_folder` will be able to; `option` is what names the folder.
 
@@ -52,6 +62,12 @@ def make_folder(folder: Path, option: str = "--out") -> None:
 def _check_is_file(path: Path) -> None:
     if not path.name or (path.exists() and not path.is_file()):
         raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """What `write_atomically` was writing in a folder when its process was killed; for folders that nobody else writes to."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -40,12 +40,16 @@ class NetworkShape:
     def __post_init__(self) -> None:
         if self.cell not in ("gru", "lstm", "none"):
             raise UsageError(f"cell {self.cell!r} is not gru, lstm or none")
-        if min(self.hidden, self.dense, self.patch) < 1 or not 0.0 <= self.dropout < 1.0:
-            raise UsageError("hidden and dense must be at least 1, as must patch, and dropout from 0 to below 1")
-        if any(min(layer.filters, layer.kernel, layer.pool) < 1 for layer in self.convolutions):
-            raise UsageError("a convolution's filters, kernel and pool must be at least 1")
-        if any(convolution.kernel % 2 == 0 for convolution in self.convolutions):
-            raise UsageError("a convolution's kernel must be odd, so that it is centred on its band")
+        widths = {"hidden": self.hidden, "dense": self.dense, "patch": self.patch}
+        for number, layer in enumerate(self.convolutions):
+            widths |= {f"convolutions[{number}].{name}": value for name, value in vars(layer).items()}
+        for name, width in widths.items():
+            if width < 1:
+                raise UsageError(f"{name} = {width} must be at least 1")
+            if name.endswith("kernel") and width % 2 == 0:
+                raise UsageError(f"{name} = {width} must be odd, so that it is centred on its band")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"dropout = {self.dropout} must be from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ SCHEMA = 1
 
 _APPLICATION_ID = int.from_bytes(b"ccnv", "big")
 
+_MAGIC = b"SQLite format 3\0"
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS scans (
     id INTEGER PRIMARY KEY,
@@ -87,6 +89,7 @@ class Store:
 
     def __init__(self, path: Path, *, owner: bool = False) -> None:
         self.path = path
+        _check_is_database(path)
         self._lock = _take_lock(path) if owner else None
         try:
             with self._guard():
@@ -266,6 +269,19 @@ def _first_difference(connection: sqlite3.Connection) -> str | None:
         fresh.close()
     unlike = sorted(wanted.symmetric_difference(connection.execute(query)))
     return f"column {unlike[0][1]} of its table {unlike[0][0]}" if unlike else None
+
+
+def _check_is_database(path: Path) -> None:
+    """Before there is a lock beside it: whether what is at `path`, if anything, may be a store."""
+    if not path.is_file():
+        return
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as error:
+        raise StoreError(f"store {path} cannot be opened ({error.strerror}); name one that you can read and write") from error
+    if start not in (b"", _MAGIC):
+        raise StoreError(f"{path} is no database, so it is no store of ccnvr; name another file")
 
 
 def _take_lock(path: Path) -> IO[bytes]:

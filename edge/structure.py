@@ -25,7 +25,8 @@ class StructureError(ValueError):
 def build(cls: type[T], data: object, where: str = "") -> T:
     """An instance of the dataclass `cls` from a mapping.
 
-    Fields may be str, int, float, bool, another dataclass, `tuple[X, ...]`, `dict[str, X]`, `X | None`, or Any.
+    Fields may be str, int, float, bool, another dataclass (from a mapping, or an instance), `tuple[X, ...]`, `dict[str, X]`,
+    `X | None`, or Any.
 
     Raises:
         StructureError: with the key, what was found, and what belongs there.
@@ -66,6 +67,8 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _convert(arguments[1], item, _join(where, key)) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
         return build(hint, value, where)  # type: ignore[arg-type]
     return _convert_scalar(hint, value, where)
 

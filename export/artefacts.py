@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge import correction as corrections
@@ -102,21 +103,26 @@ def prove(finished: Finished, models: dict[str, bytes], runtimes: list[Runtime],
     held_out = slice(0, spectra.held_out)
     truth = spectra.properties[held_out]
     exact = _rmse(fitting.restore(targets, gate.torch[held_out].astype(np.float64)), truth)
+    known = [column for column in range(len(targets)) if np.isfinite(exact[column])]
     proofs = []
-    for profile, network in finished.networks.items():
-        if not any(name.startswith(model_part(profile, "")) for name in models):
-            continue
-        # The network as data is proved wherever anything is written from it.
-        written = {model_part(profile, "network"): pack(network), **models}
-        for runtime in runtimes:
-            model = written.get(model_part(profile, runtime.kind))
-            if model is None:
-                continue
-            parity, answers = gate.prove(profile, runtime, model)
-            rmse = _rmse(fitting.restore(targets, answers[held_out].astype(np.float64)), truth)
-            known = [column for column in range(len(targets)) if np.isfinite(exact[column])]
-            proofs.append(Proof(parity, {targets[column].name: float(rmse[column] / exact[column] - 1.0) for column in known}))
+    # No bar in a log file, where the table follows soon enough.
+    for profile, runtime, model in tqdm(_to_prove(finished, models, runtimes), desc="proving", unit="engine", disable=None):
+        parity, answers = gate.prove(profile, runtime, model)
+        rmse = _rmse(fitting.restore(targets, answers[held_out].astype(np.float64)), truth)
+        proofs.append(Proof(parity, {targets[column].name: float(rmse[column] / exact[column] - 1.0) for column in known}))
     return proofs
+
+
+def _to_prove(finished: Finished, models: dict[str, bytes], runtimes: list[Runtime]) -> list[tuple[str, Runtime, bytes]]:
+    """Each profile on each engine that has an artefact to run."""
+    found = []
+    for profile, network in finished.networks.items():
+        if any(name.startswith(model_part(profile, "")) for name in models):
+            # The network as data is proved wherever anything is written from it.
+            written = {model_part(profile, "network"): pack(network), **models}
+            parts = [(runtime, model_part(profile, runtime.kind)) for runtime in runtimes]
+            found += [(profile, runtime, written[part]) for runtime, part in parts if part in written]
+    return found
 
 
 def make_bundle(finished: Finished, models: dict[str, bytes], proofs: list[Proof], held_out: int) -> Bundle:

@@ -4,16 +4,17 @@ engine here against torch, on real spectra and on hostile ones. Nothing is writt
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from ccnvr.edge import bundle as bundles
+from ccnvr.edge.arguments import some_of
 from ccnvr.edge.bundle import MODEL_FORMATS
 from ccnvr.edge.domain import PART
-from ccnvr.edge.files import check_folder, check_writable
+from ccnvr.edge.files import check_folder
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.quantized import PROFILES, QuantizedNetwork
 from ccnvr.export.artefacts import Finished, Proof, make_bundle, prove, write_models
@@ -32,7 +33,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import quantized_run
 from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
-from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.libraries import PROPERTIES, Pool
 from ccnvr.train.quantize import as_data
 from ccnvr.train.quantize_command import with_progress
 from ccnvr.train.quantized_run import Settings
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the bundle to write (.ccnvr)")
     parser.add_argument(
-        "--only", type=_some_of(MODEL_FORMATS), default=MODEL_FORMATS, metavar="A,B", help=f"of {', '.join(MODEL_FORMATS)}"
+        "--only", type=some_of(MODEL_FORMATS), default=MODEL_FORMATS, metavar="A,B", help=f"of {', '.join(MODEL_FORMATS)}"
     )
-    parser.add_argument("--profile", type=_some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
-    parser.add_argument("--targets", type=_some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
+    parser.add_argument("--profile", type=some_of(PROFILES), default=PROFILES, metavar="A,B", help=f"of {', '.join(PROFILES)}")
+    parser.add_argument("--targets", type=some_of(PROPERTIES), metavar="A,B", help="of the properties it was trained on")
     parser.add_argument(
         "--c-array", type=Path, metavar="FOLDER", help="also write the int8 network as C source for TFLite Micro"
     )
@@ -56,27 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
-        return tuple(name for name in names if name in chosen)
-
-    return parse
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Export, prove, write the bundle and print the proof."""
     torch.set_num_threads(1)
-    check_writable(arguments.out)
+    bundles.check_out(arguments.out)
     if arguments.c_array:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
     rounded = bool(arguments.c_array) or arguments.profile != ("fp32",)
-    finished = _finished(arguments.run, arguments.targets or (), rounded=rounded)
-    spectra = real_spectra(finished.recipe, finished.calibration.correction)
+    finished, spectra = _finished(arguments.run, arguments.targets or (), rounded=rounded)
     models = write_models(finished.networks, arguments.profile, arguments.only)
     proofs = prove(finished, models, runtimes, spectra)
     bundle = make_bundle(finished, models, proofs, spectra.held_out)
@@ -104,21 +93,29 @@ def _micro_runtime() -> Runtime:
     return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
 
 
-def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> Finished:
-    """The run, with these `targets` alone if there are any; where `rounded` networks are asked for, quantized if
-    `ccnvr quantize` was not there before.
+def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple[Finished, Spectra]:
+    """The run and what it is proved on, with these `targets` alone if there are any; where `rounded` networks are asked for,
+    quantized if `ccnvr quantize` was not there before.
 
     Raises:
-        UsageError: the folder holds no finished run, one without its domain, or one that was not trained on a target.
+        UsageError: the folder holds no finished run, one without its domain, one that was not trained on a target, or one whose
+            soils have changed.
+        ParityError: there are too few spectra to prove it on.
     """
     recipe, calibration, report = runs.load(folder)
     there = recipe.properties
     if unknown := [name for name in targets if name not in there]:
         raise UsageError(f"{folder} was not trained on {unknown[0]} but on {', '.join(there)}; name some of those")
     domain = None if report.domain is None else _read_domain(folder)
-    networks = _quantized(folder, recipe, calibration) if rounded else {"fp32": as_data(calibration.network)}
+    # Read when first asked for, and once: a large library takes minutes.
+    training_pool = cache(partial(runs.training_pool, folder, recipe, report))
+    # First, for quantizing takes minutes.
+    spectra = real_spectra(recipe, training_pool, calibration.correction)
+    networks = {"fp32": as_data(calibration.network)}
+    if rounded:
+        networks = _quantized(folder, recipe, calibration, training_pool)
     finished = Finished(folder, recipe, calibration, report, networks, domain)
-    return finished.only(targets) if targets else finished
+    return (finished.only(targets), spectra.only([there.index(name) for name in targets])) if targets else (finished, spectra)
 
 
 def _read_domain(folder: Path) -> bytes:
@@ -128,10 +125,12 @@ def _read_domain(folder: Path) -> bytes:
         raise UsageError(f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with --out {folder}") from error
 
 
-def _quantized(folder: Path, recipe: TrainingRecipe, calibration: Calibration) -> dict[str, QuantizedNetwork]:
+def _quantized(
+    folder: Path, recipe: TrainingRecipe, calibration: Calibration, training_pool: Callable[[], Pool]
+) -> dict[str, QuantizedNetwork]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:
-        soils = quantized_run.training_soils(recipe)
+        soils = quantized_run.training_soils(recipe, training_pool())
         quantized = with_progress(folder, recipe, calibration, soils, Settings())
     return quantized.networks
 
@@ -140,11 +139,12 @@ def _print(proofs: list[Proof], spectra: Spectra, models: dict[str, bytes]) -> N
     print("artefact                 bytes")
     for name, content in models.items():
         print(f"{name:<22}{len(content):>8}")
+    names = list(proofs[0].rmse_inflation) if proofs else []
+    change = ";\nchange of the RMSE against torch in fp32 on the held-out soils, in %" if names else ""
     print(
         f"\ndifference in sd on {len(spectra.real)} real spectra, {spectra.held_out} of them held out from training, and on "
-        f"{len(spectra.hostile)} that no soil has;\nchange of the RMSE against torch in fp32 on the held-out soils, in %"
+        f"{len(spectra.hostile)} that no soil has{change}"
     )
-    names = list(proofs[0].rmse_inflation) if proofs else []
     columns = f"{'profile':<9}{'engine':<24}{'against':<18}{'largest':>9}{'rms':>9}{'hostile':>9}"
     print(columns + "".join(f"{name:>8}" for name in names))
     for proof in proofs:

@@ -5,8 +5,8 @@ Answers are compared on real spectra and on hostile ones that no soil has, in sd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,7 +29,9 @@ from ccnvr.export.runtimes import (
     Runtime,
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.train import libraries
 from ccnvr.train import run as runs
+from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.r_packages import moisture_at_hand
 from ccnvr.train.recipe import TrainingRecipe
@@ -104,6 +106,10 @@ class Spectra:
     held_out: int
     hostile: dict[str, Float32]
 
+    def only(self, columns: Sequence[int]) -> Spectra:
+        """The same with these properties alone."""
+        return replace(self, properties=self.properties[:, columns])
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -118,12 +124,13 @@ class Parity:
     hostile: float
 
 
-def real_spectra(recipe: TrainingRecipe, correction: Correction | None = None) -> Spectra:
+def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], correction: Correction | None = None) -> Spectra:
     """Spectra to prove an export on: of all soils that were held out from training, and hostile inputs of their shape.
 
     If these are fewer than `WANTED_SPECTRA`, then those of the moisture set too, where it is at hand, of which no library has a
-    spectrum, though geeves has its soils; and if need be those of training soils, which say nothing about accuracy, but show
-    as well whether two programs agree.
+    spectrum, though geeves has its soils; and if need be those of training soils, which `training_pool` reads. They say nothing
+    about accuracy, but show as well whether two programs agree, and so do the soils of LimeSoDa, where it is installed, which
+    stand in where all of these are fewer than `FEWEST_SPECTRA`.
 
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
@@ -137,17 +144,27 @@ def real_spectra(recipe: TrainingRecipe, correction: Correction | None = None) -
             properties = np.concatenate([properties, np.full((len(moist), properties.shape[1]), np.nan)])
     held_out = len(names)
     if held_out < WANTED_SPECTRA:
-        more = runs.load_pool(recipe.libraries, recipe)
-        names += more.sample_ids
-        spectra, properties = np.concatenate([spectra, more.spectra]), np.concatenate([properties, more.targets])
+        pools = [training_pool()]
+        if len(names) + len(pools[0].sample_ids) < FEWEST_SPECTRA:
+            pools.append(_open_soils(recipe))
+        for more in pools:
+            names += more.sample_ids
+            spectra, properties = np.concatenate([spectra, more.spectra]), np.concatenate([properties, more.targets])
     if len(names) < FEWEST_SPECTRA:
         raise ParityError(
-            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; add a library "
-            "under 'tests' in the recipe and train again"
+            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; install LimeSoDa "
+            "(pip install --no-deps LimeSoDa==0.1.5), whose soils then stand in, or train again with more 'tests' in the recipe"
         )
     rows = slice(0, MOST_SPECTRA)
     inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(spectra[rows])
     return Spectra(inputs, names[rows], properties[rows], min(held_out, len(inputs)), hostile_inputs(inputs))
+
+
+def _open_soils(recipe: TrainingRecipe) -> Pool:
+    """Of LimeSoDa's sets of which the recipe names none."""
+    named = {name.partition(":")[0] for name in (*recipe.libraries, *recipe.tests)}
+    sets = libraries.open_sets(recipe.grid, recipe.instrument)
+    return runs.load_pool(tuple(name for name in sets if name not in named), recipe)
 
 
 def hostile_inputs(real: Float32) -> dict[str, Float32]:

@@ -46,6 +46,10 @@ def edit_manifest(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[st
     return edit
 
 
+def test_the_packaged_bundle_goes_by_the_name_that_was_given() -> None:
+    assert bundles.read("default").source == "default"
+
+
 def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
     original = bundles.read(default)
     again, twice = tmp_path / "again.ccnvr", tmp_path / "twice.ccnvr"

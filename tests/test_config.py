@@ -54,6 +54,9 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     ("change", "words"),
     [
         (("averages", "averges"), "unknown key 'instrument.averges'; did you mean 'averages'"),
+        (('"onnx"', '"onxx"'), "model: backend = 'onxx' is not one of auto, onnx, litert"),
+        (('"onnx"', '"onnx"\nprofile = "int4"'), "model: profile = 'int4' is not one of auto, fp32"),
+        (("[instrument]", "[instrumnt]"), "unknown key 'instrumnt'; did you mean 'instrument'"),
         (("[run]", "[runs]"), "unknown key 'runs'"),
         (("= 32", '= "32"'), "'instrument.averages' is '32' and must be a whole number"),
         (("= 32", "= true"), "must be a whole number"),
@@ -62,7 +65,7 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
         (("= 2.5", "= -1"), "run: interval_s = -1.0 is outside 0.0 to 86400.0"),
         (("= 2.5", "= nan"), "must be a finite number"),
         (("0.98", "98"), "white_panel_reflectance = 98.0 is outside"),
-        (("0.98", '0.98\nwhen_expired = "stop"'), "when_expired = 'stop' is not 'flag' or 'retake'"),
+        (("0.98", '0.98\nwhen_expired = "stop"'), "when_expired = 'stop' is not one of flag, retake"),
         (('"/var/lib/ccnvr/ccnvr.sqlite"', '""'), "path = '' names no file"),
         (("= 2.5", f"= {10**400}"), "too large a number"),
         (("= 2.5", f"= {'9' * 5000}"), "correct it and start again"),

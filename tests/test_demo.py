@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ def test_the_demo_s_soils_are_real_and_not_trained_on(model: Model) -> None:
         at_2000 = np.interp(2000.0, original.wavelengths_nm, original.reflectance[int(row) - 1])
         assert soil.reflectance[WAVELENGTHS_NM.index(2000)] == pytest.approx(at_2000, abs=1e-6)
     assert WAVELENGTHS_NM[0] < pixel_wavelengths()[0] and pixel_wavelengths()[-1] < WAVELENGTHS_NM[-1]
+
+
+def test_saved_soils_never_replace_a_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "p.toml"
+    recipe.write_text("mine")
+    assert_one_sentence(run_ccnvr("demo", "--save-soils", recipe), 2, f"{recipe} is there already; give another --save-soils")
+    assert recipe.read_text() == "mine"
 
 
 def test_wrong_use() -> None:

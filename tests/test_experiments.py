@@ -118,6 +118,36 @@ def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "SC.93"), 1, "ledger.jsonl line 1 is damaged")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("accuracy --data SL.125 --properties OCC", "'OCC' is not one of OC, N, CEC, pH, clay"),
+        ("noise --data SL.125 --properties OC,XX", "'XX' is not one of OC, N, CEC, pH, clay"),
+        ("accuracy --data SL.125 --properties N", "SL.125 has no N, only OC, pH, clay"),
+        ("transfer --targets UL.120 --sources SL.125 --property OOC", "'OOC'"),
+        ("transfer --targets UL.120 --sources SL.125 --property N", "UL.120 has no N"),
+        ("transfer --targets UL.120 --sources UL.120", "no library but the target UL.120"),
+        ("transfer --targets SL.125,XX --sources UL.120", "library 'XX' is not one of nirsoil"),
+    ],
+)
+def test_what_no_library_holds_is_named_before_anything_is_fetched_or_tuned(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing is at hand that would have to be fetched.
+    monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["experiment", *arguments.split(), "--methods", "PLSR", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("ccnvr: ") and words in line
+
+
+def test_the_help_states_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "accuracy", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("tried per property (30)", "no trial is begun (240)", "they are tried (3)", "repetitions (5)"):
+        assert words in shown
+
+
 def test_a_split_shares_no_soil_between_its_sides() -> None:
     splits = official_splits("SC.93", properties=("OC",))
     assert sum(len(split.values) for split in splits) == 93

@@ -19,6 +19,7 @@ import recipes
 import torch
 from bundles_of_all import all_profiles
 from helpers import assert_one_sentence, run_ccnvr
+from soil_files import write_soils
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.cli import main
@@ -309,6 +310,45 @@ def test_the_default_bundle_states_what_it_is(model: Model) -> None:
     (proof,) = [proof for name, proof in card.parity.items() if "onnx" in name and "fp32" in name]
     assert proof["spectra"] >= 200
     assert proof["largest"] < 1e-4
+
+
+def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    mine = write_soils(Path("mine.csv"), "UL.120", 60)
+    text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', '["mine.csv"]').replace("epochs = 3", "epochs = 1")
+    recipes.write(tmp_path, text.replace(', "SC.93", "UL.120:test", "SL.125:test"', ""))
+    assert main(["train", "recipe.toml", "--out", "run"]) == 0
+    content = mine.read_text()
+    lines = content.splitlines()
+    cells = lines[-1].split(",")
+    value, band = ([*cells[:column], "0.9", *cells[column + 1 :]] for column in (1, 100))
+    for changed in (lines[:-10], [*lines[:-1], ",".join(value)], [*lines[:-1], ",".join(band)]):
+        mine.write_text("\n".join(changed))
+        for command in ("export run --out x.ccnvr", "quantize run", "experiment domain run --out o"):
+            capsys.readouterr()
+            assert main(command.split()) == 2
+            words = f"the soils that run was trained on have changed since (60 then, {len(changed) - 1} now)"
+            assert words in capsys.readouterr().err
+    assert not Path("x.ccnvr").exists() and not Path("run/quantized").exists()
+    mine.write_text(content)
+    # 158 soils are too few to prove an export on, so LimeSoDa's stand in.
+    assert main(["export", "run", "--out", "x.ccnvr", "--only", "network", "--profile", "fp32"]) == 0
+    assert "on 956 real spectra, 98 of them held out" in capsys.readouterr().out
+
+
+def test_an_export_replaces_bundles_alone(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library, old = tmp_path / "prec.csv", tmp_path / "old.ccnvr"
+    library.write_text("sample_id,OC\n")
+    assert main(["export", str(finished_run), "--out", str(library)]) == 2
+    assert f"{library} is there already and is no bundle" in capsys.readouterr().err
+    assert library.read_text() == "sample_id,OC\n"
+    content = bundles.read("default")
+    bundles.write(old, content.manifest, content.parts)
+    assert main(["export", str(finished_run), "--out", str(old), "--only", "network", "--profile", "fp32"]) == 0
+    assert bundles.read(old).manifest.name == "small"
 
 
 def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:

@@ -87,6 +87,11 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     pool = runs.load_pool(("mine.csv",), made)
     expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
     np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
+    whole = Path("mine.csv").read_text()
+    Path("mine.csv").write_text("\n".join(whole.splitlines()[:-1]))
+    assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 2
+    assert "have changed since (30 then, 29 now)" in capsys.readouterr().err
+    Path("mine.csv").write_text(whole)
     # And once more, from the bundle that came out.
     assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", "again", *QUICK]) == 0
     assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out

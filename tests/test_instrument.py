@@ -107,11 +107,14 @@ def test_what_a_library_cannot_show_is_refused() -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("centres_nm = [1200, 1100]\nfwhm_nm = 8", "2 centres_nm must be 2 to 4200 increasing wavelengths"),
-        ("centres_nm = [1200]\nfwhm_nm = 8", "1 centres_nm"),
+        (
+            "centres_nm = [1200, 1100]\nfwhm_nm = 8",
+            "sensor.toml: centres_nm[1] is 1100 nm; wavelengths must be above 0",
+        ),
+        ("centres_nm = [1200]\nfwhm_nm = 8", "centres_nm has 1 wavelengths and must have from 2 to 4200"),
         ("centres_nm = [1100, 1200]\nfwhm_nm = [8, 8, 8]", "3 widths for 2 centres"),
         ("centres_nm = [1100, 1200]\nfwhm_nm = 0", "0 nm is not a width"),
-        ("centres_nm = [1100, 1200]", "'instrument.fwhm_nm' is missing"),
+        ("centres_nm = [1100, 1200]", "sensor.toml: key 'fwhm_nm' is missing"),
         (
             "centres_nm = [1000, 1010]\nfwhm_nm = 8",
             "[instrument] cannot see [grid]: the spectrum covers 1000.0-1010.0 nm",
@@ -120,7 +123,7 @@ def test_what_a_library_cannot_show_is_refused() -> None:
             f"centres_nm = {list(range(1100, 2501, 14))}\nfwhm_nm = 8",
             "cannot see [grid]: bands lie up to 14.0 nm apart",
         ),
-        ("centres_nm = 'all'\nfwhm_nm = 8", "'instrument.centres_nm' is 'all'"),
+        ("centres_nm = 'all'\nfwhm_nm = 8", "sensor.toml: 'centres_nm' is 'all'"),
     ],
 )
 def test_a_sensor_that_is_none_is_refused(tmp_path: Path, table: str, words: str) -> None:
@@ -140,4 +143,4 @@ def test_an_instrument_s_file_stands_for_a_table_of_the_recipe(tmp_path: Path) -
     assert recipe.instrument == Instrument(PIXELS, 8.0)
     assert training_recipes.load(path).instrument is None
     missing = run_ccnvr("train", path, "--out", tmp_path / "run", "--instrument", tmp_path / "none.toml")
-    assert_one_sentence(missing, 2, "none.toml cannot be read")
+    assert_one_sentence(missing, 2, f"instrument {tmp_path / 'none.toml'} cannot be read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from ccnvr.export.artefacts import WRITERS
 from ccnvr.export.parity import Gate, ParityError, Spectra
 from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_RUNTIME, Runtime, available
 from ccnvr.train import fit as fitting
+from ccnvr.train import libraries
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Augmentation
+from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR
-from ccnvr.train.recipe import Fit
+from ccnvr.train.recipe import Fit, TrainingRecipe
 
 RUNTIMES = {runtime.name: runtime for runtime in available()}
 ENGINES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)
@@ -83,7 +86,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
     )
     pool = runs.load_pool(recipe.libraries, recipe)
     network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
-    spectra = parity.real_spectra(recipe)
+    spectra = parity.real_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
     networks = all_profiles(network)
     return Bench(Gate(network, networks, few, recipe.properties), network, networks, few)
@@ -248,13 +251,26 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     recipe, _, _ = runs.load(finished_run)
     few = dataclasses.replace(recipe, tests=("UL.120:test",))
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
-    spectra: Spectra = parity.real_spectra(few)
+
+    def training_pool(made: TrainingRecipe = few) -> Pool:
+        return runs.load_pool(made.libraries, made)
+
+    spectra: Spectra = parity.real_spectra(few, training_pool)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
     assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
-    with pytest.raises(ParityError, match="120 real spectra are too few"):
-        parity.real_spectra(dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",)))
+    # Too few even so: the soils of the sets that the recipe does not name stand in.
+    fewer = dataclasses.replace(few, libraries=("UL.120:train",))
+    spectra = parity.real_spectra(fewer, partial(training_pool, fewer))
+    assert (len(spectra.real), spectra.held_out) == (120 + 98 + 93 + 125 + 460, 12)
+    assert [name.partition("/")[0] for name in spectra.names[118:122]] == ["UL.120", "UL.120", "CV.98", "CV.98"]
+    with (
+        monkeypatch.context() as without,
+        pytest.raises(ParityError, match=r"120 real .* install LimeSoDa"),
+    ):
+        without.setattr(libraries, "open_sets", lambda grid, instrument: ())
+        parity.real_spectra(fewer, partial(training_pool, fewer))
     moist = {state: np.random.default_rng(0).random((100, recipe.grid.bands)) for state in ("drying", "wet")}
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: moist)
-    spectra = parity.real_spectra(few)
+    spectra = parity.real_spectra(few, training_pool)
     assert (len(spectra.real), spectra.held_out) == (12 + 200 + 221, 212)
     assert spectra.names[12] == "moisture, drying/1" and np.isnan(spectra.properties[12:212]).all()

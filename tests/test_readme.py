@@ -63,6 +63,14 @@ def test_all_commands_run_in_the_order_of_the_page(simulated_by_the_page_s_comma
     }
 
 
+def test_the_example_in_python_prints_three_scores(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    scores = [float(score) for score in result.stdout.strip("[]\n ").split()]
+    assert len(scores) == 3 and all(map(math.isfinite, scores))
+
+
 @pytest.mark.parametrize(
     "target", ["demo", "test", "test-c", "check", "coverage", "bench", "fuzz", "generate", "model", "study-check"]
 )

@@ -113,7 +113,7 @@ def test_what_is_not_given_is_as_in_the_recipe(soils: limesoda.SoilSet) -> None:
     [
         ({"mode": "worst"}, "mode 'worst' is not one of best, paper"),
         ({"target_transform": "sqrt"}, "target_transform 'sqrt'"),
-        ({"epochs": 0}, "at least 1"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
         ({"cell": "rnn"}, "cell 'rnn'"),
         ({"wavelengths": [1100.0, 1200.0]}, "2 wavelengths do not name the 10 columns"),
         ({"wavelengths": np.linspace(1100.0, 2000.0, 10)}, "100.0 nm apart"),
@@ -123,6 +123,31 @@ def test_what_is_not_given_is_as_in_the_recipe(soils: limesoda.SoilSet) -> None:
 def test_what_cannot_be_is_a_value_error(changes: dict[str, Any], words: str, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=words):
         CCNVRRegressor(**{**SMALL, **changes}).fit(rng.normal(size=(20, 10)), rng.normal(size=20))
+
+
+@pytest.mark.parametrize(
+    ("changes", "y", "words"),
+    [
+        ({}, np.full(20, np.nan), r"^y was measured in 0 spectra to train on, 10 are needed$"),
+        ({}, np.full(20, 3.0), r"^y is 3 in all spectra to train on, so there is nothing to learn$"),
+        ({}, np.stack([np.arange(20.0), np.full(20, 3.0)], axis=1), r"^column 1 of y is 3 in all"),
+        ({"target_transform": "log1p"}, np.arange(20.0) - 5.0, r"^y is -5 somewhere, and log1p takes values above -1$"),
+        ({"epochs": 1.5}, np.arange(20.0), r"^'epochs' is 1\.5 and must be a whole number$"),
+        ({"hidden": "a"}, np.arange(20.0), r"^'hidden' is 'a' and must be a whole number$"),
+    ],
+)
+def test_errors_speak_of_y_and_of_parameters(
+    changes: dict[str, Any], y: np.ndarray, words: str, rng: np.random.Generator
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        CCNVRRegressor(**{**SMALL, **changes}).fit(rng.normal(size=(20, 10)), y)
+
+
+def test_parameters_may_come_from_a_search(soils: limesoda.SoilSet) -> None:
+    spectra, values = absorbance(soils.reflectance)[:30], soils.properties["OC"][:30]
+    drawn = {"epochs": np.int64(1), "dropout": np.float64(0.1), "dense": np.arange(16, 17)[0]}
+    model = CCNVRRegressor(**{**SMALL, **drawn}, random_state=0).fit(spectra, values)
+    assert model.recipe_.fit.epochs == 1 and model.recipe_.network.dense == 16
 
 
 def test_importing_the_regressor_and_the_rivals_loads_no_torch() -> None:

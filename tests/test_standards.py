@@ -317,6 +317,17 @@ def test_wrong_use_of_standardise_is_said(
     assert not (tmp_path / "x.ccnvr").exists()
 
 
+def test_standardise_writes_over_none_of_its_inputs(
+    small: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--reference", files["reference"], "--field", files["field"]]
+    for out, words in ((files["reference"], "is there already and is no bundle"), (small, "is the bundle that is read")):
+        before = out.read_bytes()
+        assert standardise(small, *options, "--out", out) == 2
+        assert words in capsys.readouterr().err
+        assert out.read_bytes() == before
+
+
 def test_epo_s_settings_are_checked(tmp_path: Path, files: dict[str, Path]) -> None:
     inverted = write(tmp_path / "inverted.csv", slice(0, 8), -np.log10(limesoda.load("SL.125").reflectance))
     for epo, words in (

@@ -142,8 +142,9 @@ def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
 
 def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"certainly no database" * 100)
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match="is no database, so it is no store of ccnvr; name another file"):
         Store(path, owner=True)
+    assert not path.with_name(f"{path.name}.lock").exists()
     newer = tmp_path / "newer.sqlite"
     Store(newer).close()
     connection = sqlite3.connect(newer)

@@ -18,6 +18,7 @@ from helpers import CCNVR, assert_one_sentence, run_ccnvr
 from soil_files import write_soils
 
 from ccnvr.edge import limesoda
+from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
 from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -65,9 +66,9 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(standardised.std(axis=0), 1.0)
     np.testing.assert_allclose(fitting.restore(targets, standardised), values)
-    with pytest.raises(CcnvrError, match="OC was measured in only 3 training soils"):
+    with pytest.raises(CcnvrError, match="OC was measured in 3 spectra to train on, 10 are needed"):
         fitting.make_targets(small, values[:3])
-    with pytest.raises(CcnvrError, match="OC is 10 in every training soil"):
+    with pytest.raises(CcnvrError, match="OC is 10 in all spectra"):
         fitting.make_targets(small, np.full((50, 2), 10.0))
 
 
@@ -199,17 +200,17 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
     ("change", "words"),
     [
         (("epochs = 3", "epoch = 3"), "unknown key 'fit.epoch'; did you mean 'epochs'"),
-        (("epochs = 3", "epochs = 0"), "at least 1"),
+        (("epochs = 3", "epochs = 0"), "fit: epochs = 0 must be at least 1"),
         (("folds = 2", "folds = 1"), "folds = 1 is not from 2 to 20"),
         (('"identity"', '"sqrt"'), "transform 'sqrt'"),
         (("pH =", "sand ="), "target 'sand'"),
-        (("kernel = 7", "kernel = 8"), "kernel must be odd"),
+        (("kernel = 7", "kernel = 8"), "convolutions[0].kernel = 8 must be odd"),
         (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru, lstm or none"),
         (("bands = 140", "bands = 10"), "leave no step"),
         (("bands = 140", "bands = 1"), "grid of 1 bands"),
-        (("pool = 4", "pool = 0"), "pool must be at least 1"),
-        (("hidden = 8", "hidden = 0"), "hidden and dense"),
-        (("hidden = 8", "hidden = 8\ndropout = 2.0"), "dropout"),
+        (("pool = 4", "pool = 0"), "convolutions[0].pool = 0 must be at least 1"),
+        (("hidden = 8", "hidden = 0"), "recipe.toml: hidden = 0 must be at least 1"),
+        (("hidden = 8", "hidden = 8\ndropout = 3"), "recipe.toml: dropout = 3.0 must be from 0 to below 1"),
         (("window = 5", "window = 4"), "filter of window 4"),
         (("window = 5", "window = 145"), "longer than the grid"),
         (('{ OC = "log1p", pH = "identity" }', "{}"), "transforms is empty"),
@@ -236,9 +237,12 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
     process.kill()
     process.communicate()
     assert not (folder / "report.json").exists()
+    # What it would leave if it had been killed as it wrote.
+    (folder / "fold-1" / ".checkpoint.pt.25263.part").write_bytes(b"half")
     finished = shutil.copytree(folder / "fold-0", tmp_path / "fold-0")
     result = run_ccnvr("train", path, "--out", folder)
     assert result.returncode == 0, result.stderr
+    assert not list(folder.rglob("*.part"))
     assert "R2" not in result.stdout and "rpiq" in result.stdout
     assert f"ccnvr export {folder}" in result.stdout
     assert (folder / "fold-0" / "checkpoint.pt").read_bytes() == (finished / "checkpoint.pt").read_bytes()
@@ -273,6 +277,7 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
     exported = run_ccnvr("export", "run", "--out", "mine.ccnvr", cwd=tmp_path, env=alone)
     assert exported.returncode == 0, exported.stderr
     assert "460 real spectra, 0 of them held out" in exported.stdout
+    assert "RMSE" not in exported.stdout
     assert "the user's own file" in run_ccnvr("inspect", "mine.ccnvr", cwd=tmp_path).stdout
 
 
@@ -294,8 +299,58 @@ def test_a_file_that_holds_something_else_leaves_no_folder(tmp_path: Path, quant
 def test_a_property_that_nobody_measured_leaves_no_folder(tmp_path: Path) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("pH =", "CEC ="))
     result = run_ccnvr("train", path, "--out", tmp_path / "run")
-    assert_one_sentence(result, 1, "CEC was measured in only 0 training soils", "'transforms'", "column CEC")
+    assert_one_sentence(result, 2, "CEC was measured in 0 spectra to train on", "'transforms'", "column CEC")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("soils", "scans", "words"),
+    [
+        (1, 24, "2 folds cannot be made of 1 soils (spectra that have one sample_id, or are equal, are of one soil)"),
+        (
+            12,
+            1,
+            "without fold 1 of 2, OC was measured in 6 spectra to train on, 10 are needed; it was measured in 12 soils",
+        ),
+    ],
+)
+def test_a_fold_that_leaves_too_few_soils_is_refused_before_the_folder_is_made(
+    soils: int, scans: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_soils(tmp_path / "mine.csv", "UL.120", soils * scans)
+    header, *rows = (tmp_path / "mine.csv").read_text().splitlines()
+    rows = [f"soil-{row // scans},{line.partition(',')[2]}" for row, line in enumerate(rows)]
+    (tmp_path / "mine.csv").write_text("\n".join([header, *rows]))
+    text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', f'["{tmp_path / "mine.csv"}"]').replace(
+        ', "UL.120:test", "SL.125:test"', ""
+    )
+    assert main(["train", str(recipes.write(tmp_path, text)), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_equal_spectra_under_several_ids_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_soils(tmp_path / "mine.csv", "UL.120", 30)
+    lines = (tmp_path / "mine.csv").read_text().splitlines()
+    spectrum = lines[1].split(",")[4:]
+    lines += [",".join([f"again-{number}", str(number), "6", "20", *spectrum]) for number in range(5)]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', f'["{tmp_path / "mine.csv"}"]').replace(
+        ', "UL.120:test", "SL.125:test"', ""
+    )
+    path = recipes.write(tmp_path, text.replace("epochs = 3", "epochs = 1"))
+    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 0
+    warning = "warning: 6 sample ids, mine.csv/again-0 and mine.csv/again-1 among them, have the spectrum of another"
+    assert warning in capsys.readouterr().err
+
+
+def test_a_recipe_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, other = tmp_path / "recipe.toml", tmp_path / "other.toml"
+    mine.write_text("mine")
+    other.write_text(recipes.SMALL)
+    assert main(["train", str(other), "--out", str(tmp_path)]) == 2
+    assert f"{mine} is another recipe and would be lost" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 def test_figures_of_merit_by_hand() -> None:

@@ -58,7 +58,7 @@ def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...]
     `open` is the training parts of all open libraries together, and their test parts.
 
     Raises:
-        UsageError: the library has neither.
+        UsageError: the library has neither, or has none of a property.
     """
     if library not in ("nirsoil", OPEN, *limesoda.VISNIR_SETS):
         have = f"nirsoil and {', '.join(limesoda.VISNIR_SETS)} have, and {OPEN}, which is all of them"
@@ -73,6 +73,8 @@ def official_splits(library: str, grid: Grid = GRID, properties: tuple[str, ...]
         trained_on = sum(len(part.sample_ids) for part in parts[: len(train)])
         held_out = {"official": np.arange(len(pool.sample_ids)) >= trained_on}
     measured = tuple(name for name, column in zip(PROPERTIES, pool.targets.T, strict=True) if not np.isnan(column).all())
+    if unknown := [name for name in properties if name not in measured]:
+        raise UsageError(f"{library} has no {unknown[0]}, only {', '.join(measured)}; name some of these with --properties")
     return [split(name, pool, rows, properties or measured, grid) for name, rows in held_out.items()]
 
 

@@ -39,8 +39,8 @@ def domain_table(folder: Path) -> Table:
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a domain.
     """
-    recipe, calibration, _ = runs.load_trained(folder)
-    pool, held_out = runs.load_pool(recipe.libraries, recipe), runs.load_pool(recipe.tests, recipe)
+    recipe, calibration, report = runs.load_trained(folder)
+    pool, held_out = runs.training_pool(folder, recipe, report), runs.load_pool(recipe.tests, recipe)
     return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out, calibration.correction)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ccnvr.edge.arguments import whole_number
+from ccnvr.edge.arguments import some_of, whole_number
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
@@ -32,6 +32,7 @@ from ccnvr.train.comparison import DEFAULT_RECIPE, OPEN, Comparison, official_sp
 from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
+from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.network_method import StackedNetwork
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.statistics import figures
@@ -49,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _transfer_arguments(transfer)
     search = experiments.add_parser("search", help="search CCNVR's own configuration inside nirsoil's training part")
     search.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder; its tuning.db may be shared")
-    search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried")
-    search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried")
+    search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried (30)")
+    search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried (3)")
     check = experiments.add_parser("check", help="carry out the default bundle's recipe once; R2 on nirsoil's test part")
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
     for name, what in _OF_A_RUN.items():
@@ -71,7 +72,9 @@ def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", default="nirsoil", metavar="LIBRARY", help="nirsoil, a LimeSoDa set, or open: all of them (default nirsoil)"
     )
-    parser.add_argument("--properties", type=_names, default=(), metavar="A,B", help="default: all that were measured")
+    parser.add_argument(
+        "--properties", type=some_of(PROPERTIES), default=(), metavar="A,B", help="default: all that were measured"
+    )
     parser.add_argument(
         "--choices",
         type=Path,
@@ -85,8 +88,8 @@ def _transfer_arguments(parser: argparse.ArgumentParser) -> None:
     known = transfer_experiment.LIBRARIES
     parser.add_argument("--targets", type=_names, default=known, metavar="A,B", help="each in turn is the new library")
     parser.add_argument("--sources", type=_names, default=known, metavar="A,B", help="the others of these are trained on")
-    parser.add_argument("--property", default="OC", help="measured in all of them (default OC)")
-    parser.add_argument("--repeats", type=whole_number(1, 100), default=5, help="draws of local samples")
+    parser.add_argument("--property", choices=PROPERTIES, default="OC", help="measured in all of them (default OC)")
+    parser.add_argument("--repeats", type=whole_number(1, 100), default=5, help="draws of local samples (5)")
     _method_arguments(parser, trials=10, seeds=1)
 
 
@@ -94,10 +97,12 @@ def _method_arguments(parser: argparse.ArgumentParser, trials: int, seeds: int) 
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for results and figures")
     parser.add_argument("--methods", type=_names, default=(), metavar="A,B", help="methods to compare (default: all)")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="recipe of CCNVR (default: that of the study)")
-    parser.add_argument("--trials", type=whole_number(1, 10_000), default=trials, help="configurations tried per property")
-    parser.add_argument("--seconds", type=whole_number(1, 10**6), default=240, help="after which no trial is begun")
-    parser.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried")
-    parser.add_argument("--seeds", type=whole_number(1, 100), default=seeds, help="repetitions")
+    parser.add_argument(
+        "--trials", type=whole_number(1, 10_000), default=trials, help=f"configurations tried per property ({trials})"
+    )
+    parser.add_argument("--seconds", type=whole_number(1, 10**6), default=240, help="after which no trial is begun (240)")
+    parser.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried (3)")
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=seeds, help=f"repetitions ({seeds})")
 
 
 _OF_A_RUN = {

@@ -19,10 +19,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ccnvr.edge import limesoda
 from ccnvr.edge.files import make_folder, write_atomically
 from ccnvr.edge.metrics import AccuracyTable
-from ccnvr.edge.preprocess import WavelengthError
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
@@ -122,7 +120,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     known = runs.load_pool(compared, base.recipe)
     seen = _seen_before(own.pool, known)
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
-    substitutes = _open_sets(base.recipe) if few else ()
+    substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
     base = base.only(own.properties)
     settings = dataclasses.replace(settings, folds=min(settings.folds, own.count // SOILS_PER_FOLD))
     recipe = _recipe(base, path, quantity, (*kept, *substitutes), settings)
@@ -175,9 +173,7 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
             f"{path} has no property to fine-tune {base.source} for ({reasons}); add soils with the laboratory's values"
         )
     values = pool.targets[:, [PROPERTIES.index(name) for name in properties]]
-    rows = np.flatnonzero(~np.all(np.isnan(values), axis=1))
-    ids, origin = ([column[row] for row in rows] for column in (pool.sample_ids, pool.origin))
-    return OwnSoils(Pool(ids, origin, pool.spectra[rows], values[rows], pool.notes), properties, left_out)
+    return OwnSoils(runs.with_values(dataclasses.replace(pool, targets=values)), properties, left_out)
 
 
 def _fit(base: Base, pool: Pool, folds: Integers, settings: Settings) -> tuple[Calibration, Array]:
@@ -244,18 +240,6 @@ def _seen_before(pool: Pool, base: Pool) -> tuple[str, ...]:
         if {sample_id, sample_id.partition("/")[2]} & ids or nearest < SAME_SPECTRUM**2:
             found.append(sample_id)
     return tuple(found)
-
-
-def _open_sets(recipe: TrainingRecipe) -> tuple[str, ...]:
-    """LimeSoDa's sets that cover the grid: an export is proved on real spectra, and the user's alone are too few."""
-    covering = []
-    for name in limesoda.VISNIR_SETS:
-        try:
-            libraries.load(name, recipe.grid, instrument=recipe.instrument)
-        except (UsageError, WavelengthError):
-            continue
-        covering.append(name)
-    return tuple(covering)
 
 
 def _check_free(folder: Path) -> None:

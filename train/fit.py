@@ -16,7 +16,7 @@ from torch import nn
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Grid, Preprocessor, resampling_matrix
 from ccnvr.edge.targets import Target
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.augment import VariedInputs
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.lesson import Lesson
@@ -38,23 +38,36 @@ class Calibration:
     correction: Correction | None = None
 
 
+FEWEST_SPECTRA = 10
+"""With a property's value, to train on."""
+
+
+def unlearnable(values: Array, transform: str) -> str:
+    """Why a property cannot be learnt from its values `(n,)`, NaN where not measured; empty if it can."""
+    known = values[~np.isnan(values)]
+    if known.size < FEWEST_SPECTRA:
+        return f"was measured in {known.size} spectra to train on, {FEWEST_SPECTRA} are needed"
+    if known.min() == known.max():
+        return f"is {known[0]:g} in all spectra to train on, so there is nothing to learn"
+    if transform == "log1p" and known.min() <= -1.0:
+        return f"is {known.min():g} somewhere, and log1p takes values above -1"
+    return ""
+
+
 def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
     """Means and deviations of the transformed properties `(n, targets)`, over the soils where each was measured.
 
     Raises:
-        CcnvrError: a property was measured in fewer than 10 soils.
+        UsageError: a property is `unlearnable`.
     """
     targets = []
     for name, column in zip(recipe.properties, values.T, strict=True):
-        known = column[~np.isnan(column)]
-        if known.size < 10:
-            raise CcnvrError(
-                f"{name} was measured in only {known.size} training soils; take it out of 'transforms' in the recipe, or add a "
-                f"library, or a column {name} to your file"
-            )
-        if known.min() == known.max():
-            raise CcnvrError(f"{name} is {known[0]:g} in every training soil, so there is nothing to learn; leave it out")
         transform = recipe.transforms[name]
+        if fault := unlearnable(column, transform):
+            raise UsageError(
+                f"{name} {fault}; take it out of 'transforms' in the recipe, or add a library, or a column {name} to your file"
+            )
+        known = column[~np.isnan(column)]
         raw = Target(name, UNITS[name], transform, 0.0, 1.0, float(known.min()), float(known.max()))
         transformed = raw.standardise(known)
         targets.append(

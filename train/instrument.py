@@ -30,8 +30,12 @@ class Instrument:
 
     def __post_init__(self) -> None:
         centres, widths = np.array(self.centres_nm), np.array(self.fwhm_nm)
-        if not 2 <= centres.size <= MOST_BANDS or np.any(np.diff(centres) <= 0.0) or centres[0] <= 0.0:
-            raise ValueError(f"its {centres.size} centres_nm must be 2 to {MOST_BANDS} increasing wavelengths in nm")
+        if not 2 <= centres.size <= MOST_BANDS:
+            raise ValueError(f"centres_nm has {centres.size} wavelengths and must have from 2 to {MOST_BANDS}")
+        # The first is compared with 0.
+        if np.any(falls := np.diff(centres, prepend=0.0) <= 0.0):
+            pixel = int(np.argmax(falls))
+            raise ValueError(f"centres_nm[{pixel}] is {centres[pixel]:g} nm; wavelengths must be above 0 and increase")
         if widths.size not in (1, centres.size):
             raise ValueError(f"fwhm_nm has {widths.size} widths for {centres.size} centres; give one for all, or one each")
         if not np.all((widths > 0.0) & (widths < 1e3)):

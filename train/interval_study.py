@@ -71,7 +71,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
             library is one that it was trained on.
     """
     recipe, calibration, report = runs.load_trained(folder)
-    pool = runs.load_pool(recipe.libraries, recipe)
+    pool = runs.training_pool(folder, recipe, report)
     seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction)
     table: Table = {"nominal": intervals.COVERAGE, "folds": recipe.folds, "passes": PASSES, "properties": {}}

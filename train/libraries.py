@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge import limesoda
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, of_file
+from ccnvr.edge.preprocess import Grid, WavelengthError, of_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES
@@ -59,11 +60,12 @@ def load(spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: 
     `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the spectra first, if one is given.
 
     Raises:
-        UsageError: unknown library or part, or its data are not to be found.
+        UsageError: see `check`; or its data are not to be found.
         DataError: its file is not as published.
         CcnvrError: its file is not at hand and cannot be fetched.
         WavelengthError: the library does not cover the grid, or cannot show what the instrument sees; names it.
     """
+    check(spec)
     with of_file(spec):
         return _load(spec, file_quantity, View(grid, instrument))
 
@@ -74,6 +76,18 @@ def _load(spec: str, file_quantity: str, view: View) -> Library:
         # With its ending, so that no file can pass for a published library.
         return _library(path.name, own_files.read(path, file_quantity, view), "")
     name, _, part = spec.partition(":")
+    return _library(name, SOURCES[name].read(view, part), part)
+
+
+def check(spec: str) -> None:
+    """Before anything is fetched: whether `load` knows the name.
+
+    Raises:
+        UsageError: it is no known library or part, and no file of the user's.
+    """
+    name, _, part = spec.partition(":")
+    if spec.endswith(own_files.ENDINGS):
+        return
     if name not in SOURCES:
         raise UsageError(f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file")
     parts = SOURCES[name].parts
@@ -81,7 +95,6 @@ def _load(spec: str, file_quantity: str, view: View) -> Library:
         raise UsageError(f"library {name} has no official parts; name it without {part!r}")
     if part and part not in parts:
         raise UsageError(f"part {part!r} of library {name!r} is not {' or '.join(parts)}; leave it out for all soils")
-    return _library(name, SOURCES[name].read(view, part), part)
 
 
 def _library(name: str, soils: Soils, part: str) -> Library:
@@ -94,6 +107,19 @@ def _library(name: str, soils: Soils, part: str) -> Library:
     if not rows.size:
         raise DataError(f"part {part!r} of library {name!r} holds no soil; leave it out for all soils, or fetch the file again")
     return Library(name, [soils.sample_ids[row] for row in rows], soils.spectra[rows], targets[rows], soils.notes)
+
+
+def open_sets(grid: Grid, instrument: Instrument | None = None) -> tuple[str, ...]:
+    """LimeSoDa's sets that cover the grid, if it is installed: an export is proved on real spectra, and a user's alone may be
+    too few."""
+    covering = []
+    for name in limesoda.VISNIR_SETS:
+        try:
+            load(name, grid, instrument=instrument)
+        except (UsageError, WavelengthError):
+            continue
+        covering.append(name)
+    return tuple(covering)
 
 
 def join(libraries: Iterable[Library]) -> Pool:

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, keep the networks in the run's folder and print the figures."""
     torch.set_num_threads(1)
-    recipe, calibration, _ = runs.load(arguments.run)
-    soils = quantized_run.training_soils(recipe)
+    recipe, calibration, report = runs.load(arguments.run)
+    soils = quantized_run.training_soils(recipe, runs.training_pool(arguments.run, recipe, report))
     settings = Settings(tuple(arguments.percentile or PERCENTILES), arguments.epochs, arguments.learning_rate)
     try:
         quantized = with_progress(arguments.run, recipe, calibration, soils, settings)

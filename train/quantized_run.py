@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import remove_leftovers, write_atomically
 from ccnvr.edge.network_file import pack, unpack
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
@@ -23,9 +23,9 @@ from ccnvr.edge.quantized import Activation, QuantizedNetwork, activations
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import fit as fitting
-from ccnvr.train import run as runs
 from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import fold_of
+from ccnvr.train.libraries import Pool
 from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantize import as_data, with_int8_convolutions, with_int8_weights
 from ccnvr.train.ranges import ranges
@@ -93,9 +93,8 @@ class Soils:
     validation_values: Array
 
 
-def training_soils(recipe: TrainingRecipe) -> Soils:
-    """Of a recipe. The first of its folds is for validation; its tests are not touched."""
-    pool = runs.load_pool(recipe.libraries, recipe)
+def training_soils(recipe: TrainingRecipe, pool: Pool) -> Soils:
+    """Of the pool that a recipe's libraries are. The first of its folds is for validation; its tests are not touched."""
     validation = fold_of(pool, recipe.folds, recipe.fit.seed) == 0
     rng = np.random.default_rng(recipe.fit.seed)
     rows = [np.sort(rng.permutation(np.flatnonzero(mask))[:MOST_SPECTRA]) for mask in (~validation, validation)]
@@ -208,6 +207,7 @@ def _keep(folder: Path, quantized: Quantized) -> None:
         stream.write(json.dumps(dataclasses.asdict(quantized.report), indent=1).encode())
     for checkpoint in folder.glob("training-*.pt"):
         checkpoint.unlink(missing_ok=True)
+    remove_leftovers(folder)
 
 
 def _digest(folder: Path) -> str:

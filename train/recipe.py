@@ -7,7 +7,7 @@ import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.standards import Epo
 
 MOST_PROCESSES = 10
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,21 @@ class Fit:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0.0:
-            raise ValueError("epochs and batch_size must be at least 1, and learning_rate above 0")
-        if self.weight_decay < 0.0 or not 0 <= self.seed < 2**31:
-            raise ValueError("weight_decay and seed must not be negative")
-        if not 0 <= self.teachers <= 20 or not 0.0 <= self.teacher_share <= 1.0 or not 0.0 <= self.unmeasured_weight <= 1.0:
-            raise ValueError("teachers must be from 0 to 20, teacher_share and unmeasured_weight from 0 to 1")
+        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if count < 1:
+                raise ValueError(f"{name} = {count} must be at least 1")
+        if self.weight_decay < 0.0:
+            raise ValueError(f"weight_decay = {self.weight_decay} must not be negative")
+        if not self.learning_rate > 0.0:
+            raise ValueError(f"learning_rate = {self.learning_rate} must be above 0")
+        for name, value, lowest, highest in (
+            ("seed", self.seed, 0, 2**31 - 1),
+            ("teachers", self.teachers, 0, 20),
+            ("teacher_share", self.teacher_share, 0.0, 1.0),
+            ("unmeasured_weight", self.unmeasured_weight, 0.0, 1.0),
+        ):
+            if not lowest <= value <= highest:
+                raise ValueError(f"{name} = {value} is not from {lowest} to {highest}")
         if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
             raise ValueError(f"mixing {self.mixing} is not 0, nor from 0.01 to 100")
 
@@ -223,17 +234,22 @@ def read(path: Path, instrument: Path | None = None) -> str:
     Raises:
         UsageError: a file is missing, or is no text.
     """
-    file = path
+    recipe = _text(path, "recipe")
+    if instrument is None:
+        return recipe
+    sensor = _text(instrument, "instrument")
+    # By itself first, so that what is wrong with it is said of its file.
+    _parsed(Instrument, sensor, f"instrument {instrument}")
+    return f"{recipe}\n[instrument]\n{sensor}"
+
+
+def _text(path: Path, what: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
-        if instrument is None:
-            return text
-        file = instrument
-        return f"{text}\n[instrument]\n{instrument.read_text(encoding='utf-8')}"
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"recipe {file} cannot be read ({error.strerror}); give an existing TOML file") from error
+        raise UsageError(f"{what} {path} cannot be read ({error.strerror}); give an existing TOML file") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"recipe {file}: {error}; correct it and start again") from error
+        raise UsageError(f"{what} {path}: {error}; correct it and start again") from error
 
 
 def parse(text: str, path: Path) -> TrainingRecipe:
@@ -242,7 +258,11 @@ def parse(text: str, path: Path) -> TrainingRecipe:
     Raises:
         UsageError: it is no TOML, or does not fit.
     """
+    return _parsed(TrainingRecipe, text, f"recipe {path}")
+
+
+def _parsed(cls: type[T], text: str, source: str) -> T:
     try:
-        return build(TrainingRecipe, tomllib.loads(text))
+        return build(cls, tomllib.loads(text))
     except (ValueError, RecursionError, UsageError) as error:
-        raise UsageError(f"recipe {path}: {error}; correct it and start again") from error
+        raise UsageError(f"{source}: {error}; correct it and start again") from error

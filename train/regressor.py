@@ -15,6 +15,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ccnvr.edge.preprocess import MOST_BANDS, Grid, resampling_matrix
+from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import CcnvrError
 
@@ -117,6 +118,9 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         with _as_value_error(), torch.random.fork_rng(devices=[]):
             self._columns_nm = self._positions()
             self.recipe_ = self._recipe(values.shape[1])
+            for number, column in enumerate(values.T):
+                if fault := fitting.unlearnable(column, self.target_transform):
+                    raise ValueError(f"{'y' if self._single else f'column {number} of y'} {fault}")
             self.calibration_ = fitting.fit(self.recipe_, self._resampled(spectra), values, seed)
         return self
 
@@ -177,9 +181,11 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         )
 
     def _given(self, part: Any, *names: str) -> Any:
-        """A part of the recipe with the parameters that are not None."""
+        """A part of the recipe with the parameters that are not None, whose types are checked as a recipe's are."""
         given = {name: getattr(self, name) for name in names}
-        return dataclasses.replace(part, **{name: value for name, value in given.items() if value is not None})
+        # A search draws its values from NumPy's arrays.
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        return build(type(part), {**vars(part), **{name: value for name, value in plain.items() if value is not None}})
 
     def _grid(self, step_nm: float) -> Grid:
         """Over all columns: at the recipe's step, or finer where its filters and pools need more bands."""

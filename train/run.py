@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ccnvr.edge import correction as corrections
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import PART, Domain, DomainShape
-from ccnvr.edge.files import make_folder, write_atomically
+from ccnvr.edge.files import make_folder, remove_leftovers, write_atomically
 from ccnvr.edge.metrics import AccuracyTable, accuracy
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import Target
@@ -34,7 +34,7 @@ from ccnvr.train import fit as fitting
 from ccnvr.train import intervals, libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
-from ccnvr.train.folds import fold_of
+from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
@@ -65,24 +65,30 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     """Carry out a recipe in `folder`, or go on where an earlier try ended; `instrument_path` stands for its [instrument].
 
     Raises:
-        UsageError: the folder holds a run of another recipe or other data, or a soil is both trained on and tested.
+        UsageError: the folder holds a run of another recipe or other data, a soil is both trained on and tested, or a fold
+            leaves too little to train on.
     """
     text = recipes.read(recipe_path, instrument_path)
     recipe = recipes.parse(text, recipe_path)
     if recipe.finetuned:
         raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes into its runs; take it out")
+    for name in (*recipe.libraries, *recipe.tests):
+        libraries.check(name)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
+    soil = soil_of(pool)
+    folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
+    # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
-    # Fails for a property that nobody measured before the folder is made.
-    fitting.make_targets(recipe, pool.targets)
+    check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
+        if twins := twins_of(pool, soil):
+            print(f"warning: {twins}", file=sys.stderr)
         claim(folder, text.encode(), pool, correction)
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    folds = fold_of(pool, recipe.folds, recipe.fit.seed)
     epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
         fits = _Fits(pool, correction, folder, bar, team)
@@ -182,6 +188,32 @@ def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
         raise CcnvrError(f"{path} is damaged ({error}); run ccnvr train again") from error
 
 
+def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:
+    """The soils of a finished run's libraries, once more.
+
+    Raises:
+        UsageError: they are no longer those that the run was trained on.
+    """
+    pool = load_pool(recipe.libraries, recipe)
+    learnt = pool if not recipe.finetuned else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
+    now, then = _soils(recipe, learnt), report.soils
+    # The sums of spectra are younger than the first runs.
+    if any(now[name] != then.get(name, now[name]) for name in ("trained_on", "measured", "sample_ids_sha256", "data_sha256")):
+        counts = f"{sum(then['trained_on'].values())} then, {len(learnt.sample_ids)} now"
+        raise UsageError(
+            f"the soils that {folder} was trained on have changed since ({counts}), in number, spectra or values; put the "
+            "files back as they were, or train again with another --out"
+        )
+    return pool
+
+
+def with_values(pool: Pool) -> Pool:
+    """The soils that have a value, which are those that a fine-tuning learns from."""
+    rows = np.flatnonzero(~np.all(np.isnan(pool.targets), axis=1))
+    ids, origin = ([column[row] for row in rows] for column in (pool.sample_ids, pool.origin))
+    return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
+
+
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
     if not names:
@@ -225,11 +257,13 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
     digest.update(pool.spectra.tobytes() + pool.targets.tobytes())
     packed = corrections.pack(correction) if correction else b""
     digest.update(packed)
-    kept = folder / INPUTS
+    kept, copied = folder / INPUTS, folder / RECIPE
+    if not kept.exists() and copied.exists() and copied.read_bytes() != recipe:
+        raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
     if kept.exists() and kept.read_text() != digest.hexdigest():
         raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
     make_folder(folder)
-    with write_atomically(folder / RECIPE) as stream:
+    with write_atomically(copied) as stream:
         stream.write(recipe)
     if packed:
         with write_atomically(folder / corrections.PART) as stream:
@@ -252,6 +286,8 @@ class _Fits:
         """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
         folder = self.folder / part
         folder.mkdir(exist_ok=True)
+        if self.team.first:
+            remove_leftovers(folder)
         done = 0
 
         def on_epoch(loss: float) -> None:
@@ -297,12 +333,15 @@ def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> A
 def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
     """Which soils were trained on, countable and checkable, and under which licences."""
     origin = np.array(pool.origin)
+    # In half precision, so that what another computer's logarithms and sums round otherwise changes nothing.
+    data = hashlib.sha256(pool.spectra.astype(np.float16).tobytes() + pool.targets.tobytes())
     names = dict.fromkeys(pool.origin)
     return {
         "trained_on": {library: int(np.sum(origin == library)) for library in names},
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
+        "data_sha256": data.hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
         "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
     }

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, print what it does to standards that were left out, write the adapted bundle."""
     if (arguments.method == "pds") != (arguments.reference is not None):
         raise UsageError("--reference is for pds, which needs it; slope-bias takes laboratory values from the --field file")
+    bundles.check_out(arguments.out, arguments.bundle)
     model = Model(arguments.bundle)
     if arguments.method == "pds":
         correction, figures = _standardise(model, arguments)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.preprocess import resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import figures, libraries
 from ccnvr.train import fit as fitting
 from ccnvr.train.comparison import GRID, Comparison, Split, split, within_reach
@@ -54,10 +55,16 @@ class Transfer:
 
 
 def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
-    """Tables for each target library, and `transfer.svg` with the learning curves in `folder`."""
+    """Tables for each target library, and `transfer.svg` with the learning curves in `folder`.
+
+    Raises:
+        UsageError: a library is not known, is left without another to train on, or has no value of the property.
+    """
+    for name in (*transfer.targets, *transfer.sources):
+        libraries.check(name)
     across, curves = {}, {}
-    for target in transfer.targets:
-        parted = _split(transfer, target)
+    # All of them before the first is trained on, which takes long.
+    for target, parted in {target: _split(transfer, target) for target in transfer.targets}.items():
         pretrained = _Pretrained(transfer.network, parted.train)
         across[target] = _source_alone(transfer, target, parted, pretrained)
         curves[target] = _learning_curves(transfer, target, parted, pretrained)
@@ -83,14 +90,20 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
 
 def _split(transfer: Transfer, target: str) -> Split:
     """Everything but the target library to train on; the soils of the target to predict."""
-    names = dict.fromkeys([*(name for name in transfer.sources if name != target), target])
-    pool = libraries.join([libraries.load(name, GRID) for name in names])
+    sources = [name for name in dict.fromkeys(transfer.sources) if name != target]
+    if not sources:
+        raise UsageError(f"the sources hold no library but the target {target}; name others with --sources")
+    pool = libraries.join([libraries.load(name, GRID) for name in (*sources, target)])
     known = ~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)])
     rows = np.flatnonzero(known)
     pool = libraries.Pool(
         [pool.sample_ids[row] for row in rows], [pool.origin[row] for row in rows], pool.spectra[rows], pool.targets[rows]
     )
-    return split(f"to {target}", pool, np.array(pool.origin) == target.partition(":")[0], (transfer.prop,))
+    of_target = np.array(pool.origin) == target.partition(":")[0]
+    for names, soils in ((target, of_target), (", ".join(sources), ~of_target)):
+        if not soils.any():
+            raise UsageError(f"{names} has no {transfer.prop}; name another --property, or other libraries")
+    return split(f"to {target}", pool, of_target, (transfer.prop,))
 
 
 class _Pretrained:
