@@ -32,7 +32,7 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.network import answers, with_outputs
 from ccnvr.train.quantize import with_outputs as data_with_outputs
 from ccnvr.train.recipe import TrainingRecipe
-from ccnvr.train.run import Report
+from ccnvr.train.run_folder import Report
 
 Array = NDArray[np.float64]
 

@@ -30,8 +30,7 @@ from ccnvr.export.c_array import (
 from ccnvr.export.parity import Spectra, real_spectra
 from ccnvr.export.runtimes import MICRO_ON_LITERT, TFLITE_MICRO, Runtime, available
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train import quantized_run
-from ccnvr.train import run as runs
+from ccnvr.train import quantized_run, run_folder
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import PROPERTIES, Pool
 from ccnvr.train.quantize import as_data
@@ -102,13 +101,13 @@ def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple
             soils have changed.
         ParityError: there are too few spectra to prove it on.
     """
-    recipe, calibration, report = runs.load(folder)
+    recipe, calibration, report = run_folder.load(folder)
     there = recipe.properties
     if unknown := [name for name in targets if name not in there]:
         raise UsageError(f"{folder} was not trained on {unknown[0]} but on {', '.join(there)}; name some of those")
     domain = None if report.domain is None else _read_domain(folder)
     # Read when first asked for, and once: a large library takes minutes.
-    training_pool = cache(partial(runs.training_pool, folder, recipe, report))
+    training_pool = cache(partial(run_folder.training_pool, folder, recipe, report))
     # First, for quantizing takes minutes.
     spectra = real_spectra(recipe, training_pool, calibration.correction)
     networks = {"fp32": as_data(calibration.network)}

@@ -29,8 +29,7 @@ from ccnvr.export.runtimes import (
     Runtime,
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import libraries
-from ccnvr.train import run as runs
+from ccnvr.train import libraries, run_folder
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.r_packages import moisture_at_hand
@@ -135,7 +134,7 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
-    pool = runs.load_pool(recipe.tests, recipe)
+    pool = run_folder.load_pool(recipe.tests, recipe)
     names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.targets
     if len(names) < WANTED_SPECTRA and recipe.instrument is None:
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
@@ -164,7 +163,7 @@ def _open_soils(recipe: TrainingRecipe) -> Pool:
     """Of LimeSoDa's sets of which the recipe names none."""
     named = {name.partition(":")[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
-    return runs.load_pool(tuple(name for name in sets if name not in named), recipe)
+    return run_folder.load_pool(tuple(name for name in sets if name not in named), recipe)
 
 
 def hostile_inputs(real: Float32) -> dict[str, Float32]:

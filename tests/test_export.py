@@ -35,8 +35,7 @@ from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries, quantized_run
-from ccnvr.train import run as runs
+from ccnvr.train import libraries, quantized_run, run_folder
 from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.quantize import as_data
 
@@ -95,8 +94,8 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     path = tmp_path / "small.ccnvr"
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
     assert main(["export", str(finished_run), "--out", str(path)]) == 0
-    recipe, calibration, report = runs.load(finished_run)
-    pool = runs.load_pool(recipe.tests, recipe)
+    recipe, calibration, report = run_folder.load(finished_run)
+    pool = run_folder.load_pool(recipe.tests, recipe)
     assert len(pool.spectra) >= 200
     expected = fitting.predict(recipe, calibration, pool.spectra)
     for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
@@ -128,8 +127,8 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
     assert main(["quantize", str(run), "--sensitivity"]) == 0
     assert re.search(r"^linear\.weight +560 ", capsys.readouterr().out, re.MULTILINE)
     assert main(["export", str(run), "--out", str(bundle), "--c-array", str(tmp_path / "c")]) == 0
-    recipe, calibration, _ = runs.load(run)
-    spectra = runs.load_pool(("SL.125:test",), recipe).spectra
+    recipe, calibration, _ = run_folder.load(run)
+    spectra = run_folder.load_pool(("SL.125:test",), recipe).spectra
     expected = fitting.predict(recipe, calibration, spectra)
     for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
         model = Model(str(bundle), backend, profile)
@@ -252,7 +251,7 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
     )
     subprocess.run(["gcc", str(program), str(source), "-o", str(folder / "dump")], check=True, timeout=120)
     content = subprocess.run([str(folder / "dump")], capture_output=True, check=True, timeout=20).stdout
-    recipe, calibration, _ = runs.load(finished_run)
+    recipe, calibration, _ = run_folder.load(finished_run)
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
     assert content == to_tflite(quantized.networks["int8"], micro=True)
@@ -275,7 +274,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
 
 
 def test_of_a_c_array_both_files_are_written_or_neither(finished_run: Path, tmp_path: Path) -> None:
-    recipe, calibration, _ = runs.load(finished_run)
+    recipe, calibration, _ = run_folder.load(finished_run)
     (tmp_path / c_array.HEADER).mkdir()
     model = c_array.MicroModel(b"model", ("ADD",), None)
     with pytest.raises(UsageError, match=c_array.HEADER):

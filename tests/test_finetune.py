@@ -29,7 +29,7 @@ from ccnvr.edge.structure import build
 from ccnvr.export import parity
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import base as bases
-from ccnvr.train import finetune, recipe
+from ccnvr.train import finetune, recipe, run_folder
 from ccnvr.train import fit as fitting
 from ccnvr.train import run as runs
 from ccnvr.train.base import Base
@@ -70,7 +70,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     ):
         assert words in printed
     assert "warning" not in printed
-    made, calibration, report = runs.load(Path("runs/mine"))
+    made, calibration, report = run_folder.load(Path("runs/mine"))
     assert made.libraries == ("mine.csv", "UL.120:train", "SL.125:train") and made.tests == ()
     assert [(done.data, done.epochs) for done in made.finetuned] == [("mine.csv", 2)]
     (target,) = calibration.targets
@@ -84,7 +84,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     with open("out.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 30 and not any("pH" in column for column in rows[0])
-    pool = runs.load_pool(("mine.csv",), made)
+    pool = run_folder.load_pool(("mine.csv",), made)
     expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
     np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
     whole = Path("mine.csv").read_text()
@@ -95,7 +95,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     # And once more, from the bundle that came out.
     assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", "again", *QUICK]) == 0
     assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out
-    again, _, _ = runs.load(Path("again"))
+    again, _, _ = run_folder.load(Path("again"))
     assert again.libraries == made.libraries
     assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(f"{made.name} ")
 
@@ -125,7 +125,7 @@ def test_a_fine_tuned_run_is_no_run_of_training(finished_run: Path, tmp_path: Pa
         refused(2, words, "experiment", study, out, "--out", tmp_path / "study")
     refused(2, ("[[finetuned]]", "take it out"), "train", out / "recipe.toml", "--out", tmp_path / "other")
     refused(2, (f"{out} holds a run of another recipe",), "train", recipes.write(tmp_path), "--out", out)
-    assert runs.load(out)[2].accuracy == outcome.report.accuracy
+    assert run_folder.load(out)[2].accuracy == outcome.report.accuracy
     assert not (tmp_path / "other").exists()
 
 
@@ -138,7 +138,7 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
     assert set(outcome.soils.left_out) == {"N", "CEC"}
-    made, calibration, report = runs.load(out)
+    made, calibration, report = run_folder.load(out)
     assert made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
     before, after = base.calibration.network.state_dict(), calibration.network.state_dict()
     changed = {name for name in after if name[:7] != "output." and not torch.equal(before[name], after[name])}
@@ -180,7 +180,7 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
         finetune.finetune(base, soils, "reflectance", out, TWO)
     assert not list(out.iterdir())
     finetune.finetune(base, soils, "reflectance", out, TWO)
-    assert runs.load(out)[0].finetuned
+    assert run_folder.load(out)[0].finetuned
 
 
 @pytest.mark.parametrize(
@@ -277,11 +277,11 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     out = tmp_path / "mine"
     outcome = finetune.finetune(bases.read(path), soils, "reflectance", out, Settings("head", epochs=1, folds=2))
     assert outcome.not_compared == ("lucas2009", "away.csv") and outcome.substitutes == limesoda.VISNIR_SETS
-    made, calibration, _ = runs.load(out)
+    made, calibration, _ = run_folder.load(out)
     assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert len(runs.load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
+    assert len(run_folder.load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
 
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
@@ -291,10 +291,10 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
     seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, instrument=instrument))
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12, step=2)
     outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
-    made, _, _ = runs.load(tmp_path / "mine")
+    made, _, _ = run_folder.load(tmp_path / "mine")
     assert made.instrument == instrument
-    plain = runs.load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
-    np.testing.assert_array_equal(runs.load_pool((str(soils),), made).spectra, plain)
+    plain = run_folder.load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
+    np.testing.assert_array_equal(run_folder.load_pool((str(soils),), made).spectra, plain)
     np.testing.assert_array_equal(outcome.soils.pool.spectra, plain)
 
 
@@ -321,7 +321,7 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[st
 def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
     small = recipe.load(recipes.write(tmp_path, text))
-    pool = runs.load_pool(("UL.120:train",), small)
+    pool = run_folder.load_pool(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1)
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
@@ -331,7 +331,7 @@ def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
 
 def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
     small = recipe.load(recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true")))
-    pool = runs.load_pool(("UL.120:train",), small)
+    pool = run_folder.load_pool(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head")
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
@@ -385,7 +385,7 @@ def test_any_recipe_is_written_as_it_is_read(
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
     base: Base = bases.read(str(finished_run))
-    pool = runs.load_pool(("CV.98",), base.recipe)
+    pool = run_folder.load_pool(("CV.98",), base.recipe)
     both = fitting.predict(base.recipe, base.calibration, pool.spectra)
     one = base.only(("pH",))
     np.testing.assert_allclose(fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5)

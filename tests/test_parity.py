@@ -33,8 +33,7 @@ from ccnvr.export.artefacts import WRITERS
 from ccnvr.export.parity import Gate, ParityError, Spectra
 from ccnvr.export.runtimes import LITERT, LITERT_PLAIN, NUMPY, ONNXRUNTIME, TFLITE_RUNTIME, Runtime, available
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries
-from ccnvr.train import run as runs
+from ccnvr.train import libraries, run_folder
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR
@@ -77,14 +76,14 @@ def linear_bench(finished_run: Path) -> Bench:
 
 
 def made_bench(finished_run: Path, linear: bool = False) -> Bench:
-    recipe, _, _ = runs.load(finished_run)
+    recipe, _, _ = run_folder.load(finished_run)
     # Larger and longer than the run was: of a network that has learnt little, many weights hardly matter.
     longer = dataclasses.replace(
         recipe,
         network=dataclasses.replace(recipe.network, hidden=16, dense=32, dropout=0.0, linear=linear),
         fit=Fit(epochs=30, batch_size=16, learning_rate=5e-3, augmentation=Augmentation(slope=0.0, input_shift=0.0)),
     )
-    pool = runs.load_pool(recipe.libraries, recipe)
+    pool = run_folder.load_pool(recipe.libraries, recipe)
     network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
     spectra = parity.real_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
@@ -248,12 +247,12 @@ def test_a_failing_gate_writes_nothing(finished_run: Path, tmp_path: Path, monke
 def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_with_training_soils(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, _, _ = runs.load(finished_run)
+    recipe, _, _ = run_folder.load(finished_run)
     few = dataclasses.replace(recipe, tests=("UL.120:test",))
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
 
     def training_pool(made: TrainingRecipe = few) -> Pool:
-        return runs.load_pool(made.libraries, made)
+        return run_folder.load_pool(made.libraries, made)
 
     spectra: Spectra = parity.real_spectra(few, training_pool)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)

@@ -17,8 +17,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.quantized import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import quantize_command, quantized_run, ranges, sensitivity
-from ccnvr.train import run as runs
+from ccnvr.train import quantize_command, quantized_run, ranges, run_folder, sensitivity
 from ccnvr.train.network import CCNVR, with_outputs
 from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantize import as_data
@@ -126,7 +125,7 @@ def test_fewer_outputs_answer_as_before(linear: bool, rng: np.random.Generator) 
 
 
 def test_a_quantized_run_is_near_its_float_network_and_is_found_again(finished_run: Path) -> None:
-    _, calibration, _ = runs.load(finished_run)
+    _, calibration, _ = run_folder.load(finished_run)
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
     report = quantized.report
@@ -139,7 +138,7 @@ def test_a_quantized_run_is_near_its_float_network_and_is_found_again(finished_r
 
 def test_a_run_trained_again_is_quantized_again(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
-    _, calibration, _ = runs.load(folder)
+    _, calibration, _ = run_folder.load(folder)
     checkpoint = folder / "final" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes() + b"\0")
     assert quantized_run.load(folder, calibration) is None
@@ -147,7 +146,7 @@ def test_a_run_trained_again_is_quantized_again(finished_run: Path, tmp_path: Pa
 
 def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
-    _, calibration, _ = runs.load(folder)
+    _, calibration, _ = run_folder.load(folder)
     network = folder / "quantized" / "int8.network"
     network.write_bytes(network.read_bytes()[:-1])
     with pytest.raises(CcnvrError, match=r"damaged .*; run ccnvr quantize"):
@@ -156,11 +155,11 @@ def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_
 
 def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
-    recipe, calibration, _ = runs.load(folder)
+    recipe, calibration, _ = run_folder.load(folder)
     assert quantized_run.load(folder, calibration) is not None
     (folder / "quantized" / "int8.network").unlink()
     (folder / "quantized" / "int8.network").mkdir()  # so that it cannot be written, and the one before it can
-    soils = quantized_run.training_soils(recipe, runs.load_pool(recipe.libraries, recipe))
+    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
     with pytest.raises(CcnvrError, match=r"int8.network"):
         quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
     assert quantized_run.load(folder, calibration) is None
@@ -201,8 +200,8 @@ def test_the_command_trains_as_int8_and_says_what_each_tensor_costs(
 
 
 def test_training_as_int8_goes_on_where_it_was_interrupted(finished_run: Path, tmp_path: Path) -> None:
-    recipe, calibration, _ = runs.load(finished_run)
-    soils = quantized_run.training_soils(recipe, runs.load_pool(recipe.libraries, recipe))
+    recipe, calibration, _ = run_folder.load(finished_run)
+    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
     settings = quantized_run.Settings(epochs=3)
     results = []
     for name in ("whole", "interrupted"):
@@ -236,10 +235,10 @@ def test_what_an_interruption_leaves_is_said(
 
 
 def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(finished_run: Path) -> None:
-    recipe, calibration, _ = runs.load(finished_run)
+    recipe, calibration, _ = run_folder.load(finished_run)
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
-    soils = quantized_run.training_soils(recipe, runs.load_pool(recipe.libraries, recipe))
+    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
     soils.validation_values[:, 0] = np.nan
     for cost in sensitivity.costs(recipe, calibration, quantized, soils):
         assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])
@@ -250,12 +249,12 @@ def test_a_checkpoint_of_another_network_or_none_is_one_sentence(finished_run: P
     text = (folder / "recipe.toml").read_text()
     (folder / "recipe.toml").write_text(text.replace("hidden = 8", "hidden = 9"))
     with pytest.raises(CcnvrError, match=r"^\S*checkpoint.pt holds another network than its recipe asks for; [^\n]*$"):
-        runs.load(folder)
+        run_folder.load(folder)
     (folder / "recipe.toml").write_text(text)
     (folder / "final" / "checkpoint.pt").unlink()
     with pytest.raises(CcnvrError, match=r"checkpoint.pt cannot be read \(No such file or directory\); run ccnvr train"):
-        runs.load(folder)
-    assert read_network(finished_run / "final" / "checkpoint.pt", runs.load(finished_run)[0]).config.hidden == 8
+        run_folder.load(folder)
+    assert read_network(finished_run / "final" / "checkpoint.pt", run_folder.load(finished_run)[0]).config.hidden == 8
 
 
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries, recipe
+from ccnvr.train import libraries, recipe, run_folder
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Mixture
@@ -60,7 +60,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
-    values = runs.load_pool(small.libraries, small).targets
+    values = run_folder.load_pool(small.libraries, small).targets
     targets = fitting.make_targets(small, values)
     standardised = fitting.standardise(targets, values)
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
@@ -73,7 +73,7 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
 
 
 def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.TrainingRecipe) -> None:
-    pool = runs.load_pool(("SC.93", "CV.98"), small)
+    pool = run_folder.load_pool(("SC.93", "CV.98"), small)
     # As scans of one soil: two more of the first one, under its sample id.
     again = [*range(len(pool.spectra)), 0, 0]
     noise = 1e-3 * np.random.default_rng(1).normal(size=(2, 1))
@@ -94,7 +94,7 @@ def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.Tr
 
 
 def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
-    pool = runs.load_pool(small.libraries, small)
+    pool = run_folder.load_pool(small.libraries, small)
 
     class Killed(Exception):
         pass
@@ -124,7 +124,7 @@ def test_training_learns(tmp_path: Path) -> None:
             ),
         )
     )
-    pool = runs.load_pool(("UL.120:train",), longer)
+    pool = run_folder.load_pool(("UL.120:train",), longer)
     losses: list[float] = []
     calibration = fitting.fit(longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append)
     assert losses[-1] < 0.8 * losses[0]
@@ -136,7 +136,7 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     """With teachers the result differs, repeats, and their checkpoints serve again."""
     text = recipes.SMALL.replace("epochs = 3", "epochs = 2\nteachers = 2")
     taught = recipe.load(recipes.write(tmp_path, text))
-    pool = runs.load_pool(("UL.120:train",), taught)
+    pool = run_folder.load_pool(("UL.120:train",), taught)
     values = pool.targets.copy()
     values[::2, 0] = np.nan
     losses: list[float] = []

@@ -29,7 +29,7 @@ from ccnvr.edge.targets import Difficulty, Target, estimate
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.train import domain as domains
-from ccnvr.train import domain_study, folds, interval_study, intervals, libraries, materials, r_packages
+from ccnvr.train import domain_study, folds, interval_study, intervals, libraries, materials, r_packages, run_folder
 from ccnvr.train import run as runs
 from ccnvr.train.domain import FittedDomain, Positions, conformal_quantile
 from ccnvr.train.network import CCNVR
@@ -232,7 +232,7 @@ def test_a_domain_survives_its_bytes_and_damage_is_refused(fitted: FittedDomain)
 
 def test_a_bundle_carries_domain_and_intervals_to_the_output(finished: tuple[Path, Path], tmp_path: Path) -> None:
     folder, path = finished
-    _, _, report = runs.load(folder)
+    _, _, report = run_folder.load(folder)
     model = Model(str(path))
     assert model.domain is not None and model.domain.to_bytes() == (folder / edge.PART).read_bytes()
     assert model.bundle.manifest.targets == report.targets
@@ -339,8 +339,8 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
     folder, _ = finished
     table = interval_study.coverage_table(folder, unknown=("SSP.460",))
     assert json.loads(json.dumps(table)) == table
-    recipe, _, report = runs.load(folder)
-    seen = interval_study.out_of_fold(folder, recipe, runs.load_pool(recipe.libraries, recipe), report.targets)
+    recipe, _, report = run_folder.load(folder)
+    seen = interval_study.out_of_fold(folder, recipe, run_folder.load_pool(recipe.libraries, recipe), report.targets)
     for column, name in enumerate(("OC", "pH")):
         found = table["properties"][name]
         assert found["intervals"]["by difficulty"]["n"] == 221
@@ -366,8 +366,8 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
 
 def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -> None:
     folder, _ = finished
-    recipe, _, report = runs.load(folder)
-    pool = runs.load_pool(recipe.libraries, recipe)
+    recipe, _, report = run_folder.load(folder)
+    pool = run_folder.load_pool(recipe.libraries, recipe)
     seen = interval_study.out_of_fold(folder, recipe, pool, report.targets)
     predicted = np.stack([target.restore(column) for target, column in zip(seen.targets, seen.outputs.T, strict=True)], axis=1)
     table = runs.accuracy_by_library(recipe, pool, predicted)

@@ -14,7 +14,7 @@ from ccnvr.edge.bundle import Bundle, BundleError, model_part
 from ccnvr.edge.network_file import unpack
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train import run as runs
+from ccnvr.train import run_folder
 from ccnvr.train.catalogue import SOURCES
 from ccnvr.train.fit import Calibration
 from ccnvr.train.network import with_outputs
@@ -61,8 +61,8 @@ def read(source: str) -> Base:
         return _of_bundle(bundles.read(source))
     if not path.is_dir():
         raise UsageError(f"no model at {source}; give 'default', a .ccnvr file, or the folder of a finished ccnvr train")
-    recipe, calibration, report = runs.load(path)
-    digest = hashlib.sha256((path / runs.CHECKPOINT).read_bytes()).hexdigest()
+    recipe, calibration, report = run_folder.load(path)
+    digest = hashlib.sha256((path / run_folder.CHECKPOINT).read_bytes()).hexdigest()
     return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
 
 

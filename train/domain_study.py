@@ -17,8 +17,7 @@ from ccnvr.edge.domain import Domain
 from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
-from ccnvr.train import folds, materials, r_packages
-from ccnvr.train import run as runs
+from ccnvr.train import folds, materials, r_packages, run_folder
 from ccnvr.train.interval_study import HELD_OUT
 from ccnvr.train.libraries import Pool
 
@@ -39,8 +38,8 @@ def domain_table(folder: Path) -> Table:
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a domain.
     """
-    recipe, calibration, report = runs.load_trained(folder)
-    pool, held_out = runs.training_pool(folder, recipe, report), runs.load_pool(recipe.tests, recipe)
+    recipe, calibration, report = run_folder.load_trained(folder)
+    pool, held_out = run_folder.training_pool(folder, recipe, report), run_folder.load_pool(recipe.tests, recipe)
     return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out, calibration.correction)
 
 

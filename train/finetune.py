@@ -24,7 +24,7 @@ from ccnvr.edge.metrics import AccuracyTable
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
-from ccnvr.train import libraries
+from ccnvr.train import libraries, run_folder
 from ccnvr.train import recipe as recipes
 from ccnvr.train import run as runs
 from ccnvr.train.base import Base, at_hand
@@ -34,7 +34,7 @@ from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.recipe import Finetuned, TrainingRecipe
-from ccnvr.train.run import Report
+from ccnvr.train.run_folder import Report
 from ccnvr.train.units import PROPERTIES
 
 Array = NDArray[np.float64]
@@ -117,7 +117,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     own = read_soils(base, path, quantity)
     kept = at_hand(base.recipe)
     compared = tuple(name for name in kept if not _large(name))
-    known = runs.load_pool(compared, base.recipe)
+    known = run_folder.load_pool(compared, base.recipe)
     seen = _seen_before(own.pool, known)
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
@@ -137,9 +137,9 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     report, domain = runs.conclude(recipe, calibration, own.pool, out_of_fold, folds, accuracy)
     report.soils.update({"parts": [str(path)], "seen_before": len(seen)})
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
-    runs.claim(folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction)
+    run_folder.claim(folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction)
     _keep_checkpoint(folder, calibration)
-    runs.keep_report(folder, report, domain)
+    run_folder.keep_report(folder, report, domain)
     not_compared = tuple(name for name in base.recipe.libraries if name not in compared)
     return Outcome(report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes)
 
@@ -173,7 +173,7 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
             f"{path} has no property to fine-tune {base.source} for ({reasons}); add soils with the laboratory's values"
         )
     values = pool.targets[:, [PROPERTIES.index(name) for name in properties]]
-    return OwnSoils(runs.with_values(dataclasses.replace(pool, targets=values)), properties, left_out)
+    return OwnSoils(run_folder.with_values(dataclasses.replace(pool, targets=values)), properties, left_out)
 
 
 def _fit(base: Base, pool: Pool, folds: Integers, settings: Settings) -> tuple[Calibration, Array]:
@@ -248,6 +248,6 @@ def _check_free(folder: Path) -> None:
 
 
 def _keep_checkpoint(folder: Path, calibration: Calibration) -> None:
-    (folder / runs.CHECKPOINT).parent.mkdir()
-    with write_atomically(folder / runs.CHECKPOINT) as stream:
+    (folder / run_folder.CHECKPOINT).parent.mkdir()
+    with write_atomically(folder / run_folder.CHECKPOINT) as stream:
         torch.save({"network": calibration.network.state_dict()}, stream)

@@ -23,8 +23,7 @@ from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
-from ccnvr.train import folds, intervals
-from ccnvr.train import run as runs
+from ccnvr.train import folds, intervals, run_folder
 from ccnvr.train.domain import FittedDomain, conformal_quantile
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
@@ -70,8 +69,8 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
         UsageError: the folder holds no run of `ccnvr train`, a network of its cross-validation is missing, or an unknown
             library is one that it was trained on.
     """
-    recipe, calibration, report = runs.load_trained(folder)
-    pool = runs.training_pool(folder, recipe, report)
+    recipe, calibration, report = run_folder.load_trained(folder)
+    pool = run_folder.training_pool(folder, recipe, report)
     seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction)
     table: Table = {"nominal": intervals.COVERAGE, "folds": recipe.folds, "passes": PASSES, "properties": {}}
@@ -80,7 +79,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     restored = fitting.restore(seen.targets, seen.outputs)
     final = intervals.with_intervals(seen.targets, pool.targets, restored, seen.fold_of, fitted)
     for title, names in ((HELD_OUT, recipe.tests), *((f"unknown library {name}", (name,)) for name in unknown)):
-        others = runs.load_pool(names, recipe)
+        others = run_folder.load_pool(names, recipe)
         if both := set(pool.sample_ids) & set(others.sample_ids):
             raise UsageError(
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among them; name other soils"

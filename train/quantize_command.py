@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from ccnvr.edge.arguments import number, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import quantized_run
-from ccnvr.train import run as runs
+from ccnvr.train import quantized_run, run_folder
 from ccnvr.train.fit import Calibration
 from ccnvr.train.quantized_run import PERCENTILES, Quantized, Report, Settings, Soils
 from ccnvr.train.recipe import TrainingRecipe
@@ -44,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, keep the networks in the run's folder and print the figures."""
     torch.set_num_threads(1)
-    recipe, calibration, report = runs.load(arguments.run)
-    soils = quantized_run.training_soils(recipe, runs.training_pool(arguments.run, recipe, report))
+    recipe, calibration, report = run_folder.load(arguments.run)
+    soils = quantized_run.training_soils(recipe, run_folder.training_pool(arguments.run, recipe, report))
     settings = Settings(tuple(arguments.percentile or PERCENTILES), arguments.epochs, arguments.learning_rate)
     try:
         quantized = with_progress(arguments.run, recipe, calibration, soils, settings)

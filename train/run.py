@@ -1,14 +1,8 @@
-"""A training run: cross-validation, then one network on all training soils, in a folder that can be resumed.
-
-Folder: `recipe.toml`, `inputs.sha256`, `correction.npz` if the recipe has [epo], `fold-K/checkpoint.pt`,
-`final/checkpoint.pt`, `domain.f32`, and, last of all, `report.json`.
-"""
+"""A training run: cross-validation, then one network on all training soils, in a folder that can be resumed (run_folder.py)."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import platform
 import sys
 from dataclasses import dataclass
@@ -21,14 +15,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ccnvr.edge import correction as corrections
 from ccnvr.edge.correction import Correction
-from ccnvr.edge.domain import PART, Domain, DomainShape
-from ccnvr.edge.files import make_folder, remove_leftovers, write_atomically
+from ccnvr.edge.domain import Domain
+from ccnvr.edge.files import remove_leftovers
 from ccnvr.edge.metrics import AccuracyTable, accuracy
-from ccnvr.edge.structure import build
-from ccnvr.edge.targets import Target
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
 from ccnvr.train import intervals, libraries
@@ -38,27 +29,10 @@ from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.run_folder import Report, claim, keep_report, load_pool, soils_of
 from ccnvr.train.team import ALONE, Team
-from ccnvr.train.training import read_network
 
 Array = NDArray[np.float64]
-
-REPORT = "report.json"
-RECIPE = "recipe.toml"
-INPUTS = "inputs.sha256"
-CHECKPOINT = Path("final") / "checkpoint.pt"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a finished run found; `accuracy` maps a title to a table; `finished` is a date."""
-
-    finished: str
-    targets: tuple[Target, ...]
-    accuracy: dict[str, AccuracyTable]
-    soils: dict[str, Any]
-    training: dict[str, Any]
-    domain: DomainShape | None = None
 
 
 def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE) -> Report:
@@ -124,7 +98,7 @@ def conclude(
         targets=intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted),
         domain=None if fitted is None else fitted.domain.shape,
         accuracy=accuracy,
-        soils=_soils(recipe, pool),
+        soils=soils_of(recipe, pool),
         training={
             "recipe": dataclasses.asdict(recipe),
             "parameters": parameters(calibration.network),
@@ -134,99 +108,6 @@ def conclude(
         },
     )
     return report, None if fitted is None else fitted.domain
-
-
-def keep_report(folder: Path, report: Report, domain: Domain | None) -> None:
-    """Finish a run: its report is the last of its files."""
-    if domain is not None:
-        with write_atomically(folder / PART) as stream:
-            stream.write(domain.to_bytes())
-    with write_atomically(folder / REPORT) as stream:
-        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
-
-
-def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
-    """A finished run of `ccnvr train`, whose cross-validation a study can look at again.
-
-    Raises:
-        UsageError: the folder holds none, or one of `ccnvr finetune`.
-    """
-    recipe, calibration, report = load(folder)
-    if recipe.finetuned:
-        raise UsageError(
-            f"{folder} was fine-tuned, so its intervals and its domain come from {recipe.finetuned[-1].data} alone, too few "
-            "soils for this study; name a run of ccnvr train"
-        )
-    return recipe, calibration, report
-
-
-def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
-    """A finished run.
-
-    Raises:
-        UsageError: the folder holds none.
-    """
-    try:
-        report = build(Report, json.loads((folder / REPORT).read_text()))
-        recipe = recipes.load(folder / RECIPE)
-        network = read_network(folder / CHECKPOINT, recipe)
-    except OSError:
-        raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
-    except ValueError as error:
-        raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
-    return recipe, Calibration(network, report.targets, _kept_correction(folder, recipe)), report
-
-
-def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
-    """The run's own: the files that it was fitted to may be gone. A model that was fine-tuned may have another's PDS."""
-    path = folder / corrections.PART
-    if recipe.epo is None and not path.exists():
-        return None
-    try:
-        return corrections.unpack(path.read_bytes(), recipe.grid.bands)
-    except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
-        raise CcnvrError(f"{path} is damaged ({error}); run ccnvr train again") from error
-
-
-def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:
-    """The soils of a finished run's libraries, once more.
-
-    Raises:
-        UsageError: they are no longer those that the run was trained on.
-    """
-    pool = load_pool(recipe.libraries, recipe)
-    learnt = pool if not recipe.finetuned else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
-    now, then = _soils(recipe, learnt), report.soils
-    # The sums of spectra are younger than the first runs.
-    if any(now[name] != then.get(name, now[name]) for name in ("trained_on", "measured", "sample_ids_sha256", "data_sha256")):
-        counts = f"{sum(then['trained_on'].values())} then, {len(learnt.sample_ids)} now"
-        raise UsageError(
-            f"the soils that {folder} was trained on have changed since ({counts}), in number, spectra or values; put the "
-            "files back as they were, or train again with another --out"
-        )
-    return pool
-
-
-def with_values(pool: Pool) -> Pool:
-    """The soils that have a value, which are those that a fine-tuning learns from."""
-    rows = np.flatnonzero(~np.all(np.isnan(pool.targets), axis=1))
-    ids, origin = ([column[row] for row in rows] for column in (pool.sample_ids, pool.origin))
-    return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
-
-
-def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
-    """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
-    if not names:
-        return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    own = {finetuned.data: finetuned.quantity for finetuned in recipe.finetuned}
-    pool = libraries.join(
-        libraries.load(name, recipe.grid, own[name])
-        if name in own
-        else libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument)
-        for name in names
-    )
-    columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
-    return dataclasses.replace(pool, targets=pool.targets[:, columns])
 
 
 def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) -> AccuracyTable:
@@ -248,28 +129,6 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
             "test on soils that are not trained on"
         )
-
-
-def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
-    """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
-    digest = hashlib.sha256(recipe)
-    digest.update("\n".join(pool.sample_ids).encode())
-    digest.update(pool.spectra.tobytes() + pool.targets.tobytes())
-    packed = corrections.pack(correction) if correction else b""
-    digest.update(packed)
-    kept, copied = folder / INPUTS, folder / RECIPE
-    if not kept.exists() and copied.exists() and copied.read_bytes() != recipe:
-        raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
-    if kept.exists() and kept.read_text() != digest.hexdigest():
-        raise UsageError(f"{folder} holds a run of another recipe or of other data; give another --out, or delete it")
-    make_folder(folder)
-    with write_atomically(copied) as stream:
-        stream.write(recipe)
-    if packed:
-        with write_atomically(folder / corrections.PART) as stream:
-            stream.write(packed)
-    with write_atomically(kept) as stream:
-        stream.write(digest.hexdigest().encode())
 
 
 @dataclass(frozen=True)
@@ -328,20 +187,3 @@ def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> A
     if not held_out.sample_ids:
         return {}
     return accuracy_by_library(recipe, held_out, fitting.predict(recipe, calibration, held_out.spectra))
-
-
-def _soils(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
-    """Which soils were trained on, countable and checkable, and under which licences."""
-    origin = np.array(pool.origin)
-    # In half precision, so that what another computer's logarithms and sums round otherwise changes nothing.
-    data = hashlib.sha256(pool.spectra.astype(np.float16).tobytes() + pool.targets.tobytes())
-    names = dict.fromkeys(pool.origin)
-    return {
-        "trained_on": {library: int(np.sum(origin == library)) for library in names},
-        "parts": list(recipe.libraries),
-        "not_trained_on": list(recipe.tests),
-        "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
-        "data_sha256": data.hexdigest(),
-        "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
-    }
