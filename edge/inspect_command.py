@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     card = manifest.card
     for title, table in card.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
-    print("\n".join(["", *_soils(card), "", *_parity(card)]))
+    print("\n".join(["", *_soils(card), "", *_training(card), "", *_parity(card)]))
     print("\nparts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items()))
-    print("--json prints all of the card, the recipe and the fine-tuning included")
+    print("--json prints the whole card, the recipe included")
     return 0
 
 
@@ -58,6 +59,12 @@ def _soils(card: Card) -> list[str]:
         lines.append(f"{name:<10}{counts.get(name, '-'):>7}  {told}")
     held_out = card.soils.get("not_trained_on")
     return [*lines, f"not trained on: {', '.join(map(str, held_out))}"] if isinstance(held_out, list) and held_out else lines
+
+
+def _training(card: Card) -> list[str]:
+    """What was done to the model, but for the recipe, which is long."""
+    told = {**card.training, "finetuned": _table(card.training, "recipe").get("finetuned")}
+    return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in told.items() if key != "recipe" and value]
 
 
 def _parity(card: Card) -> list[str]:
