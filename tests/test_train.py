@@ -28,8 +28,9 @@ from ccnvr.train import libraries, recipe, run_folder
 from ccnvr.train import network as networks
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Mixture
-from ccnvr.train.folds import fold_of
+from ccnvr.train.folds import check_folds, fold_of, soil_of
 from ccnvr.train.lesson import Lesson
+from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 
 GRID = Grid(1104.0, 10.0, 140)
@@ -362,3 +363,39 @@ def test_figures_of_merit_by_hand() -> None:
     assert found.rpiq == pytest.approx(1.5 / np.sqrt(1.25 / 4))
     assert found.rpd == pytest.approx(np.sqrt(5 / 3) / np.sqrt(1.25 / 4))
     assert accuracy(np.array([np.nan]), np.array([1.0])).rmse is None
+
+
+def test_spectra_of_one_sample_share_a_fold_through_a_chain_of_equal_spectra() -> None:
+    bands = np.random.default_rng(3).normal(size=(40, 5))
+    # A's second spectrum is B's first, and B's second is C's first: all of them are of one soil.
+    spectra = np.concatenate([bands[[0, 1, 1, 2, 2, 3]], bands[4:]])
+    ids = ["A", "A", "B", "B", "C", "C", *(f"s{row}" for row in range(36))]
+    for order in (np.arange(42), np.arange(42)[::-1]):
+        pool = Pool([ids[row] for row in order], ["x"] * 42, spectra[order], np.zeros((42, 1)))
+        soil = soil_of(pool)
+        assert len(set(soil[np.isin(pool.sample_ids, ["A", "B", "C"])])) == 1 and len(set(soil)) == 37
+        assert len(set(fold_of(pool, 5, 1)[np.isin(pool.sample_ids, ["A", "B", "C"])])) == 1
+
+
+def test_a_fold_without_a_soil_is_refused(tmp_path: Path) -> None:
+    made = recipe.load(recipes.write(tmp_path))
+    ids = [f"{library}/{row}" for library in "abcdef" for row in range(4)]
+    rng = np.random.default_rng(1)
+    pool = Pool(ids, [name[0] for name in ids], rng.normal(size=(24, 3)), rng.normal(size=(24, len(made.properties))) + 9.0)
+    five = dataclasses.replace(made, folds=5)
+    with pytest.raises(UsageError, match=r"^fold 5 of 5 holds no soil"):
+        check_folds(five, pool.targets, soil_of(pool), fold_of(pool, 5, 1))
+
+
+def test_the_sum_of_a_run_s_data_survives_another_computer_s_rounding(tmp_path: Path) -> None:
+    made = recipe.load(recipes.write(tmp_path))
+    # As files in single precision hold them: many lie in the middle between two numbers of half precision.
+    spectra = np.random.default_rng(2).uniform(0.1, 1.5, (40, 2000)).astype(np.float32).astype(np.float64)
+    spectra[:, ::7] = (spectra[:, ::7].astype(np.float16) + np.float16(0.0)).astype(np.float64) + 2.0**-12
+    pool = Pool([str(row) for row in range(40)], ["UL.120"] * 40, spectra, np.ones((40, len(made.properties))))
+    sums = {
+        run_folder.soils_of(made, dataclasses.replace(pool, spectra=changed))["data_sha256"]
+        for changed in (spectra, np.nextafter(spectra, 0.0), np.nextafter(spectra, 9.0))
+    }
+    assert len(sums) == 1
+    assert run_folder.soils_of(made, dataclasses.replace(pool, spectra=spectra + 0.002))["data_sha256"] not in sums

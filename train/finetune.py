@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ccnvr.edge.files import make_folder, write_atomically
+from ccnvr.edge.files import check_absent, make_folder, write_atomically
 from ccnvr.edge.metrics import AccuracyTable
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
@@ -243,8 +243,8 @@ def _seen_before(pool: Pool, base: Pool) -> tuple[str, ...]:
 
 
 def _check_free(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already; give another --out, or delete it")
+    if not (folder.is_dir() and not any(folder.iterdir())):
+        check_absent(folder, "--out")
 
 
 def _keep_checkpoint(folder: Path, calibration: Calibration) -> None:

@@ -38,15 +38,15 @@ class Calibration:
     correction: Correction | None = None
 
 
-FEWEST_SPECTRA = 10
+FEWEST_VALUES = 10
 """With a property's value, to train on."""
 
 
 def unlearnable(values: Array, transform: str) -> str:
     """Why a property cannot be learnt from its values `(n,)`, NaN where not measured; empty if it can."""
     known = values[~np.isnan(values)]
-    if known.size < FEWEST_SPECTRA:
-        return f"was measured in {known.size} spectra to train on, {FEWEST_SPECTRA} are needed"
+    if known.size < FEWEST_VALUES:
+        return f"was measured in {known.size} spectra to train on, {FEWEST_VALUES} are needed"
     if known.min() == known.max():
         return f"is {known[0]:g} in all spectra to train on, so there is nothing to learn"
     if transform == "log1p" and known.min() <= -1.0:

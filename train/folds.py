@@ -30,10 +30,12 @@ def fold_of(pool: Pool, folds: int, seed: int, soil: NDArray[np.int64] | None = 
 def soil_of(pool: Pool) -> NDArray[np.int64]:
     """A number for each spectrum, the same for spectra that are equal or have one sample id."""
     _, soil = np.unique(pool.spectra, axis=0, return_inverse=True)
-    of_sample: dict[str, int] = {}
-    for sample_id, number in zip(pool.sample_ids, soil.tolist(), strict=True):
-        kept = of_sample.setdefault(sample_id, number)
-        soil[soil == number] = kept
+    first_of: dict[str, int] = {}
+    for row, sample_id in enumerate(pool.sample_ids):
+        first = first_of.setdefault(sample_id, row)
+        # Both as they are by now: one of them may have been joined with a third before.
+        if soil[row] != soil[first]:
+            soil[soil == soil[row]] = soil[first]
     _, numbers = np.unique(soil, return_inverse=True)
     soils: NDArray[np.int64] = numbers
     return soils
@@ -59,12 +61,17 @@ def check_folds(
     """Whether every property `(n, targets)` can be learnt, from all soils and without any of the folds `(n,)`.
 
     Raises:
-        UsageError: one cannot, or there are fewer soils than folds.
+        UsageError: one cannot, or there are fewer soils than folds, in all or in every library.
     """
     fitting.make_targets(recipe, targets)
     alike = "spectra that have one sample_id, or are equal, are of one soil"
     if (found := np.unique(soil).size) < recipe.folds:
         raise UsageError(f"{recipe.folds} folds cannot be made of {found} soils ({alike}); add soils, or ask for fewer folds")
+    if empty := sorted(set(range(recipe.folds)) - set(folds.tolist())):
+        raise UsageError(
+            f"fold {empty[0] + 1} of {recipe.folds} holds no soil, since no library has as many soils ({alike}); ask for fewer "
+            "folds, or join small files to one"
+        )
     for column, name in enumerate(recipe.properties):
         values = targets[:, column]
         for number in range(recipe.folds):

@@ -23,6 +23,7 @@ from ccnvr.edge.quantized import Activation, QuantizedNetwork, activations
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import fit as fitting
+from ccnvr.train import run_folder
 from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import fold_of
 from ccnvr.train.libraries import Pool
@@ -211,4 +212,4 @@ def _keep(folder: Path, quantized: Quantized) -> None:
 
 
 def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "final" / "checkpoint.pt").read_bytes()).hexdigest()
+    return hashlib.sha256((folder / run_folder.CHECKPOINT).read_bytes()).hexdigest()

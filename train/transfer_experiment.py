@@ -62,9 +62,12 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
     """
     for name in (*transfer.targets, *transfer.sources):
         libraries.check(name)
+    # Each before the first is trained on, which takes long.
+    for target in transfer.targets:
+        _split(transfer, target)
     across, curves = {}, {}
-    # All of them before the first is trained on, which takes long.
-    for target, parted in {target: _split(transfer, target) for target in transfer.targets}.items():
+    for target in transfer.targets:
+        parted = _split(transfer, target)
         pretrained = _Pretrained(transfer.network, parted.train)
         across[target] = _source_alone(transfer, target, parted, pretrained)
         curves[target] = _learning_curves(transfer, target, parted, pretrained)
@@ -93,13 +96,14 @@ def _split(transfer: Transfer, target: str) -> Split:
     sources = [name for name in dict.fromkeys(transfer.sources) if name != target]
     if not sources:
         raise UsageError(f"the sources hold no library but the target {target}; name others with --sources")
-    pool = libraries.join([libraries.load(name, GRID) for name in (*sources, target)])
-    known = ~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)])
-    rows = np.flatnonzero(known)
+    loaded = [libraries.load(name, GRID) for name in (*sources, target)]
+    of_target = np.repeat([False, True], [sum(len(library.sample_ids) for library in loaded[:-1]), len(loaded[-1].sample_ids)])
+    pool = libraries.join(loaded)
+    rows = np.flatnonzero(~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)]))
     pool = libraries.Pool(
         [pool.sample_ids[row] for row in rows], [pool.origin[row] for row in rows], pool.spectra[rows], pool.targets[rows]
     )
-    of_target = np.array(pool.origin) == target.partition(":")[0]
+    of_target = of_target[rows]
     for names, soils in ((target, of_target), (", ".join(sources), ~of_target)):
         if not soils.any():
             raise UsageError(f"{names} has no {transfer.prop}; name another --property, or other libraries")
