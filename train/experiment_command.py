@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -28,7 +27,7 @@ from ccnvr.train import (
     transfer_experiment,
 )
 from ccnvr.train import recipe as recipes
-from ccnvr.train.comparison import DEFAULT_RECIPE, OPEN, Comparison, official_splits
+from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder; its tuning.db may be shared")
     search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried (30)")
     search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried (3)")
-    check = experiments.add_parser("check", help="carry out the default bundle's recipe once; R2 on nirsoil's test part")
+    check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
     for name, what in _OF_A_RUN.items():
         trained = experiments.add_parser(name, help=what)
@@ -203,19 +202,18 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """The single network that the edge would run, from nothing, its teachers included."""
-    network = _network(DEFAULT_RECIPE)
-    (split,) = official_splits(OPEN)
-    with tqdm(total=network.recipe.fit.all_epochs, unit="epoch", file=sys.stderr) as bar:
+    """The study's single network from nothing, its teachers included."""
+    network = _network(RECIPE)
+    (split,) = official_splits("nirsoil")
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    with tqdm(total=network.recipe.fit.all_epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:
 
         def on_epoch(loss: float) -> None:
             bar.update()
 
         predict = network.fit({}, split.train, arguments.seed, on_epoch)
-    rows = np.array(split.origin) == "nirsoil"
-    scores = zip(split.train.properties, split.values[rows].T, predict(split.spectra[rows]).T, strict=True)
-    measured = ((name, values, predicted) for name, values, predicted in scores if not np.isnan(values).all())
-    print(json.dumps({name: figures(values, predicted[None])["r2"] for name, values, predicted in measured}))
+    scores = zip(split.train.properties, split.values.T, predict(split.spectra).T, strict=True)
+    print(json.dumps({name: figures(measured, predicted[None])["r2"] for name, measured, predicted in scores}))
     return 0
 
 
