@@ -13,6 +13,7 @@ import pytest
 from helpers import assert_one_sentence, run_ccnvr
 from hypothesis import given
 from hypothesis import strategies as st
+from soil_files import write_soils
 
 from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
@@ -101,6 +102,14 @@ def test_transfer_reports_the_source_alone_and_learning_curves(tmp_path: Path, q
     assert set(curves["PLSR local"]) == {"10", "20", "30"}, "at most half of the 93 soils are drawn"
     assert curves["CCNVR as it is"]["30"]["r2"] != curves["CCNVR all layers"]["30"]["r2"] != curves["CCNVR head"]["30"]["r2"]
     assert (tmp_path / "out" / "transfer.svg").exists()
+
+
+def test_a_file_in_a_folder_is_a_library_to_transfer_to(tmp_path: Path, quick_recipe: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write_soils(tmp_path / "sub" / "mine.csv", "SC.93", 24)
+    which = ("--targets", tmp_path / "sub" / "mine.csv", "--sources", "UL.120", "--methods", "PLSR", "--recipe", quick_recipe)
+    printed = experiment("transfer", tmp_path / "out", *which, "--trials", 1, "--repeats", 1)
+    assert re.search(r"PLSR +OC +24 ", printed), printed
 
 
 def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
