@@ -29,6 +29,7 @@ from ccnvr.edge.network import Convolution, NetworkConfig
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.structure import build
 from ccnvr.export import c_array, export_command, parity
 from ccnvr.export.artefacts import WRITERS
 from ccnvr.export.onnx_writer import to_onnx
@@ -36,8 +37,11 @@ from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import libraries, quantized_run, run_folder
+from ccnvr.train import recipe as training_recipes
+from ccnvr.train.comparison import DEFAULT_RECIPE
 from ccnvr.train.network import CCNVR, parameters
 from ccnvr.train.quantize import as_data
+from ccnvr.train.recipe import TrainingRecipe
 
 SHAPES: list[dict[str, Any]] = [
     *({"cell": cell, "bidirectional": bidirectional} for cell in ("gru", "lstm") for bidirectional in (True, False)),
@@ -354,6 +358,11 @@ def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:
     page = (Path(__file__).parent.parent / "docs" / "default-model.md").read_text()
     for title, table in model.bundle.manifest.card.accuracy.items():
         assert f"{title}\n{accuracy_table(table)}" in page
+
+
+def test_the_default_bundle_is_what_its_recipe_makes(model: Model) -> None:
+    stated = model.bundle.manifest.card.training["recipe"]
+    assert build(TrainingRecipe, stated) == training_recipes.load(DEFAULT_RECIPE)
 
 
 def test_the_default_bundle_on_nirsoil_s_official_test_part(
