@@ -108,7 +108,7 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
     wet_looking = f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
     path.write_text(wet_looking)
-    words = (f"{path} row 2: sample 'x' rises at 1,917 nm, read as reflectance", "by --quantity")
+    words = (f"{path} row 2: sample 'x' rises at 1,917 nm, read as reflectance", "or leave it out, or say", "by --quantity")
     assert_one_sentence(run_ccnvr("predict", "default", path), 2, *words)
     as_percent = run_ccnvr("predict", "default", soils_csv, "--quantity", "percent")
     assert_one_sentence(as_percent, 2, "fractions and not percent")
@@ -131,7 +131,7 @@ def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "none.csv"), 2, "none.csv", "cannot be read")
     assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 2, "no bundle at")
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
-    assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "binary.csv"), 2, "no CSV text")
+    assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "binary.csv"), 2, "no text in UTF-8 from line 1 on")
     (tmp_path / "utf16.csv").write_text(soils_csv.read_text(), encoding="utf-16")
     assert_one_sentence(run_ccnvr("predict", "default", tmp_path / "utf16.csv"), 2, "is text in UTF-16", "CSV in UTF-8")
     for head, words in (
