@@ -46,7 +46,7 @@ def _standard_error(wavelengths_nm: Array, reflectance: Array, levels: Levels) -
     squares, freedom = np.zeros(len(reflectance)), 0
     for low, high in (levels[0], levels[2]):
         (around,) = _seen(wavelengths_nm, ((low - _AROUND_A_SHOULDER, high + _AROUND_A_SHOULDER),))
-        if (count := np.count_nonzero(around)) < 3:
+        if (count := int(np.count_nonzero(around))) < 3:
             continue
         line, _ = np.linalg.qr(np.vander(wavelengths_nm[around] - (low + high) / 2.0, 2))
         absorbance = -np.log10(reflectance[:, around])
