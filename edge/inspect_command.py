@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ccnvr.edge.arguments import add_model_choice
@@ -29,36 +29,58 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(manifest.to_json())
         return 0
-    grid = manifest.recipe.grid
-    print(f"{manifest.name}, created {manifest.created}, sha256 of manifest {model.bundle.digest[:16]}")
-    print(f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels of {grid.bands} bands")
-    print(f"self-test passed on {model.choice}: differs by {model.self_test_difference:.1e} sd at most")
-    if model.correction is not None:
-        _, window = model.correction.weights.shape
-        rank = model.correction.directions.shape[1]
-        print(f"corrects absorbance: each band from {window}, {rank} directions taken out")
-    for target in manifest.targets:
-        print(f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}; {_interval(target)}")
-    print(_domain(manifest.domain))
-    card = manifest.card
-    for title, table in card.accuracy.items():
-        print(f"\n{title}\n{accuracy_table(table)}")
-    print("\n".join(["", *_soils(card), "", *_training(card), "", *_parity(card)]))
-    print("\nparts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items()))
-    print("--json prints the whole card, the recipe included")
+    for line in _lines(model):
+        print(_shown(line))
     return 0
 
 
+def _shown(text: str) -> str:
+    """What anyone may have written into a bundle, safe for a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _lines(model: Model) -> Iterator[str]:
+    manifest, card = model.bundle.manifest, model.bundle.manifest.card
+    grid = manifest.recipe.grid
+    yield f"{manifest.name}, created {manifest.created}, sha256 of manifest {model.bundle.digest[:16]}"
+    yield f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels of {grid.bands} bands"
+    yield f"self-test passed on {model.choice}: differs by {model.self_test_difference:.1e} sd at most"
+    if model.correction is not None:
+        _, window = model.correction.weights.shape
+        rank = model.correction.directions.shape[1]
+        yield f"corrects absorbance: each band from {window}, {rank} directions taken out"
+    for target in manifest.targets:
+        yield f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to {target.highest:.3g}; {_interval(target)}"
+    yield _domain(manifest.domain)
+    for title, table in card.accuracy.items():
+        # Its names made safe before its lines are told apart.
+        shown = {_shown(library): {_shown(name): row for name, row in rows.items()} for library, rows in table.items()}
+        yield from ("", title, *accuracy_table(shown).split("\n"))
+    yield from ("", *_soils(card), "", *_training(card), "", *_parity(card), "")
+    yield "parts: " + ", ".join(f"{name} {part.bytes} B" for name, part in manifest.parts.items())
+    yield "--json prints the whole card, the recipe included"
+
+
 def _soils(card: Card) -> list[str]:
-    """Which soils taught the model, whose they are and what was measured in them."""
-    counts, sources = (_table(card.soils, key) for key in ("trained_on", "sources"))
+    """Which soils taught the model, whose they are, and in how many of them each property was measured."""
+    counts, sources, measured = (_table(card.soils, key) for key in ("trained_on", "sources", "measured"))
     lines = ["soils trained on"]
     for name in dict.fromkeys([*counts, *sources]):
         source = _table(sources, name)
         told = "; ".join(str(source[key]) for key in ("licence", "values") if key in source)
-        lines.append(f"{name:<10}{counts.get(name, '-'):>7}  {told}")
-    held_out = card.soils.get("not_trained_on")
-    return [*lines, f"not trained on: {', '.join(map(str, held_out))}"] if isinstance(held_out, list) and held_out else lines
+        lines.append(f"{name:<10}{_whole(counts, name):>7}  {told}")
+    if measured:
+        lines.append("measured in: " + ", ".join(f"{name} {_whole(measured, name)}" for name in measured))
+    held_out, seen = card.soils.get("not_trained_on"), card.soils.get("seen_before")
+    if isinstance(held_out, list) and held_out:
+        lines.append(f"not trained on: {', '.join(map(str, held_out))}")
+    if type(seen) is int and seen > 0:
+        lines.append(f"warning: the base was trained on {seen} of the fine-tuning's soils, so all accuracies are too good")
+    return lines
+
+
+def _whole(table: dict[str, Any], name: str) -> str:
+    return str(value) if type(value := table.get(name)) is int else "-"
 
 
 def _training(card: Card) -> list[str]:

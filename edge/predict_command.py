@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
-    if arguments.out is not None and arguments.out.resolve() in [file.resolve() for file in arguments.file]:
-        raise UsageError(f"--out {arguments.out} is the file of the spectra itself; name another")
+    for path in (Path(arguments.bundle), *arguments.file):
+        _check_kept(path, arguments.out)
     model = Model(arguments.bundle, arguments.backend, arguments.profile)
     passed_over: list[Path] = []
-    rows = predict_blocks(model, read_tables(arguments.file, passed_over.append), arguments.quantity)
+    blocks = _kept(read_tables(arguments.file, passed_over.append), arguments.out)
+    rows = predict_blocks(model, blocks, arguments.quantity)
     if passed_over:
         names = ", ".join(path.name for path in passed_over[:5]) + (" ..." if len(passed_over) > 5 else "")
         print(f"ccnvr: passed over, since they hold no spectra: {names}", file=sys.stderr)
@@ -56,6 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.out) as stream:
             stream.write(text.encode())
     return 0
+
+
+def _kept(blocks: Iterable[SpectraTable], out: Path | None) -> Iterator[SpectraTable]:
+    """The blocks, as long as `out` is none of their files: those inside folders are known only now."""
+    for table in blocks:
+        _check_kept(table.path, out)
+        yield table
+
+
+def _check_kept(path: Path, out: Path | None) -> None:
+    if out is not None and out.is_file() and path.is_file() and out.samefile(path):
+        raise UsageError(f"--out {out} is a file that is read, {path}; name another")
 
 
 def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str | None) -> list[Row]:

@@ -151,8 +151,9 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
             spectra, properties = np.concatenate([spectra, more.spectra]), np.concatenate([properties, more.targets])
     if len(names) < FEWEST_SPECTRA:
         raise ParityError(
-            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; install LimeSoDa "
-            "(pip install --no-deps LimeSoDa==0.1.5), whose soils then stand in, or train again with more 'tests' in the recipe"
+            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; train again "
+            "with more 'tests' in the recipe, or, if it is not installed yet, install LimeSoDa (pip install --no-deps "
+            "LimeSoDa==0.1.5), of whose soils those stand in that cover the model's wavelengths"
         )
     rows = slice(0, MOST_SPECTRA)
     inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(spectra[rows])

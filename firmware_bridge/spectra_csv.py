@@ -89,16 +89,17 @@ class SpectraTable:
         else:
             reflectance = spectra / 100.0 if quantity == "percent" else spectra
         if self.quantity is None and np.any(wrong := upside_down(self.wavelengths_nm[bands], reflectance)):
-            raise self._refusal(
-                int(np.argmax(wrong)), f"rises at 1,917 nm, read as {quantity}, where the water in every soil absorbs"
-            )
+            fault = f"rises at 1,917 nm, read as {quantity}, where the water in every soil absorbs"
+            raise self._refusal(int(np.argmax(wrong)), fault, "correct it or leave it out")
         return reflectance
 
-    def _refusal(self, row: int, fault: str) -> UsageError:
-        return UsageError(
-            f"{self.path} {self.unit} {self.rows[row]}: sample {self.sample_ids[row]!r} {fault}; correct it, or say what the "
-            f"file holds by --quantity, in a recipe by file_quantity: {', '.join(QUANTITIES)}"
-        )
+    def _refusal(self, row: int, fault: str, remedy: str = "correct it") -> UsageError:
+        if self.quantity is None:
+            remedy += f", or say what the file holds by --quantity, in a recipe by file_quantity: {', '.join(QUANTITIES)}"
+        else:
+            fault += f", and the file itself says that it holds {self.quantity}"
+            remedy = "correct its values, or what its header says"
+        return UsageError(f"{self.path} {self.unit} {self.rows[row]}: sample {self.sample_ids[row]!r} {fault}; {remedy}")
 
 
 def read_spectra(path: Path) -> SpectraTable:
@@ -131,25 +132,34 @@ def read_blocks(path: Path) -> Iterator[SpectraTable]:
             rows = csv.reader(bounded_lines(stream))
             try:
                 yield from _blocks(path, rows)
-            except (UnicodeDecodeError, csv.Error) as error:
+            except UnicodeDecodeError as error:
+                # Text is decoded ahead of the lines, and the next is not counted yet.
                 raise UsageError(
-                    f"{path} is no CSV text in UTF-8 from line {rows.line_num + 1} on ({error}); save the table as such"
+                    f"{path} is no text in UTF-8 from line {rows.line_num + 1} on ({error}); save the table as CSV in UTF-8"
                 ) from error
+            except LongLine as error:
+                raise UsageError(f"{path}: {error}; save the table as CSV, a line for each row") from error
+            except csv.Error as error:
+                raise UsageError(f"{path} is no CSV at line {rows.line_num} ({error}); correct the line") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a CSV file of spectra") from error
+
+
+class LongLine(csv.Error):
+    """A line is longer than any table's; the message gives its number, which the reader has not counted."""
 
 
 def bounded_lines(stream: IO[str]) -> Iterator[str]:
     """A text file's lines, none of them longer than any table's: a file without line ends is not read into memory.
 
     Raises:
-        csv.Error: a line is longer; names it.
+        LongLine: a line is longer; names it.
     """
     number = 0
     while line := stream.readline(_LONGEST_LINE):
         number += 1
         if len(line) == _LONGEST_LINE:
-            raise csv.Error(f"line {number} has {_LONGEST_LINE:,} characters or more")
+            raise LongLine(f"line {number} has {_LONGEST_LINE:,} characters or more")
         yield line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from helpers import CCNVR, assert_one_sentence, run_ccnvr
 
+from ccnvr.edge import bundle as bundles
 from ccnvr.edge.cli import COMMANDS
+from ccnvr.edge.manifest import Card
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -95,6 +98,38 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
     assert "int8 on onnxruntime, against the NumPy oracle" in text and len(text.splitlines()) < 100
     manifest = json.loads(run_ccnvr("inspect", "default", "--json").stdout)
     assert manifest["schema"] == 1
+
+
+def test_inspect_shows_any_card_that_a_bundle_may_carry(tmp_path: Path) -> None:
+    default, path, escape = bundles.read("default"), tmp_path / "foreign.ccnvr", "\x1b[2J\r\n\ud800"
+    soils = {
+        "trained_on": {"a": None, "b": [1], "c": {"d": 2}, "e": True, f"name{escape}": 7},
+        "measured": {"OC": None, "N": 3, f"pH{escape}": 4},
+        "sources": {"a": {"licence": f"free{escape}", "values": None}, "b": 5},
+        "not_trained_on": [None, f"held{escape}"],
+        "seen_before": 9,
+    }
+    card = Card(
+        accuracy={f"title{escape}": {f"library{escape}": {f"OC{escape}": {"n": 1, "r2": None}}}},
+        parity={f"engine{escape}": {"largest": f"x{escape}"}},
+        soils=soils,
+        training={f"base{escape}": [f"y{escape}"], "recipe": 3},
+    )
+    bundles.write(path, dataclasses.replace(default.manifest, name=f"model{escape}", card=card), default.parts)
+    result = run_ccnvr("inspect", path)
+    assert result.returncode == 0, result.stderr
+    assert all(character.isprintable() for character in result.stdout.replace("\n", ""))
+    lines = result.stdout.splitlines()
+    for name in ("model", "title", "library", "engine", "name"):
+        assert sum(line.startswith(f"{name}?[2J???") for line in lines) == 1
+    assert "a               -  free?[2J???; None" in lines and "b               -  " in lines
+    assert "measured in: OC -, N 3, pH?[2J??? 4" in lines
+    assert "warning: the base was trained on 9 of the fine-tuning's soils, so all accuracies are too good" in lines
+    for unknown in (0, None, "9", [9]):
+        malformed = dataclasses.replace(card, soils=dict.fromkeys(soils, unknown), training={})
+        bundles.write(path, dataclasses.replace(default.manifest, card=malformed), default.parts)
+        result = run_ccnvr("inspect", path)
+        assert result.returncode == 0 and "too good" not in result.stdout, result.stderr
 
 
 def test_no_telemetry_leaves_the_machine_or_its_disk(tmp_path: Path) -> None:

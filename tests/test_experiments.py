@@ -122,6 +122,13 @@ def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *choices), 2, "is no result of ccnvr experiment accuracy")
     (tmp_path / "result.json").write_text('{"choices": {"CNN": {"official": {"OC": {}}}}}')
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, *choices), 2, "no choice of CNN's for pH, only for OC")
+    earlier = tmp_path / "earlier" / "accuracy-SC.93.json"
+    earlier.parent.mkdir()
+    earlier.write_text((tmp_path / "result.json").read_text())
+    over = ("--data", "SC.93", "--choices", earlier, "--out", earlier.parent)
+    assert_one_sentence(
+        run_ccnvr("experiment", "accuracy", *over), 2, f"would be written over {earlier}, which --choices reads"
+    )
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "ledger.jsonl").write_text("{}\n{}\n")
     assert_one_sentence(run_ccnvr("experiment", "accuracy", *out, "--data", "SC.93"), 1, "ledger.jsonl line 1 is damaged")

@@ -340,6 +340,11 @@ def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
     # 158 soils are too few to prove an export on, so LimeSoDa's stand in.
     assert main(["export", "run", "--out", "x.ccnvr", "--only", "network", "--profile", "fp32"]) == 0
     assert "on 956 real spectra, 98 of them held out" in capsys.readouterr().out
+    # Or do not, installed as they are, where none of their sets covers the model's wavelengths.
+    monkeypatch.setattr(libraries, "open_sets", lambda *_: ())
+    assert main(["export", "run", "--out", "y.ccnvr", "--only", "network", "--profile", "fp32"]) == 1
+    refusal = capsys.readouterr().err
+    assert "158 real spectra are too few" in refusal and "more 'tests' in the recipe, or, if it is not installed" in refusal
 
 
 def test_an_export_replaces_bundles_alone(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,11 +203,15 @@ def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="has 143 columns, more than 100"):
         read_spectra(path)
     monkeypatch.setattr(spectra_csv, "_LONGEST_LINE", 200)
-    with pytest.raises(UsageError, match="line 1 has 200 characters or more"):
+    with pytest.raises(UsageError, match=rf"^{path}: line 1 has 200 characters or more; save"):
         read_spectra(path)
     monkeypatch.undo()
-    path.write_text(path.read_text() + '\nd,"2' + "2" * 200_000)
-    with pytest.raises(UsageError, match=r"no CSV text in UTF-8 from line 6 on \(field larger than field limit"):
+    whole = path.read_text().rstrip("\n")
+    path.write_text(whole + '\nd,"2' + "2" * 200_000)
+    with pytest.raises(UsageError, match=r"is no CSV at line 5 \(field larger than field limit .*; correct the line"):
+        read_spectra(path)
+    path.write_bytes(whole.encode() + b"\nd,\xff")
+    with pytest.raises(UsageError, match=r"is no text in UTF-8 from line [1-5] on .*; save the table as CSV in UTF-8"):
         read_spectra(path)
 
 

@@ -259,6 +259,12 @@ def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
     (tmp_path / "a.sig").write_bytes(build.sig(NM, SOIL))
     result = run_ccnvr("predict", "default", tmp_path / "a.sig", "--quantity", "absorbance")
     assert_one_sentence(result, 2, "a.sig says that it holds percent", "leave out --quantity absorbance")
+    # Where --quantity cannot help, it is not advised.
+    for values, words in ((SOIL / 100.0, "holds fractions and not percent"), (SOIL * 1000.0, "between 0 and 200")):
+        (tmp_path / "b.sig").write_bytes(build.sig(NM, values))
+        refused = run_ccnvr("predict", "default", tmp_path / "b.sig")
+        assert_one_sentence(refused, 2, words, "the file itself says that it holds percent; correct its values, or what")
+        assert "--quantity" not in refused.stderr
     (tmp_path / "a.spc").write_bytes(build.spc(1100, 2498, [100 * SOIL]))
     unsaid = run_ccnvr("predict", "default", tmp_path / "a.spc")
     assert_one_sentence(unsaid, 2, "a.spc spectrum 1: sample 'a' has reflectance", "between 0 and 2", "percent")

@@ -125,6 +125,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
+    to = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
+    if arguments.choices is not None and to.exists() and arguments.choices.exists() and to.samefile(arguments.choices):
+        raise UsageError(f"the result would be written over {arguments.choices}, which --choices reads; give another --out")
     splits = official_splits(arguments.data, properties=arguments.properties)
     chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
     with progress() as on_step:
@@ -147,7 +150,7 @@ def _compare(arguments: argparse.Namespace) -> int:
                 print_table(table)
     else:
         print_losses(result)
-    return write_result(result, arguments.out / f"{arguments.experiment}-{arguments.data}.json", drawn=True)
+    return write_result(result, to, drawn=True)
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
