@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Channel, Grid, Recipe, snv
+from ccnvr.edge.grid import Grid
+from ccnvr.edge.preprocess import Channel, Recipe, snv
 
 Array = NDArray[np.float64]
 

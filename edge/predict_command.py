@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.arguments import add_model_choice
 from ccnvr.edge.files import write_atomically
+from ccnvr.edge.grid import of_file
 from ccnvr.edge.predictor import Model, Predictor
-from ccnvr.edge.preprocess import SpectrumError, absorbance, of_file
+from ccnvr.edge.preprocess import SpectrumError, absorbance
 from ccnvr.edge.targets import Estimate, Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES, SpectraTable

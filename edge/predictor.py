@@ -13,8 +13,9 @@ from ccnvr.edge.backend import AUTO, Backend, Choice, EngineError, choose
 from ccnvr.edge.bundle import Bundle, BundleError, SelfTest, read
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
+from ccnvr.edge.grid import check_wavelengths
 from ccnvr.edge.isolated import IsolatedBackend
-from ccnvr.edge.preprocess import Preprocessor, SpectrumError, check_wavelengths
+from ccnvr.edge.preprocess import Preprocessor, SpectrumError
 from ccnvr.edge.targets import Estimate, estimate
 from ccnvr.edge.worker import Limits
 

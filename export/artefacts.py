@@ -17,10 +17,11 @@ from ccnvr.edge import bundle as bundles
 from ccnvr.edge import correction as corrections
 from ccnvr.edge.bundle import Bundle, SelfTest, model_part
 from ccnvr.edge.domain import PART
+from ccnvr.edge.grid import resampling_matrix
 from ccnvr.edge.manifest import SCHEMA, Card, Manifest
 from ccnvr.edge.network_file import pack
 from ccnvr.edge.numpy_backend import NumpyBackend
-from ccnvr.edge.preprocess import Preprocessor, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Preprocessor, absorbance
 from ccnvr.edge.quantized import QuantizedNetwork
 from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.parity import Gate, Parity, Spectra

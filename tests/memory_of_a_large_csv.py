@@ -12,7 +12,7 @@ import resource
 import tempfile
 from pathlib import Path
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.train import libraries
 
 WAVELENGTHS = range(350, 2501)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe
+from ccnvr.edge.grid import Grid
+from ccnvr.edge.preprocess import Channel, Preprocessor, Recipe
 from ccnvr.train import libraries
 from ccnvr.train.augment import Augmentation, Mixture, VariedInputs
 

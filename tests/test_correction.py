@@ -20,8 +20,9 @@ from ccnvr.edge import correction as corrections
 from ccnvr.edge import limesoda
 from ccnvr.edge.bundle import BundleError
 from ccnvr.edge.correction import Correction, pack, projection, standardisation, unpack
+from ccnvr.edge.grid import Grid, resampling_matrix
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import Channel, Preprocessor, Recipe, absorbance
 from ccnvr.train import libraries
 from ccnvr.train.augment import Augmentation, Mixture, VariedInputs
 

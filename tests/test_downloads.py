@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import downloads, libraries, r_packages
 from ccnvr.train.downloads import PublishedFile

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from instruments import OPTIONS, Clock, Setup, create, set_up, virtual_time
 
 from ccnvr.edge import cli
+from ccnvr.edge.grid import WavelengthError
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import WavelengthError
 from ccnvr.firmware_bridge import drivers, faults, simulator_nirone, simulator_obp
 from ccnvr.firmware_bridge.drivers import DRIVERS, open_instrument
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError

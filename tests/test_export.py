@@ -23,12 +23,12 @@ from soil_files import write_soils
 
 from ccnvr.edge import bundle as bundles
 from ccnvr.edge.cli import main
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.litert_backend import LiteRtBackend
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.edge.network import Convolution, NetworkConfig
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import Grid
 from ccnvr.edge.structure import build
 from ccnvr.export import c_array, export_command, parity
 from ccnvr.export.artefacts import WRITERS

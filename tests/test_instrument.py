@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
+from ccnvr.edge.grid import Grid, WavelengthError, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.simulator import onto_pixels, pixel_wavelengths
 from ccnvr.train import libraries

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.edge.grid import Grid, WavelengthError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 

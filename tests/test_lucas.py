@@ -12,8 +12,9 @@ import rdata
 import xarray
 
 from ccnvr.edge import limesoda
+from ccnvr.edge.grid import Grid, WavelengthError, resampling_matrix
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries, lucas, soils
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid, WavelengthError
+from ccnvr.edge.grid import Grid, WavelengthError
 from ccnvr.firmware_bridge import spectra_csv
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra

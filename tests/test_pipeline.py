@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccnvr.edge.grid import WavelengthError
 from ccnvr.edge.pipeline import Pipeline, References, reflectance
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import WavelengthError, absorbance
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.edge.targets import Target, estimate
 from ccnvr.firmware_bridge.errors import InstrumentError, UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, ScanKind, Settings

@@ -14,20 +14,8 @@ from scipy.signal import savgol_filter
 
 import ccnvr.train.run
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import (
-    BandedOperator,
-    Channel,
-    Grid,
-    Preprocessor,
-    Recipe,
-    SpectrumError,
-    WavelengthError,
-    absorbance,
-    check_wavelengths,
-    resampling_matrix,
-    savgol_matrix,
-    snv,
-)
+from ccnvr.edge.grid import Grid, WavelengthError, check_wavelengths, resampling_matrix
+from ccnvr.edge.preprocess import BandedOperator, Channel, Preprocessor, Recipe, SpectrumError, absorbance, savgol_matrix, snv
 
 GRID = Grid(1104.0, 2.0, 200)
 CHANNELS = (Channel(), Channel(15, 2, 1), Channel(21, 3, 2), Channel(window=11, polyorder=2, snv=False))

@@ -12,8 +12,9 @@ import pytest
 import recipes
 import torch
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.metrics import accuracy
-from ccnvr.edge.preprocess import Grid, Preprocessor, Recipe
+from ccnvr.edge.preprocess import Preprocessor, Recipe
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import libraries
 from ccnvr.train import network as networks

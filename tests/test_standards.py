@@ -16,9 +16,10 @@ from helpers import run_ccnvr
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.cli import main
+from ccnvr.edge.grid import Grid, resampling_matrix
 from ccnvr.edge.predict_command import predict_blocks
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import Grid, absorbance, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra

@@ -19,8 +19,8 @@ from soil_files import write_soils
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.cli import main
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.metrics import accuracy
-from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import fit as fitting

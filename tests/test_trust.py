@@ -22,9 +22,10 @@ from ccnvr.edge import domain as edge
 from ccnvr.edge import limesoda
 from ccnvr.edge.bundle import BundleError
 from ccnvr.edge.domain import Position
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model
-from ccnvr.edge.preprocess import Grid, Preprocessor
+from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Difficulty, Target, estimate
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge import water_bands
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
 from ccnvr.firmware_bridge.water_bands import upside_down

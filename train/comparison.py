@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 from ccnvr.train import recipe as recipes

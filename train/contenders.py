@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import recipe as recipes

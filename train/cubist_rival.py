@@ -10,7 +10,7 @@ import optuna
 from cubist import Cubist
 from cubist.exceptions import CubistError
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.train.method import Array, Configuration, Predict, suggest_treatment
 from ccnvr.train.regression import Regressor, standardised, suggest_compression, suggest_thinning
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 from ccnvr.train.catalogue import SOURCES

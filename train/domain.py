@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ccnvr.edge import domain as edge
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, DomainShape
-from ccnvr.edge.preprocess import Grid, Preprocessor
+from ccnvr.edge.grid import Grid
+from ccnvr.edge.preprocess import Preprocessor
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import folds, materials, r_packages, run_folder

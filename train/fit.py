@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ccnvr.edge.correction import Correction
-from ccnvr.edge.preprocess import Grid, Preprocessor, resampling_matrix
+from ccnvr.edge.grid import Grid, resampling_matrix
+from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.augment import VariedInputs

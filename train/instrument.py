@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import MOST_BANDS, Grid, WavelengthError, check_wavelengths, resampling_matrix
+from ccnvr.edge.grid import MOST_BANDS, Grid, WavelengthError, check_wavelengths, resampling_matrix
 
 Array = NDArray[np.float64]
 

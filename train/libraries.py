@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge import limesoda
+from ccnvr.edge.grid import Grid, WavelengthError, of_file
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, WavelengthError, of_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
 from ccnvr.train.catalogue import SOURCES

@@ -10,7 +10,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.train.method import Array, Configuration, Method, Predict, features, scaled_target, suggest_treatment
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Channel, Grid, Preprocessor, Recipe
+from ccnvr.edge.grid import Grid
+from ccnvr.edge.preprocess import Channel, Preprocessor, Recipe
 from ccnvr.edge.targets import TRANSFORMS, Target
 
 Array = NDArray[np.float64]

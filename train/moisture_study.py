@@ -17,9 +17,10 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
 from ccnvr.edge.correction import Correction
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.metrics import Accuracy, accuracy
 from ccnvr.edge.network import Convolution, NetworkShape
-from ccnvr.edge.preprocess import Channel, Grid
+from ccnvr.edge.preprocess import Channel
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.r_packages import MoistureStates, read_moisture

@@ -8,8 +8,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.network import Convolution, NetworkShape
-from ccnvr.edge.preprocess import Channel, Grid
+from ccnvr.edge.preprocess import Channel
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.method import Configuration, Method, Predict

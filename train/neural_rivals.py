@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import optuna
 
-from ccnvr.edge.preprocess import WIDEST_GAP_NM, Grid
+from ccnvr.edge.grid import WIDEST_GAP_NM, Grid
 from ccnvr.edge.structure import build
 from ccnvr.train.method import TREATMENTS, Array, Configuration, Method, Predict, channels, suggest_treatment
 

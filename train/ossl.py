@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.limesoda import DataError
-from ccnvr.edge.preprocess import Grid, absorbance
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.instrument import View
 from ccnvr.train.soils import Gathering, Soils

@@ -14,7 +14,8 @@ import numpy as np
 import rdata
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import Grid, WavelengthError, absorbance, resampling_matrix
+from ccnvr.edge.grid import Grid, WavelengthError, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.train import downloads
 from ccnvr.train.downloads import PublishedFile
 from ccnvr.train.instrument import View

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ccnvr.edge.correction import Correction
+from ccnvr.edge.grid import Grid, WavelengthError, check_wavelengths
 from ccnvr.edge.network import NetworkConfig, NetworkShape
-from ccnvr.edge.preprocess import Channel, Grid, Recipe, WavelengthError, check_wavelengths
+from ccnvr.edge.preprocess import Channel, Recipe
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.train.method import Array, Configuration, Method, Predict, features, scaled_target
 
 _FEWEST_BANDS = 20

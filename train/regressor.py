@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ccnvr.edge.preprocess import MOST_BANDS, Grid, resampling_matrix
+from ccnvr.edge.grid import MOST_BANDS, Grid, resampling_matrix
 from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import CcnvrError

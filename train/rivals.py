@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from ccnvr.edge.preprocess import Grid
+from ccnvr.edge.grid import Grid
 from ccnvr.train.cubist_rival import CubistRules
 from ccnvr.train.memory_based_rival import MemoryBasedLearner
 from ccnvr.train.method import Array, Configuration, Method, Predict, features, scaled_target, suggest_treatment

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.network import Convolution, NetworkShape
-from ccnvr.edge.preprocess import Channel, Grid, Preprocessor
+from ccnvr.edge.preprocess import Channel, Preprocessor
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.network import CCNVR

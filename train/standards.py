@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.correction import MOST_DIRECTIONS, WIDEST_WINDOW, Correction, projection, standardisation
-from ccnvr.edge.preprocess import Grid, absorbance, of_file, resampling_matrix
+from ccnvr.edge.grid import Grid, of_file, resampling_matrix
+from ccnvr.edge.preprocess import absorbance
 from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import SpectraTable, read_spectra

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.preprocess import resampling_matrix
+from ccnvr.edge.grid import resampling_matrix
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import figures, libraries
 from ccnvr.train import fit as fitting

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from optuna.trial import Trial, TrialState
 from sklearn.model_selection import GroupKFold
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.metrics import accuracy
-from ccnvr.edge.preprocess import Grid
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.method import Array, Configuration, Method
 
