@@ -21,6 +21,7 @@ from ccnvr.train import (
     accuracy_experiment,
     domain_study,
     interval_study,
+    libraries,
     moisture_study,
     noise_experiment,
     scale_study,
@@ -154,6 +155,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
+    for name in (*arguments.targets, *arguments.sources):
+        libraries.check(name)
     with progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,

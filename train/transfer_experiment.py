@@ -58,10 +58,8 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
     """Tables for each target library, and `transfer.svg` with the learning curves in `folder`.
 
     Raises:
-        UsageError: a library is not known, is left without another to train on, or has no value of the property.
+        UsageError: a target is left without another library to train on, or a library has no value of the property.
     """
-    for name in (*transfer.targets, *transfer.sources):
-        libraries.check(name)
     # Each before the first is trained on, which takes long.
     for target in transfer.targets:
         _split(transfer, target)
