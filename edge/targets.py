@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 TRANSFORMS = ("identity", "log1p")
 
+_LARGEST_LOG1P = 200.0
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -82,7 +84,8 @@ class Target:
     def restore(self, standardised: Array) -> Array:
         """Standardised -> property values in `unit`; never below zero where no training soil was."""
         transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
-        values = np.expm1(transformed) if self.transform == "log1p" else transformed
+        # A linear model of a logarithm says anything; what it says stays a number, far outside any range.
+        values = np.expm1(np.minimum(transformed, _LARGEST_LOG1P)) if self.transform == "log1p" else transformed
         return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
 
 

@@ -132,6 +132,14 @@ def test_a_property_of_few_soils_and_a_run_without_domain_get_one_width(rng: np.
     assert found.half_width_90 == pytest.approx(conformal_quantile(errors, 0.9))
 
 
+def test_an_output_beyond_all_numbers_stays_a_number() -> None:
+    """JSON knows no infinity."""
+    target = Target("OC", "g/kg", "log1p", 2.5, 0.9, 0.1, 80.0, half_width_90=0.5)
+    answer = estimate(target, 1e6)
+    assert answer.low is not None and answer.high is not None
+    assert 80.0 < answer.low <= answer.value <= answer.high < np.inf
+
+
 def test_soils_held_out_are_in_the_domain_and_what_is_no_soil_is_not(
     pool: libraries.Pool, fitted: FittedDomain, rng: np.random.Generator
 ) -> None:
