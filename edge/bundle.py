@@ -20,7 +20,7 @@ from ccnvr.edge import correction as corrections
 from ccnvr.edge import domain as domains
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain
-from ccnvr.edge.files import check_writable, write_atomically
+from ccnvr.edge.files import are_one, check_writable, write_atomically
 from ccnvr.edge.manifest import Manifest, Part, parse
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -180,7 +180,7 @@ def check_out(path: Path, source: str = "") -> None:
     check_writable(path)
     if not path.exists():
         return
-    if Path(source).is_file() and path.samefile(source):
+    if are_one(path, Path(source)):
         raise UsageError(f"--out {path} is the bundle that is read; give another --out")
     try:
         with zipfile.ZipFile(path) as archive:

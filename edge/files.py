@@ -36,6 +36,11 @@ def check_absent(path: Path, option: str) -> None:
         raise UsageError(f"{path} is there already; give another {option}, or delete it")
 
 
+def are_one(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file that is there, links and ways of writing them aside."""
+    return path.is_file() and other.is_file() and path.samefile(other)
+
+
 def check_folder(folder: Path, option: str) -> None:
     """Before long work, and without making it: whether `make_folder` will be able to; `option` is what names the folder.
 

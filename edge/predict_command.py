@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.arguments import add_model_choice
-from ccnvr.edge.files import write_atomically
+from ccnvr.edge.files import are_one, write_atomically
 from ccnvr.edge.grid import of_file
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import SpectrumError, absorbance
@@ -68,7 +68,7 @@ def _kept(blocks: Iterable[SpectraTable], out: Path | None) -> Iterator[SpectraT
 
 
 def _check_kept(path: Path, out: Path | None) -> None:
-    if out is not None and out.is_file() and path.is_file() and out.samefile(path):
+    if out is not None and are_one(out, path):
         raise UsageError(f"--out {out} is a file that is read, {path}; name another")
 
 

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ccnvr.edge.arguments import some_of, whole_number
+from ccnvr.edge.files import are_one
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
     to = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
-    if arguments.choices is not None and to.exists() and arguments.choices.exists() and to.samefile(arguments.choices):
+    if arguments.choices is not None and are_one(to, arguments.choices):
         raise UsageError(f"the result would be written over {arguments.choices}, which --choices reads; give another --out")
     splits = official_splits(arguments.data, properties=arguments.properties)
     chosen = _earlier_choices(arguments.choices, splits[0].train.properties)

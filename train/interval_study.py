@@ -104,7 +104,9 @@ def out_of_fold(
     for fold in range(recipe.folds):
         held_out = fold_of == fold
         own_targets = fitting.make_targets(recipe, pool.targets[~held_out])
-        point, draws = _with_dropout(_network(folder / f"fold-{fold}" / "checkpoint.pt", recipe), inputs[held_out], fold)
+        point, draws = _with_dropout(
+            _network(folder / f"fold-{fold}" / run_folder.CHECKPOINT.name, recipe), inputs[held_out], fold
+        )
         # From this network's standardised units to the final one's: both are linear in the transformed property.
         scale = np.array([own.sd / target.sd for own, target in zip(own_targets, targets, strict=True)])
         shift = np.array([(own.mean - target.mean) / target.sd for own, target in zip(own_targets, targets, strict=True)])

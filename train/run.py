@@ -29,7 +29,7 @@ from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.recipe import TrainingRecipe
-from ccnvr.train.run_folder import Report, claim, keep_report, load_pool, soils_of
+from ccnvr.train.run_folder import CHECKPOINT, Report, claim, keep_report, load_pool, soils_of
 from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
         fits = _Fits(pool, correction, folder, bar, team)
         out_of_fold = _cross_validate(recipe, fits, folds)
         bar.set_description("all soils")
-        calibration = fits.fit(recipe, np.arange(len(pool.spectra)), "final", 0)
+        calibration = fits.fit(recipe, np.arange(len(pool.spectra)), str(CHECKPOINT.parent), 0)
     accuracy = {
         f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
         "soils held out from training": _test(recipe, calibration, held_out),
@@ -160,7 +160,7 @@ class _Fits:
             self.pool.spectra[rows],
             self.pool.targets[rows],
             recipe.fit.seed * 1000 + offset,
-            folder / "checkpoint.pt",
+            folder / CHECKPOINT.name,
             on_epoch,
             self.team,
             correction=self.correction,

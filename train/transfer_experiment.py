@@ -60,9 +60,8 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: a target is left without another library to train on, or a library has no value of the property.
     """
-    # Each before the first is trained on, which takes long.
-    for target in transfer.targets:
-        _split(transfer, target)
+    # Before the first is trained on, which takes long.
+    _check(transfer)
     across, curves = {}, {}
     for target in transfer.targets:
         parted = _split(transfer, target)
@@ -89,23 +88,34 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
     }
 
 
+def _sources(transfer: Transfer, target: str) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(transfer.sources) if name != target)
+
+
+def _check(transfer: Transfer) -> None:
+    """Whether each target, and what is left to train on, has a value of the property; each library is read once."""
+    for target in transfer.targets:
+        if not _sources(transfer, target):
+            raise UsageError(f"the sources hold no library but the target {target}; name others with --sources")
+    column = libraries.PROPERTIES.index(transfer.prop)
+    every = dict.fromkeys((*transfer.targets, *transfer.sources))
+    measured = {name: not np.isnan(libraries.load(name, GRID).targets[:, column]).all() for name in every}
+    for target in transfer.targets:
+        for names in ((target,), _sources(transfer, target)):
+            if not any(measured[name] for name in names):
+                raise UsageError(f"{', '.join(names)} has no {transfer.prop}; name another --property, or other libraries")
+
+
 def _split(transfer: Transfer, target: str) -> Split:
     """Everything but the target library to train on; the soils of the target to predict."""
-    sources = [name for name in dict.fromkeys(transfer.sources) if name != target]
-    if not sources:
-        raise UsageError(f"the sources hold no library but the target {target}; name others with --sources")
-    loaded = [libraries.load(name, GRID) for name in (*sources, target)]
+    loaded = [libraries.load(name, GRID) for name in (*_sources(transfer, target), target)]
     of_target = np.repeat([False, True], [sum(len(library.sample_ids) for library in loaded[:-1]), len(loaded[-1].sample_ids)])
     pool = libraries.join(loaded)
     rows = np.flatnonzero(~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)]))
     pool = libraries.Pool(
         [pool.sample_ids[row] for row in rows], [pool.origin[row] for row in rows], pool.spectra[rows], pool.targets[rows]
     )
-    of_target = of_target[rows]
-    for names, soils in ((target, of_target), (", ".join(sources), ~of_target)):
-        if not soils.any():
-            raise UsageError(f"{names} has no {transfer.prop}; name another --property, or other libraries")
-    return split(f"to {target}", pool, of_target, (transfer.prop,))
+    return split(f"to {target}", pool, of_target[rows], (transfer.prop,))
 
 
 class _Pretrained:
