@@ -15,6 +15,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+_LARGEST_WHOLE = 2**63 - 1
+
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -86,11 +88,11 @@ def _convert_union(hints: list[Any], value: object, where: str) -> Any:
 
 
 def _convert_scalar(hint: Any, value: object, where: str) -> Any:
+    # Python's whole numbers know no end, other code's do.
+    if isinstance(value, int) and not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+        raise StructureError(f"{where!r} is too large a number; {_LARGEST_WHOLE} is the largest")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        try:
-            value = float(value)
-        except OverflowError:
-            raise StructureError(f"{where!r} is too large a number") from None
+        value = float(value)
     # bool is an int to Python, never to a user.
     if not isinstance(hint, type) or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         wanted = _NAMES.get(hint, "a list" if get_origin(hint) is tuple else "a table")

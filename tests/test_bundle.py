@@ -86,6 +86,10 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
         (edit_manifest(lambda m: m["targets"][0].update(sd=1e308)), "sd 1e+308"),
         (edit_manifest(lambda m: m["targets"][0].update(mean=10**400)), "too large a number"),
         (edit_manifest(lambda m: m["card"].update(accuracy=5)), "'card.accuracy' is 5"),
+        (
+            edit_manifest(lambda m: m["card"]["accuracy"].update(all={"nirsoil": {"OC": {"n": 10**400}}})),
+            "'card.accuracy.all.nirsoil.OC.n' is too large a number",
+        ),
         (edit_manifest(lambda m: m["card"].update(soils={"n": float("nan")})), "NaN is no number"),
         (edit_manifest(lambda m: m["parts"]["selftest.json"].update(bytes=1)), "the size"),
         (lambda c: c.update({bundles.MANIFEST: b"[" * 100_000}), "cannot be used"),
