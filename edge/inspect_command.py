@@ -71,9 +71,11 @@ def _soils(card: Card) -> list[str]:
         lines.append(f"{name:<10}{_whole(counts, name):>7}  {told}")
     if measured:
         lines.append("measured in: " + ", ".join(f"{name} {_whole(measured, name)}" for name in measured))
-    held_out, seen = card.soils.get("not_trained_on"), card.soils.get("seen_before")
-    if isinstance(held_out, list) and held_out:
-        lines.append(f"not trained on: {', '.join(map(str, held_out))}")
+    for key, told in (("learnt_before", "learnt before these soils"), ("not_trained_on", "not trained on")):
+        names = card.soils.get(key)
+        if isinstance(names, list) and names:
+            lines.append(f"{told}: {', '.join(map(str, names))}")
+    seen = card.soils.get("seen_before")
     if type(seen) is int and seen > 0:
         lines.append(f"warning: the base was trained on {seen} of the fine-tuning's soils, so all accuracies are too good")
     return lines

@@ -29,9 +29,10 @@ from ccnvr.export.runtimes import (
     Runtime,
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import libraries, run_folder
+from ccnvr.train import libraries
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers
+from ccnvr.train.pool import load_pool
 from ccnvr.train.r_packages import moisture_at_hand
 from ccnvr.train.recipe import TrainingRecipe
 
@@ -134,7 +135,7 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
-    pool = run_folder.load_pool(recipe.tests, recipe)
+    pool = load_pool(recipe.tests, recipe)
     names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.targets
     if len(names) < WANTED_SPECTRA and recipe.instrument is None:
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
@@ -164,7 +165,7 @@ def _open_soils(recipe: TrainingRecipe) -> Pool:
     """Of LimeSoDa's sets of which the recipe names none."""
     named = {name.partition(":")[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
-    return run_folder.load_pool(tuple(name for name in sets if name not in named), recipe)
+    return load_pool(tuple(name for name in sets if name not in named), recipe)
 
 
 def hostile_inputs(real: Float32) -> dict[str, Float32]:

@@ -40,6 +40,7 @@ from ccnvr.train import libraries, quantized_run, run_folder
 from ccnvr.train import recipe as training_recipes
 from ccnvr.train.comparison import DEFAULT_RECIPE
 from ccnvr.train.network import CCNVR, parameters
+from ccnvr.train.pool import load_pool
 from ccnvr.train.quantize import as_data
 from ccnvr.train.recipe import TrainingRecipe
 
@@ -99,7 +100,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
     assert main(["export", str(finished_run), "--out", str(path)]) == 0
     recipe, calibration, report = run_folder.load(finished_run)
-    pool = run_folder.load_pool(recipe.tests, recipe)
+    pool = load_pool(recipe.tests, recipe)
     assert len(pool.spectra) >= 200
     expected = fitting.predict(recipe, calibration, pool.spectra)
     for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
@@ -132,7 +133,7 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
     assert re.search(r"^linear\.weight +560 ", capsys.readouterr().out, re.MULTILINE)
     assert main(["export", str(run), "--out", str(bundle), "--c-array", str(tmp_path / "c")]) == 0
     recipe, calibration, _ = run_folder.load(run)
-    spectra = run_folder.load_pool(("SL.125:test",), recipe).spectra
+    spectra = load_pool(("SL.125:test",), recipe).spectra
     expected = fitting.predict(recipe, calibration, spectra)
     for backend, profile, limit in (("onnx", "fp32", 1e-4), ("litert", "weights", 0.02), ("numpy", "int8", 0.1)):
         model = Model(str(bundle), backend, profile)

@@ -37,6 +37,7 @@ from ccnvr.train.finetune import Settings
 from ccnvr.train.gaussian_process import Kernel
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.network import CCNVR
+from ccnvr.train.pool import load_pool
 from ccnvr.train.quantize import as_data, as_torch, with_int8_weights
 from ccnvr.train.standards import Epo
 
@@ -84,7 +85,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     with open("out.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 30 and not any("pH" in column for column in rows[0])
-    pool = run_folder.load_pool(("mine.csv",), made)
+    pool = load_pool(("mine.csv",), made)
     expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
     np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
     whole = Path("mine.csv").read_text()
@@ -281,7 +282,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert len(run_folder.load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
+    assert len(load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
 
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
@@ -293,8 +294,8 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
     outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
     made, _, _ = run_folder.load(tmp_path / "mine")
     assert made.instrument == instrument
-    plain = run_folder.load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
-    np.testing.assert_array_equal(run_folder.load_pool((str(soils),), made).spectra, plain)
+    plain = load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
+    np.testing.assert_array_equal(load_pool((str(soils),), made).spectra, plain)
     np.testing.assert_array_equal(outcome.soils.pool.spectra, plain)
 
 
@@ -321,7 +322,7 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[st
 def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
     small = recipe.load(recipes.write(tmp_path, text))
-    pool = run_folder.load_pool(("UL.120:train",), small)
+    pool = load_pool(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1)
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
@@ -331,7 +332,7 @@ def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
 
 def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
     small = recipe.load(recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true")))
-    pool = run_folder.load_pool(("UL.120:train",), small)
+    pool = load_pool(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head")
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
@@ -385,7 +386,7 @@ def test_any_recipe_is_written_as_it_is_read(
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
     base: Base = bases.read(str(finished_run))
-    pool = run_folder.load_pool(("CV.98",), base.recipe)
+    pool = load_pool(("CV.98",), base.recipe)
     both = fitting.predict(base.recipe, base.calibration, pool.spectra)
     one = base.only(("pH",))
     np.testing.assert_allclose(fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5)

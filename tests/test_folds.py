@@ -12,9 +12,10 @@ from soil_files import write_soils
 
 from ccnvr.edge.cli import main
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train import recipe, run_folder
+from ccnvr.train import recipe
 from ccnvr.train.folds import check_folds, fold_of, soil_of
 from ccnvr.train.libraries import Pool
+from ccnvr.train.pool import load_pool
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def _trained_on(path: Path) -> str:
 
 
 def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.TrainingRecipe) -> None:
-    pool = run_folder.load_pool(("SC.93", "CV.98"), small)
+    pool = load_pool(("SC.93", "CV.98"), small)
     # As scans of one soil: two more of the first one, under its sample id.
     again = [*range(len(pool.spectra)), 0, 0]
     noise = 1e-3 * np.random.default_rng(1).normal(size=(2, 1))

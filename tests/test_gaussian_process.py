@@ -15,9 +15,10 @@ from sklearn.gaussian_process.kernels import Matern
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
-from ccnvr.train import gaussian_process, recipe, run_folder
+from ccnvr.train import gaussian_process, recipe
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
+from ccnvr.train.pool import load_pool
 
 CALM = Augmentation(slope=0.01, input_shift=0.01)
 
@@ -29,7 +30,7 @@ def small(tmp_path: Path) -> recipe.TrainingRecipe:
 
 @pytest.mark.parametrize(("length", "noise"), [(1.5, 0.02), (4.0, 0.003), (4.0, 1e-6)])
 def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe, length: float, noise: float) -> None:
-    pool = run_folder.load_pool(("UL.120:train",), small)
+    pool = load_pool(("UL.120:train",), small)
     inputs = Preprocessor(small.preprocessing, small.grid.wavelengths()).batch(pool.spectra)
     targets = np.stack([np.log(pool.targets[:, 0]), np.full(len(pool.targets), np.nan)], axis=1)
     targets[::5, 0] = np.nan
@@ -108,7 +109,7 @@ def test_of_very_many_soils_it_knows_some(monkeypatch: pytest.MonkeyPatch, rng: 
 
 def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> None:
     """Of a process that says the mean of every soil, which the laboratory's values alone do not teach."""
-    pool, unseen = run_folder.load_pool(("UL.120:train",), small), run_folder.load_pool(("UL.120:test",), small)
+    pool, unseen = load_pool(("UL.120:train",), small), load_pool(("UL.120:test",), small)
     untaught = dataclasses.replace(small, fit=recipe.Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
@@ -125,7 +126,7 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Of a process that says the mean of every soil, the mean."""
     text = recipes.SMALL.replace("log1p", "identity").replace("[network]", "[network]\nlinear = true")
     small = recipe.load(recipes.write(tmp_path, text))
-    pool, local = run_folder.load_pool(("UL.120:train",), small), run_folder.load_pool(("CV.98",), small)
+    pool, local = load_pool(("UL.120:train",), small), load_pool(("CV.98",), small)
     base = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuning = dataclasses.replace(small, fit=recipe.Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
     spreads = []

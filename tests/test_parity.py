@@ -37,6 +37,7 @@ from ccnvr.train import libraries, run_folder
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import Fit, TrainingRecipe
 
 RUNTIMES = {runtime.name: runtime for runtime in available()}
@@ -83,7 +84,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
         network=dataclasses.replace(recipe.network, hidden=16, dense=32, dropout=0.0, linear=linear),
         fit=Fit(epochs=30, batch_size=16, learning_rate=5e-3, augmentation=Augmentation(slope=0.0, input_shift=0.0)),
     )
-    pool = run_folder.load_pool(recipe.libraries, recipe)
+    pool = load_pool(recipe.libraries, recipe)
     network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
     spectra = parity.real_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
@@ -252,7 +253,7 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
 
     def training_pool(made: TrainingRecipe = few) -> Pool:
-        return run_folder.load_pool(made.libraries, made)
+        return load_pool(made.libraries, made)
 
     spectra: Spectra = parity.real_spectra(few, training_pool)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)

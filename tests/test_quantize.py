@@ -19,6 +19,7 @@ from ccnvr.edge.quantized import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import quantize_command, quantized_run, ranges, run_folder, sensitivity
 from ccnvr.train.network import CCNVR, with_outputs
+from ccnvr.train.pool import load_pool
 from ccnvr.train.quantization_aware import QuantizationAware
 from ccnvr.train.quantize import as_data
 from ccnvr.train.quantize import with_outputs as data_with_outputs
@@ -159,7 +160,7 @@ def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(fi
     assert quantized_run.load(folder, calibration) is not None
     (folder / "quantized" / "int8.network").unlink()
     (folder / "quantized" / "int8.network").mkdir()  # so that it cannot be written, and the one before it can
-    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
+    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
     with pytest.raises(CcnvrError, match=r"int8.network"):
         quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
     assert quantized_run.load(folder, calibration) is None
@@ -201,7 +202,7 @@ def test_the_command_trains_as_int8_and_says_what_each_tensor_costs(
 
 def test_training_as_int8_goes_on_where_it_was_interrupted(finished_run: Path, tmp_path: Path) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
-    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
+    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
     settings = quantized_run.Settings(epochs=3)
     results = []
     for name in ("whole", "interrupted"):
@@ -238,7 +239,7 @@ def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(finishe
     recipe, calibration, _ = run_folder.load(finished_run)
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
-    soils = quantized_run.training_soils(recipe, run_folder.load_pool(recipe.libraries, recipe))
+    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
     soils.validation_values[:, 0] = np.nan
     for cost in sensitivity.costs(recipe, calibration, quantized, soils):
         assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])

@@ -31,6 +31,7 @@ from ccnvr.train.augment import Mixture
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
+from ccnvr.train.pool import load_pool
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -60,7 +61,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
-    values = run_folder.load_pool(small.libraries, small).targets
+    values = load_pool(small.libraries, small).targets
     targets = fitting.make_targets(small, values)
     standardised = fitting.standardise(targets, values)
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
@@ -73,7 +74,7 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
 
 
 def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
-    pool = run_folder.load_pool(small.libraries, small)
+    pool = load_pool(small.libraries, small)
 
     class Killed(Exception):
         pass
@@ -103,7 +104,7 @@ def test_training_learns(tmp_path: Path) -> None:
             ),
         )
     )
-    pool = run_folder.load_pool(("UL.120:train",), longer)
+    pool = load_pool(("UL.120:train",), longer)
     losses: list[float] = []
     calibration = fitting.fit(longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append)
     assert losses[-1] < 0.8 * losses[0]
@@ -115,12 +116,12 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     """With teachers the result differs, repeats, and their checkpoints serve again."""
     text = recipes.SMALL.replace("epochs = 3", "epochs = 2\nteachers = 2")
     taught = recipe.load(recipes.write(tmp_path, text))
-    pool = run_folder.load_pool(("UL.120:train",), taught)
+    pool = load_pool(("UL.120:train",), taught)
     values = pool.targets.copy()
     values[::2, 0] = np.nan
     losses: list[float] = []
     first = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt", losses.append)
-    assert len(losses) == taught.fit.all_epochs == 6
+    assert len(losses) == taught.all_epochs == 6
     assert {path.name for path in tmp_path.glob("*.pt")} == {"checkpoint.pt", "teacher-0.pt", "teacher-1.pt"}
     (tmp_path / "checkpoint.pt").unlink()
     again = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt")

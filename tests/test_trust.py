@@ -34,6 +34,7 @@ from ccnvr.train import domain_study, folds, interval_study, intervals, librarie
 from ccnvr.train import run as runs
 from ccnvr.train.domain import FittedDomain, Positions, conformal_quantile
 from ccnvr.train.network import CCNVR
+from ccnvr.train.pool import load_pool
 
 GRID = Grid(1104.0, 10.0, 140)
 LIBRARIES = ("CV.98", "SSP.460", "UL.120")
@@ -349,7 +350,7 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
     table = interval_study.coverage_table(folder, unknown=("SSP.460",))
     assert json.loads(json.dumps(table)) == table
     recipe, _, report = run_folder.load(folder)
-    seen = interval_study.out_of_fold(folder, recipe, run_folder.load_pool(recipe.libraries, recipe), report.targets)
+    seen = interval_study.out_of_fold(folder, recipe, load_pool(recipe.libraries, recipe), report.targets)
     for column, name in enumerate(("OC", "pH")):
         found = table["properties"][name]
         assert found["intervals"]["by difficulty"]["n"] == 221
@@ -376,7 +377,7 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
 def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -> None:
     folder, _ = finished
     recipe, _, report = run_folder.load(folder)
-    pool = run_folder.load_pool(recipe.libraries, recipe)
+    pool = load_pool(recipe.libraries, recipe)
     seen = interval_study.out_of_fold(folder, recipe, pool, report.targets)
     predicted = np.stack([target.restore(column) for target, column in zip(seen.targets, seen.outputs.T, strict=True)], axis=1)
     table = runs.accuracy_by_library(recipe, pool, predicted)

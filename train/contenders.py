@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,6 +131,18 @@ class Network:
         recipe = self.recipe_for(soils)
         return fitting.calibrate(recipe, soils.grid, soils.spectra, soils.values, seed, average=self.average, on_epoch=on_epoch)
 
+    def check_unseen(self, libraries: Iterable[str]) -> None:
+        """Before anything is fitted: whether these libraries can be predicted as new ones.
+
+        Raises:
+            UsageError: the network has learnt soils of one before.
+        """
+        if seen := self.recipe.learnt_before(libraries):
+            raise UsageError(
+                f"{self.name} has learnt soils of {seen} before, in the [pretraining] of its recipe {self.recipe.name}, so "
+                "they cannot be predicted as new ones; take the library out there, or give another --recipe"
+            )
+
     def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
@@ -144,9 +156,12 @@ def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[
         UsageError: there is none of that name.
     """
     recipe = recipes.load(recipe_path)
-    untaught = dataclasses.replace(recipe, gaussian_processes=(), fit=dataclasses.replace(recipe.fit, teachers=0, mixing=0.0))
+    alone = dataclasses.replace(recipe.fit, teachers=0, mixing=0.0)
+    untaught = dataclasses.replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
     several = dataclasses.replace(untaught, fit=dataclasses.replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))
-    taught = recipe if recipe.fit.teachers or recipe.gaussian_processes else several
+    taught = recipe
+    if not recipe.fit.teachers and not recipe.gaussian_processes:
+        taught = dataclasses.replace(several, pretraining=recipe.pretraining)
     every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
     paper = recipes.load(PAPER_RECIPE)
     networks = [

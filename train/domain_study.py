@@ -20,6 +20,7 @@ from ccnvr.train import domain as domains
 from ccnvr.train import folds, materials, r_packages, run_folder
 from ccnvr.train.interval_study import HELD_OUT
 from ccnvr.train.libraries import Pool
+from ccnvr.train.pool import load_pool
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,7 +40,7 @@ def domain_table(folder: Path) -> Table:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a domain.
     """
     recipe, calibration, report = run_folder.load_trained(folder)
-    pool, held_out = run_folder.training_pool(folder, recipe, report), run_folder.load_pool(recipe.tests, recipe)
+    pool, held_out = run_folder.training_pool(folder, recipe, report), load_pool(recipe.tests, recipe)
     return flagged_shares(recipe.grid, pool, folds.fold_of(pool, FOLDS, recipe.fit.seed), held_out, calibration.correction)
 
 

@@ -213,7 +213,7 @@ def _check(arguments: argparse.Namespace) -> int:
     network = _network(RECIPE)
     (split,) = official_splits("nirsoil")
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    with tqdm(total=network.recipe.fit.all_epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:
+    with tqdm(total=network.recipe.all_epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:
 
         def on_epoch(loss: float) -> None:
             bar.update()

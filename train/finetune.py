@@ -33,6 +33,7 @@ from ccnvr.train.fit import FINETUNING, Calibration
 from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.own_files import ENDINGS
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import Finetuned, TrainingRecipe
 from ccnvr.train.run_folder import Report
 from ccnvr.train.units import PROPERTIES
@@ -117,7 +118,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     own = read_soils(base, path, quantity)
     kept = at_hand(base.recipe)
     compared = tuple(name for name in kept if not _large(name))
-    known = run_folder.load_pool(compared, base.recipe)
+    known = load_pool(compared, base.recipe)
     seen = _seen_before(own.pool, known)
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()

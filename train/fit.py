@@ -22,7 +22,8 @@ from ccnvr.train.augment import VariedInputs
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import UNITS
-from ccnvr.train.network import CCNVR, answers
+from ccnvr.train.network import CCNVR, answers, with_outputs
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.team import ALONE, Team
 from ccnvr.train.training import AnyNetwork, train
@@ -101,9 +102,10 @@ def fit(
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
     With `recipe.fit.teachers`, so many networks of other seeds are trained first, and with `recipe.gaussian_processes` so many
-    of these are fitted; the network that is kept learns from their mean beside the laboratory's values.
+    of these are fitted; the network that is kept learns from their mean beside the laboratory's values. With
+    `recipe.pretraining` it has learnt these and other soils before.
 
-    `checkpoint` is written after each epoch and continued from if it exists, the teachers' beside it; the result is the same
+    `checkpoint` is written after each epoch and continued from if it exists, the others' beside it; the result is the same
     with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network. `team` is the
     processes that train together, all of which call this with the same soils. Spectra go through `correction`, as they will
     wherever the calibration is used.
@@ -115,8 +117,44 @@ def fit(
         raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     lesson = replace(lesson, teachers=_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
-    network = train(recipe, inputs, lesson, seed, lambda: CCNVR(recipe.network_config()), checkpoint, on_epoch, team)
+
+    def begin() -> CCNVR:
+        network = CCNVR(recipe.network_config())
+        if before is not None:
+            network.load_state_dict(before.state_dict())
+        return network
+
+    before = _pretrained(recipe, targets, spectra, values, seed, checkpoint, on_epoch, team, correction)
+    network = train(recipe, inputs, lesson, seed, begin, checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
+
+
+def _pretrained(
+    recipe: TrainingRecipe,
+    targets: tuple[Target, ...],
+    spectra: Array,
+    values: Array,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[float], None],
+    team: Team,
+    correction: Correction | None,
+) -> CCNVR | None:
+    """The network that has learnt these soils and those of `recipe.pretraining` together; None without it."""
+    if recipe.pretraining is None:
+        return None
+    first = recipe.before(recipe.pretraining)
+    others = load_pool(recipe.pretraining.libraries, first)
+    own = np.full((len(values), len(first.properties)), np.nan)
+    own[:, : len(targets)] = values
+    # The scales of what is kept are those of the soils that are scored.
+    beside = make_targets(first, np.concatenate([own, others.targets]))[len(targets) :]
+    lesson = Lesson.of(standardise((*targets, *beside), np.concatenate([own, others.targets])))
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    inputs = VariedInputs(preprocess, np.concatenate([spectra, others.spectra]), first.fit.augmentation, seed)
+    path = checkpoint and checkpoint.with_name("pretrained.pt")
+    network = train(first, inputs, lesson, seed, lambda: CCNVR(first.network_config()), path, on_epoch, team)
+    return with_outputs(network, range(len(targets)))
 
 
 def _teachers(

@@ -28,6 +28,7 @@ from ccnvr.train.domain import FittedDomain, conformal_quantile
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.training import read_network
 
@@ -79,7 +80,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     restored = fitting.restore(seen.targets, seen.outputs)
     final = intervals.with_intervals(seen.targets, pool.targets, restored, seen.fold_of, fitted)
     for title, names in ((HELD_OUT, recipe.tests), *((f"unknown library {name}", (name,)) for name in unknown)):
-        others = run_folder.load_pool(names, recipe)
+        others = load_pool(names, recipe)
         if both := set(pool.sample_ids) & set(others.sample_ids):
             raise UsageError(
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among them; name other soils"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,10 +73,31 @@ class Fit:
         if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
             raise ValueError(f"mixing {self.mixing} is not 0, nor from 0.01 to 100")
 
-    @property
-    def all_epochs(self) -> int:
-        """Of the network and its teachers."""
-        return self.epochs * (1 + self.teachers)
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What the network that is kept does first: it learns the soils of `libraries` beside the recipe's own, from the
+    laboratories' values alone. Its teachers see the recipe's own soils only.
+
+    `beside` has properties, and their transforms, that it learns of those libraries beside the recipe's and then forgets.
+    """
+
+    libraries: tuple[str, ...]
+    epochs: int
+    beside: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+
+    def __post_init__(self) -> None:
+        if not self.libraries:
+            raise ValueError("libraries is empty; name at least one, or leave the table out")
+        self.of(Fit(1))
+
+    def of(self, fit: Fit) -> Fit:
+        """How, where the recipe's own soils are then learnt by `fit`."""
+        return dataclasses.replace(
+            fit, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, teachers=0, mixing=0.0
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,8 @@ class TrainingRecipe:
     `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance. `instrument` sees the
     libraries' spectra before the model does; `epo` takes a nuisance such as moisture out of them, in training and ever
     after. The `fit.teachers` are of the kinds `teacher_networks` in turn, or are networks like the one that they teach;
-    `gaussian_processes` of these kernels teach beside them, each as much as a network.
+    `gaussian_processes` of these kernels teach beside them, each as much as a network. `pretraining` says what other soils the
+    network has learnt before.
 
     With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export is calibrated and proved
     on: those of the rounds, and what was at hand of those that the first model was trained on.
@@ -127,11 +150,10 @@ class TrainingRecipe:
     epo: Epo | None = None
     teacher_networks: tuple[NetworkShape, ...] = ()
     gaussian_processes: tuple[Kernel, ...] = ()
+    pretraining: Pretraining | None = None
     finetuned: tuple[Finetuned, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.libraries:
-            raise ValueError("libraries is empty; name at least one")
         if self.file_quantity not in QUANTITIES:
             raise ValueError(f"file_quantity {self.file_quantity!r} is not one of {', '.join(QUANTITIES)}")
         if not 2 <= self.folds <= 20:
@@ -151,6 +173,15 @@ class TrainingRecipe:
             self.teacher_config(number)
         if len(self.gaussian_processes) > MOST_PROCESSES:
             raise ValueError(f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}")
+        self._check_libraries()
+        if self.pretraining is not None:
+            self.before(self.pretraining)
+
+    def _check_libraries(self) -> None:
+        if not self.libraries:
+            raise ValueError("libraries is empty; name at least one")
+        if both := self.learnt_before((*self.libraries, *self.tests)):
+            raise ValueError(f"{both} is scored, and soils of that library are learnt before, in [pretraining]; take one out")
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -161,6 +192,24 @@ class TrainingRecipe:
     def preprocessing(self) -> Recipe:
         """As the edge compiles it."""
         return Recipe(self.grid, self.channels)
+
+    @property
+    def all_epochs(self) -> int:
+        """Of the network and its teachers."""
+        before = self.pretraining.epochs if self.pretraining else 0
+        return before + self.fit.epochs * (1 + self.fit.teachers)
+
+    def before(self, pretraining: Pretraining) -> TrainingRecipe:
+        """The recipe of a pretraining, its own properties first."""
+        if twice := self.transforms.keys() & pretraining.beside:
+            raise ValueError(f"{min(twice)} stands in transforms and in pretraining.beside; name it once")
+        transforms = {**self.transforms, **pretraining.beside}
+        return dataclasses.replace(self, transforms=transforms, fit=pretraining.of(self.fit), pretraining=None)
+
+    def learnt_before(self, libraries: Iterable[str]) -> str:
+        """The first of some libraries of which `pretraining` has soils, whatever their parts; empty without any."""
+        before = {name.partition(":")[0] for name in self.pretraining.libraries} if self.pretraining else set()
+        return next((name for name in libraries if name.partition(":")[0] in before), "")
 
     def correction(self) -> Correction | None:
         """The projection of `epo`, fitted to its files; None without it.

@@ -28,8 +28,9 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
-from ccnvr.train.run_folder import CHECKPOINT, Report, claim, keep_report, load_pool, soils_of
+from ccnvr.train.run_folder import CHECKPOINT, Report, claim, keep_report, soils_of
 from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]
@@ -46,7 +47,8 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     recipe = recipes.parse(text, recipe_path)
     if recipe.finetuned:
         raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes into its runs; take it out")
-    for name in (*recipe.libraries, *recipe.tests):
+    before = recipe.pretraining.libraries if recipe.pretraining else ()
+    for name in (*recipe.libraries, *recipe.tests, *before):
         libraries.check(name)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
@@ -54,6 +56,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
     # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
+    _check_unlearnt(load_pool(before, recipe), pool, held_out)
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
@@ -63,7 +66,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    epochs = recipe.folds * recipe.fit.epochs + recipe.fit.all_epochs
+    epochs = recipe.folds * _untaught(recipe).all_epochs + recipe.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
         fits = _Fits(pool, correction, folder, bar, team)
         out_of_fold = _cross_validate(recipe, fits, folds)
@@ -131,6 +134,17 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
         )
 
 
+def _check_unlearnt(before: Pool, *scored: Pool) -> None:
+    """By the spectra, since a file may hold another library's soils under names of its own."""
+    learnt = {spectrum.tobytes() for spectrum in before.spectra}
+    ids = [name for pool in scored for name, row in zip(pool.sample_ids, pool.spectra, strict=True) if row.tobytes() in learnt]
+    if ids:
+        raise UsageError(
+            f"{len(ids)} spectra that are scored, {min(ids)}'s among them, are in [pretraining] too; take them out there, for "
+            "what is scored must not be learnt before"
+        )
+
+
 @dataclass(frozen=True)
 class _Fits:
     """What all fits of a run share: soils, correction, folder, progress and team."""
@@ -165,8 +179,12 @@ class _Fits:
             self.team,
             correction=self.correction,
         )
-        self.bar.update(recipe.fit.all_epochs - done)
+        self.bar.update(recipe.all_epochs - done)
         return calibration
+
+
+def _untaught(recipe: TrainingRecipe) -> TrainingRecipe:
+    return dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
 
 
 def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64]) -> Array:
@@ -174,7 +192,7 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64
 
     These networks are taught by no others, which would multiply the time; a taught one's errors are, if anything, smaller.
     """
-    recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, teachers=0))
+    recipe = _untaught(recipe)
     predicted = np.empty_like(fits.pool.targets)
     for number in range(recipe.folds):
         held_out = folds == number

@@ -28,6 +28,7 @@ from ccnvr.train import libraries
 from ccnvr.train import recipe as recipes
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
+from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.training import read_network
 
@@ -132,21 +133,6 @@ def with_values(pool: Pool) -> Pool:
     return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
 
 
-def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
-    """The named libraries on the recipe's grid, with the recipe's properties; no names give no soils."""
-    if not names:
-        return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
-    own = {finetuned.data: finetuned.quantity for finetuned in recipe.finetuned}
-    pool = libraries.join(
-        libraries.load(name, recipe.grid, own[name])
-        if name in own
-        else libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument)
-        for name in names
-    )
-    columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
-    return dataclasses.replace(pool, targets=pool.targets[:, columns])
-
-
 def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
     digest = hashlib.sha256(recipe)
@@ -180,6 +166,8 @@ def soils_of(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
         # the middles between its numbers, on which files in single precision often lie.
         data.update((block + _BESIDE).astype(np.float16).tobytes())
     names = dict.fromkeys(pool.origin)
+    before = recipe.pretraining.libraries if recipe.pretraining else ()
+    taken_from = dict.fromkeys([*names, *(Path(name.partition(":")[0]).name for name in before)])
     return {
         "trained_on": {library: int(np.sum(origin == library)) for library in names},
         "parts": list(recipe.libraries),
@@ -187,5 +175,6 @@ def soils_of(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "data_sha256": data.hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in names},
+        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in taken_from},
+        **({"learnt_before": list(before)} if before else {}),
     }
