@@ -28,7 +28,7 @@ from ccnvr.export.parity import Gate, Parity, Spectra
 from ccnvr.export.runtimes import Runtime
 from ccnvr.export.tflite_writer import to_tflite
 from ccnvr.firmware_bridge.simulator import pixel_wavelengths, synthetic_soils
-from ccnvr.train import fit as fitting
+from ccnvr.train import scales
 from ccnvr.train.fit import Calibration
 from ccnvr.train.network import answers, with_outputs
 from ccnvr.train.quantize import with_outputs as data_with_outputs
@@ -103,13 +103,13 @@ def prove(finished: Finished, models: dict[str, bytes], runtimes: list[Runtime],
     gate = Gate(finished.calibration.network, finished.networks, spectra, finished.recipe.properties)
     held_out = slice(0, spectra.held_out)
     truth = spectra.properties[held_out]
-    exact = _rmse(fitting.restore(targets, gate.torch[held_out].astype(np.float64)), truth)
+    exact = _rmse(scales.restore(targets, gate.torch[held_out].astype(np.float64)), truth)
     known = [column for column in range(len(targets)) if np.isfinite(exact[column])]
     proofs = []
     # No bar in a log file, where the table follows soon enough.
     for profile, runtime, model in tqdm(_to_prove(finished, models, runtimes), desc="proving", unit="engine", disable=None):
         parity, answers = gate.prove(profile, runtime, model)
-        rmse = _rmse(fitting.restore(targets, answers[held_out].astype(np.float64)), truth)
+        rmse = _rmse(scales.restore(targets, answers[held_out].astype(np.float64)), truth)
         proofs.append(Proof(parity, {targets[column].name: float(rmse[column] / exact[column] - 1.0) for column in known}))
     return proofs
 

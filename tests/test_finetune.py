@@ -39,6 +39,7 @@ from ccnvr.train.instrument import Instrument
 from ccnvr.train.network import CCNVR
 from ccnvr.train.pool import load_pool
 from ccnvr.train.quantize import as_data, as_torch, with_int8_weights
+from ccnvr.train.rounds import Finetuned
 from ccnvr.train.standards import Epo
 
 QUICK = ("--epochs", "2", "--folds", "2")
@@ -352,7 +353,7 @@ def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 ROUNDS = st.builds(
-    recipe.Finetuned, TEXT, TEXT, st.just("percent"), TEXT, st.integers(), st.floats(0.0, 1.0), st.integers(), st.integers()
+    Finetuned, TEXT, TEXT, st.just("percent"), TEXT, st.integers(), st.floats(0.0, 1.0), st.integers(), st.integers()
 )
 
 
@@ -364,7 +365,7 @@ ROUNDS = st.builds(
     rounds=st.lists(ROUNDS),
 )
 def test_any_recipe_is_written_as_it_is_read(
-    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[recipe.Finetuned]
+    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[Finetuned]
 ) -> None:
     plain = recipe.load(RECIPES[0])
     centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())

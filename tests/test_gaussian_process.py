@@ -19,6 +19,7 @@ from ccnvr.train import gaussian_process, recipe
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.pool import load_pool
+from ccnvr.train.rounds import Fit
 
 CALM = Augmentation(slope=0.01, input_shift=0.01)
 
@@ -110,7 +111,7 @@ def test_of_very_many_soils_it_knows_some(monkeypatch: pytest.MonkeyPatch, rng: 
 def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> None:
     """Of a process that says the mean of every soil, which the laboratory's values alone do not teach."""
     pool, unseen = load_pool(("UL.120:train",), small), load_pool(("UL.120:test",), small)
-    untaught = dataclasses.replace(small, fit=recipe.Fit(60, 8, 0.01, augmentation=CALM))
+    untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
     mean = fitting.calibrate(taught, small.grid, pool.spectra, pool.targets, 1, average=True)(unseen.spectra)
@@ -128,7 +129,7 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     small = recipe.load(recipes.write(tmp_path, text))
     pool, local = load_pool(("UL.120:train",), small), load_pool(("CV.98",), small)
     base = fitting.fit(small, pool.spectra, pool.targets, 1)
-    tuning = dataclasses.replace(small, fit=recipe.Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
+    tuning = dataclasses.replace(small, fit=Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
     spreads = []
     for kernel in (fitting.FINETUNING_KERNEL, Kernel(0.05, 10.0)):
         monkeypatch.setattr(fitting, "FINETUNING_KERNEL", kernel)

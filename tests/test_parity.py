@@ -38,7 +38,8 @@ from ccnvr.train.augment import Augmentation
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR
 from ccnvr.train.pool import load_pool
-from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Fit
 
 RUNTIMES = {runtime.name: runtime for runtime in available()}
 ENGINES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)

@@ -19,6 +19,7 @@ from ccnvr.train.augment import Augmentation
 from ccnvr.train.contenders import Network
 from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Fit, Pretraining
 
 BEFORE = """
 [pretraining]
@@ -39,8 +40,8 @@ def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> N
     pool = load_pool(("UL.120:train",), small)
     with_others = dataclasses.replace(
         small,
-        pretraining=recipe.Pretraining(("SL.125",), 60, {"clay": "identity"}, batch_size=8, learning_rate=1e-2),
-        fit=recipe.Fit(epochs=1, learning_rate=1e-6, augmentation=Augmentation(slope=0.01, input_shift=0.01)),
+        pretraining=Pretraining(("SL.125",), 60, {"clay": "identity"}, batch_size=8, learning_rate=1e-2),
+        fit=Fit(epochs=1, learning_rate=1e-6, augmentation=Augmentation(slope=0.01, input_shift=0.01)),
     )
     alone = dataclasses.replace(with_others, pretraining=None)
     few, rest = slice(0, None, 4), np.arange(len(pool.spectra)) % 4 > 0

@@ -24,7 +24,7 @@ from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import domain as domains
-from ccnvr.train import domain_study, interval_study, run_folder, standards
+from ccnvr.train import domain_study, interval_study, run_folder, scales, standards
 from ccnvr.train import fit as fitting
 from ccnvr.train import run as runs
 from ccnvr.train.instrument import Instrument, line_shapes
@@ -238,7 +238,7 @@ def test_the_studies_of_a_run_with_epo_look_at_corrected_soils(small: Path) -> N
     recipe, calibration, report = run_folder.load(small.parent / "run")
     pool = load_pool(recipe.libraries, recipe)
     seen = interval_study.out_of_fold(small.parent / "run", recipe, pool, report.targets, calibration.correction)
-    figures = accuracy_by_library(recipe, pool, fitting.restore(seen.targets, seen.outputs))
+    figures = accuracy_by_library(recipe, pool, scales.restore(seen.targets, seen.outputs))
     for library, by_property in report.accuracy["2-fold cross-validation"].items():
         for name, found in by_property.items():
             assert figures[library][name] == pytest.approx(found, abs=1e-3)

@@ -25,13 +25,14 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import fit as fitting
 from ccnvr.train import network as networks
-from ccnvr.train import recipe, run_folder
+from ccnvr.train import recipe, run_folder, scales
 from ccnvr.train import run as runs
 from ccnvr.train.augment import Mixture
 from ccnvr.train.lesson import Lesson
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
 from ccnvr.train.pool import load_pool
+from ccnvr.train.rounds import Fit
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -50,7 +51,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     outputs = torch.zeros(3, 2, requires_grad=True)
     wanted = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
     known = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    settings = recipe.Fit(epochs=1)
+    settings = Fit(epochs=1)
     loss = Lesson(wanted, known).loss(outputs, outputs, Mixture(np.arange(3)), settings)
     assert loss.item() == pytest.approx(2.5)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -62,15 +63,15 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
     values = load_pool(small.libraries, small).targets
-    targets = fitting.make_targets(small, values)
-    standardised = fitting.standardise(targets, values)
+    targets = scales.make_targets(small, values)
+    standardised = scales.standardise(targets, values)
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(standardised.std(axis=0), 1.0)
-    np.testing.assert_allclose(fitting.restore(targets, standardised), values)
+    np.testing.assert_allclose(scales.restore(targets, standardised), values)
     with pytest.raises(CcnvrError, match="OC was measured in 3 spectra to train on, 10 are needed"):
-        fitting.make_targets(small, values[:3])
+        scales.make_targets(small, values[:3])
     with pytest.raises(CcnvrError, match="OC is 10 in all spectra"):
-        fitting.make_targets(small, np.full((50, 2), 10.0))
+        scales.make_targets(small, np.full((50, 2), 10.0))
 
 
 def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_lesson_weighs_laboratory_and_teachers() -> None:
             return torch.full((len(inputs), 2), 3.0)
 
     lesson = dataclasses.replace(Lesson.of(np.array([[1.0, np.nan]])), teachers=(Says3(),))
-    settings = recipe.Fit(epochs=1, teachers=1, teacher_share=0.25, unmeasured_weight=0.5)
+    settings = Fit(epochs=1, teachers=1, teacher_share=0.25, unmeasured_weight=0.5)
     loss = lesson.loss(torch.zeros(1, 2), torch.zeros(1, 1), Mixture(np.array([0])), settings)
     assert loss.item() == pytest.approx((1.5**2 + 0.5 * 3.0**2) / 1.5)
 
@@ -146,7 +147,7 @@ def test_of_a_mixture_the_laboratory_says_what_it_says_of_both() -> None:
     lesson = Lesson.of(np.array([[1.0, np.nan], [3.0, 5.0]]))
     outputs = torch.tensor([[2.0, 100.0]])
     mixture = Mixture(np.array([0]), np.array([1]), np.array([0.25]))
-    assert lesson.loss(outputs, outputs, mixture, recipe.Fit(epochs=1)).item() == pytest.approx((2.0 - 2.5) ** 2)
+    assert lesson.loss(outputs, outputs, mixture, Fit(epochs=1)).item() == pytest.approx((2.0 - 2.5) ** 2)
     np.testing.assert_array_equal(lesson.measured(), [[1.0, np.nan], [3.0, 5.0]])
 
 

@@ -34,7 +34,8 @@ from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.pool import load_pool
-from ccnvr.train.recipe import Finetuned, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Finetuned
 from ccnvr.train.run_folder import Report
 from ccnvr.train.units import PROPERTIES
 

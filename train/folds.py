@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train import fit as fitting
+from ccnvr.train import scales
 from ccnvr.train.libraries import Pool
 from ccnvr.train.recipe import TrainingRecipe
 
@@ -63,7 +63,7 @@ def check_folds(
     Raises:
         UsageError: one cannot, or there are fewer soils than folds, in all or in every library.
     """
-    fitting.make_targets(recipe, targets)
+    scales.make_targets(recipe, targets)
     alike = "spectra that have one sample_id, or are equal, are of one soil"
     if (found := np.unique(soil).size) < recipe.folds:
         raise UsageError(f"{recipe.folds} folds cannot be made of {found} soils ({alike}); add soils, or ask for fewer folds")
@@ -75,7 +75,7 @@ def check_folds(
     for column, name in enumerate(recipe.properties):
         values = targets[:, column]
         for number in range(recipe.folds):
-            if fault := fitting.unlearnable(values[folds != number], recipe.transforms[name]):
+            if fault := scales.unlearnable(values[folds != number], recipe.transforms[name]):
                 measured = np.unique(soil[~np.isnan(values)]).size
                 raise UsageError(
                     f"without fold {number + 1} of {recipe.folds}, {name} {fault}; it was measured in {measured} soils in all "

@@ -23,7 +23,7 @@ from ccnvr.edge.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
-from ccnvr.train import folds, intervals, run_folder
+from ccnvr.train import folds, intervals, run_folder, scales
 from ccnvr.train.domain import FittedDomain, conformal_quantile
 from ccnvr.train.fit import Calibration
 from ccnvr.train.libraries import Pool
@@ -77,7 +77,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     table: Table = {"nominal": intervals.COVERAGE, "folds": recipe.folds, "passes": PASSES, "properties": {}}
     for column, target in enumerate(seen.targets):
         table["properties"][target.name] = _cross_conformal(seen, column, fitted, pool.origin)
-    restored = fitting.restore(seen.targets, seen.outputs)
+    restored = scales.restore(seen.targets, seen.outputs)
     final = intervals.with_intervals(seen.targets, pool.targets, restored, seen.fold_of, fitted)
     for title, names in ((HELD_OUT, recipe.tests), *((f"unknown library {name}", (name,)) for name in unknown)):
         others = load_pool(names, recipe)
@@ -104,7 +104,7 @@ def out_of_fold(
     outputs, mean, sd = (np.empty_like(pool.targets) for _ in range(3))
     for fold in range(recipe.folds):
         held_out = fold_of == fold
-        own_targets = fitting.make_targets(recipe, pool.targets[~held_out])
+        own_targets = scales.make_targets(recipe, pool.targets[~held_out])
         point, draws = _with_dropout(
             _network(folder / f"fold-{fold}" / run_folder.CHECKPOINT.name, recipe), inputs[held_out], fold
         )
@@ -114,7 +114,7 @@ def out_of_fold(
         outputs[held_out] = point * scale + shift
         mean[held_out] = draws.mean(axis=0) * scale + shift
         sd[held_out] = draws.std(axis=0, ddof=1) * scale
-    return OutOfFold(targets, fold_of, fitting.standardise(targets, pool.targets), outputs, mean, sd)
+    return OutOfFold(targets, fold_of, scales.standardise(targets, pool.targets), outputs, mean, sd)
 
 
 def coverage_text(table: Table) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ccnvr.train.augment import Mixture
-from ccnvr.train.recipe import Fit
+from ccnvr.train.rounds import Fit
 from ccnvr.train.team import ALONE, Team
 
 Array = NDArray[np.float64]

@@ -24,7 +24,8 @@ from ccnvr.edge.preprocess import Channel
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.r_packages import MoistureStates, read_moisture
-from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Fit
 from ccnvr.train.standards import Pairs, fit_epo
 
 Array = NDArray[np.float64]

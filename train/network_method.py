@@ -14,7 +14,8 @@ from ccnvr.edge.preprocess import Channel
 from ccnvr.train import fit as fitting
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.method import Configuration, Method, Predict
-from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Fit
 
 Array = NDArray[np.float64]
 

@@ -105,6 +105,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         import torch
 
         from ccnvr.train import fit as fitting
+        from ccnvr.train import scales
 
         needs: dict[str, Any] = {"dtype": np.float64, "ensure_min_samples": _FEWEST_SOILS, "ensure_min_features": 2}
         answers: dict[str, Any] = {"dtype": np.float64, "ensure_2d": False, "ensure_all_finite": "allow-nan"}
@@ -119,7 +120,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
             self._columns_nm = self._positions()
             self.recipe_ = self._recipe(values.shape[1])
             for number, column in enumerate(values.T):
-                if fault := fitting.unlearnable(column, self.target_transform):
+                if fault := scales.unlearnable(column, self.target_transform):
                     raise ValueError(f"{'y' if self._single else f'column {number} of y'} {fault}")
             self.calibration_ = fitting.fit(self.recipe_, self._resampled(spectra), values, seed)
         return self

@@ -17,9 +17,11 @@ from ccnvr.edge.grid import Grid
 from ccnvr.edge.network import Convolution, NetworkShape
 from ccnvr.edge.preprocess import Channel, Preprocessor
 from ccnvr.train import fit as fitting
+from ccnvr.train import scales
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.network import CCNVR
-from ccnvr.train.recipe import Fit, TrainingRecipe
+from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.rounds import Fit
 
 Array = NDArray[np.float64]
 
@@ -113,7 +115,7 @@ class _PlainTorch:
         # In blocks, so that no second copy in float64 is held.
         blocks = [preprocess.batch(block) for block in np.array_split(spectra, max(1, len(spectra) // 500))]
         self._inputs: Tensor = torch.from_numpy(np.concatenate(blocks))
-        standardised = fitting.standardise(fitting.make_targets(recipe, values), values)
+        standardised = scales.standardise(scales.make_targets(recipe, values), values)
         self._answers = torch.tensor(standardised, dtype=torch.float32)
         self._network = CCNVR(recipe.network_config()).train()
         self._optimizer = torch.optim.AdamW(self._network.parameters(), recipe.fit.learning_rate, fused=True)

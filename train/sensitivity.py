@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.numpy_backend import NumpyBackend
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import Float32, StoredInt8, assemble, stored_weights
-from ccnvr.train import fit as fitting
+from ccnvr.train import scales
 from ccnvr.train.fit import Calibration
 from ccnvr.train.network import answers
 from ccnvr.train.quantization_aware import QuantizationAware
@@ -35,7 +35,7 @@ def costs(recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized
     """Each weight as profile `weights` has it, and each activation of profile `int8`; the dearest first."""
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction)
     inputs = preprocess.batch(soils.validation)
-    truth = fitting.standardise(calibration.targets, soils.validation_values)
+    truth = scales.standardise(calibration.targets, soils.validation_values)
     network = quantized.networks["fp32"]
     expected = NumpyBackend(network)(inputs)
     known = np.flatnonzero(np.isfinite(truth).any(axis=0))
