@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,10 @@ import torch
 from helpers import assert_one_sentence, run_ccnvr
 
 from ccnvr.edge.metrics import accuracy
-from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import fit as fitting
 from ccnvr.train import recipe, run_folder
 from ccnvr.train.augment import Augmentation
-from ccnvr.train.contenders import Network
+from ccnvr.train.contenders import Network, contenders
 from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.rounds import Fit, Pretraining
@@ -118,16 +118,20 @@ def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(tmp_p
     assert_one_sentence(result, 2, "15 spectra that are scored", "are in [pretraining] too")
 
 
-def test_an_experiment_predicts_no_library_that_was_learnt_before(small: TrainingRecipe, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"CCNVR distilled has learnt soils of SL\.125 before"):
-        Network("CCNVR distilled", small).check_unseen(["CV.98", "SL.125"])
-    Network("CCNVR distilled", small).check_unseen(["CV.98"])
-    path = recipes.write(tmp_path, SCORED_ALONE + BEFORE)
-    chosen = ("--recipe", path, "--methods", "CCNVR distilled", "--trials", 1, "--seeds", 1, "--out", tmp_path / "out")
-    assert_one_sentence(run_ccnvr("experiment", "accuracy", "--data", "SL.125", *chosen), 2, "SL.125")
-    assert_one_sentence(
-        run_ccnvr("experiment", "transfer", "--targets", "SL.125", "--sources", "UL.120,SL.125", *chosen), 2, "SL.125"
-    )
+def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path) -> None:
+    path = recipes.write(tmp_path, SCORED_ALONE + BEFORE.replace('["SL.125"]', '["SL.125:train", "SSP.460"]'))
+    out = tmp_path / "out"
+    chosen = ("--recipe", path, "--methods", "CCNVR distilled", "--seeds", 1, "--out", out)
+    result = run_ccnvr("experiment", "accuracy", "--data", "SL.125", *chosen)
+    assert result.returncode == 0, result.stderr
+    choices = json.loads((out / "accuracy-SL.125.json").read_text())["choices"]["CCNVR distilled"]
+    before = [choice["recipe"]["pretraining"] for choice in choices.values()]
+    assert [each["libraries"] for each in before] == [["SSP.460"]] * 10
+    assert [each["beside"] for each in before] == [{}] * 10, "what is predicted stands beside nothing"
+    both = contenders(("CCNVR distilled",), path, ("SL.125", "SSP.460"))["CCNVR distilled"]
+    assert isinstance(both, Network) and both.recipe.pretraining is None
+    result = run_ccnvr("experiment", "transfer", "--recipe", path, "--out", out)
+    assert_one_sentence(result, 2, "has [pretraining], where --sources say what is learnt")
 
 
 def test_the_card_tells_of_these_soils_and_whose_they_are(small: TrainingRecipe) -> None:

@@ -18,7 +18,7 @@ from ccnvr.edge.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 from ccnvr.train import recipe as recipes
-from ccnvr.train.contenders import Budget, CalibrationSet, Choice, Contender, Network, PredictAll
+from ccnvr.train.contenders import Budget, CalibrationSet, Choice, Contender, PredictAll
 from ccnvr.train.folds import soil_of
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.libraries import PROPERTIES, Pool
@@ -119,12 +119,6 @@ class Comparison:
     ledger: Ledger
     chosen: dict[str, Choice]
     on_step: Callable[[str], None] = lambda what: None
-
-    def __post_init__(self) -> None:
-        predicted = {name for split in self.splits for name in split.origin}
-        for contender in self.contenders.values():
-            if isinstance(contender, Network):
-                contender.check_unseen(sorted(predicted))
 
     @property
     def measured(self) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ PredictAll = Callable[[Array], Array]
 """Absorbance `(n, bands)` -> properties `(n, properties)`."""
 
 RECIPE = Path(__file__).with_name("study_recipe.toml")
+PRETRAINED_RECIPE = Path(__file__).with_name("pretrained_recipe.toml")
 PAPER_RECIPE = Path(__file__).with_name("paper_recipe.toml")
 TEACHERS = 3
 BEST = "CCNVR distilled"
@@ -131,31 +132,25 @@ class Network:
         recipe = self.recipe_for(soils)
         return fitting.calibrate(recipe, soils.grid, soils.spectra, soils.values, seed, average=self.average, on_epoch=on_epoch)
 
-    def check_unseen(self, libraries: Iterable[str]) -> None:
-        """Before anything is fitted: whether these libraries can be predicted as new ones.
-
-        Raises:
-            UsageError: the network has learnt soils of one before.
-        """
-        if seen := self.recipe.learnt_before(libraries):
-            raise UsageError(
-                f"{self.name} has learnt soils of {seen} before, in the [pretraining] of its recipe {self.recipe.name}, so "
-                "they cannot be predicted as new ones; take the library out there, or give another --recipe"
-            )
-
     def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""
         transforms = {name: self.recipe.transforms.get(name, "identity") for name in soils.properties}
-        return dataclasses.replace(self.recipe, transforms=transforms)
+        before = self.recipe.pretraining
+        if before is not None:
+            beside = {name: transform for name, transform in before.beside.items() if name not in transforms}
+            before = dataclasses.replace(before, beside=beside)
+        return dataclasses.replace(self.recipe, transforms=transforms, pretraining=before)
 
 
-def contenders(names: tuple[str, ...] = (), recipe_path: Path = RECIPE) -> dict[str, Contender]:
-    """All contenders, or those named.
+def contenders(
+    names: tuple[str, ...] = (), recipe_path: Path = RECIPE, predicted: Collection[str] = ()
+) -> dict[str, Contender]:
+    """All contenders, or those named; of the libraries `predicted` none learns soils in its recipe's pretraining.
 
     Raises:
         UsageError: there is none of that name.
     """
-    recipe = recipes.load(recipe_path)
+    recipe = recipes.load(recipe_path).pretrained_without(predicted)
     alone = dataclasses.replace(recipe.fit, teachers=0, mixing=0.0)
     untaught = dataclasses.replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
     several = dataclasses.replace(untaught, fit=dataclasses.replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))

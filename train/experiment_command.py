@@ -30,7 +30,7 @@ from ccnvr.train import (
 )
 from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
-from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
+from ccnvr.train.contenders import BEST, PRETRAINED_RECIPE, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.libraries import PROPERTIES
@@ -131,12 +131,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.choices is not None and are_one(to, arguments.choices):
         raise UsageError(f"the result would be written over {arguments.choices}, which --choices reads; give another --out")
     splits = official_splits(arguments.data, properties=arguments.properties)
+    predicted = {library for split in splits for library in split.origin}
     chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
     with progress() as on_step:
         comparison = Comparison(
             library=arguments.data,
             splits=splits,
-            contenders=contenders(arguments.methods, arguments.recipe),
+            contenders=contenders(arguments.methods, arguments.recipe, predicted),
             budget=_budget(arguments),
             seeds=arguments.seeds,
             ledger=_ledger(arguments),
@@ -158,6 +159,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _transfer(arguments: argparse.Namespace) -> int:
     for name in (*arguments.targets, *arguments.sources):
         libraries.check(name)
+    if recipes.load(arguments.recipe).pretraining:
+        raise UsageError(f"{arguments.recipe} has [pretraining], where --sources say what is learnt; give another --recipe")
     with progress() as on_step:
         transfer = transfer_experiment.Transfer(
             targets=arguments.targets,
@@ -210,7 +213,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     """The study's single network from nothing, its teachers included."""
-    network = _network(RECIPE)
+    network = _network(PRETRAINED_RECIPE)
     (split,) = official_splits("nirsoil")
     pause = 0.1 if sys.stderr.isatty() else 60.0
     with tqdm(total=network.recipe.all_epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:

@@ -115,6 +115,15 @@ class TrainingRecipe:
         transforms = {**self.transforms, **pretraining.beside}
         return dataclasses.replace(self, transforms=transforms, fit=pretraining.of(self.fit), pretraining=None)
 
+    def pretrained_without(self, libraries: Iterable[str]) -> TrainingRecipe:
+        """The recipe with these libraries, whatever their parts, left out of `pretraining`; without that if none is left."""
+        if self.pretraining is None:
+            return self
+        out = {name.partition(":")[0] for name in libraries}
+        left = tuple(name for name in self.pretraining.libraries if name.partition(":")[0] not in out)
+        pretraining = dataclasses.replace(self.pretraining, libraries=left) if left else None
+        return dataclasses.replace(self, pretraining=pretraining)
+
     def learnt_before(self, libraries: Iterable[str]) -> str:
         """The first of some libraries of which `pretraining` has soils, whatever their parts; empty without any."""
         before = {name.partition(":")[0] for name in self.pretraining.libraries} if self.pretraining else set()

@@ -97,7 +97,6 @@ def _check(transfer: Transfer) -> None:
     for target in transfer.targets:
         if not _sources(transfer, target):
             raise UsageError(f"the sources hold no library but the target {target}; name others with --sources")
-    transfer.network.check_unseen(transfer.targets)
     column = libraries.PROPERTIES.index(transfer.prop)
     every = dict.fromkeys((*transfer.targets, *transfer.sources))
     measured = {name: not np.isnan(libraries.load(name, GRID).targets[:, column]).all() for name in every}
