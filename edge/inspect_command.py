@@ -63,19 +63,21 @@ def _lines(model: Model) -> Iterator[str]:
 
 def _soils(card: Card) -> list[str]:
     """Which soils taught the model, whose they are, and in how many of them each property was measured."""
-    counts, sources, measured = (_table(card.soils, key) for key in ("trained_on", "sources", "measured"))
+    counts, before, sources, measured = (
+        _table(card.soils, key) for key in ("trained_on", "learnt_before", "sources", "measured")
+    )
     lines = ["soils trained on"]
     for name in dict.fromkeys([*counts, *sources]):
         source = _table(sources, name)
         told = "; ".join(str(source[key]) for key in ("licence", "values") if key in source)
         lines.append(f"{name:<10}{_whole(counts, name):>7}  {told}")
+    if before:
+        lines.append("learnt before these: " + ", ".join(f"{name} {_whole(before, name)}" for name in before))
     if measured:
         lines.append("measured in: " + ", ".join(f"{name} {_whole(measured, name)}" for name in measured))
-    for key, told in (("learnt_before", "learnt before these soils"), ("not_trained_on", "not trained on")):
-        names = card.soils.get(key)
-        if isinstance(names, list) and names:
-            lines.append(f"{told}: {', '.join(map(str, names))}")
-    seen = card.soils.get("seen_before")
+    held_out, seen = card.soils.get("not_trained_on"), card.soils.get("seen_before")
+    if isinstance(held_out, list) and held_out:
+        lines.append(f"not trained on: {', '.join(map(str, held_out))}")
     if type(seen) is int and seen > 0:
         lines.append(f"warning: the base was trained on {seen} of the fine-tuning's soils, so all accuracies are too good")
     return lines

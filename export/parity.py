@@ -162,7 +162,7 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
 
 
 def _open_soils(recipe: TrainingRecipe) -> Pool:
-    """Of LimeSoDa's sets of which the recipe names none."""
+    """Of LimeSoDa's sets that the recipe neither trains nor scores a model on; what was learnt before may be among them."""
     named = {name.partition(":")[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
     return load_pool(tuple(name for name in sets if name not in named), recipe)

@@ -39,7 +39,7 @@ from ccnvr.train.instrument import Instrument
 from ccnvr.train.network import CCNVR
 from ccnvr.train.pool import load_pool
 from ccnvr.train.quantize import as_data, as_torch, with_int8_weights
-from ccnvr.train.rounds import Finetuned
+from ccnvr.train.rounds import Finetuned, Pretraining
 from ccnvr.train.standards import Epo
 
 QUICK = ("--epochs", "2", "--folds", "2")
@@ -346,15 +346,16 @@ RECIPES = sorted(Path(runs.__file__).parent.glob("*_recipe.toml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
-    assert len(RECIPES) == 5
+    assert len(RECIPES) == 6
     loaded = recipe.load(path)
     assert recipe.parse(recipe.write(loaded), path) == loaded
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-ROUNDS = st.builds(
-    Finetuned, TEXT, TEXT, st.just("percent"), TEXT, st.integers(), st.floats(0.0, 1.0), st.integers(), st.integers()
-)
+WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
+ROUNDS = st.builds(Finetuned, TEXT, TEXT, st.just("percent"), TEXT, WHOLE, st.floats(0.0, 1.0), WHOLE, WHOLE)
+OTHERS = st.lists(TEXT.map("another {}".format), min_size=1).map(tuple)
+BEFORE = st.builds(Pretraining, OTHERS, st.integers(1, 10**6), st.just({"clay": "log1p"}))
 
 
 @given(
@@ -363,11 +364,13 @@ ROUNDS = st.builds(
     rate=st.floats(1e-300, 1e300),
     widths=st.floats(0.1, 900.0) | st.lists(st.floats(0.1, 900.0), min_size=2, max_size=2),
     rounds=st.lists(ROUNDS),
+    before=st.none() | BEFORE,
 )
 def test_any_recipe_is_written_as_it_is_read(
-    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[Finetuned]
+    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[Finetuned], before: Pretraining | None
 ) -> None:
     plain = recipe.load(RECIPES[0])
+    transforms = {name: value for name, value in plain.transforms.items() if name != "clay"}
     centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())
     varied = dataclasses.replace(
         plain,
@@ -378,6 +381,9 @@ def test_any_recipe_is_written_as_it_is_read(
         epo=Epo("dry.csv", 'wet "1".csv', 2),
         teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
         gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
+        transforms=transforms,
+        tests=(),
+        pretraining=before,
         finetuned=tuple(rounds),
     )
     assert recipe.parse(recipe.write(varied), RECIPES[0]) == varied

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import recipes
 import torch
-from helpers import assert_one_sentence, run_ccnvr
+from helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 from ccnvr.edge.metrics import accuracy
 from ccnvr.train import fit as fitting
 from ccnvr.train import recipe, run_folder
 from ccnvr.train.augment import Augmentation
 from ccnvr.train.contenders import Network, contenders
+from ccnvr.train.libraries import Pool
 from ccnvr.train.pool import load_pool
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.rounds import Fit, Pretraining
@@ -27,6 +30,8 @@ libraries = ["SL.125"]
 beside = { clay = "identity" }
 epochs = 2
 """
+BESIDE = 'beside = { clay = "identity" }'
+SCORED_GRID = np.arange(1104.0, 1104.0 + 1400.0, 10.0)
 SCORED_ALONE = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:train"').replace(', "SL.125:test"', "")
 
 
@@ -91,6 +96,7 @@ def test_a_recipe_with_it_is_written_and_read(small: TrainingRecipe, tmp_path: P
         (BEFORE.replace("SL.125", "CV.98"), "CV.98 is scored"),
         (BEFORE.replace("clay", "OC"), "OC stands in transforms and in pretraining.beside"),
         (BEFORE.replace("clay", "sand"), "target 'sand'"),
+        (BEFORE.replace("clay", "CEC"), "in [pretraining], CEC was measured in 0 spectra"),
         (BEFORE.replace("epochs = 2", "epochs = 0"), "pretraining: epochs = 0 must be at least 1"),
         (BEFORE.replace("SL.125", "SL.126"), "library 'SL.126' is not one of"),
     ],
@@ -101,21 +107,66 @@ def test_one_that_cannot_be_is_refused_before_the_work(tmp_path: Path, before: s
     assert not (tmp_path / "run").exists()
 
 
-def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(tmp_path: Path) -> None:
-    small = recipe.load(recipes.write(tmp_path, SCORED_ALONE))
-    pool = load_pool(("UL.120:train",), small)
-    header = ",".join(["sample_id", "OC", *(f"{wavelength:g}" for wavelength in small.grid.wavelengths())])
-    soils = [
-        ",".join([f"{values[0]:g}", *(f"{value:.4f}" for value in 10.0**-spectrum)])
-        for values, spectrum in zip(pool.targets, pool.spectra, strict=True)
+def _as_file(pool: Pool, path: Path) -> Path:
+    """Soils of a pool as a user might have them: other names, reflectance with four decimals, OC alone."""
+    header = ["sample_id", "OC", *(f"{wavelength:g}" for wavelength in SCORED_GRID)]
+    rows = [
+        [f"soil{number}", f"{values[0]:g}", *(f"{value:.4f}" for value in 10.0**-spectrum)]
+        for number, (values, spectrum) in enumerate(zip(pool.targets, pool.spectra, strict=True))
     ]
-    for name, count in (("mine", 60), ("theirs", 15)):
-        lines = [header, *(f"{name}{number},{soil}" for number, soil in enumerate(soils[:count]))]
-        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    text = SCORED_ALONE.replace("UL.120:train", str(tmp_path / "mine.csv")).replace(', pH = "identity"', "")
-    before = BEFORE.replace("SL.125", str(tmp_path / "theirs.csv")).replace('beside = { clay = "identity" }', "")
-    result = run_ccnvr("train", recipes.write(tmp_path, text + before), "--out", tmp_path / "run")
-    assert_one_sentence(result, 2, "15 spectra that are scored", "are in [pretraining] too")
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    return path
+
+
+def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(small: TrainingRecipe, tmp_path: Path) -> None:
+    theirs = _as_file(load_pool(("UL.120:test",), small), tmp_path / "theirs.csv")
+    before = BEFORE.replace('["SL.125"]', f'["SL.125", "{theirs}"]')
+    result = run_ccnvr("train", recipes.write(tmp_path, SCORED_ALONE + before), "--out", tmp_path / "run")
+    assert_one_sentence(result, 2, "12 spectra that are scored", "are in [pretraining] too")
+
+
+def test_a_run_goes_on_with_the_same_soils_only(small: TrainingRecipe, tmp_path: Path) -> None:
+    theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    run, text = tmp_path / "run", SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, "")
+    path = recipes.write(tmp_path, text)
+    assert run_ccnvr("train", path, "--out", run).returncode == 0
+    theirs.write_text("\n".join(theirs.read_text().splitlines()[:-1]) + "\n")
+    assert_one_sentence(run_ccnvr("train", path, "--out", run), 2, "holds a run of another recipe or of other data")
+
+
+def test_a_run_killed_while_it_learns_other_soils_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    text = SCORED_ALONE.replace("epochs = 3", "epochs = 3\nteachers = 1") + BEFORE.replace("epochs = 2", "epochs = 40")
+    path = recipes.write(tmp_path, text)
+    cut = subprocess.Popen([*CCNVR, "train", path, "--out", tmp_path / "cut"], stderr=subprocess.DEVNULL)
+    checkpoint, deadline = tmp_path / "cut" / "final" / "pretrained.pt", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    cut.kill()
+    cut.wait()
+    assert not (tmp_path / "cut" / "final" / "checkpoint.pt").exists()
+    reports = []
+    for name in ("cut", "whole"):
+        result = run_ccnvr("train", path, "--out", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    assert reports[0] == reports[1]
+    assert reports[0]["soils"]["learnt_before"] == {"SL.125": 125}
+
+
+def test_a_run_with_it_is_exported_and_fine_tuned(small: TrainingRecipe, tmp_path: Path) -> None:
+    run, bundle = tmp_path / "run", tmp_path / "made.ccnvr"
+    text = SCORED_ALONE.replace('"CV.98", "SC.93", "UL.120:test"', '"SC.93"') + BEFORE.replace("SL.125", "CV.98")
+    assert run_ccnvr("train", recipes.write(tmp_path, text), "--out", run).returncode == 0
+    result = run_ccnvr("export", run, "--out", bundle, "--profile", "fp32", "--only", "network")
+    assert result.returncode == 0, result.stderr
+    shown = run_ccnvr("inspect", bundle).stdout
+    assert "learnt before these: CV.98 98" in shown and f"{'UL.120':<10}{108:>7}" in shown
+    some = load_pool(("CV.98:test",), small)
+    theirs = _as_file(dataclasses.replace(some, sample_ids=some.sample_ids[:10]), tmp_path / "few.csv")
+    result = run_ccnvr("finetune", run, theirs, "--epochs", 2, "--out", tmp_path / "tuned")
+    assert result.returncode == 0, result.stderr
+    tuned = json.loads((tmp_path / "tuned" / "report.json").read_text())
+    assert tuned["soils"]["seen_before"] == 10, "soils that were learnt first were seen, too"
 
 
 def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path) -> None:
@@ -134,9 +185,12 @@ def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path
     assert_one_sentence(result, 2, "has [pretraining], where --sources say what is learnt")
 
 
-def test_the_card_tells_of_these_soils_and_whose_they_are(small: TrainingRecipe) -> None:
-    soils = run_folder.soils_of(small, load_pool(small.libraries, small))
-    assert soils["learnt_before"] == ["SL.125"] and list(soils["trained_on"]) == ["UL.120"]
-    assert list(soils["sources"]) == ["UL.120", "SL.125"]
-    plain = dataclasses.replace(small, pretraining=None)
-    assert "learnt_before" not in run_folder.soils_of(plain, load_pool(plain.libraries, plain))
+def test_the_card_tells_of_these_soils_and_whose_they_are(small: TrainingRecipe, tmp_path: Path) -> None:
+    path = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    path.write_text(path.read_text().replace("OC", "SOM_pct", 1))
+    before = load_pool((str(path), "CV.98"), small)
+    soils = run_folder.soils_of(small, load_pool(small.libraries, small), before)
+    assert soils["trained_on"] == {"UL.120": 108} and soils["learnt_before"] == {"theirs.csv": 125, "CV.98": 98}
+    assert list(soils["sources"]) == ["UL.120", "theirs.csv", "CV.98"]
+    assert "0.58" in soils["sources"]["theirs.csv"]["values"]
+    assert "learnt_before" not in run_folder.soils_of(small, load_pool(small.libraries, small))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ def read(source: str) -> Base:
     return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
 
 
-def at_hand(recipe: TrainingRecipe) -> tuple[str, ...]:
-    """Those of a recipe's libraries whose files are on this computer; nothing is fetched."""
+def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
+    """Those libraries whose files are on this computer; nothing is fetched."""
 
     def there(name: str) -> bool:
         if name.endswith(ENDINGS):
@@ -75,7 +75,7 @@ def at_hand(recipe: TrainingRecipe) -> tuple[str, ...]:
         source = SOURCES.get(name.partition(":")[0])
         return source is not None and source.present() is not None
 
-    return tuple(name for name in recipe.libraries if there(name))
+    return tuple(name for name in libraries if there(name))
 
 
 def _of_bundle(bundle: Bundle) -> Base:

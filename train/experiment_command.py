@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder; its tuning.db may be shared")
     search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried (30)")
     search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried (3)")
-    check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
+    check = experiments.add_parser(
+        "check", help="train the network of pretrained_recipe.toml once; its R2 on nirsoil's test part"
+    )
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
     for name, what in _OF_A_RUN.items():
         trained = experiments.add_parser(name, help=what)
@@ -130,6 +132,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     to = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
     if arguments.choices is not None and are_one(to, arguments.choices):
         raise UsageError(f"the result would be written over {arguments.choices}, which --choices reads; give another --out")
+    if arguments.experiment == "noise" and recipes.load(arguments.recipe).pretraining:
+        raise UsageError(f"{arguments.recipe} has [pretraining], whose soils would stay without noise; give another --recipe")
     splits = official_splits(arguments.data, properties=arguments.properties)
     predicted = {library for split in splits for library in split.origin}
     chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
@@ -212,7 +216,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """The study's single network from nothing, its teachers included."""
+    """The single network of pretrained_recipe.toml from nothing: the other libraries first, its teachers, and it."""
     network = _network(PRETRAINED_RECIPE)
     (split,) = official_splits("nirsoil")
     pause = 0.1 if sys.stderr.isatty() else 60.0

@@ -33,7 +33,7 @@ from ccnvr.train.fit import FINETUNING, Calibration
 from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.own_files import ENDINGS
-from ccnvr.train.pool import load_pool
+from ccnvr.train.pool import load_pool, shared
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.rounds import Finetuned
 from ccnvr.train.run_folder import Report
@@ -47,10 +47,6 @@ FEWEST_SOILS = 10
 
 SOILS_PER_FOLD = 4
 """At least, so that a fold is more than single soils."""
-
-SAME_SPECTRUM = 3e-4
-"""Root mean square difference of absorbance below which two spectra count as one: a soil of the open libraries written with
-four decimals differs from itself by less, and hardly any but a twin has a neighbour as near."""
 
 _HEADER = "# Written by ccnvr finetune: the recipe of the model that it started from, and what came after in [[finetuned]]."
 
@@ -117,10 +113,13 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     """
     _check_free(folder)
     own = read_soils(base, path, quantity)
-    kept = at_hand(base.recipe)
+    kept = at_hand(base.recipe.libraries)
     compared = tuple(name for name in kept if not _large(name))
     known = load_pool(compared, base.recipe)
-    seen = _seen_before(own.pool, known)
+    before = base.recipe.pretraining.libraries if base.recipe.pretraining else ()
+    also = tuple(name for name in at_hand(before) if not _large(name))
+    both = {*shared(own.pool, known), *shared(own.pool, load_pool(also, base.recipe))}
+    seen = tuple(sample_id for sample_id in own.pool.sample_ids if sample_id in both)
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
     base = base.only(own.properties)
@@ -142,7 +141,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     run_folder.claim(folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction)
     _keep_checkpoint(folder, calibration)
     run_folder.keep_report(folder, report, domain)
-    not_compared = tuple(name for name in base.recipe.libraries if name not in compared)
+    not_compared = tuple(name for name in (*base.recipe.libraries, *before) if name not in (*compared, *also))
     return Outcome(report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes)
 
 
@@ -230,18 +229,6 @@ def _recipe(base: Base, path: Path, quantity: str, others: tuple[str, ...], sett
 def _large(name: str) -> bool:
     source = SOURCES.get(name.partition(":")[0])
     return source is not None and source.large
-
-
-def _seen_before(pool: Pool, base: Pool) -> tuple[str, ...]:
-    """Sample ids of the soils that are in the base's pool too: by their id, with the file's name before it and without, or by
-    their spectrum, for a file may name them anew."""
-    ids = set(base.sample_ids)
-    found = []
-    for sample_id, spectrum in zip(pool.sample_ids, pool.spectra, strict=True):
-        nearest = np.min(np.mean((base.spectra - spectrum) ** 2, axis=1), initial=np.inf)
-        if {sample_id, sample_id.partition("/")[2]} & ids or nearest < SAME_SPECTRUM**2:
-            found.append(sample_id)
-    return tuple(found)
 
 
 def _check_free(folder: Path) -> None:

@@ -21,8 +21,9 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.augment import VariedInputs
 from ccnvr.train.gaussian_process import GaussianProcess, Kernel
 from ccnvr.train.lesson import Lesson
+from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers, with_outputs
-from ccnvr.train.pool import load_pool
+from ccnvr.train.pool import load_before
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.scales import make_targets, restore, standardise
 from ccnvr.train.team import ALONE, Team
@@ -50,12 +51,13 @@ def fit(
     team: Team = ALONE,
     *,
     correction: Correction | None = None,
+    before: Pool | None = None,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
     With `recipe.fit.teachers`, so many networks of other seeds are trained first, and with `recipe.gaussian_processes` so many
     of these are fitted; the network that is kept learns from their mean beside the laboratory's values. With
-    `recipe.pretraining` it has learnt these and other soils before.
+    `recipe.pretraining` it has learnt these and other soils before: those of `before`, or as `pool.load_before` finds them.
 
     `checkpoint` is written after each epoch and continued from if it exists, the others' beside it; the result is the same
     with it, without it, and after interruptions. `on_epoch` gets the loss of each epoch of every network. `team` is the
@@ -65,24 +67,30 @@ def fit(
     Raises:
         UsageError: the batches are smaller than the team.
     """
-    if recipe.fit.batch_size < team.size:
-        raise UsageError(f"batch_size {recipe.fit.batch_size} cannot be shared by {team.size} processes; give a larger one")
+    smallest = min(fit.batch_size for fit in (recipe.fit, recipe.pretraining) if fit)
+    if smallest < team.size:
+        raise UsageError(f"batch_size {smallest} cannot be shared by {team.size} processes; give a larger one")
+    before = before or load_before(recipe)
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     lesson = replace(lesson, teachers=_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
+    pretrained = _pretrained(recipe, before, targets, spectra, values, seed, checkpoint, on_epoch, team, correction)
 
     def begin() -> CCNVR:
         network = CCNVR(recipe.network_config())
-        if before is not None:
-            network.load_state_dict(before.state_dict())
+        if pretrained is not None:
+            network.load_state_dict(pretrained.state_dict())
+            if network.scale is not None:
+                # It sees the recipe's own soils alone from now on.
+                network.scale.reset_running_stats()
         return network
 
-    before = _pretrained(recipe, targets, spectra, values, seed, checkpoint, on_epoch, team, correction)
     network = train(recipe, inputs, lesson, seed, begin, checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
 
 def _pretrained(
     recipe: TrainingRecipe,
+    others: Pool | None,
     targets: tuple[Target, ...],
     spectra: Array,
     values: Array,
@@ -93,10 +101,9 @@ def _pretrained(
     correction: Correction | None,
 ) -> CCNVR | None:
     """The network that has learnt these soils and those of `recipe.pretraining` together; None without it."""
-    if recipe.pretraining is None:
+    if recipe.pretraining is None or others is None:
         return None
     first = recipe.before(recipe.pretraining)
-    others = load_pool(recipe.pretraining.libraries, first)
     own = np.full((len(values), len(first.properties)), np.nan)
     own[:, : len(targets)] = values
     # The scales of what is kept are those of the soils that are scored.

@@ -1,4 +1,4 @@
-"""The soils of a recipe's libraries."""
+"""The soils of a recipe's libraries, and which of them another pool has too."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import dataclasses
 
 import numpy as np
 
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 from ccnvr.train.libraries import Pool
 from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.scales import unlearnable
+
+SAME_SPECTRUM = 3e-4
+"""Root mean square difference of absorbance below which two spectra count as one: a soil of the open libraries written with
+four decimals differs from itself by less, and hardly any but a twin has a neighbour as near."""
+
+_SPECTRA_AT_ONCE = 512
 
 
 def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
@@ -24,3 +32,33 @@ def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     )
     columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
     return dataclasses.replace(pool, targets=pool.targets[:, columns])
+
+
+def load_before(recipe: TrainingRecipe) -> Pool | None:
+    """The soils that the network learns first, with the properties that it learns then; None without `pretraining`.
+
+    Raises:
+        UsageError: a property beside the recipe's own cannot be learnt from them.
+    """
+    if recipe.pretraining is None:
+        return None
+    first = recipe.before(recipe.pretraining)
+    pool = load_pool(recipe.pretraining.libraries, first)
+    for name, transform in recipe.pretraining.beside.items():
+        if fault := unlearnable(pool.targets[:, first.properties.index(name)], transform):
+            raise UsageError(f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library that has it")
+    return pool
+
+
+def shared(pool: Pool, other: Pool) -> tuple[str, ...]:
+    """Sample ids of the soils that another pool has too: by their id, with the file's name before it and without, or by their
+    spectrum, for a file may name them anew."""
+    ids, squares, found = set(other.sample_ids), np.sum(other.spectra**2, axis=1), []
+    for start in range(0, len(pool.sample_ids), _SPECTRA_AT_ONCE):
+        block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
+        apart = np.sum(block**2, axis=1)[:, None] + squares - 2.0 * block @ other.spectra.T
+        nearest = np.min(apart, axis=1, initial=np.inf) / block.shape[1]
+        for sample_id, distance in zip(pool.sample_ids[start:], nearest, strict=False):
+            if {sample_id, sample_id.partition("/")[2]} & ids or distance < SAME_SPECTRUM**2:
+                found.append(sample_id)
+    return tuple(found)

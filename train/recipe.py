@@ -23,6 +23,7 @@ from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train.gaussian_process import Kernel
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.libraries import PROPERTIES
+from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.rounds import Finetuned, Fit, Pretraining
 from ccnvr.train.standards import Epo
 
@@ -89,7 +90,8 @@ class TrainingRecipe:
     def _check_libraries(self) -> None:
         if not self.libraries:
             raise ValueError("libraries is empty; name at least one")
-        if both := self.learnt_before((*self.libraries, *self.tests)):
+        # After a fine-tuning nothing of these is scored.
+        if not self.finetuned and (both := self.learnt_before((*self.libraries, *self.tests))):
             raise ValueError(f"{both} is scored, and soils of that library are learnt before, in [pretraining]; take one out")
 
     @property
@@ -119,15 +121,15 @@ class TrainingRecipe:
         """The recipe with these libraries, whatever their parts, left out of `pretraining`; without that if none is left."""
         if self.pretraining is None:
             return self
-        out = {name.partition(":")[0] for name in libraries}
-        left = tuple(name for name in self.pretraining.libraries if name.partition(":")[0] not in out)
+        out = {_whole(name) for name in libraries}
+        left = tuple(name for name in self.pretraining.libraries if _whole(name) not in out)
         pretraining = dataclasses.replace(self.pretraining, libraries=left) if left else None
         return dataclasses.replace(self, pretraining=pretraining)
 
     def learnt_before(self, libraries: Iterable[str]) -> str:
         """The first of some libraries of which `pretraining` has soils, whatever their parts; empty without any."""
-        before = {name.partition(":")[0] for name in self.pretraining.libraries} if self.pretraining else set()
-        return next((name for name in libraries if name.partition(":")[0] in before), "")
+        before = {_whole(name) for name in self.pretraining.libraries} if self.pretraining else set()
+        return next((name for name in libraries if _whole(name) in before), "")
 
     def correction(self) -> Correction | None:
         """The projection of `epo`, fitted to its files; None without it.
@@ -148,6 +150,11 @@ class TrainingRecipe:
 
     def _config(self, shape: NetworkShape) -> NetworkConfig:
         return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
+
+
+def _whole(name: str) -> str:
+    """The library, whatever its part; a file's name may hold a colon."""
+    return name if name.endswith(ENDINGS) else name.partition(":")[0]
 
 
 def _check_covered(grid: Grid, instrument: Instrument) -> None:

@@ -28,7 +28,7 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
-from ccnvr.train.pool import load_pool
+from ccnvr.train.pool import load_before, load_pool, shared
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.run_folder import CHECKPOINT, Report, claim, keep_report, soils_of
 from ccnvr.train.team import ALONE, Team
@@ -47,8 +47,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     recipe = recipes.parse(text, recipe_path)
     if recipe.finetuned:
         raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes into its runs; take it out")
-    before = recipe.pretraining.libraries if recipe.pretraining else ()
-    for name in (*recipe.libraries, *recipe.tests, *before):
+    for name in (*recipe.libraries, *recipe.tests, *(recipe.pretraining.libraries if recipe.pretraining else ())):
         libraries.check(name)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
@@ -56,19 +55,21 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
     # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
-    _check_unlearnt(load_pool(before, recipe), pool, held_out)
+    before = load_before(recipe)
+    if before is not None:
+        _check_unlearnt(before, pool, held_out)
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
         if twins := twins_of(pool, soil):
             print(f"warning: {twins}", file=sys.stderr)
-        claim(folder, text.encode(), pool, correction)
+        claim(folder, text.encode(), pool, correction, before)
     team.wait()
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
     epochs = recipe.folds * _untaught(recipe).all_epochs + recipe.all_epochs
     with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
-        fits = _Fits(pool, correction, folder, bar, team)
+        fits = _Fits(pool, before, correction, folder, bar, team)
         out_of_fold = _cross_validate(recipe, fits, folds)
         bar.set_description("all soils")
         calibration = fits.fit(recipe, np.arange(len(pool.spectra)), str(CHECKPOINT.parent), 0)
@@ -76,7 +77,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
         f"{recipe.folds}-fold cross-validation": accuracy_by_library(recipe, pool, out_of_fold),
         "soils held out from training": _test(recipe, calibration, held_out),
     }
-    report, domain = conclude(recipe, calibration, pool, out_of_fold, folds, accuracy)
+    report, domain = conclude(recipe, calibration, pool, out_of_fold, folds, accuracy, before)
     report.training["processes"] = team.size
     if team.first:
         keep_report(folder, report, domain)
@@ -90,10 +91,12 @@ def conclude(
     out_of_fold: Array,
     folds: NDArray[np.int64],
     accuracy: dict[str, AccuracyTable],
+    before: Pool | None = None,
 ) -> tuple[Report, Domain | None]:
     """The report of a calibration on the soils of a pool, with the domain and the intervals that these soils ask for.
 
-    `out_of_fold` `(n, targets)` are their predictions by networks that were trained without their `folds` `(n,)`.
+    `out_of_fold` `(n, targets)` are their predictions by networks that were trained without their `folds` `(n,)`; the soils
+    `before` were learnt first.
     """
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, calibration.correction)
     report = Report(
@@ -101,7 +104,7 @@ def conclude(
         targets=intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted),
         domain=None if fitted is None else fitted.domain.shape,
         accuracy=accuracy,
-        soils=soils_of(recipe, pool),
+        soils=soils_of(recipe, pool, before),
         training={
             "recipe": dataclasses.asdict(recipe),
             "parameters": parameters(calibration.network),
@@ -135,13 +138,11 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
 
 
 def _check_unlearnt(before: Pool, *scored: Pool) -> None:
-    """By the spectra, since a file may hold another library's soils under names of its own."""
-    learnt = {spectrum.tobytes() for spectrum in before.spectra}
-    ids = [name for pool in scored for name, row in zip(pool.sample_ids, pool.spectra, strict=True) if row.tobytes() in learnt]
-    if ids:
+    """By the spectra too, since a file may hold another library's soils under names of its own."""
+    if both := [sample_id for pool in scored for sample_id in shared(pool, before)]:
         raise UsageError(
-            f"{len(ids)} spectra that are scored, {min(ids)}'s among them, are in [pretraining] too; take them out there, for "
-            "what is scored must not be learnt before"
+            f"{len(both)} spectra that are scored, {min(both)}'s among them, are in [pretraining] too; take them out there, "
+            "for what is scored must not be learnt before"
         )
 
 
@@ -150,6 +151,7 @@ class _Fits:
     """What all fits of a run share: soils, correction, folder, progress and team."""
 
     pool: Pool
+    before: Pool | None
     correction: Correction | None
     folder: Path
     bar: tqdm[Any]
@@ -178,6 +180,7 @@ class _Fits:
             on_epoch,
             self.team,
             correction=self.correction,
+            before=self.before,
         )
         self.bar.update(recipe.all_epochs - done)
         return calibration

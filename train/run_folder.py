@@ -133,12 +133,14 @@ def with_values(pool: Pool) -> Pool:
     return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
 
 
-def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None) -> None:
+def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None, before: Pool | None = None) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be mixed."""
     digest = hashlib.sha256(recipe)
-    digest.update("\n".join(pool.sample_ids).encode())
-    digest.update(np.ascontiguousarray(pool.spectra).data)
-    digest.update(pool.targets.tobytes())
+    for soils in (pool, before):
+        if soils is not None:
+            digest.update("\n".join(soils.sample_ids).encode())
+            digest.update(np.ascontiguousarray(soils.spectra).data)
+            digest.update(soils.targets.tobytes())
     packed = corrections.pack(correction) if correction else b""
     digest.update(packed)
     kept, copied = folder / INPUTS, folder / RECIPE
@@ -156,25 +158,28 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
         stream.write(digest.hexdigest().encode())
 
 
-def soils_of(recipe: TrainingRecipe, pool: Pool) -> dict[str, Any]:
-    """Which soils were trained on, countable and checkable, and under which licences."""
-    origin = np.array(pool.origin)
+def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> dict[str, Any]:
+    """Which soils were trained on, and which `before` these, countable and checkable, and under which licences."""
     data = hashlib.sha256(pool.targets.tobytes())
     for start in range(0, len(pool.spectra), _SPECTRA_AT_ONCE):
         block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
         # In half precision, so that what another computer's logarithms and sums round otherwise changes nothing; and beside
         # the middles between its numbers, on which files in single precision often lie.
         data.update((block + _BESIDE).astype(np.float16).tobytes())
-    names = dict.fromkeys(pool.origin)
-    before = recipe.pretraining.libraries if recipe.pretraining else ()
-    taken_from = dict.fromkeys([*names, *(Path(name.partition(":")[0]).name for name in before)])
+    notes = pool.notes if before is None else {**before.notes, **pool.notes}
+    first = {} if before is None else _counts(before)
     return {
-        "trained_on": {library: int(np.sum(origin == library)) for library in names},
+        "trained_on": _counts(pool),
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "data_sha256": data.hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name, pool.notes.get(name, "")) for name in taken_from},
-        **({"learnt_before": list(before)} if before else {}),
+        "sources": {name: libraries.source(name, notes.get(name, "")) for name in {**_counts(pool), **first}},
+        **({"learnt_before": first} if first else {}),
     }
+
+
+def _counts(pool: Pool) -> dict[str, int]:
+    """Soils of each library."""
+    return {str(library): pool.origin.count(library) for library in dict.fromkeys(pool.origin)}
