@@ -72,7 +72,7 @@ def changed_header(content: bytes, **changes: Any) -> bytes:
     [
         ({"hidden": 6}, "bytes of weights where its header makes them"),
         ({"hidden": 10**9}, "weights is larger than any CCNVR"),
-        ({"hidden": 10**40}, "weights is larger than any CCNVR"),
+        ({"hidden": 10**40}, "is too large a number"),
         ({"bands": 10**9, "cell": "none"}, "larger than any CCNVR"),
         ({"bands": 10**8}, "numbers in a tensor is larger than any CCNVR"),
         ({"bands": 1}, "leave no step"),
