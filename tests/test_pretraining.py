@@ -14,6 +14,7 @@ import recipes
 import torch
 from helpers import CCNVR, assert_one_sentence, run_ccnvr
 
+from ccnvr.edge.cli import main
 from ccnvr.edge.metrics import accuracy
 from ccnvr.train import fit as fitting
 from ccnvr.train import recipe, run_folder
@@ -101,9 +102,12 @@ def test_a_recipe_with_it_is_written_and_read(small: TrainingRecipe, tmp_path: P
         (BEFORE.replace("SL.125", "SL.126"), "library 'SL.126' is not one of"),
     ],
 )
-def test_one_that_cannot_be_is_refused_before_the_work(tmp_path: Path, before: str, words: str) -> None:
+def test_one_that_cannot_be_is_refused_before_the_work(
+    tmp_path: Path, before: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = recipes.write(tmp_path, SCORED_ALONE + before)
-    assert_one_sentence(run_ccnvr("train", path, "--out", tmp_path / "run"), 2, words)
+    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
