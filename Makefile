@@ -57,8 +57,7 @@ model: $(VENV)/.dev
 	$(BIN)/ccnvr train train/default_recipe.toml --out runs/default
 	$(BIN)/ccnvr export runs/default --out edge/default.ccnvr
 
-# Trains the single network of train/pretrained_recipe.toml from nothing and prints its R2 on nirsoil's official test part; under
-# 5 minutes on a core. CCNVR_DATA names the folder of NIRsoil.RData and geeves' file, which are fetched otherwise.
+# Trains the study's single network from nothing and prints its R2 on nirsoil's official test part; under 5 minutes on a core.
 study-check: $(VENV)/.dev
 	@$(BIN)/ccnvr experiment check
 

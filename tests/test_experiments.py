@@ -209,7 +209,7 @@ def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
 def test_the_study_s_check_prints_r2_alone_on_standard_output(
     nirsoil_data: Path, quick_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiment_command, "PRETRAINED_RECIPE", quick_recipe)
+    monkeypatch.setattr(experiment_command, "RECIPE", quick_recipe)
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     assert main(["experiment", "check"]) == 0
     printed = capsys.readouterr()

@@ -26,7 +26,6 @@ PredictAll = Callable[[Array], Array]
 """Absorbance `(n, bands)` -> properties `(n, properties)`."""
 
 RECIPE = Path(__file__).with_name("study_recipe.toml")
-PRETRAINED_RECIPE = Path(__file__).with_name("pretrained_recipe.toml")
 PAPER_RECIPE = Path(__file__).with_name("paper_recipe.toml")
 TEACHERS = 3
 BEST = "CCNVR distilled"

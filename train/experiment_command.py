@@ -30,7 +30,7 @@ from ccnvr.train import (
 )
 from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
-from ccnvr.train.contenders import BEST, PRETRAINED_RECIPE, RECIPE, Budget, Network, contenders
+from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
 from ccnvr.train.ledger import Ledger
 from ccnvr.train.libraries import PROPERTIES
@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder; its tuning.db may be shared")
     search.add_argument("--trials", type=whole_number(1, 10_000), default=30, help="configurations tried (30)")
     search.add_argument("--folds", type=whole_number(2, 20), default=3, help="folds in which they are tried (3)")
-    check = experiments.add_parser(
-        "check", help="train the network of pretrained_recipe.toml once; its R2 on nirsoil's test part"
-    )
+    check = experiments.add_parser("check", help="train the study's single network once, and its R2 on nirsoil's test part")
     check.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0)
     for name, what in _OF_A_RUN.items():
         trained = experiments.add_parser(name, help=what)
@@ -216,8 +214,8 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """The single network of pretrained_recipe.toml from nothing: the other libraries first, its teachers, and it."""
-    network = _network(PRETRAINED_RECIPE)
+    """The study's single network from nothing, its teachers included."""
+    network = _network(RECIPE)
     (split,) = official_splits("nirsoil")
     pause = 0.1 if sys.stderr.isatty() else 60.0
     with tqdm(total=network.recipe.all_epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:
