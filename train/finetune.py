@@ -118,8 +118,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     known = load_pool(compared, base.recipe)
     before = base.recipe.pretraining.libraries if base.recipe.pretraining else ()
     also = tuple(name for name in at_hand(before) if not _large(name))
-    both = {*shared(own.pool, known), *shared(own.pool, load_pool(also, base.recipe))}
-    seen = tuple(sample_id for sample_id in own.pool.sample_ids if sample_id in both)
+    seen = shared(own.pool, known, load_pool(also, base.recipe))
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
     base = base.only(own.properties)

@@ -74,16 +74,7 @@ def fit(
     targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
     lesson = replace(lesson, teachers=_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team))
     pretrained = _pretrained(recipe, before, targets, spectra, values, seed, checkpoint, on_epoch, team, correction)
-
-    def begin() -> CCNVR:
-        network = CCNVR(recipe.network_config())
-        if pretrained is not None:
-            network.load_state_dict(pretrained.state_dict())
-            if network.scale is not None:
-                # It sees the recipe's own soils alone from now on.
-                network.scale.reset_running_stats()
-        return network
-
+    begin = partial(CCNVR, recipe.network_config()) if pretrained is None else lambda: pretrained
     network = train(recipe, inputs, lesson, seed, begin, checkpoint, on_epoch, team)
     return Calibration(network, targets, correction)
 
@@ -100,20 +91,24 @@ def _pretrained(
     team: Team,
     correction: Correction | None,
 ) -> CCNVR | None:
-    """The network that has learnt these soils and those of `recipe.pretraining` together; None without it."""
-    if recipe.pretraining is None or others is None:
+    """The network that has learnt these soils and the `others` of `recipe.pretraining` together; None without it."""
+    first = recipe.first_round
+    if first is None or others is None:
         return None
-    first = recipe.before(recipe.pretraining)
     own = np.full((len(values), len(first.properties)), np.nan)
     own[:, : len(targets)] = values
+    every = np.concatenate([own, others.targets])
     # The scales of what is kept are those of the soils that are scored.
-    beside = make_targets(first, np.concatenate([own, others.targets]))[len(targets) :]
-    lesson = Lesson.of(standardise((*targets, *beside), np.concatenate([own, others.targets])))
+    lesson = Lesson.of(standardise((*targets, *make_targets(first, every)[len(targets) :]), every))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = VariedInputs(preprocess, np.concatenate([spectra, others.spectra]), first.fit.augmentation, seed)
     path = checkpoint and checkpoint.with_name("pretrained.pt")
     network = train(first, inputs, lesson, seed, lambda: CCNVR(first.network_config()), path, on_epoch, team)
-    return with_outputs(network, range(len(targets)))
+    kept = with_outputs(network, range(len(targets)))
+    if kept.scale is not None:
+        # It sees the recipe's own soils alone from now on.
+        kept.scale.reset_running_stats()
+    return kept
 
 
 def _teachers(

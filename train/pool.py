@@ -40,24 +40,27 @@ def load_before(recipe: TrainingRecipe) -> Pool | None:
     Raises:
         UsageError: a property beside the recipe's own cannot be learnt from them.
     """
-    if recipe.pretraining is None:
+    first = recipe.first_round
+    if first is None:
         return None
-    first = recipe.before(recipe.pretraining)
-    pool = load_pool(recipe.pretraining.libraries, first)
-    for name, transform in recipe.pretraining.beside.items():
-        if fault := unlearnable(pool.targets[:, first.properties.index(name)], transform):
+    pool, own = load_pool(first.libraries, first), len(recipe.properties)
+    for name, values in zip(first.properties[own:], pool.targets.T[own:], strict=True):
+        if fault := unlearnable(values, first.transforms[name]):
             raise UsageError(f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library that has it")
     return pool
 
 
-def shared(pool: Pool, other: Pool) -> tuple[str, ...]:
+def shared(pool: Pool, *others: Pool) -> tuple[str, ...]:
     """Sample ids of the soils that another pool has too: by their id, with the file's name before it and without, or by their
     spectrum, for a file may name them anew."""
-    ids, squares, found = set(other.sample_ids), np.sum(other.spectra**2, axis=1), []
+    ids = {sample_id for other in others for sample_id in other.sample_ids}
+    squares = [np.sum(other.spectra**2, axis=1) for other in others]
+    found = []
     for start in range(0, len(pool.sample_ids), _SPECTRA_AT_ONCE):
         block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
-        apart = np.sum(block**2, axis=1)[:, None] + squares - 2.0 * block @ other.spectra.T
-        nearest = np.min(apart, axis=1, initial=np.inf) / block.shape[1]
+        own = np.sum(block**2, axis=1)[:, None]
+        apart = [own + square - 2.0 * block @ other.spectra.T for square, other in zip(squares, others, strict=True)]
+        nearest = np.min(np.concatenate(apart, axis=1), axis=1, initial=np.inf) / block.shape[1]
         for sample_id, distance in zip(pool.sample_ids[start:], nearest, strict=False):
             if {sample_id, sample_id.partition("/")[2]} & ids or distance < SAME_SPECTRUM**2:
                 found.append(sample_id)

@@ -84,8 +84,7 @@ class TrainingRecipe:
         if len(self.gaussian_processes) > MOST_PROCESSES:
             raise ValueError(f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}")
         self._check_libraries()
-        if self.pretraining is not None:
-            self.before(self.pretraining)
+        self.first_round  # noqa: B018
 
     def _check_libraries(self) -> None:
         if not self.libraries:
@@ -110,12 +109,21 @@ class TrainingRecipe:
         before = self.pretraining.epochs if self.pretraining else 0
         return before + self.fit.epochs * (1 + self.fit.teachers)
 
-    def before(self, pretraining: Pretraining) -> TrainingRecipe:
-        """The recipe of a pretraining, its own properties first."""
-        if twice := self.transforms.keys() & pretraining.beside:
+    @property
+    def first_round(self) -> TrainingRecipe | None:
+        """The recipe of the pretraining, this one's properties first; None without."""
+        if self.pretraining is None:
+            return None
+        if twice := self.transforms.keys() & self.pretraining.beside:
             raise ValueError(f"{min(twice)} stands in transforms and in pretraining.beside; name it once")
-        transforms = {**self.transforms, **pretraining.beside}
-        return dataclasses.replace(self, transforms=transforms, fit=pretraining.of(self.fit), pretraining=None)
+        return dataclasses.replace(
+            self,
+            libraries=self.pretraining.libraries,
+            tests=(),
+            transforms={**self.transforms, **self.pretraining.beside},
+            fit=self.pretraining.of(self.fit),
+            pretraining=None,
+        )
 
     def pretrained_without(self, libraries: Iterable[str]) -> TrainingRecipe:
         """The recipe with these libraries, whatever their parts, left out of `pretraining`; without that if none is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,19 +168,14 @@ def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> 
         # the middles between its numbers, on which files in single precision often lie.
         data.update((block + _BESIDE).astype(np.float16).tobytes())
     notes = pool.notes if before is None else {**before.notes, **pool.notes}
-    first = {} if before is None else _counts(before)
+    counts, first = Counter(pool.origin), Counter(before.origin if before else [])
     return {
-        "trained_on": _counts(pool),
+        "trained_on": dict(counts),
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "data_sha256": data.hexdigest(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name, notes.get(name, "")) for name in {**_counts(pool), **first}},
-        **({"learnt_before": first} if first else {}),
+        "sources": {name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}},
+        **({"learnt_before": dict(first)} if first else {}),
     }
-
-
-def _counts(pool: Pool) -> dict[str, int]:
-    """Soils of each library."""
-    return {str(library): pool.origin.count(library) for library in dict.fromkeys(pool.origin)}
