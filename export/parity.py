@@ -30,6 +30,7 @@ from ccnvr.export.runtimes import (
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import libraries
+from ccnvr.train.catalogue import library_and_part
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import CCNVR, answers
 from ccnvr.train.pool import load_pool
@@ -163,7 +164,7 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
 
 def _open_soils(recipe: TrainingRecipe) -> Pool:
     """Of LimeSoDa's sets that the recipe neither trains nor scores a model on; what was learnt before may be among them."""
-    named = {name.partition(":")[0] for name in (*recipe.libraries, *recipe.tests)}
+    named = {library_and_part(name)[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
     return load_pool(tuple(name for name in sets if name not in named), recipe)
 

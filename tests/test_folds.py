@@ -50,6 +50,13 @@ def test_folds_hold_each_library_evenly_and_keep_twins_together(small: recipe.Tr
     assert len(set(folds[group == twin])) == 1
 
 
+def test_spectra_that_a_processor_computed_a_last_bit_apart_are_equal() -> None:
+    spectra = np.random.default_rng(3).uniform(0.2, 1.0, size=(4, 300))
+    spectra[3] = np.nextafter(spectra[1], 2.0)
+    soil = soil_of(Pool(list("abcd"), ["x"] * 4, spectra, np.zeros((4, 1))))
+    assert soil[3] == soil[1] and len(set(soil.tolist())) == 3
+
+
 def test_spectra_of_one_sample_share_a_fold_through_a_chain_of_equal_spectra() -> None:
     bands = np.random.default_rng(3).normal(size=(40, 5))
     # A's second spectrum is B's first, and B's second is C's first: all of them are of one soil.

@@ -31,6 +31,7 @@ libraries = ["SL.125"]
 beside = { clay = "identity" }
 epochs = 2
 """
+SENSOR = f"\n[instrument]\ncentres_nm = {list(range(1090, 2520, 5))}\nfwhm_nm = 8\n"
 BESIDE = 'beside = { clay = "identity" }'
 SCORED_GRID = np.arange(1104.0, 1104.0 + 1400.0, 10.0)
 SCORED_ALONE = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:train"').replace(', "SL.125:test"', "")
@@ -187,6 +188,32 @@ def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path
     assert isinstance(both, Network) and both.recipe.pretraining is None
     result = run_ccnvr("experiment", "transfer", "--recipe", path, "--out", out)
     assert_one_sentence(result, 2, "has [pretraining], where --sources say what is learnt")
+
+
+def test_an_experiment_goes_on_with_the_same_soils_only(
+    small: TrainingRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    path = recipes.write(tmp_path, SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, ""))
+    given = f"--data CV.98 --recipe {path} --methods PLSR --trials 1 --seeds 1 --out {tmp_path / 'out'}"
+    again = ["experiment", "accuracy", *given.split()]
+    assert main(again) == 0 == main(again)
+    theirs.write_text("\n".join(theirs.read_text().splitlines()[:-1]) + "\n")
+    assert main(again) == 2
+    assert "holds results of other soils in [pretraining]'s files" in capsys.readouterr().err
+    theirs.unlink()
+    assert main(again) == 2
+    assert f"{theirs} cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("experiment", ["accuracy", "noise", "transfer"])
+def test_an_experiment_shows_all_methods_the_same_spectra(
+    experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipes.write(tmp_path, SCORED_ALONE + SENSOR)
+    assert main(["experiment", experiment, "--recipe", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "has [instrument], which would change CCNVR's spectra and no rival's" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_card_tells_of_these_soils_and_whose_they_are(small: TrainingRecipe, tmp_path: Path) -> None:

@@ -237,6 +237,20 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
     assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 1, str(checkpoint), "damaged", "delete it")
 
 
+def test_a_run_knows_its_soils_on_another_processor_too(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
+    pool = load_pool(("UL.120",), small)
+    run_folder.claim(tmp_path / "run", b"recipe", pool, None)
+    a_last_bit = dataclasses.replace(pool, spectra=np.nextafter(pool.spectra, 2.0))
+    run_folder.claim(tmp_path / "run", b"recipe", a_last_bit, None)
+    for other in (
+        dataclasses.replace(pool, spectra=1.01 * pool.spectra),
+        dataclasses.replace(pool, targets=1.01 * pool.targets),
+        dataclasses.replace(pool, sample_ids=pool.sample_ids[::-1]),
+    ):
+        with pytest.raises(UsageError, match="of other data"):
+            run_folder.claim(tmp_path / "run", b"recipe", other, None)
+
+
 def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> None:
     template = Path(runs.__file__).with_name("own_library_recipe.toml").read_text()
     for line, change in (("epochs = 160", "epochs = 1"), ("folds = 5", "folds = 2"), ('tests = ["CV.98"]', "tests = []")):

@@ -15,7 +15,7 @@ from ccnvr.edge.network_file import unpack
 from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import run_folder
-from ccnvr.train.catalogue import SOURCES
+from ccnvr.train.catalogue import SOURCES, library_and_part
 from ccnvr.train.fit import Calibration
 from ccnvr.train.network import with_outputs
 from ccnvr.train.own_files import ENDINGS
@@ -72,7 +72,7 @@ def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
     def there(name: str) -> bool:
         if name.endswith(ENDINGS):
             return Path(name).is_file()
-        source = SOURCES.get(name.partition(":")[0])
+        source = SOURCES.get(library_and_part(name)[0])
         return source is not None and source.present() is not None
 
     return tuple(name for name in libraries if there(name))

@@ -13,6 +13,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import downloads, lucas, ossl, r_packages
 from ccnvr.train.downloads import PublishedFile
 from ccnvr.train.instrument import View
+from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.soils import Soils
 
 
@@ -31,6 +32,14 @@ class Source:
     origin: str
     present: Callable[[], Path | None]
     large: bool = False
+
+
+def library_and_part(spec: str) -> tuple[str, str]:
+    """Of `NAME:PART`; no part of `NAME`, nor of a user's file, whose colons are its path's."""
+    if spec.endswith(ENDINGS):
+        return spec, ""
+    name, _, part = spec.partition(":")
+    return name, part
 
 
 _OFFICIAL = ("train", "test")

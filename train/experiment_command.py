@@ -9,18 +9,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from ccnvr.edge.arguments import some_of, whole_number
 from ccnvr.edge.files import are_one
-from ccnvr.edge.structure import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train import (
     accuracy_experiment,
     domain_study,
+    experiment_inputs,
     interval_study,
     libraries,
     moisture_study,
@@ -28,14 +27,11 @@ from ccnvr.train import (
     scale_study,
     transfer_experiment,
 )
-from ccnvr.train import recipe as recipes
 from ccnvr.train.comparison import Comparison, official_splits
 from ccnvr.train.contenders import BEST, RECIPE, Budget, Network, contenders
 from ccnvr.train.experiment_output import print_losses, print_table, progress, write_result
-from ccnvr.train.ledger import Ledger
 from ccnvr.train.libraries import PROPERTIES
 from ccnvr.train.network_method import StackedNetwork
-from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.statistics import figures
 from ccnvr.train.tuning import tune
 
@@ -130,11 +126,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     to = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
     if arguments.choices is not None and are_one(to, arguments.choices):
         raise UsageError(f"the result would be written over {arguments.choices}, which --choices reads; give another --out")
-    if arguments.experiment == "noise" and recipes.load(arguments.recipe).pretraining:
+    recipe = experiment_inputs.comparable_recipe(arguments.recipe)
+    if arguments.experiment == "noise" and recipe.pretraining:
         raise UsageError(f"{arguments.recipe} has [pretraining], whose soils would stay without noise; give another --recipe")
     splits = official_splits(arguments.data, properties=arguments.properties)
     predicted = {library for split in splits for library in split.origin}
-    chosen = _earlier_choices(arguments.choices, splits[0].train.properties)
+    chosen = experiment_inputs.earlier_choices(arguments.choices, splits[0].train.properties)
     with progress() as on_step:
         comparison = Comparison(
             library=arguments.data,
@@ -142,7 +139,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             contenders=contenders(arguments.methods, arguments.recipe, predicted),
             budget=_budget(arguments),
             seeds=arguments.seeds,
-            ledger=_ledger(arguments),
+            ledger=experiment_inputs.ledger(arguments.out, recipe, arguments.recipe),
             chosen=chosen,
             on_step=on_step,
         )
@@ -161,7 +158,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _transfer(arguments: argparse.Namespace) -> int:
     for name in (*arguments.targets, *arguments.sources):
         libraries.check(name)
-    if recipes.load(arguments.recipe).pretraining:
+    recipe = experiment_inputs.comparable_recipe(arguments.recipe)
+    if recipe.pretraining:
         raise UsageError(f"{arguments.recipe} has [pretraining], where --sources say what is learnt; give another --recipe")
     with progress() as on_step:
         transfer = transfer_experiment.Transfer(
@@ -173,7 +171,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
             seeds=arguments.seeds,
             repeats=arguments.repeats,
             sizes=transfer_experiment.SIZES,
-            ledger=_ledger(arguments),
+            ledger=experiment_inputs.ledger(arguments.out, recipe, arguments.recipe),
             prop=arguments.property,
             on_step=on_step,
         )
@@ -267,42 +265,6 @@ def _scale(arguments: argparse.Namespace) -> int:
 
 def _budget(arguments: argparse.Namespace) -> Budget:
     return Budget(arguments.trials, arguments.folds, float(arguments.seconds))
-
-
-def _ledger(arguments: argparse.Namespace) -> Ledger:
-    """The folder's, which holds results of one recipe only."""
-    ledger = Ledger(arguments.out)
-    recipe = recipes.load(arguments.recipe)
-    # Built anew, so that a folder of before a recipe could say more is still this recipe's.
-    try:
-        kept = build(TrainingRecipe, ledger.get("recipe", lambda: dataclasses.asdict(recipe)))
-    except ValueError:
-        kept = None
-    if kept != recipe:
-        raise UsageError(f"{arguments.out} holds results of another recipe than {arguments.recipe}; give another --out")
-    return ledger
-
-
-def _earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
-    """What CNN and RNN used for each property in an earlier experiment's first split.
-
-    Raises:
-        UsageError: the file is no result of an experiment, or of one without one of the properties.
-    """
-    if path is None:
-        return {}
-    try:
-        choices = json.loads(path.read_text())["choices"]
-        chosen = {name: dict(next(iter(choices[name].values()))) for name in ("CNN", "RNN") if name in choices}
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise UsageError(f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})") from error
-    for method, choice in chosen.items():
-        if unknown := [name for name in properties if name not in choice]:
-            raise UsageError(
-                f"{path} has no choice of {method}'s for {unknown[0]}, only for {', '.join(choice)}; "
-                "name these with --properties"
-            )
-    return chosen
 
 
 _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {

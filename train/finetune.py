@@ -28,7 +28,7 @@ from ccnvr.train import libraries, run_folder
 from ccnvr.train import recipe as recipes
 from ccnvr.train import run as runs
 from ccnvr.train.base import Base, at_hand
-from ccnvr.train.catalogue import SOURCES
+from ccnvr.train.catalogue import SOURCES, library_and_part
 from ccnvr.train.fit import FINETUNING, Calibration
 from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
@@ -226,7 +226,7 @@ def _recipe(base: Base, path: Path, quantity: str, others: tuple[str, ...], sett
 
 
 def _large(name: str) -> bool:
-    source = SOURCES.get(name.partition(":")[0])
+    source = SOURCES.get(library_and_part(name)[0])
     return source is not None and source.large
 
 

@@ -28,8 +28,9 @@ def fold_of(pool: Pool, folds: int, seed: int, soil: NDArray[np.int64] | None = 
 
 
 def soil_of(pool: Pool) -> NDArray[np.int64]:
-    """A number for each spectrum, the same for spectra that are equal or have one sample id."""
-    _, soil = np.unique(pool.spectra, axis=0, return_inverse=True)
+    """A number for each spectrum, the same for spectra that are equal in single precision or have one sample id."""
+    # In double precision the last bit of a resampled spectrum may depend, by the processor, on the row that it stands in.
+    _, soil = np.unique(pool.spectra.astype(np.float32), axis=0, return_inverse=True)
     first_of: dict[str, int] = {}
     for row, sample_id in enumerate(pool.sample_ids):
         first = first_of.setdefault(sample_id, row)

@@ -20,7 +20,7 @@ from ccnvr.edge.grid import Grid, WavelengthError, of_file
 from ccnvr.edge.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import own_files
-from ccnvr.train.catalogue import SOURCES
+from ccnvr.train.catalogue import SOURCES, library_and_part
 from ccnvr.train.instrument import Instrument, View
 from ccnvr.train.soils import Rows, Soils
 from ccnvr.train.units import PROPERTIES as PROPERTIES
@@ -75,7 +75,7 @@ def _load(spec: str, file_quantity: str, view: View) -> Library:
         path = Path(spec)
         # With its ending, so that no file can pass for a published library.
         return _library(path.name, own_files.read(path, file_quantity, view), "")
-    name, _, part = spec.partition(":")
+    name, part = library_and_part(spec)
     return _library(name, SOURCES[name].read(view, part), part)
 
 
@@ -85,7 +85,7 @@ def check(spec: str) -> None:
     Raises:
         UsageError: it is no known library or part, and no file of the user's.
     """
-    name, _, part = spec.partition(":")
+    name, part = library_and_part(spec)
     if spec.endswith(own_files.ENDINGS):
         return
     if name not in SOURCES:

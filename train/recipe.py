@@ -20,10 +20,10 @@ from ccnvr.edge.structure import build
 from ccnvr.edge.targets import TRANSFORMS
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
+from ccnvr.train.catalogue import library_and_part
 from ccnvr.train.gaussian_process import Kernel
 from ccnvr.train.instrument import Instrument
 from ccnvr.train.libraries import PROPERTIES
-from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.rounds import Finetuned, Fit, Pretraining
 from ccnvr.train.standards import Epo
 
@@ -129,15 +129,15 @@ class TrainingRecipe:
         """The recipe with these libraries, whatever their parts, left out of `pretraining`; without that if none is left."""
         if self.pretraining is None:
             return self
-        out = {_whole(name) for name in libraries}
-        left = tuple(name for name in self.pretraining.libraries if _whole(name) not in out)
+        out = {library_and_part(name)[0] for name in libraries}
+        left = tuple(name for name in self.pretraining.libraries if library_and_part(name)[0] not in out)
         pretraining = dataclasses.replace(self.pretraining, libraries=left) if left else None
         return dataclasses.replace(self, pretraining=pretraining)
 
     def learnt_before(self, libraries: Iterable[str]) -> str:
         """The first of some libraries of which `pretraining` has soils, whatever their parts; empty without any."""
-        before = {_whole(name) for name in self.pretraining.libraries} if self.pretraining else set()
-        return next((name for name in libraries if _whole(name) in before), "")
+        before = {library_and_part(name)[0] for name in self.pretraining.libraries} if self.pretraining else set()
+        return next((name for name in libraries if library_and_part(name)[0] in before), "")
 
     def correction(self) -> Correction | None:
         """The projection of `epo`, fitted to its files; None without it.
@@ -158,11 +158,6 @@ class TrainingRecipe:
 
     def _config(self, shape: NetworkShape) -> NetworkConfig:
         return NetworkConfig(in_channels=len(self.channels), bands=self.grid.bands, outputs=len(self.transforms), **vars(shape))
-
-
-def _whole(name: str) -> str:
-    """The library, whatever its part; a file's name may hold a colon."""
-    return name if name.endswith(ENDINGS) else name.partition(":")[0]
 
 
 def _check_covered(grid: Grid, instrument: Instrument) -> None:

@@ -140,8 +140,7 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
     for soils in (pool, before):
         if soils is not None:
             digest.update("\n".join(soils.sample_ids).encode())
-            digest.update(np.ascontiguousarray(soils.spectra).data)
-            digest.update(soils.targets.tobytes())
+            digest.update(_data_digest(soils))
     packed = corrections.pack(correction) if correction else b""
     digest.update(packed)
     kept, copied = folder / INPUTS, folder / RECIPE
@@ -159,14 +158,19 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
         stream.write(digest.hexdigest().encode())
 
 
-def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> dict[str, Any]:
-    """Which soils were trained on, and which `before` these, countable and checkable, and under which licences."""
+def _data_digest(pool: Pool) -> bytes:
+    """The sha256 of its values and spectra."""
     data = hashlib.sha256(pool.targets.tobytes())
     for start in range(0, len(pool.spectra), _SPECTRA_AT_ONCE):
         block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
-        # In half precision, so that what another computer's logarithms and sums round otherwise changes nothing; and beside
-        # the middles between its numbers, on which files in single precision often lie.
+        # In half precision, so that what another computer, or another number of threads, rounds otherwise in logarithms and
+        # sums changes nothing; and beside the middles between its numbers, on which files in single precision often lie.
         data.update((block + _BESIDE).astype(np.float16).tobytes())
+    return data.digest()
+
+
+def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> dict[str, Any]:
+    """Which soils were trained on, and which `before` these, countable and checkable, and under which licences."""
     notes = pool.notes if before is None else {**before.notes, **pool.notes}
     counts, first = Counter(pool.origin), Counter(before.origin if before else [])
     return {
@@ -174,7 +178,7 @@ def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> 
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
-        "data_sha256": data.hexdigest(),
+        "data_sha256": _data_digest(pool).hex(),
         "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
         "sources": {name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}},
         **({"learnt_before": dict(first)} if first else {}),
