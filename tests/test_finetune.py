@@ -346,7 +346,7 @@ RECIPES = sorted(Path(runs.__file__).parent.glob("*_recipe.toml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
-    assert len(RECIPES) == 6
+    assert len(RECIPES) == 7
     loaded = recipe.load(path)
     assert recipe.parse(recipe.write(loaded), path) == loaded
 
