@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
 from ccnvr.edge.grid import check_wavelengths
 from ccnvr.edge.isolated import IsolatedBackend
+from ccnvr.edge.noise import NoiseMeter, moved
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError
-from ccnvr.edge.targets import Estimate, estimate
+from ccnvr.edge.targets import Estimate, estimate, half_width
 from ccnvr.edge.worker import Limits
 
 Array = NDArray[np.float64]
@@ -38,6 +40,12 @@ TRIAL_SECONDS = 60
 
 # In sd of the training soils; catches NaN and infinity too, and keeps the way back from a logarithm finite.
 _LARGEST_OUTPUT = 100.0
+
+_Z_90 = 1.6449
+
+_SOME_NOISE = 1e-4
+# Of an interval's half width. Below, noise widens it by less than 1 in 20, and what it does to soils on average is good enough.
+_MUCH_NOISE = 0.3
 
 
 class Model:
@@ -165,6 +173,11 @@ class Predictor:
         if model.domain is not None:
             # Corrected too: the domain knows what the network knows.
             self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), seen, model.correction)
+        self._noise_of = NoiseMeter(seen, grid.step_nm)
+        soils = [np.interp(seen, grid.wavelengths(), soil) for soil in model.bundle.self_test().absorbance]
+        far = np.array([moved(model.outputs, self._preprocess, soil, _SOME_NOISE) for soil in soils])
+        self._gains = np.sqrt(np.mean(far**2, axis=0)) / _SOME_NOISE
+        """How far noise moves each standardised output on soils in general, for each unit of it in absorbance."""
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
         """Absorbance `(instrument bands in self.bands,)` -> an estimate for each property.
@@ -177,23 +190,37 @@ class Predictor:
     def answer(self, absorbance: Array) -> tuple[dict[str, Estimate], list[str]]:
         """As a call, and what to know of the answer besides.
 
-        A flag for each distance at which the spectrum is unlike the training soils, and for each property whose estimate lies
-        outside the range that they had.
+        A flag for each distance at which the spectrum is unlike the training soils, for each property whose estimate lies
+        outside the range that they had, and for each of whose error the spectrum's noise makes the larger part.
         """
         outputs = self._model.outputs(self._preprocess(absorbance)[None])[0]
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError("not_finite", "the model's answer is no sensible number; check the spectrum, or export again")
         position = self._locate(absorbance)
         targets = self._model.bundle.manifest.targets
-        estimates = {
-            target.name: estimate(target, float(output), position) for target, output in zip(targets, outputs, strict=True)
-        }
+        halves = [half_width(target, output, position) for target, output in zip(targets, outputs.tolist(), strict=True)]
+        by_noise = self._by_noise(absorbance, np.array([np.inf if half is None else half for half in halves]))
+        estimates, noisy = {}, []
+        for target, output, half, noise in zip(targets, outputs.tolist(), halves, by_noise.tolist(), strict=True):
+            # The training soils' errors hold next to no noise, so the two are independent and both count.
+            estimates[target.name] = estimate(target, output, None if half is None else hypot(half, noise))
+            if half is not None and noise > half:
+                noisy.append(f"{target.name}:noisy")
         outside = [
             f"{target.name}:outside_training_range"
             for target in targets
             if not target.lowest <= estimates[target.name].value <= target.highest
         ]
-        return estimates, [*(position.flags if position else []), *outside]
+        return estimates, [*(position.flags if position else []), *outside, *noisy]
+
+    def _by_noise(self, absorbance: Array, halves: Array) -> Array:
+        """What the spectrum's noise adds to the half widths `(targets,)` of its intervals, standardised as they are."""
+        noise = self._noise_of(absorbance)
+        usual: Array = _Z_90 * noise * self._gains
+        if np.all(usual <= _MUCH_NOISE * halves):
+            return usual
+        # Soils differ in this, and much noise moves an answer to one side, too: ask what as much again does to this one.
+        return _Z_90 * moved(self._model.outputs, self._preprocess, absorbance, noise)
 
     def _locate(self, absorbance: Array) -> Position | None:
         """The spectrum's place in the domain, where the bundle has one."""

@@ -99,12 +99,20 @@ class Estimate:
     high: float | None
 
 
-def estimate(target: Target, standardised: float, position: Position | None = None) -> Estimate:
-    """The estimate that one output of the network stands for; `position` is the spectrum's, in the bundle's domain."""
+def half_width(target: Target, standardised: float, position: Position | None = None) -> float | None:
+    """Of the 90 % interval about one output of the network, standardised; `position` is the spectrum's in the bundle's domain.
+
+    None where the bundle has no interval.
+    """
     half = target.half_width_90
     if half is not None and target.difficulty is not None and position is not None:
         output, nearest, distance = np.array(standardised), np.array(position.nearest), np.array(position.distance)
         half *= float(target.difficulty.factor(output, nearest, distance))
+    return half
+
+
+def estimate(target: Target, standardised: float, half: float | None) -> Estimate:
+    """The estimate that one output of the network stands for, with `half` the half width of its interval."""
     points = [standardised] if half is None else [standardised, standardised - half, standardised + half]
     value, *interval = (float(point) for point in target.restore(np.array(points)))
     low, high = interval or (None, None)

@@ -13,7 +13,7 @@ from ccnvr.edge.grid import WavelengthError
 from ccnvr.edge.pipeline import Pipeline, References, reflectance
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import absorbance
-from ccnvr.edge.targets import Target, estimate
+from ccnvr.edge.targets import Target, estimate, half_width
 from ccnvr.firmware_bridge.errors import InstrumentError, UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.messages import ScanRequest
@@ -137,10 +137,11 @@ def test_an_instrument_of_another_range_is_refused(model: Model) -> None:
 @given(st.floats(-5, 5), st.floats(0, 3), st.sampled_from(["identity", "log1p"]))
 def test_intervals_hold_their_value_and_targets_round_trip(z: float, half: float, transform: str) -> None:
     target = Target("OC", "g/kg", transform, 2.0, 0.7, 0.0, 100.0, half)
-    result = estimate(target, z)
+    result = estimate(target, z, half_width(target, z))
     assert result.low is not None and result.high is not None
     assert result.low <= result.value <= result.high
-    assert estimate(dataclasses.replace(target, half_width_90=None), z).low is None
+    assert half_width(dataclasses.replace(target, half_width_90=None), z) is None
+    assert estimate(target, z, None).low is None
     if result.value > 0:
         assert float(target.standardise(np.array(result.value))) == pytest.approx(z, abs=1e-9)
 

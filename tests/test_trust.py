@@ -26,7 +26,7 @@ from ccnvr.edge.grid import Grid
 from ccnvr.edge.pipeline import Pipeline, References
 from ccnvr.edge.predictor import Model
 from ccnvr.edge.preprocess import Preprocessor
-from ccnvr.edge.targets import Difficulty, Target, estimate
+from ccnvr.edge.targets import Difficulty, Target, estimate, half_width
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.train import domain as domains
@@ -115,12 +115,11 @@ def test_no_width_vanishes_or_explodes(
 ) -> None:
     # The mean keeps clear of zero, below which values are cut off.
     target = Target("pH", "pH", "identity", 200.0, 1.0, 4.0, 9.0, 0.5, Difficulty(*weights, (0.1, -0.1)))
-    found = estimate(target, output, Position(nearest, distance, ()))
+    where = Position(nearest, distance, ())
+    found = estimate(target, output, half_width(target, output, where))
     assert found.low is not None and found.high is not None
     assert 0.4999 <= found.high - found.low <= 2.0001
-    plain = estimate(dataclasses.replace(target, difficulty=None), output)
-    assert plain.low is not None and plain.high is not None
-    assert plain.high - plain.low == pytest.approx(1.0)
+    assert half_width(dataclasses.replace(target, difficulty=None), output, where) == 0.5
 
 
 def test_a_property_of_few_soils_and_a_run_without_domain_get_one_width(rng: np.random.Generator) -> None:
@@ -136,7 +135,7 @@ def test_a_property_of_few_soils_and_a_run_without_domain_get_one_width(rng: np.
 def test_an_output_beyond_all_numbers_stays_a_number() -> None:
     """JSON knows no infinity."""
     target = Target("OC", "g/kg", "log1p", 2.5, 0.9, 0.1, 80.0, half_width_90=0.5)
-    answer = estimate(target, 1e6)
+    answer = estimate(target, 1e6, 0.5)
     assert answer.low is not None and answer.high is not None
     assert 80.0 < answer.low <= answer.value <= answer.high < np.inf
 
