@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +119,9 @@ def _read_file(path: Path) -> Bundle:
         _verify(manifest, contents)
     except FileNotFoundError:
         raise UsageError(f"no bundle at {path}; give the path of a .ccnvr file, or 'default'") from None
+    except IsADirectoryError:
+        export = f"ccnvr export {quote(str(path))} --out FILE.ccnvr"
+        raise UsageError(f"{path} is a folder and no bundle; if ccnvr train made it, make a bundle of it: {export}") from None
     except zipfile.BadZipFile as error:
         raise BundleError(f"{path} is no ccnvr bundle, or is damaged ({error}); copy it again from its source") from error
     except KeyError:

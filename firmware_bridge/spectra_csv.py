@@ -89,7 +89,7 @@ class SpectraTable:
         else:
             reflectance = spectra / 100.0 if quantity == "percent" else spectra
         if self.quantity is None and np.any(wrong := upside_down(self.wavelengths_nm[bands], reflectance)):
-            fault = f"rises at 1,917 nm, read as {quantity}, where the water in every soil absorbs"
+            fault = f"rises at 1917 nm, read as {quantity}, where the water in every soil absorbs"
             raise self._refusal(int(np.argmax(wrong)), fault, "correct it or leave it out")
         return reflectance
 
@@ -180,6 +180,8 @@ def layout(path: Path, header: list[str]) -> Layout:
         UsageError: no sample_id, no wavelengths, or a column that stands twice.
     """
     header = [name.strip() for name in header]
+    if not any(header):
+        raise UsageError(f"{path} is empty, or its first line is; it must name the columns: sample_id, and wavelengths in nm")
     for separator, name in _SEPARATORS.items():
         if len(header) == 1 and separator in header[0]:
             raise UsageError(f"{path} is separated by {name}; save it with commas between columns and points in numbers")

@@ -62,7 +62,7 @@ def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
 
 def test_a_simulator_shows_no_soil_upside_down(soils_csv: Path) -> None:
     result = run_ccnvr("simulate", "--spectra", soils_csv, "--quantity", "absorbance")
-    assert_one_sentence(result, 2, f"{soils_csv} row 2", "rises at 1,917 nm, read as absorbance")
+    assert_one_sentence(result, 2, f"{soils_csv} row 2", "rises at 1917 nm, read as absorbance")
 
 
 @pytest.mark.parametrize("arguments", ["--help", "inspect default", "demo --spectra 1 --json", "run --help"])

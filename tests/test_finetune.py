@@ -224,7 +224,7 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_
         (2, ("holds no finished training run",), (tmp_path, soils)),
         (2, ("SL.125 is no .csv or .parquet file",), (finished_run, "SL.125")),
         (2, (f"{soils} row 2", "holds fractions", "--quantity"), (finished_run, soils, "--quantity", "percent")),
-        (2, (f"{soils} row 2", "rises at 1,917 nm"), (finished_run, soils, "--quantity", "absorbance")),
+        (2, (f"{soils} row 2", "rises at 1917 nm"), (finished_run, soils, "--quantity", "absorbance")),
         (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
         (1, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
     ):

@@ -10,6 +10,7 @@ import pytest
 import recipes
 from soil_files import write_soils
 
+from ccnvr.edge import limesoda
 from ccnvr.edge.cli import main
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import recipe
@@ -69,8 +70,8 @@ def test_spectra_of_one_sample_share_a_fold_through_a_chain_of_equal_spectra() -
         assert len(set(fold_of(pool, 5, 1)[np.isin(pool.sample_ids, ["A", "B", "C"])])) == 1
 
 
-def test_equal_spectra_under_several_ids_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_soils(tmp_path / "mine.csv", "UL.120", 30)
+def test_equal_spectra_and_values_in_another_unit_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_soils(tmp_path / "mine.csv", "UL.120", 30, OC=limesoda.load("UL.120").properties["OC"] / 10.0)
     lines = (tmp_path / "mine.csv").read_text().splitlines()
     spectrum = lines[1].split(",")[4:]
     lines += [",".join([f"again-{number}", str(number), "6", "20", *spectrum]) for number in range(5)]
@@ -79,7 +80,8 @@ def test_equal_spectra_under_several_ids_are_warned_of(tmp_path: Path, capsys: p
     path = recipes.write(tmp_path, text.replace("epochs = 3", "epochs = 1"))
     assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 0
     warning = "warning: 6 sample ids, mine.csv/again-0 and mine.csv/again-1 among them, have the spectrum of another"
-    assert warning in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert warning in told and "warning: OC of mine.csv is " in told and "if these are %, name the column OC_pct" in told
 
 
 def test_a_fold_without_a_soil_is_refused(tmp_path: Path) -> None:

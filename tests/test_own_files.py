@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ccnvr.firmware_bridge import spectra_csv
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.spectra_csv import read_spectra
 from ccnvr.train import libraries, own_files
+from ccnvr.train.pool import doubts
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = list(range(1100, 2510, 10))
@@ -79,6 +81,19 @@ def test_notes_keep_the_method(tmp_path: Path) -> None:
     assert pool.origin[-3:] == ["mine.csv"] * 3 and len(pool.spectra) == 101
     stated = libraries.source("mine.csv", pool.notes["mine.csv"])["values"]
     assert stated == "OC from SOM_pct: organic matter x 0.58 (van Bemmelen), % x 10; pH from pH_CaCl2: in CaCl2"
+
+
+def test_values_that_may_be_in_another_unit_are_doubted(tmp_path: Path) -> None:
+    table = columns(OC=[1.2, 0.8, 3.9], clay=[0.1, 0.2, 0.52], pH=[6.5, 7.0, 5.1])
+    path = str(write_csv(tmp_path / "soils.csv", table))
+    pool = libraries.join([libraries.load(path, GRID), libraries.load("SL.125", GRID)])
+    assert doubts(pool, libraries.PROPERTIES) == [
+        "OC of soils.csv is 3.9 g/kg at most, which is little; if these are %, name the column OC_pct",
+        "clay of soils.csv is 0.52 % at most, which is little; if these are shares of 1, multiply them by 100",
+    ]
+    open_libraries = libraries.join([libraries.load(name, GRID) for name in limesoda.VISNIR_SETS])
+    named = dataclasses.replace(open_libraries, origin=[f"{name}.csv" for name in open_libraries.origin])
+    assert doubts(named, libraries.PROPERTIES) == [], "no real library is doubted"
 
 
 def test_parquet_and_csv_give_the_same_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,9 +184,9 @@ def test_what_a_file_does_not_hold_is_refused(tmp_path: Path, monkeypatch: pytes
     reflectance = columns(OC=[1, 2, 3])
     of_last = {name: [*cells[:2], -np.log10(cells[2])] if name.isdigit() else cells for name, cells in reflectance.items()}
     for table, quantity, row, words in (
-        (reflectance, "absorbance", 1, "'a' rises at 1,917 nm, read as absorbance"),
+        (reflectance, "absorbance", 1, "'a' rises at 1917 nm, read as absorbance"),
         (reflectance, "percent", 1, "'a' nowhere exceeds 1\\.5, so it holds fractions and not percent"),
-        (of_last, "reflectance", 3, "'c' rises at 1,917 nm, read as reflectance"),
+        (of_last, "reflectance", 3, "'c' rises at 1917 nm, read as reflectance"),
     ):
         for path, first in ((write_csv(tmp_path / "s.csv", table), 1), (write_parquet(tmp_path / "s.parquet", table), 0)):
             with pytest.raises(UsageError, match=rf"{path} row {first + row}: sample {words}.*in a recipe by file_quantity"):

@@ -306,7 +306,7 @@ def test_wrong_use_of_standardise_is_said(
     refused("--field", files["few"], "--reference", files["few"], words="4 standards are too few")
     refused("--field", files["field"], "--method", "slope-bias", words="none of the columns OC")
     both = ("--reference", files["reference"], "--field", files["field"])
-    refused(*both, "--quantity", "absorbance", words=f"{files['reference']} row 2: sample 'SL.125/1' rises at 1,917 nm")
+    refused(*both, "--quantity", "absorbance", words=f"{files['reference']} row 2: sample 'SL.125/1' rises at 1917 nm")
     absorbs = -np.log10(limesoda.load("SL.125").reflectance)
     inverted = write(tmp_path / "inverted.csv", slice(0, 8), absorbs)
     refused("--reference", files["reference"], "--field", inverted, words=f"{inverted} row 2: sample 'SL.125/1' rises")

@@ -33,7 +33,7 @@ from ccnvr.train.fit import FINETUNING, Calibration
 from ccnvr.train.folds import fold_of, soil_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.own_files import ENDINGS
-from ccnvr.train.pool import load_pool, shared
+from ccnvr.train.pool import doubts, load_pool, shared
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.rounds import Finetuned
 from ccnvr.train.run_folder import Report
@@ -113,6 +113,8 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     """
     _check_free(folder)
     own = read_soils(base, path, quantity)
+    for words in doubts(own.pool, own.properties):
+        print(f"warning: {words}", file=sys.stderr)
     kept = at_hand(base.recipe.libraries)
     compared = tuple(name for name in kept if not _large(name))
     known = load_pool(compared, base.recipe)

@@ -10,12 +10,14 @@ import torch
 
 from ccnvr.edge.arguments import number, whole_number
 from ccnvr.edge.metrics import AccuracyTable, accuracy_table
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.spectra_csv import QUANTITIES
 from ccnvr.train import base as bases
 from ccnvr.train import finetune
 from ccnvr.train.domain import FEWEST_SOILS
 from ccnvr.train.finetune import Outcome, Settings
 from ccnvr.train.fit import LAYERS
+from ccnvr.train.run_folder import export_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Fine-tune, print what it gained and what there is to know of it."""
     torch.set_num_threads(1)
     settings = Settings(arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed)
-    outcome = finetune.finetune(bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings)
+    try:
+        outcome = finetune.finetune(bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings)
+    except KeyboardInterrupt:
+        raise CcnvrError("interrupted; the same command begins anew") from None
     print("\n".join(_text(outcome)))
     for note in _notes(outcome):
         print(f"\n{note}")
-    print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")
+    print(f"\nnext: {export_command(arguments.out)}")
     return 0
 
 

@@ -88,6 +88,8 @@ def check(spec: str) -> None:
     name, part = library_and_part(spec)
     if spec.endswith(own_files.ENDINGS):
         return
+    if name.endswith(own_files.ENDINGS):
+        raise UsageError(f"{spec!r}: a file of your own has no parts; name it as {name!r}")
     if name not in SOURCES:
         raise UsageError(f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file")
     parts = SOURCES[name].parts

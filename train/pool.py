@@ -9,8 +9,10 @@ import numpy as np
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import libraries
 from ccnvr.train.libraries import Pool
+from ccnvr.train.own_files import ENDINGS
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.scales import unlearnable
+from ccnvr.train.units import doubt
 
 SAME_SPECTRUM = 3e-4
 """Root mean square difference of absorbance below which two spectra count as one: a soil of the open libraries written with
@@ -48,6 +50,16 @@ def load_before(recipe: TrainingRecipe) -> Pool | None:
         if fault := unlearnable(values, first.transforms[name]):
             raise UsageError(f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library that has it")
     return pool
+
+
+def doubts(pool: Pool, properties: tuple[str, ...]) -> list[str]:
+    """Warnings of values in the user's files that may be in another unit; the pool has these properties."""
+    origin, found = np.array(pool.origin), []
+    for source in dict.fromkeys(name for name in pool.origin if name.endswith(ENDINGS)):
+        for name, values in zip(properties, pool.targets[origin == source].T, strict=True):
+            if not np.isnan(values).all() and (words := doubt(source, name, float(np.nanmax(values)))):
+                found.append(words)
+    return found
 
 
 def shared(pool: Pool, *others: Pool) -> tuple[str, ...]:

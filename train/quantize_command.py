@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print(quantized.report)
     if found:
         _print_costs(found)
-    print(f"\nnext: ccnvr export {arguments.run} --out {arguments.run.name}.ccnvr")
+    print(f"\nnext: {run_folder.export_command(arguments.run)}")
     return 0
 
 

@@ -28,7 +28,7 @@ from ccnvr.train.fit import Calibration
 from ccnvr.train.folds import check_folds, fold_of, soil_of, twins_of
 from ccnvr.train.libraries import Pool
 from ccnvr.train.network import parameters
-from ccnvr.train.pool import load_before, load_pool, shared
+from ccnvr.train.pool import doubts, load_before, load_pool, shared
 from ccnvr.train.recipe import TrainingRecipe
 from ccnvr.train.run_folder import CHECKPOINT, Report, claim, keep_report, soils_of
 from ccnvr.train.team import ALONE, Team
@@ -61,8 +61,9 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
-        if twins := twins_of(pool, soil):
-            print(f"warning: {twins}", file=sys.stderr)
+        for words in (twins_of(pool, soil), *doubts(pool, recipe.properties)):
+            if words:
+                print(f"warning: {words}", file=sys.stderr)
         claim(folder, text.encode(), pool, correction, before)
     team.wait()
     # In a log file, a line a minute.

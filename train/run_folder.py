@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
         recipe = recipes.load(folder / RECIPE)
         network = read_network(folder / CHECKPOINT, recipe)
     except OSError:
-        raise UsageError(f"{folder} holds no finished training run; run ccnvr train with --out {folder}") from None
+        raise UsageError(f"{folder} holds no finished training run; give the --out of ccnvr train or finetune") from None
     except ValueError as error:
         raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
     return recipe, Calibration(network, report.targets, _kept_correction(folder, recipe)), report
@@ -106,6 +107,11 @@ def _kept_correction(folder: Path, recipe: TrainingRecipe) -> Correction | None:
         return corrections.unpack(path.read_bytes(), recipe.grid.bands)
     except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
         raise CcnvrError(f"{path} is damaged ({error}); run ccnvr train again") from error
+
+
+def export_command(folder: Path) -> str:
+    """What makes a bundle of a finished run, for a shell."""
+    return f"ccnvr export {quote(str(folder))} --out {quote(f'{folder.resolve().name}.ccnvr')}"
 
 
 def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:

@@ -12,6 +12,7 @@ from ccnvr.edge.arguments import whole_number
 from ccnvr.edge.metrics import accuracy_table
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train import run as runs
+from ccnvr.train.run_folder import export_command
 from ccnvr.train.team import join
 
 
@@ -42,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for title, table in report.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
-    print(f"\nnext: ccnvr export {arguments.out} --out {arguments.out.name}.ccnvr")
+    print(f"\nnext: {export_command(arguments.out)}")
     return 0
