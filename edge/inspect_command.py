@@ -90,6 +90,9 @@ def _whole(table: dict[str, Any], name: str) -> str:
 def _training(card: Card) -> list[str]:
     """What was done to the model, but for the recipe, which is long."""
     told = {**card.training, "finetuned": _table(card.training, "recipe").get("finetuned")}
+    if base := _table(card.training, "base"):
+        # Its whole history stands in --json.
+        told["base"] = {key: base[key] for key in ("name", "sha256") if key in base}
     return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in told.items() if key != "recipe" and value]
 
 

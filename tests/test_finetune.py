@@ -71,7 +71,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
         "next: ccnvr export runs/mine --out mine.ccnvr",
     ):
         assert words in printed
-    assert "warning" not in printed
+    assert "warning: the model was trained on" not in printed
     made, calibration, report = run_folder.load(Path("runs/mine"))
     assert made.libraries == ("mine.csv", "UL.120:train", "SL.125:train") and made.tests == ()
     assert [(done.data, done.epochs) for done in made.finetuned] == [("mine.csv", 2)]
@@ -202,6 +202,17 @@ def test_soils_that_teach_nothing_are_refused(
         finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", tmp_path / "out", TWO)
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert not (tmp_path / "out").exists()
+
+
+def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_percent = limesoda.load("CV.98").properties["OC"] / 10.0
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 15, OC=in_percent, pH=None)
+    assert main(["finetune", str(finished_run), str(soils), "--out", str(tmp_path / "out"), *QUICK]) == 0
+    told = capsys.readouterr()
+    assert "warning: OC of mine.csv is " in told.err and "name the column OC_pct" in told.err
+    assert "warning: for OC the mean of your soils would do better (R2 below 0)" in told.out
 
 
 def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ class Outcome:
         (before,), (after,) = self.as_it_is.values(), self.fine_tuned.values()
         return [name for name in after if not (after[name]["rmse"] or 0.0) < (before[name]["rmse"] or 0.0)]
 
+    def useless(self) -> list[str]:
+        """Properties for which the fine-tuned model does worse than the mean of the soils."""
+        (after,) = self.fine_tuned.values()
+        return [name for name, merit in after.items() if (merit["r2"] or 0.0) < 0.0]
+
 
 def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Settings) -> Outcome:
     """Fine-tune a base on the soils of a file that holds `quantity`, and keep the result in `folder`.

@@ -80,6 +80,11 @@ def _notes(outcome: Outcome) -> list[str]:
         notes.append(f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}")
     if no_better := outcome.no_better():
         notes.append(f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the model's as it is")
+    if useless := outcome.useless():
+        notes.append(
+            f"warning: for {', '.join(useless)} the mean of your soils would do better (R2 below 0); look at the unit of the "
+            "values, or leave the column out"
+        )
     if outcome.report.domain is None:
         notes.append(f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils will not be flagged")
     if outcome.substitutes:
