@@ -1,17 +1,17 @@
 """White noise in a spectrum, from the spectrum itself, and what such noise does to a model's answers.
 
-A soil's absorbance is smooth over a few bands of a model's grid and noise is not, so what is left of the sixth differences is
-noise: clean library spectra leave 0.00002 to 0.0005, which is noise of theirs (docs/default-model.md).
+Over seven bands some nanometres apart a soil's absorbance is nearly a polynomial of degree five, and noise is not: what such
+polynomials leave is noise (docs/decisions/0058-intervals-know-of-noise.md has what clean library spectra leave).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import comb, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.grid import Grid
 from ccnvr.edge.preprocess import Preprocessor
 
 Array = NDArray[np.float64]
@@ -20,49 +20,94 @@ Float32 = NDArray[np.float32]
 LARGEST_MOVE = 100.0
 """In sd of a property."""
 
-_ORDER = 6
-# By so much the differences of independent numbers deviate more than the numbers themselves.
-_GROWTH = sqrt(comb(2 * _ORDER, _ORDER))
-_MEDIAN_OF_NORMAL = 0.6745
+_BANDS = 7
+_LEAST_STEP_NM = 4.0
+_WIDEST_STEP_NM = 6.5
 _BLOCKS = 8
 _FEWEST_IN_A_BLOCK = 6
+_MEDIAN_OF_NORMAL = 0.6745
 _DRAWS = 16
 
 
 class NoiseMeter:
-    """Measures the noise of one instrument's spectra, at the distance that bands of the model's grid have.
+    """Measures the noise of one instrument's spectra, whose bands may lie unevenly.
 
-    Bands that lie nearer are compared with those a step of the grid away: an instrument that interpolates between its pixels
-    makes neighbours alike, and their differences say nothing of it.
+    Nearer bands are compared with those 4 nm away: an instrument that interpolates between its pixels makes neighbours alike.
+    Bands further apart than 6.5 nm say nothing, for over seven of them soils are no polynomials.
     """
 
-    def __init__(self, wavelengths_nm: Array, step_nm: float) -> None:
-        self._stride = max(1, round(step_nm / float(np.median(np.diff(wavelengths_nm)))))
+    def __init__(self, wavelengths_nm: Array) -> None:
+        rows = [np.arange(wavelengths_nm.size)]
+        for _ in range(_BANDS - 1):
+            far_enough = np.searchsorted(wavelengths_nm, wavelengths_nm[rows[-1]] + _LEAST_STEP_NM * (1.0 - 1e-6))
+            inside = np.maximum(far_enough, rows[-1] + 1) < wavelengths_nm.size
+            rows = [row[inside] for row in [*rows, np.maximum(far_enough, rows[-1] + 1)]]
+        windows = np.stack(rows, axis=1)
+        span = wavelengths_nm[windows[:, -1]] - wavelengths_nm[windows[:, 0]]
+        windows = windows[span <= (_BANDS - 1) * _WIDEST_STEP_NM]
+        apart = (wavelengths_nm[windows][:, :, None] - wavelengths_nm[windows][:, None, :]) / _LEAST_STEP_NM
+        # Divided differences: what is orthogonal to every polynomial of degree five on these bands.
+        weights = 1.0 / np.prod(apart + np.eye(_BANDS), axis=2)
+        self._weights = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+        self._windows = windows
+        self._wavelengths_nm = wavelengths_nm
+        # Of an interpolated spectrum, windows on its pixels have all of its noise, and those between less.
+        step = float(np.median(np.diff(windows[:, :2]))) if windows.size else 1.0
+        phases = max(1, round(step))
+        per_block = len(windows) // (_BLOCKS * phases)
+        if per_block < _FEWEST_IN_A_BLOCK:
+            per_block = 0
+        kept = np.arange(per_block * _BLOCKS * phases).reshape(_BLOCKS, per_block, phases)
+        self._kept = np.moveaxis(kept, 2, 0)
+        """Windows by phase, block and place in the block."""
+        self._centres_nm = np.mean(wavelengths_nm[windows[kept]], axis=(1, 2, 3)) if per_block else np.empty(0)
 
-    def __call__(self, absorbance: Array) -> float:
-        """The standard deviation of white noise in absorbance `(bands,)`; 0 for too few bands to tell.
+    def __call__(self, absorbance: Array) -> Array:
+        """The standard deviation of white noise in absorbance, band by band `(bands,)`; 0 where too few bands can tell.
 
-        The root mean square of eight parts of the spectrum, for detectors are noisier at their ends; in each the median, so
-        that a spike or a sharp band counts little.
+        In each of eight parts of the spectrum, for detectors are noisier at their ends; in each the median, so that a spike or
+        a sharp band counts little.
         """
-        left = absorbance
-        for _ in range(_ORDER):
-            left = left[self._stride :] - left[: -self._stride]
-        bands = left.size // _BLOCKS
-        if bands < _FEWEST_IN_A_BLOCK:
-            return 0.0
-        medians = np.median(np.abs(left[: bands * _BLOCKS]).reshape(_BLOCKS, bands), axis=1)
-        return float(np.sqrt(np.mean(medians**2))) / (_MEDIAN_OF_NORMAL * _GROWTH)
+        if not self._kept.size:
+            return np.zeros(absorbance.size)
+        left = np.abs(np.sum(absorbance[self._windows] * self._weights, axis=1))
+        by_phase = np.median(left[self._kept], axis=2)
+        most = by_phase[np.argmax(np.sum(by_phase**2, axis=1))]
+        profile: Array = np.interp(self._wavelengths_nm, self._centres_nm, most) / _MEDIAN_OF_NORMAL
+        return profile
 
 
-def moved(outputs: Callable[[Float32], Float32], preprocess: Preprocessor, spectrum: Array, noise: float) -> Array:
-    """How far as much noise again moves each standardised output `(targets,)` for absorbance `(bands,)`, root mean square.
+class NoiseTrial:
+    """Asks a model what noise does to its answers, on one instrument's bands.
 
-    The same draws for every spectrum, so that a spectrum has one answer.
+    The noise of bands that lie nearer than those of the model's grid is taken for that of the grid: the model sees no more.
     """
-    draws = np.random.default_rng(0).normal(0.0, noise, (_DRAWS, spectrum.size))
-    answers = outputs(preprocess.batch(np.concatenate([spectrum[None], spectrum + draws]))).astype(np.float64)
-    far = np.sqrt(np.mean((answers[1:] - answers[0]) ** 2, axis=0))
-    # A model that says no number to a little noise knows nothing.
-    limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_MOVE), LARGEST_MOVE)
-    return limited
+
+    def __init__(
+        self, outputs: Callable[[Float32], Float32], preprocess: Preprocessor, wavelengths_nm: Array, grid: Grid
+    ) -> None:
+        self._outputs, self._preprocess = outputs, preprocess
+        rng = np.random.default_rng(0)
+        if wavelengths_nm.size > grid.bands:
+            on_grid = rng.normal(size=(_DRAWS, grid.bands))
+            self._draws = np.array([np.interp(wavelengths_nm, grid.wavelengths(), draw) for draw in on_grid])
+        else:
+            self._draws = rng.normal(size=(_DRAWS, wavelengths_nm.size))
+
+    def __call__(self, absorbance: Array, noise: Array) -> Array:
+        """How far as much noise again moves each standardised output `(targets,)`, root mean square; both `(bands,)`.
+
+        The same draws for every spectrum, so that a spectrum has one answer.
+        """
+        clean = self._answer(absorbance)
+        # A model that says no number to a little noise knows nothing.
+        with np.errstate(invalid="ignore", over="ignore"):
+            moves = np.array([self._answer(absorbance + draw) - clean for draw in noise * self._draws])
+            far = np.sqrt(np.mean(moves**2, axis=0))
+        limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_MOVE), LARGEST_MOVE)
+        return limited
+
+    def _answer(self, absorbance: Array) -> Array:
+        # One by one: a bundle was tried with few spectra at once, and its memory with them.
+        answer: Array = self._outputs(self._preprocess(absorbance)[None])[0].astype(np.float64)
+        return answer

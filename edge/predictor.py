@@ -16,7 +16,7 @@ from ccnvr.edge.correction import Correction
 from ccnvr.edge.domain import Domain, Position
 from ccnvr.edge.grid import check_wavelengths
 from ccnvr.edge.isolated import IsolatedBackend
-from ccnvr.edge.noise import NoiseMeter, moved
+from ccnvr.edge.noise import NoiseMeter, NoiseTrial
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError
 from ccnvr.edge.targets import Estimate, estimate, half_width
 from ccnvr.edge.worker import Limits
@@ -43,7 +43,9 @@ _LARGEST_OUTPUT = 100.0
 
 _Z_90 = 1.6449
 
+# In absorbance: less than most instruments have, and enough for int8 to notice.
 _SOME_NOISE = 1e-4
+_TEST_SOILS = 3
 # Of an interval's half width. Below, noise widens it by less than 1 in 20, and what it does to soils on average is good enough.
 _MUCH_NOISE = 0.3
 
@@ -77,6 +79,7 @@ class Model:
 
         Raises:
             WavelengthError: its wavelengths do not cover the model's grid.
+            BundleError: the model fails on the bundle's own soils as the instrument would see them.
         """
         return Predictor(self, wavelengths_nm)
 
@@ -173,11 +176,9 @@ class Predictor:
         if model.domain is not None:
             # Corrected too: the domain knows what the network knows.
             self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), seen, model.correction)
-        self._noise_of = NoiseMeter(seen, grid.step_nm)
-        soils = [np.interp(seen, grid.wavelengths(), soil) for soil in model.bundle.self_test().absorbance]
-        far = np.array([moved(model.outputs, self._preprocess, soil, _SOME_NOISE) for soil in soils])
-        self._gains = np.sqrt(np.mean(far**2, axis=0)) / _SOME_NOISE
-        """How far noise moves each standardised output on soils in general, for each unit of it in absorbance."""
+        self._noise_of = NoiseMeter(seen)
+        self._moved_by = NoiseTrial(model.outputs, self._preprocess, seen, grid)
+        self._usual_moves = self._moves_of_test_soils(seen)
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
         """Absorbance `(instrument bands in self.bands,)` -> an estimate for each property.
@@ -216,11 +217,26 @@ class Predictor:
     def _by_noise(self, absorbance: Array, halves: Array) -> Array:
         """What the spectrum's noise adds to the half widths `(targets,)` of its intervals, standardised as they are."""
         noise = self._noise_of(absorbance)
-        usual: Array = _Z_90 * noise * self._gains
+        usual: Array = _Z_90 * float(np.sqrt(np.mean(noise**2))) * self._usual_moves
         if np.all(usual <= _MUCH_NOISE * halves):
             return usual
         # Soils differ in this, and much noise moves an answer to one side, too: ask what as much again does to this one.
-        return _Z_90 * moved(self._model.outputs, self._preprocess, absorbance, noise)
+        return _Z_90 * self._moved_by(absorbance, noise)
+
+    def _moves_of_test_soils(self, seen: Array) -> Array:
+        """How far noise moves each standardised output, for each unit of it in absorbance: of the bundle's own test soils.
+
+        Raises:
+            BundleError: they are nothing that the instrument could have measured.
+        """
+        bundle = self._model.bundle
+        soils, grid = bundle.self_test().absorbance[:_TEST_SOILS], bundle.manifest.recipe.grid.wavelengths()
+        try:
+            moves = [self._moved_by(np.interp(seen, grid, soil), np.full(seen.size, _SOME_NOISE)) for soil in soils]
+        except SpectrumError as error:
+            raise BundleError(f"bundle {bundle.source} has a self-test that is no soil's ({error}); export it again") from error
+        usual: Array = np.sqrt(np.mean(np.array(moves) ** 2, axis=0)) / _SOME_NOISE
+        return usual
 
     def _locate(self, absorbance: Array) -> Position | None:
         """The spectrum's place in the domain, where the bundle has one."""

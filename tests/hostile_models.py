@@ -144,7 +144,10 @@ def outcome(path: Path, engine: str, profile: str) -> str:
                 return name
         return "refused by the engine"
     grid = model.bundle.manifest.recipe.grid.wavelengths()
-    predict = model.bind(grid)
+    try:
+        predict = model.bind(grid)
+    except BundleError:
+        return "refused as it was bound"
     wavelengths = np.linspace(0.0, 1.0, len(grid))
     for soil in synthetic_soils(3, 2):
         reflectance = np.interp(wavelengths, np.linspace(0.0, 1.0, len(soil)), soil)

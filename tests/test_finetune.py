@@ -211,7 +211,7 @@ def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 15, OC=in_percent, pH=None)
     assert main(["finetune", str(finished_run), str(soils), "--out", str(tmp_path / "out"), *QUICK]) == 0
     told = capsys.readouterr()
-    assert "warning: OC of mine.csv is " in told.err and "name the column OC_pct" in told.err
+    assert "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
     assert "warning: for OC the mean of your soils would do better (R2 below 0)" in told.out
 
 

@@ -88,8 +88,10 @@ def test_values_that_may_be_in_another_unit_are_doubted(tmp_path: Path) -> None:
     path = str(write_csv(tmp_path / "soils.csv", table))
     pool = libraries.join([libraries.load(path, GRID), libraries.load("SL.125", GRID)])
     assert doubts(pool, libraries.PROPERTIES) == [
-        "OC of soils.csv is 3.9 g/kg at most, which is little; if these are %, name the column OC_pct",
-        "clay of soils.csv is 0.52 % at most, which is little; if these are shares of 1, multiply them by 100",
+        "OC of soils.csv is 3.9 g/kg at most, which is little: look whether the unit is right; a column OC is read in g/kg, "
+        "OC_pct in %",
+        "clay of soils.csv is 0.52 % at most, which is little: look whether the unit is right; a column clay is read in %, "
+        "clay_g_kg in g/kg",
     ]
     open_libraries = libraries.join([libraries.load(name, GRID) for name in limesoda.VISNIR_SETS])
     named = dataclasses.replace(open_libraries, origin=[f"{name}.csv" for name in open_libraries.origin])

@@ -61,7 +61,7 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
-        for words in (twins_of(pool, soil), *doubts(pool, recipe.properties)):
+        for words in (twins_of(pool, soil), *doubts(pool, recipe.properties), *doubts(held_out, recipe.properties)):
             if words:
                 print(f"warning: {words}", file=sys.stderr)
         claim(folder, text.encode(), pool, correction, before)

@@ -92,7 +92,8 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
         recipe = recipes.load(folder / RECIPE)
         network = read_network(folder / CHECKPOINT, recipe)
     except OSError:
-        raise UsageError(f"{folder} holds no finished training run; give the --out of ccnvr train or finetune") from None
+        way_out = "run the same ccnvr train again, which goes on" if (folder / INPUTS).exists() else "give that of one"
+        raise UsageError(f"{folder} holds no finished training run; {way_out}") from None
     except ValueError as error:
         raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}") from error
     return recipe, Calibration(network, report.targets, _kept_correction(folder, recipe)), report

@@ -11,12 +11,12 @@ LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0, "clay": 100.0}
 SMALLEST = {"OC": 6.0, "N": 0.6, "CEC": 2.0, "pH": 2.5, "clay": 1.5}
 """In these units: soils of which none has more are rare, and values in another unit are not."""
 
-_REMEDIES = {
-    "OC": "if these are %, name the column OC_pct",
-    "N": "if these are %, name the column N_pct",
-    "CEC": "if these are mol/kg, multiply them by 100",
-    "pH": "look whether these are pH at all",
-    "clay": "if these are shares of 1, multiply them by 100",
+_READ_AS = {
+    "OC": "a column OC is read in g/kg, OC_pct in %",
+    "N": "a column N is read in g/kg, N_pct in %",
+    "CEC": "a column CEC is read in cmol(+)/kg, CEC_mmol_kg in mmol(+)/kg",
+    "pH": "a column pH is read as it is",
+    "clay": "a column clay is read in %, clay_g_kg in g/kg",
 }
 
 
@@ -24,4 +24,5 @@ def doubt(source: str, name: str, largest: float) -> str:
     """A warning where the largest value of a property in a user's file is suspiciously small; empty otherwise."""
     if largest > SMALLEST[name]:
         return ""
-    return f"{name} of {source} is {largest:g} {UNITS[name]} at most, which is little; {_REMEDIES[name]}"
+    little = f"{name} of {source} is {largest:g} {UNITS[name]} at most, which is little"
+    return f"{little}: look whether the unit is right; {_READ_AS[name]}"
