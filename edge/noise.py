@@ -37,30 +37,18 @@ class NoiseMeter:
     """
 
     def __init__(self, wavelengths_nm: Array) -> None:
-        rows = [np.arange(wavelengths_nm.size)]
-        for _ in range(_BANDS - 1):
-            far_enough = np.searchsorted(wavelengths_nm, wavelengths_nm[rows[-1]] + _LEAST_STEP_NM * (1.0 - 1e-6))
-            inside = np.maximum(far_enough, rows[-1] + 1) < wavelengths_nm.size
-            rows = [row[inside] for row in [*rows, np.maximum(far_enough, rows[-1] + 1)]]
-        windows = np.stack(rows, axis=1)
-        span = wavelengths_nm[windows[:, -1]] - wavelengths_nm[windows[:, 0]]
-        windows = windows[span <= (_BANDS - 1) * _WIDEST_STEP_NM]
-        apart = (wavelengths_nm[windows][:, :, None] - wavelengths_nm[windows][:, None, :]) / _LEAST_STEP_NM
-        # Divided differences: what is orthogonal to every polynomial of degree five on these bands.
-        weights = 1.0 / np.prod(apart + np.eye(_BANDS), axis=2)
-        self._weights = weights / np.linalg.norm(weights, axis=1, keepdims=True)
-        self._windows = windows
         self._wavelengths_nm = wavelengths_nm
+        self._windows = _windows(wavelengths_nm)
+        self._weights = _divided_differences(wavelengths_nm[self._windows])
         # Of an interpolated spectrum, windows on its pixels have all of its noise, and those between less.
-        step = float(np.median(np.diff(windows[:, :2]))) if windows.size else 1.0
-        phases = max(1, round(step))
-        per_block = len(windows) // (_BLOCKS * phases)
+        phases = max(1, round(float(np.median(np.diff(self._windows[:, :2]))))) if self._windows.size else 1
+        per_block = len(self._windows) // (_BLOCKS * phases)
         if per_block < _FEWEST_IN_A_BLOCK:
             per_block = 0
         kept = np.arange(per_block * _BLOCKS * phases).reshape(_BLOCKS, per_block, phases)
         self._kept = np.moveaxis(kept, 2, 0)
         """Windows by phase, block and place in the block."""
-        self._centres_nm = np.mean(wavelengths_nm[windows[kept]], axis=(1, 2, 3)) if per_block else np.empty(0)
+        self._centres_nm = np.mean(wavelengths_nm[self._windows[kept]], axis=(1, 2, 3)) if per_block else np.empty(0)
 
     def __call__(self, absorbance: Array) -> Array:
         """The standard deviation of white noise in absorbance, band by band `(bands,)`; 0 where too few bands can tell.
@@ -75,6 +63,28 @@ class NoiseMeter:
         most = by_phase[np.argmax(np.sum(by_phase**2, axis=1))]
         profile: Array = np.interp(self._wavelengths_nm, self._centres_nm, most) / _MEDIAN_OF_NORMAL
         return profile
+
+
+def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:
+    """Seven bands a row `(rows, 7)`, each the next that lies far enough from the one before, from every band on."""
+    columns = [np.arange(wavelengths_nm.size)]
+    for _ in range(_BANDS - 1):
+        # Short of the step by what rounding may take of it.
+        after = np.searchsorted(wavelengths_nm, wavelengths_nm[columns[-1]] + _LEAST_STEP_NM * (1.0 - 1e-6))
+        there = after < wavelengths_nm.size
+        columns = [column[there] for column in [*columns, after]]
+    windows = np.stack(columns, axis=1)
+    span = wavelengths_nm[windows[:, -1]] - wavelengths_nm[windows[:, 0]]
+    narrow: NDArray[np.int64] = windows[span <= (_BANDS - 1) * _WIDEST_STEP_NM]
+    return narrow
+
+
+def _divided_differences(wavelengths_nm: Array) -> Array:
+    """Weights of length 1 for bands at `wavelengths_nm`, both `(rows, 7)`: polynomials of degree five add up to 0."""
+    apart = (wavelengths_nm[:, :, None] - wavelengths_nm[:, None, :]) / _LEAST_STEP_NM
+    weights = 1.0 / np.prod(apart + np.eye(_BANDS), axis=2)
+    unit: Array = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    return unit
 
 
 class NoiseTrial:

@@ -7,6 +7,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ccnvr.edge import limesoda
 from ccnvr.edge.bundle import BundleError
@@ -48,6 +50,14 @@ def test_white_noise_is_measured_at_any_step(noise: float, step: float, rng: np.
     # Of several phases the noisiest is taken, which is somewhat too much where all are alike.
     assert 0.95 * noise < np.median(found) < 1.25 * noise
     assert np.ptp(found) < 0.9 * noise
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 6.0))
+def test_polynomials_hold_no_noise_on_any_bands(seed: int, widest: float) -> None:
+    rng = np.random.default_rng(seed)
+    wavelengths = 1104.0 + np.cumsum(rng.uniform(0.3 * widest, widest, 400))
+    spectrum = np.polynomial.Polynomial(rng.normal(size=6))((wavelengths - 1800.0) / 700.0)
+    assert overall(NoiseMeter(wavelengths)(spectrum)) < 1e-6
 
 
 def test_uneven_bands_are_no_noise_and_bands_far_apart_say_nothing(rng: np.random.Generator) -> None:

@@ -43,13 +43,13 @@ def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
         kept = None
     if kept != recipe:
         raise UsageError(f"{folder} holds results of another recipe than {path}; give another --out")
-    files = _own_files(recipe)
+    files = _files_learnt_first(recipe)
     if files and found.get("files", lambda: files) != files:
         raise UsageError(f"{folder} holds results of other soils in [pretraining]'s files; give another --out")
     return found
 
 
-def _own_files(recipe: TrainingRecipe) -> dict[str, str]:
+def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
     """The sha256 of each file of soils that are learnt first."""
     digests = {}
     for name in recipe.pretraining.libraries if recipe.pretraining else ():
