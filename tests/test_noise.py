@@ -14,8 +14,13 @@ from ccnvr.edge import limesoda
 from ccnvr.edge.bundle import BundleError
 from ccnvr.edge.grid import Grid, resampling_matrix
 from ccnvr.edge.noise import LARGEST_MOVE, NoiseMeter, NoiseTrial
+from ccnvr.edge.pipeline import reflectance
 from ccnvr.edge.predictor import Model, Predictor
 from ccnvr.edge.preprocess import Channel, Preprocessor, Recipe, absorbance
+from ccnvr.edge.targets import Estimate
+from ccnvr.firmware_bridge.instrument import ScanKind, Settings
+from ccnvr.firmware_bridge.messages import ScanRequest
+from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, onto_pixels
 from ccnvr.train import libraries
 
 BANDS = np.arange(1104.0, 2494.0, 4.0)
@@ -29,6 +34,11 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def grid_predictor(model: Model) -> Predictor:
     return model.bind(model.bundle.manifest.recipe.grid.wavelengths())
+
+
+def width(answer: Estimate) -> float:
+    assert answer.low is not None and answer.high is not None
+    return answer.high - answer.low
 
 
 def overall(noise: np.ndarray) -> float:
@@ -141,14 +151,40 @@ def test_intervals_cover_in_noise_what_they_cover_without(
     assert all(0.84 <= share <= 0.97 for share in covered.values()), covered
 
 
+@pytest.mark.parametrize("settings", [Settings(10_000, 4), Settings(3_000, 1)])
+def test_what_noise_does_to_answers_is_known_through_a_handheld(
+    model: Model, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its noise differs from band to band, and that of its dark and white is in every spectrum."""
+    published = limesoda.load("SL.125")
+    soils = onto_pixels(published.wavelengths_nm, published.reflectance[:40])
+    moved, claimed = [], []
+    for number, soil in enumerate(soils):
+        detector = SimulatedSpectrometer(soil[None], seed=number, pace=0.0)
+        predictor = model.bind(detector.info.wavelengths_nm)
+        dark, white, sample = (
+            exposed.sums / settings.averages
+            for exposed in (
+                detector.expose(ScanRequest(kind, settings.integration_us, settings.averages), place)
+                for place, kind in enumerate((ScanKind.DARK, ScanKind.WHITE, ScanKind.SAMPLE), start=1)
+            )
+        )
+        spectrum = absorbance(reflectance(sample, dark, white, 0.99)[predictor.bands])
+        noisy, clean = predictor(spectrum), predictor(absorbance(soil[predictor.bands]))
+        with monkeypatch.context() as patched:
+            patched.setattr(NoiseMeter, "__call__", lambda self, absorbance: np.zeros(absorbance.size))
+            blind = predictor(spectrum)
+        moved.append([noisy[name].value - clean[name].value for name in ("OC", "clay")])
+        claimed.append([np.sqrt(width(noisy[name]) ** 2 - width(blind[name]) ** 2) / 3.29 for name in ("OC", "clay")])
+    ratio = np.sqrt(np.mean(np.square(claimed), axis=0) / np.mean(np.square(moved), axis=0))
+    assert np.all((ratio > 0.6) & (ratio < 2.0)), ratio
+
+
 def test_noise_widens_never_narrows_and_is_told(grid_predictor: Predictor, model: Model, rng: np.random.Generator) -> None:
     spectrum = np.array(model.bundle.self_test().absorbance[0])
     noisy = spectrum + rng.normal(0.0, 1e-2, spectrum.size)
     (clean, clean_flags), (wide, flags) = grid_predictor.answer(spectrum), grid_predictor.answer(noisy)
-    for name, before in clean.items():
-        after = wide[name]
-        assert before.low is not None and before.high is not None and after.low is not None and after.high is not None
-        assert after.high - after.low > before.high - before.low
+    assert all(width(wide[name]) > width(before) for name, before in clean.items())
     assert {flag for flag in flags if flag.endswith(":noisy")} >= {"OC:noisy", "N:noisy", "CEC:noisy"}
     assert not [flag for flag in clean_flags if flag.endswith(":noisy")]
     again = model.bind(model.bundle.manifest.recipe.grid.wavelengths())
