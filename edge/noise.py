@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.grid import Grid
-from ccnvr.edge.preprocess import Preprocessor
 
 Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
 
 LARGEST_MOVE = 100.0
 """In sd of a property."""
@@ -88,15 +86,15 @@ def _divided_differences(wavelengths_nm: Array) -> Array:
 
 
 class NoiseTrial:
-    """Asks a model what noise does to its answers, on one instrument's bands.
+    """Asks a model what noise does to its answers, on one instrument's bands: `answer` takes absorbance `(bands,)` to
+    standardised outputs `(targets,)`.
 
     The noise of bands that lie nearer than those of the model's grid is taken for that of the grid: the model sees no more.
     """
 
-    def __init__(
-        self, outputs: Callable[[Float32], Float32], preprocess: Preprocessor, wavelengths_nm: Array, grid: Grid
-    ) -> None:
-        self._outputs, self._preprocess = outputs, preprocess
+    def __init__(self, answer: Callable[[Array], Array], wavelengths_nm: Array, grid: Grid) -> None:
+        # For one spectrum: a bundle was tried with few at once, and its memory with them.
+        self._answer = answer
         rng = np.random.default_rng(0)
         if wavelengths_nm.size > grid.bands:
             on_grid = rng.normal(size=(_DRAWS, grid.bands))
@@ -104,20 +102,14 @@ class NoiseTrial:
         else:
             self._draws = rng.normal(size=(_DRAWS, wavelengths_nm.size))
 
-    def __call__(self, absorbance: Array, noise: Array) -> Array:
-        """How far as much noise again moves each standardised output `(targets,)`, root mean square; both `(bands,)`.
+    def __call__(self, absorbance: Array, clean: Array, noise: Array) -> Array:
+        """How far as much `noise` `(bands,)` again moves each output from `clean`, that for `absorbance`; root mean square.
 
         The same draws for every spectrum, so that a spectrum has one answer.
         """
-        clean = self._answer(absorbance)
         # A model that says no number to a little noise knows nothing.
         with np.errstate(invalid="ignore", over="ignore"):
             moves = np.array([self._answer(absorbance + draw) - clean for draw in noise * self._draws])
             far = np.sqrt(np.mean(moves**2, axis=0))
         limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_MOVE), LARGEST_MOVE)
         return limited
-
-    def _answer(self, absorbance: Array) -> Array:
-        # One by one: a bundle was tried with few spectra at once, and its memory with them.
-        answer: Array = self._outputs(self._preprocess(absorbance)[None])[0].astype(np.float64)
-        return answer

@@ -18,7 +18,7 @@ from ccnvr.edge.grid import check_wavelengths
 from ccnvr.edge.isolated import IsolatedBackend
 from ccnvr.edge.noise import NoiseMeter, NoiseTrial
 from ccnvr.edge.preprocess import Preprocessor, SpectrumError
-from ccnvr.edge.targets import Estimate, estimate, half_width
+from ccnvr.edge.targets import GAUSSIAN_90, Estimate, estimate, half_width
 from ccnvr.edge.worker import Limits
 
 Array = NDArray[np.float64]
@@ -40,8 +40,6 @@ TRIAL_SECONDS = 60
 
 # In sd of the training soils; catches NaN and infinity too, and keeps the way back from a logarithm finite.
 _LARGEST_OUTPUT = 100.0
-
-_Z_90 = 1.6449
 
 # In absorbance: less than most instruments have, and enough for int8 to notice.
 _SOME_NOISE = 1e-4
@@ -177,7 +175,7 @@ class Predictor:
             # Corrected too: the domain knows what the network knows.
             self._smooth = Preprocessor(model.domain.shape.recipe(recipe.grid), seen, model.correction)
         self._noise_of = NoiseMeter(seen)
-        self._moved_by = NoiseTrial(model.outputs, self._preprocess, seen, grid)
+        self._moved_by = NoiseTrial(self._outputs, seen, grid)
         self._usual_moves = self._moves_of_test_soils(seen)
 
     def __call__(self, absorbance: Array) -> dict[str, Estimate]:
@@ -194,13 +192,13 @@ class Predictor:
         A flag for each distance at which the spectrum is unlike the training soils, for each property whose estimate lies
         outside the range that they had, and for each of whose error the spectrum's noise makes the larger part.
         """
-        outputs = self._model.outputs(self._preprocess(absorbance)[None])[0]
+        outputs = self._outputs(absorbance)
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError("not_finite", "the model's answer is no sensible number; check the spectrum, or export again")
         position = self._locate(absorbance)
         targets = self._model.bundle.manifest.targets
         halves = [half_width(target, output, position) for target, output in zip(targets, outputs.tolist(), strict=True)]
-        by_noise = self._by_noise(absorbance, np.array([np.inf if half is None else half for half in halves]))
+        by_noise = self._by_noise(absorbance, outputs, np.array([np.inf if half is None else half for half in halves]))
         estimates, noisy = {}, []
         for target, output, half, noise in zip(targets, outputs.tolist(), halves, by_noise.tolist(), strict=True):
             # The training soils' errors hold next to no noise, so the two are independent and both count.
@@ -214,14 +212,19 @@ class Predictor:
         ]
         return estimates, [*(position.flags if position else []), *outside, *noisy]
 
-    def _by_noise(self, absorbance: Array, halves: Array) -> Array:
+    def _outputs(self, absorbance: Array) -> Array:
+        """The network's standardised outputs `(targets,)`."""
+        outputs: Array = self._model.outputs(self._preprocess(absorbance)[None])[0].astype(np.float64)
+        return outputs
+
+    def _by_noise(self, absorbance: Array, outputs: Array, halves: Array) -> Array:
         """What the spectrum's noise adds to the half widths `(targets,)` of its intervals, standardised as they are."""
         noise = self._noise_of(absorbance)
-        usual: Array = _Z_90 * float(np.sqrt(np.mean(noise**2))) * self._usual_moves
+        usual: Array = GAUSSIAN_90 * float(np.sqrt(np.mean(noise**2))) * self._usual_moves
         if np.all(usual <= _MUCH_NOISE * halves):
             return usual
         # Soils differ in this, and much noise moves an answer to one side, too: ask what as much again does to this one.
-        return _Z_90 * self._moved_by(absorbance, noise)
+        return GAUSSIAN_90 * self._moved_by(absorbance, outputs, noise)
 
     def _moves_of_test_soils(self, seen: Array) -> Array:
         """How far noise moves each standardised output, for each unit of it in absorbance: of the bundle's own test soils.
@@ -230,9 +233,10 @@ class Predictor:
             BundleError: they are nothing that the instrument could have measured.
         """
         bundle = self._model.bundle
-        soils, grid = bundle.self_test().absorbance[:_TEST_SOILS], bundle.manifest.recipe.grid.wavelengths()
+        tested, grid = bundle.self_test().absorbance[:_TEST_SOILS], bundle.manifest.recipe.grid.wavelengths()
+        soils, noise = [np.interp(seen, grid, soil) for soil in tested], np.full(seen.size, _SOME_NOISE)
         try:
-            moves = [self._moved_by(np.interp(seen, grid, soil), np.full(seen.size, _SOME_NOISE)) for soil in soils]
+            moves = [self._moved_by(soil, self._outputs(soil), noise) for soil in soils]
         except SpectrumError as error:
             raise BundleError(f"bundle {bundle.source} has a self-test that is no soil's ({error}); export it again") from error
         usual: Array = np.sqrt(np.mean(np.array(moves) ** 2, axis=0)) / _SOME_NOISE

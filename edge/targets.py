@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 
 TRANSFORMS = ("identity", "log1p")
 
+GAUSSIAN_90 = 1.6449
+"""Half the width of a normal distribution's middle 90 %, in its standard deviations."""
+
 _LARGEST_LOG1P = 200.0
 
 

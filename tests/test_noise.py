@@ -119,20 +119,25 @@ def test_answers_move_as_far_as_those_of_linear_models_do(step: float, rng: np.r
     grid, bands = Grid(1104.0, 4.0, 348), np.arange(1104.0, 2499.0, step)
     preprocess = Preprocessor(Recipe(grid, (Channel(snv=False),)), bands)
     weights = rng.normal(size=(348, 60))
-    trial = NoiseTrial(lambda inputs: (inputs[:, 0] @ weights).astype(np.float32), preprocess, bands, grid)
+
+    def answer(absorbance: np.ndarray) -> np.ndarray:
+        linear: np.ndarray = preprocess(absorbance)[0] @ weights
+        return linear
+
+    trial = NoiseTrial(answer, bands, grid)
     noise = np.where(bands < 1800.0, 1e-3, 2e-3)
-    found = trial(soil_like(bands), noise)
+    soil = soil_like(bands)
+    found = trial(soil, answer(soil), noise)
     expected = np.linalg.norm(resampling_matrix(bands, grid).T @ weights * noise[:, None], axis=0)
     # Sixteen draws; the mean over sixty models.
     assert np.mean(found / expected) == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_array_equal(found, trial(soil_like(bands), noise))
+    np.testing.assert_array_equal(found, trial(soil, answer(soil), noise))
 
 
 @pytest.mark.parametrize("answer", [np.nan, np.inf])
 def test_a_model_that_answers_noise_with_no_number_knows_nothing(answer: float) -> None:
-    preprocess = Preprocessor(Recipe(Grid(1104.0, 4.0, 348), (Channel(snv=False),)), BANDS)
-    silent = NoiseTrial(lambda inputs: np.full((1, 2), answer, np.float32), preprocess, BANDS, Grid(1104.0, 4.0, 348))
-    np.testing.assert_array_equal(silent(soil_like(BANDS), np.full(BANDS.size, 1e-3)), LARGEST_MOVE)
+    silent = NoiseTrial(lambda absorbance: np.full(2, answer), BANDS, Grid(1104.0, 4.0, 348))
+    np.testing.assert_array_equal(silent(soil_like(BANDS), np.zeros(2), np.full(BANDS.size, 1e-3)), LARGEST_MOVE)
 
 
 @pytest.mark.parametrize("noise", [3e-4, 1e-3, 3e-3])

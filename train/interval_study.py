@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ccnvr.edge.correction import Correction
 from ccnvr.edge.preprocess import Preprocessor
 from ccnvr.edge.quantized import Float32
-from ccnvr.edge.targets import Target
+from ccnvr.edge.targets import GAUSSIAN_90, Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train import domain as domains
 from ccnvr.train import fit as fitting
@@ -40,8 +40,6 @@ PASSES = 50
 """Of MC-dropout (Gal & Ghahramani 2016, ICML, PMLR 48:1050-1059)."""
 
 HELD_OUT = "soils held out from training"
-
-_GAUSSIAN_90 = 1.6449
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def _cross_conformal(seen: OutOfFold, column: int, fitted: FittedDomain | None, 
             "by difficulty": _figures(target, measured, outputs, by_difficulty),
             "one width": _figures(target, measured, outputs, one_width),
             "MC-dropout": _figures(target, measured, mean, dropout),
-            "MC-dropout, raw": _figures(target, measured, mean, _GAUSSIAN_90 * sd),
+            "MC-dropout, raw": _figures(target, measured, mean, GAUSSIAN_90 * sd),
         },
         "libraries": {
             str(library): _figures(target, *(array[names == library] for array in (measured, outputs, by_difficulty)))
