@@ -22,18 +22,18 @@ test-c:
 fuzz: FRAMES ?= 10000000
 fuzz: SECONDS_EACH ?= 300
 fuzz: $(VENV)/.edge
-	$(BIN)/python tests/fuzz_codec.py --frames $(FRAMES)
-	$(BIN)/python tests/fuzz_codecs.py --frames $(FRAMES)
+	$(BIN)/python -m tools.fuzz_frames --frames $(FRAMES)
+	$(BIN)/python -m tools.fuzz_codecs --frames $(FRAMES)
 	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c SECONDS_EACH=$(SECONDS_EACH)
 
 # Rewrites what follows from firmware_bridge/link.toml: constants, messages, C, vectors, the specification's tables.
 generate: $(VENV)/.edge
-	$(BIN)/python -m ccnvr.firmware_bridge.schema_generate
+	$(BIN)/python -m ccnvr.firmware_bridge.schema.generate
 
 # On emulated Raspberry Pis, fetched once into .arm64 (700 MB); needs a Debian host and names the packages that it lacks.
 # ARM64=cable, answers or counts runs that part alone.
 test-arm64: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python tests/arm64/run.py $(ARM64)
+	$(BIN)/python -m tools.arm64.run $(ARM64)
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
@@ -45,16 +45,16 @@ check: $(VENV)/.dev .ns
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests tools
 	$(BIN)/lint-imports
-	$(BIN)/python -m ccnvr.firmware_bridge.schema_generate --check
+	$(BIN)/python -m ccnvr.firmware_bridge.schema.generate --check
 
 bench: $(VENV)/.edge
 	$(BIN)/ccnvr bench
 
 # Rebuilds the bundle that comes with the package; CCNVR_DATA names the folder of NIRsoil.RData.
 model: $(VENV)/.dev
-	$(BIN)/ccnvr train train/default_recipe.toml --out runs/default
+	$(BIN)/ccnvr train train/recipes/default_recipe.toml --out runs/default
 	$(BIN)/ccnvr export runs/default --out edge/default.ccnvr
 
 # Trains the study's single network from nothing and prints its R2 on nirsoil's official test part; under 5 minutes on a core.

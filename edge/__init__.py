@@ -1,1 +1,3 @@
-"""The light runtime beside the instrument: counts -> reflectance -> model input -> prediction -> store -> stream."""
+"""The light runtime beside the instrument: counts -> reflectance -> model input -> prediction ->
+store -> stream.
+"""

@@ -1,6 +1,8 @@
-"""The `ccnvr` command: finds the subcommand's module, runs it, and turns errors into one sentence and an exit code.
+"""The `ccnvr` command: finds the subcommand's module, runs it, and turns errors into one sentence
+and an exit code.
 
-Subcommands are named, not imported: `--help` and the edge's commands stay light, and this package need not know the
+Subcommands are named, not imported: `--help` and the edge's commands stay light, and this package
+need not know the
 packages above it. Each module has `add_arguments(parser)` and `run(arguments) -> exit code`.
 """
 
@@ -29,57 +31,85 @@ class Command:
 
 
 COMMANDS = {
-    "demo": Command("ccnvr.edge.demo_command", "predict real soils through a simulated handheld", "ccnvr demo --spectra 20"),
+    "demo": Command(
+        "ccnvr.edge.commands.demo",
+        "predict real soils through a simulated handheld",
+        "ccnvr demo --spectra 20",
+    ),
     "run": Command(
-        "ccnvr.edge.run_command",
+        "ccnvr.edge.commands.run",
         "stream predictions from an instrument",
         "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
     ),
-    "predict": Command("ccnvr.edge.predict_command", "predict the spectra of files", "ccnvr predict default soils.csv"),
-    "inspect": Command("ccnvr.edge.inspect_command", "show and test a bundle", "ccnvr inspect default"),
-    "bench": Command("ccnvr.edge.bench_command", "time each stage from counts to prediction", "ccnvr bench default"),
+    "predict": Command(
+        "ccnvr.edge.commands.predict",
+        "predict the spectra of files",
+        "ccnvr predict default soils.csv",
+    ),
+    "inspect": Command(
+        "ccnvr.edge.commands.inspect", "show and test a bundle", "ccnvr inspect default"
+    ),
+    "bench": Command(
+        "ccnvr.edge.commands.bench",
+        "time each stage from counts to prediction",
+        "ccnvr bench default",
+    ),
     "simulate": Command(
-        "ccnvr.firmware_bridge.simulate_command",
+        "ccnvr.edge.commands.simulate",
         "be a virtual instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
     ),
     "instruments": Command(
-        "ccnvr.edge.instruments_command",
+        "ccnvr.edge.commands.instruments",
         "show the serial ports and what answers on them",
         "ccnvr instruments --udev 70-ccnvr.rules",
     ),
     "record": Command(
-        "ccnvr.firmware_bridge.record_command",
+        "ccnvr.edge.commands.record",
         "write down a session between a host and an instrument",
         "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
-    "data": Command("ccnvr.train.data_command", "list the spectral libraries to train on", "ccnvr data nirsoil", "train"),
+    "data": Command(
+        "ccnvr.train.commands.data",
+        "list the spectral libraries to train on",
+        "ccnvr data nirsoil",
+        "train",
+    ),
     "train": Command(
-        "ccnvr.train.train_command", "train CCNVR by a recipe", "ccnvr train recipe.toml --out runs/mine", "train"
+        "ccnvr.train.commands.train",
+        "train CCNVR by a recipe",
+        "ccnvr train recipe.toml --out runs/mine",
+        "train",
     ),
     "finetune": Command(
-        "ccnvr.train.finetune_command",
+        "ccnvr.train.commands.finetune",
         "adapt a model to a few soils of your own",
         "ccnvr finetune default my-soils.csv --out runs/mine",
         "train",
     ),
     "quantize": Command(
-        "ccnvr.train.quantize_command", "make a training run's network int8", "ccnvr quantize runs/mine --sensitivity", "train"
+        "ccnvr.train.commands.quantize",
+        "make a training run's network int8",
+        "ccnvr quantize runs/mine --sensitivity",
+        "train",
     ),
     "experiment": Command(
-        "ccnvr.train.experiment_command",
+        "ccnvr.train.commands.experiment",
         "compare CCNVR with its rivals",
         "ccnvr experiment accuracy --data nirsoil --out runs/study",
         "train",
     ),
     "standardise": Command(
-        "ccnvr.train.standardise_command",
+        "ccnvr.train.commands.standardise",
         "adapt a bundle to another instrument by paired standards",
         "ccnvr standardise default --reference lab.csv --field handheld.csv --out field.ccnvr",
         "train",
     ),
     "export": Command(
-        "ccnvr.export.export_command", "turn a training run into a bundle", "ccnvr export runs/mine --out mine.ccnvr", "export"
+        "ccnvr.export.commands.export",
+        "turn a training run into a bundle",
+        "ccnvr export runs/mine --out mine.ccnvr",
+        "export",
     ),
 }
 
@@ -97,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-        # Here, and not as Python exits, so that a full disk or a closed pipe is an error like any other.
+        # Here, and not as Python exits, so that a full disk or a closed pipe is an error like any
+        # other.
         sys.stdout.flush()
     except CcnvrError as error:
         print(f"ccnvr: {error}", file=sys.stderr)
@@ -105,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _output_failed("the reader of standard output went away")
     except OSError as error:
-        return _output_failed(f"{error.filename or 'standard output'} cannot be written ({error.strerror})")
+        return _output_failed(
+            f"{error.filename or 'standard output'} cannot be written ({error.strerror})"
+        )
     except KeyboardInterrupt:
         print("ccnvr: interrupted", file=sys.stderr)
         return 1
@@ -131,16 +164,19 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{name!r} is not a command; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     if command.module.startswith("ccnvr.edge."):
-        # Before NumPy is imported: a spectrum's matrices are so small that OpenBLAS's threads only wait for each other,
-        # which on a busy computer made the NumPy backend fifteen times slower.
+        # Before NumPy is imported: a spectrum's matrices are so small that OpenBLAS's threads only
+        # wait for each other, which on a busy computer made the NumPy backend fifteen times slower.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         module = importlib.import_module(command.module)
     except ImportError as error:
         raise UsageError(
-            f"ccnvr {name} needs {error.name}; install the extra {command.extra}: pip install 'ccnvr[{command.extra}]'"
+            f"ccnvr {name} needs {error.name}; install the extra {command.extra}: pip install "
+            f"'ccnvr[{command.extra}]'"
         ) from error
-    parser = _Parser(prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}")
+    parser = _Parser(
+        prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}"
+    )
     module.add_arguments(parser)
     try:
         parsed = parser.parse_args(rest)
@@ -160,7 +196,8 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "ccnvr COMMAND --help explains one, ccnvr --version names this one. example: ccnvr demo",
+            "ccnvr COMMAND --help explains one, ccnvr --version names this one. example: ccnvr "
+            "demo",
         ]
     )
 

@@ -1,4 +1,6 @@
-"""A TFLite model as C source, for firmware that runs TFLite Micro itself, with what its author must know beside it."""
+"""A TFLite model as C source, for firmware that runs TFLite Micro itself, with what its author must
+know beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.files import make_folder, write_atomically
-from ccnvr.edge.preprocess import Channel, Recipe
-from ccnvr.edge.quantized import Float32, QuantizedNetwork
-from ccnvr.edge.targets import Target
-from ccnvr.edge.tflite_interpreter import quiet
-from ccnvr.export.tflite_writer import to_tflite
+from ccnvr.edge.atomic_files import make_folder, write_atomically
+from ccnvr.edge.chemometrics.preprocess import Channel, Recipe
+from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.edge.engines.tflite_interpreter import quiet
+from ccnvr.edge.network.layers import Float32, QuantizedNetwork
+from ccnvr.export.tflite.writer import to_tflite
 
 HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
 INSTALL = "pip install --pre --no-deps tflite-micro"
@@ -29,7 +31,8 @@ _ARENA_STEP = 1024
 class MicroModel:
     """A model for TFLite Micro: the file and its builtin `operators`.
 
-    `arena` is the memory in bytes that TFLite Micro took for it on this computer; None where TFLite Micro is not installed.
+    `arena` is the memory in bytes that TFLite Micro took for it on this computer; None where TFLite
+    Micro is not installed.
     """
 
     content: bytes
@@ -41,7 +44,11 @@ def micro_model(network: QuantizedNetwork) -> MicroModel:
     """A network as TFLite Micro runs it, measured if TFLite Micro is installed."""
     content = to_tflite(network, micro=True)
     codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    names = {
+        value: name
+        for name, value in vars(schema.BuiltinOperator).items()
+        if isinstance(value, int)
+    }
     arena = _smallest_arena(content) if is_installed() else None
     return MicroModel(content, tuple(sorted(names[code] for code in codes)), arena)
 
@@ -90,12 +97,18 @@ def _smallest_arena(model: bytes) -> int:
 
 
 def write_c_array(
-    folder: Path, model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], *, corrected: bool = False
+    folder: Path,
+    model: MicroModel,
+    recipe: Recipe,
+    targets: tuple[Target, ...],
+    *,
+    corrected: bool = False,
 ) -> None:
-    """Write the model's C source and header, both or neither, into a folder, which is made if need be.
+    """Write the model's C source and header, both or neither, into a folder, which is made if need
+    be.
 
-    `recipe` is what makes the model's input, of absorbance that is `corrected` first where the bundle says so; `targets` are
-    its outputs.
+    `recipe` is what makes the model's input, of absorbance that is `corrected` first where the
+    bundle says so; `targets` are its outputs.
 
     Raises:
         CcnvrError: the folder cannot be made or written to.
@@ -108,9 +121,11 @@ def write_c_array(
 
 def _header(model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], corrected: bool) -> str:
     arena = (
-        "/* The tensor arena was not measured: TFLite Micro was not installed where this was written. */"
+        "/* The tensor arena was not measured: TFLite Micro was not installed where this was "
+        "written. */"
         if model.arena is None
-        else "/* Measured with TFLite Micro on a 64-bit computer; a microcontroller's shorter pointers need no more. */\n"
+        else "/* Measured with TFLite Micro on a 64-bit computer; a microcontroller's shorter "
+        "pointers need no more. */\n"
         f"#define CCNVR_MODEL_ARENA_BYTES {model.arena}"
     )
     adds = " \\\n".join(f"    (resolver).{_method(name)}();" for name in model.operators)
@@ -152,7 +167,10 @@ def _input_and_output(recipe: Recipe, targets: tuple[Target, ...], corrected: bo
         *(f"  {number}: {_filters(channel)}" for number, channel in enumerate(recipe.channels)),
         f"where absorbance is log10(1/reflectance){correction}.",
         f"Output, float32 [1][{len(targets)}]: z of",
-        *(f"  {number}: {target.name} in {target.unit}, {_formula(target)}" for number, target in enumerate(targets)),
+        *(
+            f"  {number}: {target.name} in {target.unit}, {_formula(target)}"
+            for number, target in enumerate(targets)
+        ),
     ]
     return "\n".join(f" * {line}" for line in lines)
 
@@ -162,7 +180,9 @@ def _filters(channel: Channel) -> str:
     filters = []
     if channel.window > 1:
         derivative = f", derivative {channel.deriv} per nm" if channel.deriv else ""
-        filters.append(f"Savitzky-Golay of {channel.window} bands, order {channel.polyorder}{derivative}")
+        filters.append(
+            f"Savitzky-Golay of {channel.window} bands, order {channel.polyorder}{derivative}"
+        )
     if channel.snv:
         filters.append("SNV")
     return ", ".join(["absorbance", *filters])
@@ -177,7 +197,9 @@ def _formula(target: Target) -> str:
 
 def _method(operator: str) -> str:
     """`MAX_POOL_2D` -> `AddMaxPool2D`."""
-    return "Add" + "".join(word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
+    return "Add" + "".join(
+        word if word[0].isdigit() else word.capitalize() for word in operator.split("_")
+    )
 
 
 def _source(content: bytes) -> str:

@@ -1,8 +1,9 @@
-"""Writes a network as an ONNX graph, operator by operator: opset 13, IR 8, which onnxruntime runs since 1.17.
+"""Writes a network as an ONNX graph, operator by operator: opset 13, IR 8, which onnxruntime runs
+since 1.17.
 
-torch's own exporters either need a newer runtime or, in some releases, wrote the GRU's reset gate wrongly; they serve
-as a cross-check in the tests. Int8 is written as QuantizeLinear and DequantizeLinear around each operator, which onnxruntime
-fuses into int8 kernels.
+torch's own exporters either need a newer runtime or, in some releases, wrote the GRU's reset gate
+wrongly; they serve as a cross-check in the tests. Int8 is written as QuantizeLinear and
+DequantizeLinear around each operator, which onnxruntime fuses into int8 kernels.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ccnvr.edge.network import NetworkConfig
-from ccnvr.edge.quantized import GATES, Activation, ConvolutionLayer, DenseLayer, QuantizedNetwork, StoredInt8, Weight, as_float
+from ccnvr.edge.network.layers import (
+    GATES,
+    Activation,
+    ConvolutionLayer,
+    DenseLayer,
+    QuantizedNetwork,
+    StoredInt8,
+    Weight,
+    as_float,
+)
+from ccnvr.edge.network.shape import NetworkConfig
 
 OPSET = 13
 IR_VERSION = 8
 
-# Gate order in ONNX, as positions in the structure's: GRU z r h from r z n; LSTM i o f c from i f g o.
+# Gate order in ONNX, as positions in the structure's: GRU z r h from r z n; LSTM i o f c from i f g
+# o.
 _GATE_ORDER = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 
 
@@ -48,23 +59,37 @@ class _Graph:
     def weight(self, name: str, weight: Weight) -> str:
         """Add a weight that is computed with as floats.
 
-        An int8 one is unpacked by Cast and Mul, which onnxruntime carries out once, as it loads the model; a DequantizeLinear
-        it would repeat for every spectrum.
+        An int8 one is unpacked by Cast and Mul, which onnxruntime carries out once, as it loads the
+        model; a DequantizeLinear it would repeat for every spectrum.
         """
         if not isinstance(weight, StoredInt8):
             return self.constant(name, weight)
         scales = weight.scales.reshape(-1, *[1] * (weight.values.ndim - 1))
-        whole = self.node("Cast", [self.constant(f"{name}.stored", weight.values)], f"{name}.whole", to=TensorProto.FLOAT)
+        whole = self.node(
+            "Cast",
+            [self.constant(f"{name}.stored", weight.values)],
+            f"{name}.whole",
+            to=TensorProto.FLOAT,
+        )
         return self.node("Mul", [whole, self.constant(f"{name}.scales", scales)], name)
 
-    def int8_operand(self, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]) -> str:
+    def int8_operand(
+        self, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]
+    ) -> str:
         """Add a weight or bias, a scale for each row, of an operator that computes in int8."""
         stored = self.constant(f"{name}.stored", values)
         zeros = self.constant(f"{name}.zeros", np.zeros(len(scales), values.dtype))
-        return self.node("DequantizeLinear", [stored, self.constant(f"{name}.scales", scales), zeros], name, axis=0)
+        return self.node(
+            "DequantizeLinear",
+            [stored, self.constant(f"{name}.scales", scales), zeros],
+            name,
+            axis=0,
+        )
 
     def quantized(self, value: str, activation: Activation, name: str) -> str:
-        """Round a tensor to int8 and back, which onnxruntime fuses with the operators before and behind."""
+        """Round a tensor to int8 and back, which onnxruntime fuses with the operators before and
+        behind.
+        """
         scale = self.constant(f"{name}.scale", np.array(activation.scale, dtype=np.float32))
         zero = self.constant(f"{name}.zero", np.array(activation.zero_point, dtype=np.int8))
         stored = self.node("QuantizeLinear", [value, scale, zero], f"{name}.int8")
@@ -72,7 +97,8 @@ class _Graph:
 
 
 def to_onnx(network: QuantizedNetwork) -> bytes:
-    """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n, outputs)`, float32.
+    """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n,
+    outputs)`, float32.
 
     The tensors within have the names of `NumpyBackend.layers`.
     """
@@ -80,7 +106,11 @@ def to_onnx(network: QuantizedNetwork) -> bytes:
     graph = _Graph()
     spectra = _standardised(graph, network)
     features = _convolutions(graph, network, spectra)
-    pooled = _recurrent(graph, network, features) if network.directions else _flattened(graph, config, features)
+    pooled = (
+        _recurrent(graph, network, features)
+        if network.directions
+        else _flattened(graph, config, features)
+    )
     hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
     if network.linear is None:
         _dense(graph, "output", network.output, hidden, "properties")
@@ -91,7 +121,11 @@ def to_onnx(network: QuantizedNetwork) -> bytes:
         helper.make_graph(
             graph.nodes,
             "ccnvr",
-            [helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["n", config.in_channels, config.bands])],
+            [
+                helper.make_tensor_value_info(
+                    "spectra", TensorProto.FLOAT, ["n", config.in_channels, config.bands]
+                )
+            ],
             [helper.make_tensor_value_info("properties", TensorProto.FLOAT, ["n", config.outputs])],
             graph.constants,
         ),
@@ -110,19 +144,31 @@ def _standardised(graph: _Graph, network: QuantizedNetwork) -> str:
         return "spectra"
     mean = graph.constant("standardisation.mean", network.standardisation.mean[None])
     factor = graph.constant("standardisation.factor", network.standardisation.factor[None])
-    return graph.node("Mul", [graph.node("Sub", ["spectra", mean], "centred"), factor], "standardised")
+    return graph.node(
+        "Mul", [graph.node("Sub", ["spectra", mean], "centred"), factor], "standardised"
+    )
 
 
 def _convolutions(graph: _Graph, network: QuantizedNetwork, value: str) -> str:
-    """Conv, ReLU, max-pool: `(n, filters, steps)`; between activations where the network computes in int8."""
+    """Conv, ReLU, max-pool: `(n, filters, steps)`; between activations where the network computes
+    in int8.
+    """
     scales = network.activations
     if scales:
         value = graph.quantized(value, scales[0], "input")
-    for number, (layer, shape) in enumerate(zip(network.convolutions, network.config.convolutions, strict=True)):
+    for number, (layer, shape) in enumerate(
+        zip(network.convolutions, network.config.convolutions, strict=True)
+    ):
         name, half = f"convolution{number}", shape.kernel // 2
         operands = _operands(graph, name, layer, scales[number] if scales else None)
         pool = {"kernel_shape": [shape.pool], "strides": [shape.pool]}
-        value = graph.node("Conv", [value, *operands], f"{name}.sums", kernel_shape=[shape.kernel], pads=[half, half])
+        value = graph.node(
+            "Conv",
+            [value, *operands],
+            f"{name}.sums",
+            kernel_shape=[shape.kernel],
+            pads=[half, half],
+        )
         value = graph.node("Relu", [value], f"{name}.relu")
         if scales:
             value = graph.quantized(value, scales[number + 1], f"{name}.activation")
@@ -133,7 +179,9 @@ def _convolutions(graph: _Graph, network: QuantizedNetwork, value: str) -> str:
     return value
 
 
-def _operands(graph: _Graph, name: str, layer: ConvolutionLayer, before: Activation | None) -> list[str]:
+def _operands(
+    graph: _Graph, name: str, layer: ConvolutionLayer, before: Activation | None
+) -> list[str]:
     """Weight and bias of a convolution whose input is `before`, or floats."""
     weight = layer.weight
     if before is None or not isinstance(weight, StoredInt8):
@@ -170,7 +218,8 @@ def _flattened(graph: _Graph, config: NetworkConfig, features: str) -> str:
 def _recurrent(graph: _Graph, network: QuantizedNetwork, features: str) -> str:
     """GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
 
-    Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x hidden)`.
+    Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x
+    hidden)`.
     """
     config, directions = network.config, network.directions
     attributes: dict[str, Any] = {
@@ -178,10 +227,13 @@ def _recurrent(graph: _Graph, network: QuantizedNetwork, features: str) -> str:
         "direction": "bidirectional" if config.bidirectional else "forward",
     }
     if config.cell == "gru":
-        # The structure's GRU, as torch's, applies the reset gate after the recurrent matrix and its bias.
+        # The structure's GRU, as torch's, applies the reset gate after the recurrent matrix and its
+        # bias.
         attributes["linear_before_reset"] = 1
     rows = _rows(config)
-    biases = np.stack([np.concatenate([part.input_bias[rows], part.state_bias[rows]]) for part in directions])
+    biases = np.stack(
+        [np.concatenate([part.input_bias[rows], part.state_bias[rows]]) for part in directions]
+    )
     inputs = [
         _sequence(graph, config, features),
         _matrices(graph, "recurrent.W", [part.input_weight for part in directions], rows),
@@ -212,7 +264,10 @@ def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.
 
 
 def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
-    weight, bias = graph.weight(f"{name}.weight", layer.weight), graph.constant(f"{name}.bias", layer.bias)
+    weight, bias = (
+        graph.weight(f"{name}.weight", layer.weight),
+        graph.constant(f"{name}.bias", layer.bias),
+    )
     return graph.node("Gemm", [value, weight, bias], output or f"{name}.sums", transB=1)
 
 

@@ -1,6 +1,8 @@
-"""The parity gate: every artefact must answer, on every engine that runs it, as the network that it was written from.
+"""The parity gate: every artefact must answer, on every engine that runs it, as the network that it
+was written from.
 
-Answers are compared on real spectra and on hostile ones that no soil has, in sd of each target's training values.
+Answers are compared on real spectra and on hostile ones that no soil has, in sd of each target's
+training values.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ccnvr.edge.bundle import model_part
-from ccnvr.edge.correction import Correction
-from ccnvr.edge.numpy_backend import NumpyBackend
-from ccnvr.edge.preprocess import Preprocessor
-from ccnvr.edge.quantized import Float32, QuantizedNetwork
-from ccnvr.export.layers import first_difference
+from ccnvr.edge.bundle.archive import model_part
+from ccnvr.edge.chemometrics.correction import Correction
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.network.layers import Float32, QuantizedNetwork
+from ccnvr.export.first_difference import first_difference
 from ccnvr.export.runtimes import (
     LITERT,
     LITERT_PLAIN,
@@ -29,13 +31,13 @@ from ccnvr.export.runtimes import (
     Runtime,
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train import libraries
-from ccnvr.train.catalogue import library_and_part
-from ccnvr.train.libraries import Pool
-from ccnvr.train.network import CCNVR, answers
-from ccnvr.train.pool import load_pool
-from ccnvr.train.r_packages import moisture_at_hand
-from ccnvr.train.recipe import TrainingRecipe
+from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.catalogue import library_and_part
+from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.r_packages import moisture_at_hand
+from ccnvr.train.network.ccnvr import CCNVR, answers
+from ccnvr.train.recipe.recipe import TrainingRecipe
 
 Array = NDArray[np.float64]
 
@@ -55,9 +57,10 @@ class ParityError(CcnvrError):
 
 @dataclass(frozen=True)
 class Limit:
-    """In sd: of the `largest` difference on real spectra, of their `rms`, and of the largest on hostile ones, where outputs
-    beyond 1 count relative to themselves, and those of a linear path relative to what it adds up. None where the pair need
-    not agree."""
+    """In sd: of the `largest` difference on real spectra, of their `rms`, and of the largest on
+    hostile ones, where outputs beyond 1 count relative to themselves, and those of a linear path
+    relative to what it adds up. None where the pair need not agree.
+    """
 
     reference: str
     largest: float
@@ -69,7 +72,9 @@ class Limit:
 EXACT = Limit(ORACLE, 1e-5, 5e-6, 1e-4)
 
 _WITH_LINEAR_PATH = 3e-5
-"""In place of narrower limits on real spectra: engines add up thousands of products of either sign in orders of their own."""
+"""In place of narrower limits on real spectra: engines add up thousands of products of either sign
+in orders of their own.
+"""
 
 LIMITS: dict[tuple[str, str], Limit] = {
     **{
@@ -84,7 +89,8 @@ LIMITS: dict[tuple[str, str], Limit] = {
     ("weights", TFLITE_RUNTIME): EXACT,
     ("int8", NUMPY): Limit(TORCH, 0.5, 0.05, None),
     ("int8", ONNXRUNTIME): Limit(ORACLE, 1e-5, 1e-5, 1e-5),
-    # Their kernels round half a step elsewhere, so that an output now and then is one step of int8 higher or lower.
+    # Their kernels round half a step elsewhere, so that an output now and then is one step of int8
+    # higher or lower.
     ("int8", LITERT): Limit(ORACLE, 0.1, 3e-3, 0.05),
     ("int8", LITERT_PLAIN): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
     ("int8", TFLITE_RUNTIME): Limit(ORACLE, 0.2, 2.5e-2, 0.2),
@@ -96,9 +102,11 @@ LIMITS: dict[tuple[str, str], Limit] = {
 
 @dataclass(frozen=True)
 class Spectra:
-    """Model input `(n, channels, bands)`: `real` soils, the first `held_out` spectra of them not trained on, and hostile ones.
+    """Model input `(n, channels, bands)`: `real` soils, the first `held_out` spectra of them not
+    trained on, and hostile ones.
 
-    `names` are those of the real soils' samples, `properties` `(n, targets)` what the laboratory says of them.
+    `names` are those of the real soils' samples, `properties` `(n, targets)` what the laboratory
+    says of them.
     """
 
     real: Float32
@@ -125,13 +133,17 @@ class Parity:
     hostile: float
 
 
-def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], correction: Correction | None = None) -> Spectra:
-    """Spectra to prove an export on: of all soils that were held out from training, and hostile inputs of their shape.
+def real_spectra(
+    recipe: TrainingRecipe, training_pool: Callable[[], Pool], correction: Correction | None = None
+) -> Spectra:
+    """Spectra to prove an export on: of all soils that were held out from training, and hostile
+    inputs of their shape.
 
-    If these are fewer than `WANTED_SPECTRA`, then those of the moisture set too, where it is at hand, of which no library has a
-    spectrum, though geeves has its soils; and if need be those of training soils, which `training_pool` reads. They say nothing
-    about accuracy, but show as well whether two programs agree, and so do the soils of LimeSoDa, where it is installed, which
-    stand in where all of these are fewer than `FEWEST_SPECTRA`.
+    If these are fewer than `WANTED_SPECTRA`, then those of the moisture set too, where it is at
+    hand, of which no library has a spectrum, though geeves has its soils; and if need be those of
+    training soils, which `training_pool` reads. They say nothing about accuracy, but show as well
+    whether two programs agree, and so do the soils of LimeSoDa, where it is installed, which stand
+    in where all of these are fewer than `FEWEST_SPECTRA`.
 
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
@@ -142,7 +154,9 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
             names += [f"moisture, {state}/{row}" for row in range(1, len(moist) + 1)]
             spectra = np.concatenate([spectra, moist])
-            properties = np.concatenate([properties, np.full((len(moist), properties.shape[1]), np.nan)])
+            properties = np.concatenate(
+                [properties, np.full((len(moist), properties.shape[1]), np.nan)]
+            )
     held_out = len(names)
     if held_out < WANTED_SPECTRA:
         pools = [training_pool()]
@@ -150,20 +164,31 @@ def real_spectra(recipe: TrainingRecipe, training_pool: Callable[[], Pool], corr
             pools.append(_open_soils(recipe))
         for more in pools:
             names += more.sample_ids
-            spectra, properties = np.concatenate([spectra, more.spectra]), np.concatenate([properties, more.targets])
+            spectra, properties = (
+                np.concatenate([spectra, more.spectra]),
+                np.concatenate([properties, more.targets]),
+            )
     if len(names) < FEWEST_SPECTRA:
         raise ParityError(
-            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are needed; train again "
-            "with more 'tests' in the recipe, or, if it is not installed yet, install LimeSoDa (pip install --no-deps "
+            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are "
+            "needed; train again "
+            "with more 'tests' in the recipe, or, if it is not installed yet, install LimeSoDa "
+            "(pip install --no-deps "
             "LimeSoDa==0.1.5), of whose soils those stand in that cover the model's wavelengths"
         )
     rows = slice(0, MOST_SPECTRA)
-    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(spectra[rows])
-    return Spectra(inputs, names[rows], properties[rows], min(held_out, len(inputs)), hostile_inputs(inputs))
+    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(
+        spectra[rows]
+    )
+    return Spectra(
+        inputs, names[rows], properties[rows], min(held_out, len(inputs)), hostile_inputs(inputs)
+    )
 
 
 def _open_soils(recipe: TrainingRecipe) -> Pool:
-    """Of LimeSoDa's sets that the recipe neither trains nor scores a model on; what was learnt before may be among them."""
+    """Of LimeSoDa's sets that the recipe neither trains nor scores a model on; what was learnt
+    before may be among them.
+    """
     named = {library_and_part(name)[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
     return load_pool(tuple(name for name in sets if name not in named), recipe)
@@ -188,12 +213,17 @@ def hostile_inputs(real: Float32) -> dict[str, Float32]:
         "huge and negative": np.full(shape, -1e3),
     }
     for sd in (1.0, 10.0, 100.0):
-        inputs.update({f"noise of sd {sd:g}, {number}": rng.normal(0.0, sd, shape) for number in range(5)})
-    return {name: np.ascontiguousarray(value[None], dtype=np.float32) for name, value in inputs.items()}
+        inputs.update(
+            {f"noise of sd {sd:g}, {number}": rng.normal(0.0, sd, shape) for number in range(5)}
+        )
+    return {
+        name: np.ascontiguousarray(value[None], dtype=np.float32) for name, value in inputs.items()
+    }
 
 
 def _linear_sizes(network: CCNVR, inputs: Float32) -> Float32:
-    """The sizes of the products that the linear path adds up for each output `(n, targets)`; 0 where there is none.
+    """The sizes of the products that the linear path adds up for each output `(n, targets)`; 0
+    where there is none.
 
     The rounding of a sum is in proportion to them and not to the sum, which may come to nothing.
     """
@@ -207,23 +237,37 @@ def _linear_sizes(network: CCNVR, inputs: Float32) -> Float32:
 
 
 class Gate:
-    """Proves artefacts against the torch network and against the quantized networks that they were written from."""
+    """Proves artefacts against the torch network and against the quantized networks that they were
+    written from.
+    """
 
     def __init__(
-        self, network: CCNVR, networks: Mapping[str, QuantizedNetwork], spectra: Spectra, targets: tuple[str, ...]
+        self,
+        network: CCNVR,
+        networks: Mapping[str, QuantizedNetwork],
+        spectra: Spectra,
+        targets: tuple[str, ...],
     ) -> None:
-        self._network, self._networks, self._spectra, self._targets = network, networks, spectra, targets
+        self._network, self._networks, self._spectra, self._targets = (
+            network,
+            networks,
+            spectra,
+            targets,
+        )
         self._inputs = np.concatenate([spectra.real, *spectra.hostile.values()])
         self._names = [*spectra.names, *(f"'{name}'" for name in spectra.hostile)]
         self.torch = answers(network, self._inputs)
         self._sizes = np.maximum(1.0, _linear_sizes(network, self._inputs))
-        self._oracles = {profile: NumpyBackend(one)(self._inputs) for profile, one in networks.items()}
+        self._oracles = {
+            profile: NumpyBackend(one)(self._inputs) for profile, one in networks.items()
+        }
 
     def prove(self, profile: str, runtime: Runtime, model: bytes) -> tuple[Parity, Float32]:
         """How the artefact answers on this engine, and its answers to the real spectra.
 
         Raises:
-            ParityError: it differs by more than its limit; names the engine, the spectrum, the target and the layer.
+            ParityError: it differs by more than its limit; names the engine, the spectrum, the
+                target and the layer.
             EngineError: the engine refuses it.
         """
         limit, real = LIMITS[profile, runtime.name], len(self._spectra.real)
@@ -245,20 +289,50 @@ class Gate:
             ("", parity.largest, self._largest(limit), slice(0, real)),
             (" rms, most", rms, limit.rms, slice(0, real)),
             # Where they need not agree, they must be numbers all the same.
-            ("", parity.hostile, _LARGEST if limit.hostile is None else limit.hostile, slice(real, None)),
+            (
+                "",
+                parity.hostile,
+                _LARGEST if limit.hostile is None else limit.hostile,
+                slice(real, None),
+            ),
         ):
             if not value <= most:
-                row, column = np.unravel_index(int(np.argmax(difference[rows])), difference[rows].shape)
-                self._refuse(parity, runtime, model, f"{value:.3g} sd{what}", most, int(row) + (rows.start or 0), int(column))
+                row, column = np.unravel_index(
+                    int(np.argmax(difference[rows])), difference[rows].shape
+                )
+                self._refuse(
+                    parity,
+                    runtime,
+                    model,
+                    f"{value:.3g} sd{what}",
+                    most,
+                    int(row) + (rows.start or 0),
+                    int(column),
+                )
         return parity, found[:real]
 
     def _largest(self, limit: Limit) -> float:
-        return limit.largest if self._network.linear is None else max(limit.largest, _WITH_LINEAR_PATH)
+        return (
+            limit.largest if self._network.linear is None else max(limit.largest, _WITH_LINEAR_PATH)
+        )
 
-    def _refuse(self, parity: Parity, runtime: Runtime, model: bytes, found: str, most: float, row: int, column: int) -> None:
-        layer = first_difference(self._network, self._networks, parity, runtime.kind, model, self._inputs[row : row + 1])
+    def _refuse(
+        self,
+        parity: Parity,
+        runtime: Runtime,
+        model: bytes,
+        found: str,
+        most: float,
+        row: int,
+        column: int,
+    ) -> None:
+        layer = first_difference(
+            self._network, self._networks, parity, runtime.kind, model, self._inputs[row : row + 1]
+        )
         raise ParityError(
-            f"{model_part(parity.profile, runtime.kind)} on {runtime.name} differs from {parity.reference} by {found} on "
-            f"spectrum {self._names[row]}, target {self._targets[column]}, limit {most:g}, first in layer {layer}; the export "
+            f"{model_part(parity.profile, runtime.kind)} on {runtime.name} differs from "
+            f"{parity.reference} by {found} on "
+            f"spectrum {self._names[row]}, target {self._targets[column]}, limit {most:g}, first "
+            f"in layer {layer}; the export "
             "is wrong and nothing was written"
         )

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge import litert_backend, numpy_backend, onnx_backend
-from ccnvr.edge.backend import ENGINES, Backend, EngineError, Float32
-from ccnvr.edge.isolated import IsolatedBackend
+from ccnvr.edge.engines import litert as litert_backend
+from ccnvr.edge.engines import numpy_reference as numpy_backend
+from ccnvr.edge.engines import onnx as onnx_backend
+from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.registry import ENGINES, Backend, EngineError, Float32
 from ccnvr.firmware_bridge.errors import UsageError
 
 NUMPY = "numpy"
@@ -23,7 +25,9 @@ LITERT_PLAIN = "litert without XNNPACK"
 TFLITE_RUNTIME = "tflite-runtime"
 TFLITE_MICRO = "TFLite Micro"
 MICRO_ON_LITERT = "C array on litert"
-"""The model for TFLite Micro, where that is not installed: by LiteRT's plain kernels, most of which are alike."""
+"""The model for TFLite Micro, where that is not installed: by LiteRT's plain kernels, most of which
+are alike.
+"""
 
 _SPECTRA_AT_ONCE = 64
 _SECONDS = 60.0
@@ -46,7 +50,9 @@ class Runtime:
         backend = self.open_model(model)
         with closing(backend) if isinstance(backend, IsolatedBackend) else nullcontext():
             starts = range(0, len(inputs), _SPECTRA_AT_ONCE)
-            return np.concatenate([backend(inputs[start : start + _SPECTRA_AT_ONCE]) for start in starts])
+            return np.concatenate(
+                [backend(inputs[start : start + _SPECTRA_AT_ONCE]) for start in starts]
+            )
 
 
 def available(tflite_python: Path | None = None) -> list[Runtime]:
@@ -63,21 +69,37 @@ def available(tflite_python: Path | None = None) -> list[Runtime]:
     ]
     if tflite_python is not None:
         _check_python(tflite_python)
-        runtimes.append(Runtime(TFLITE_RUNTIME, "tflite", partial(_elsewhere, python=tflite_python)))
+        runtimes.append(
+            Runtime(TFLITE_RUNTIME, "tflite", partial(_elsewhere, python=tflite_python))
+        )
     return runtimes
 
 
 def _check_python(python: Path) -> None:
     """Before the long work: whether it runs tflite-runtime under this ccnvr."""
-    question = "from ccnvr.edge.backend import ENGINES; ENGINES['tflite'].load(); print('ccnvr has it')"
+    question = (
+        "from ccnvr.edge.engines.registry import ENGINES; ENGINES['tflite'].load(); "
+        "print('ccnvr has it')"
+    )
     try:
-        answer = subprocess.run([python, "-P", "-c", question], capture_output=True, text=True, timeout=_SECONDS, check=False)
+        answer = subprocess.run(
+            [python, "-P", "-c", question],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
-        raise UsageError(f"{python} is no Python; give one with tflite-runtime, numpy 1 and ccnvr installed") from None
-    if answer.stdout.strip() != "ccnvr has it":
-        last = (answer.stderr.strip().splitlines() or ["it says nothing"])[-1].split("Error: ", 1)[-1]
         raise UsageError(
-            f"{python} does not run tflite-runtime under ccnvr ({last}); install both there: ccnvr, and "
+            f"{python} is no Python; give one with tflite-runtime, numpy 1 and ccnvr installed"
+        ) from None
+    if answer.stdout.strip() != "ccnvr has it":
+        last = (answer.stderr.strip().splitlines() or ["it says nothing"])[-1].split("Error: ", 1)[
+            -1
+        ]
+        raise UsageError(
+            f"{python} does not run tflite-runtime under ccnvr ({last}); install both there: "
+            "ccnvr, and "
             f"{ENGINES['tflite'].install}"
         )
 

@@ -1,7 +1,7 @@
 """The error tree of ccnvr: who did what wrong.
 
-Each message is one sentence that names the value, the limit and the next step. The command line prints it on
-stderr and exits with `exit_code`; nothing below the command line prints or exits.
+Each message is one sentence that names the value, the limit and the next step. The command line
+prints it on stderr and exits with `exit_code`; nothing below the command line prints or exits.
 """
 
 
@@ -12,7 +12,9 @@ class CcnvrError(Exception):
 
 
 class UsageError(CcnvrError):
-    """The user asked for something that cannot be: a wrong option, an unknown key, a value out of range."""
+    """The user asked for something that cannot be: a wrong option, an unknown key, a value out of
+    range.
+    """
 
     exit_code = 2
 

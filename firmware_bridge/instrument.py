@@ -22,7 +22,9 @@ class ScanKind(IntEnum):
 
 
 class Quantity(Enum):
-    """What an instrument's numbers are: raw counts need dark and white references, the others hold them already."""
+    """What an instrument's numbers are: raw counts need dark and white references, the others hold
+    them already.
+    """
 
     COUNTS = "counts"
     REFLECTANCE = "reflectance"
@@ -33,9 +35,10 @@ class Quantity(Enum):
 class InstrumentInfo:
     """What an instrument states about itself.
 
-    `wavelengths_nm` is `(pixels,)`; `saturation_counts` is the largest value of one scan; integration times are in
-    microseconds, and shortest = longest where the instrument alone decides; `boot` counts the instrument's starts, or
-    is drawn for this process where the instrument keeps no count.
+    `wavelengths_nm` is `(pixels,)`; `saturation_counts` is the largest value of one scan;
+    integration times are in microseconds, and shortest = longest where the instrument alone
+    decides; `boot` counts the instrument's starts, or is drawn for this process where the
+    instrument keeps no count.
     """
 
     model: str
@@ -56,14 +59,22 @@ class InstrumentInfo:
 
     def check(self, settings: Settings) -> None:
         """Raises InstrumentError where the instrument's limits do not allow the settings."""
-        low, high, most = self.shortest_integration_us, self.longest_integration_us, self.most_averages
+        low, high, most = (
+            self.shortest_integration_us,
+            self.longest_integration_us,
+            self.most_averages,
+        )
         if not self.fixed_integration and not low <= settings.integration_us <= high:
             raise InstrumentError(
-                f"integration time {settings.integration_us} us is outside this instrument's {low}-{high} us; "
+                f"integration time {settings.integration_us} us is outside this instrument's "
+                f"{low}-{high} us; "
                 "change integration_us"
             )
         if not 1 <= settings.averages <= most:
-            raise InstrumentError(f"{settings.averages} averages are outside this instrument's 1-{most}; change averages")
+            raise InstrumentError(
+                f"{settings.averages} averages are outside this instrument's 1-{most}; change "
+                "averages"
+            )
 
     def scan_id(self, number: int) -> str:
         """An id that no other scan of any instrument carries."""
@@ -82,8 +93,8 @@ class Settings:
 class Scan:
     """One scan as the instrument gave it.
 
-    `counts` is `(pixels,)`, the mean of `averages` scans, in the instrument's `Quantity`; `temperature_c` is NaN where
-    the instrument has no thermometer.
+    `counts` is `(pixels,)`, the mean of `averages` scans, in the instrument's `Quantity`;
+    `temperature_c` is NaN where the instrument has no thermometer.
     """
 
     number: int
@@ -115,11 +126,16 @@ class LinkStatistics:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
     def __str__(self) -> str:
-        return f"{self.bytes_read} bytes read, {self.frames_lost} frames lost, {self.frames_stale} late, {self.retries} repeats"
+        return (
+            f"{self.bytes_read} bytes read, {self.frames_lost} frames lost, "
+            f"{self.frames_stale} late, {self.retries} repeats"
+        )
 
 
 class Instrument(Protocol):
-    """A connected spectrometer. Every method raises `InstrumentError`, or `LinkLost` when reopening may help."""
+    """A connected spectrometer. Every method raises `InstrumentError`, or `LinkLost` when reopening
+    may help.
+    """
 
     statistics: LinkStatistics
 
@@ -128,7 +144,9 @@ class Instrument(Protocol):
         ...
 
     def configure(self, settings: Settings) -> Settings:
-        """Use these settings from the next scan on; gives those in force, as near as the instrument can."""
+        """Use these settings from the next scan on; gives those in force, as near as the instrument
+        can.
+        """
         ...
 
     def scan(self, kind: ScanKind) -> Scan:
@@ -136,7 +154,8 @@ class Instrument(Protocol):
         ...
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """The scans that no host has acknowledged, oldest first; taken perhaps before this host started.
+        """The scans that no host has acknowledged, oldest first; taken perhaps before this host
+        started.
 
         None, of an instrument that keeps no scans.
         """

@@ -35,11 +35,15 @@ class Transport(Protocol):
         ...
 
     def set_baud(self, rate: int) -> None:
-        """Wait until all has been sent, then speak at another rate; only for a line that has one."""
+        """Wait until all has been sent, then speak at another rate; only for a line that
+        has one.
+        """
         ...
 
     def read(self, timeout_s: float) -> bytes:
-        """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing came."""
+        """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing
+        came.
+        """
         ...
 
     def write(self, data: bytes) -> None:
@@ -118,7 +122,10 @@ def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UsageError(f"instrument {url!r} is no URL ({error}); write serial:///dev/NAME or socket://HOST:PORT") from None
+        raise UsageError(
+            f"instrument {url!r} is no URL ({error}); write serial:///dev/NAME or "
+            "socket://HOST:PORT"
+        ) from None
     return parts, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
@@ -144,16 +151,25 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
 
 def _refuse_rest(url: str, query: dict[str, str]) -> None:
     if query:
-        raise UsageError(f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has baud, socket:// none")
+        raise UsageError(
+            f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has baud, socket:// "
+            "none"
+        )
 
 
 def _why_not_opened(url: str, error: Exception) -> str:
     number = getattr(error, "errno", None)
     text = str(error).lower()
     if number == errno.ENOENT or "no such file" in text:
-        return f"no such port as in {url}; plug the instrument in and look for its name in /dev/serial/by-id"
+        return (
+            f"no such port as in {url}; plug the instrument in and look for its name in "
+            "/dev/serial/by-id"
+        )
     if number in (errno.EACCES, errno.EPERM):
-        return f"no permission to open {url}; add your user to the group that owns the port (often dialout)"
+        return (
+            f"no permission to open {url}; add your user to the group that owns the port "
+            "(often dialout)"
+        )
     if number in (errno.EBUSY, errno.EWOULDBLOCK) or "exclusively lock" in text:
         return f"the port of {url} is busy; stop the other program that uses it"
     if "refused" in text:

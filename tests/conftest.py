@@ -11,18 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import recipes
-import tflite_environment
-from helpers import CCNVR, run_ccnvr
 from hypothesis import settings
 
 from ccnvr.edge.cli import main
-from ccnvr.edge.predictor import Model
-from ccnvr.firmware_bridge import device
-from ccnvr.firmware_bridge.device import Device
-from ccnvr.firmware_bridge.served_port import PtyPort
-from ccnvr.firmware_bridge.simulator import SimulatedSpectrometer, simulated_board, synthetic_soils
-from ccnvr.firmware_bridge.simulator_server import BackgroundServer
+from ccnvr.edge.inference.predictor import Model
+from ccnvr.firmware_bridge.link import device
+from ccnvr.firmware_bridge.link.device import Device
+from ccnvr.firmware_bridge.serving.port import PtyPort
+from ccnvr.firmware_bridge.serving.server import BackgroundServer
+from ccnvr.firmware_bridge.simulators.handheld import (
+    SimulatedSpectrometer,
+    simulated_board,
+    synthetic_soils,
+)
+from tests.support import recipes
+from tests.support.helpers import CCNVR, run_ccnvr
+from tools import tflite_environment
 
 # A second thread slows small networks down many times over on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,7 +51,9 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def all_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every artefact."""
-    import bundles_of_all  # which needs torch; tests of the edge alone run without
+    from tests.support import (
+        bundles_of_all,  # which needs torch; tests of the edge alone run without
+    )
 
     return bundles_of_all.write(tmp_path_factory.mktemp("bundle") / "all.ccnvr")
 
@@ -72,7 +78,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small run, quantized. Copy it to change it."""
     folder = tmp_path_factory.mktemp("run")
     run = folder / "run"
-    for command in (["train", str(recipes.write(folder)), "--out", str(run)], ["quantize", str(run)]):
+    for command in (
+        ["train", str(recipes.write(folder)), "--out", str(run)],
+        ["quantize", str(run)],
+    ):
         assert main(command) == 0
     return run
 
@@ -118,8 +127,10 @@ def c_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     folder = tmp_path_factory.mktemp("c")
-    source = Path(device.__file__).parent / "c"
-    result = subprocess.run(["make", "-C", str(source), "instrument", f"BUILD={folder}"], capture_output=True, text=True)
+    source = Path(device.__file__).parents[1] / "c"
+    result = subprocess.run(
+        ["make", "-C", str(source), "instrument", f"BUILD={folder}"], capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -146,7 +157,11 @@ def nirsoil_data() -> Path:
 def no_stray_threads() -> Iterator[None]:
     """The daemon must leave none of its threads behind."""
     yield
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("reader", "stream"))]
+    assert not [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith(("reader", "stream"))
+    ]
 
 
 @pytest.fixture

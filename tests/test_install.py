@@ -1,4 +1,6 @@
-"""The plain edge install, from a built wheel, in an environment of its own: no training library, and it predicts."""
+"""The plain edge install, from a built wheel, in an environment of its own: no training library,
+and it predicts.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, build_wheel, pip, run_ccnvr
 from packaging.requirements import Requirement
+
+from tests.support.helpers import ROOT, build_wheel, pip, run_ccnvr
 
 HEAVY = {"torch", "pandas", "scikit-learn", "scipy", "onnx", "LimeSoDa"}
 
@@ -27,15 +30,27 @@ def test_the_wheel_holds_each_module_and_data_file_of_the_tree(wheel: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     for part in ("edge", "train", "export", "firmware_bridge"):
-        for path in (ROOT / part).iterdir():
+        for path in (ROOT / part).rglob("*"):
             if path.suffix in (".py", ".md", ".toml", ".typed", ".ccnvr", ".json"):
-                assert f"ccnvr/{part}/{path.name}" in packed
+                assert f"ccnvr/{path.relative_to(ROOT)}" in packed
     for path in (ROOT / "firmware_bridge" / "c").rglob("*"):
         assert path.is_dir() or f"ccnvr/{path.relative_to(ROOT)}" in packed
     assert not [name for name in packed if name.startswith(("tests/", "edge/"))]
 
 
-def test_the_plain_edge_install_predicts_without_any_training_library(wheel: Path, soils_csv: Path, tmp_path: Path) -> None:
+def test_pyproject_lists_each_folder_that_has_an_init_file() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {
+        ".".join(["ccnvr", *path.parent.relative_to(ROOT).parts])
+        for part in ("edge", "train", "export", "firmware_bridge")
+        for path in (ROOT / part).rglob("__init__.py")
+    }
+    assert sorted(listed) == sorted(folders)
+
+
+def test_the_plain_edge_install_predicts_without_any_training_library(
+    wheel: Path, soils_csv: Path, tmp_path: Path
+) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = environment / "bin" / "python"
@@ -43,7 +58,9 @@ def test_the_plain_edge_install_predicts_without_any_training_library(wheel: Pat
     installed = {entry["name"] for entry in json.loads(pip(python, "list", "--format", "json"))}
     assert {"ccnvr", "numpy", "onnxruntime", "pyserial"} <= installed
     assert not installed & HEAVY
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))
+    }
     command = [str(environment / "bin" / "ccnvr"), "predict", "default", str(soils_csv), "--json"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean)
     assert result.returncode == 0, result.stderr
@@ -59,8 +76,12 @@ def test_the_plain_edge_install_predicts_without_any_training_library(wheel: Pat
         ("3.11", "armv7l", {"tflite-runtime", "numpy"}),
     ],
 )
-def test_the_tflite_extra_brings_a_pair_that_works_together(python: str, machine: str, expected: set[str]) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+def test_the_tflite_extra_brings_a_pair_that_works_together(
+    python: str, machine: str, expected: set[str]
+) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     here = {"python_version": python, "platform_machine": machine}
     wanted = [Requirement(line) for line in extras["tflite"]]
     chosen = {one.name: one for one in wanted if one.marker is None or one.marker.evaluate(here)}

@@ -14,13 +14,13 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ccnvr.edge.grid import MOST_BANDS, Grid, resampling_matrix
-from ccnvr.edge.structure import build
-from ccnvr.edge.targets import TRANSFORMS
+from ccnvr.edge.chemometrics.grid import MOST_BANDS, Grid, resampling_matrix
+from ccnvr.edge.chemometrics.targets import TRANSFORMS
+from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 if TYPE_CHECKING:
-    from ccnvr.train.recipe import TrainingRecipe
+    from ccnvr.train.recipe.recipe import TrainingRecipe
 
 Array = NDArray[np.float64]
 
@@ -29,20 +29,24 @@ RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
 
 _FEWEST_SOILS = 10
 _FEWEST_BANDS = 64
-"""Of the network's grid: its filters and pools need so many. A sensor with fewer is interpolated."""
+"""Of the network's grid: its filters and pools need so many. A sensor with fewer is interpolated.
+"""
 
 
 class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """Convolutional and recurrent network for soil properties from Vis-NIR absorbance.
 
-    X is not checked to be absorbance, since a pipeline may hand on any numbers: take `-log10` of reflectance first.
+    X is not checked to be absorbance, since a pipeline may hand on any numbers: take `-log10` of
+    reflectance first.
 
-    A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that `ccnvr train` makes.
+    A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that
+    `ccnvr train` makes.
 
     Args:
-        mode: `best` stacks SNV and derivative channels, has a linear path, and augments; `paper` reads standardised raw
-            absorbance, after Yang et al. 2020, Geoderma 380:114616.
-        wavelengths: of the columns of X, in nm, increasing; None: the columns are numbered, and evenly spaced.
+        mode: `best` stacks SNV and derivative channels, has a linear path, and augments; `paper`
+            reads standardised raw absorbance, after Yang et al. 2020, Geoderma 380:114616.
+        wavelengths: of the columns of X, in nm, increasing; None: the columns are numbered, and
+            evenly spaced.
         target_transform: of y before it is standardised, identity or log1p, for all columns of y.
         epochs: passes over the soils.
         batch_size: soils per step.
@@ -61,7 +65,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     Examples:
         >>> from sklearn.model_selection import cross_val_score
-        >>> model = CCNVRRegressor(wavelengths=range(1100, 2500, 2), target_transform="log1p", random_state=0)
+        >>> model = CCNVRRegressor(range(1100, 2500, 2), target_transform="log1p", random_state=0)
         >>> cross_val_score(model, absorbance, organic_carbon)  # doctest: +SKIP
     """
 
@@ -97,18 +101,27 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803 # scikit-learn's name
-        """Train on absorbance X `(n, bands)` and y `(n,)` or `(n, targets)`; NaN in y where not measured.
+        """Train on absorbance X `(n, bands)` and y `(n,)` or `(n, targets)`; NaN in y where not
+        measured.
 
         Raises:
             ValueError: the data or a parameter cannot be.
         """
         import torch
 
-        from ccnvr.train import fit as fitting
-        from ccnvr.train import scales
+        from ccnvr.train.calibration import fit as fitting
+        from ccnvr.train.network import scales
 
-        needs: dict[str, Any] = {"dtype": np.float64, "ensure_min_samples": _FEWEST_SOILS, "ensure_min_features": 2}
-        answers: dict[str, Any] = {"dtype": np.float64, "ensure_2d": False, "ensure_all_finite": "allow-nan"}
+        needs: dict[str, Any] = {
+            "dtype": np.float64,
+            "ensure_min_samples": _FEWEST_SOILS,
+            "ensure_min_features": 2,
+        }
+        answers: dict[str, Any] = {
+            "dtype": np.float64,
+            "ensure_2d": False,
+            "ensure_all_finite": "allow-nan",
+        }
         spectra: Array
         values: Array
         spectra, values = validate_data(self, X, y, validate_separately=(needs, answers))
@@ -132,7 +145,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
             ValueError: X is not as in training.
         """
         check_is_fitted(self)
-        from ccnvr.train import fit as fitting
+        from ccnvr.train.calibration import fit as fitting
 
         spectra: Array = validate_data(self, X, dtype=np.float64, reset=False)
         with _as_value_error():
@@ -151,9 +164,14 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
             return np.arange(1.0, count + 1.0)
         positions = np.asarray(self.wavelengths, dtype=np.float64)
         if positions.shape != (count,):
-            raise ValueError(f"{positions.size} wavelengths do not name the {count} columns of X; give one for each")
+            raise ValueError(
+                f"{positions.size} wavelengths do not name the {count} columns of X; give one for "
+                "each"
+            )
         if not np.all(np.diff(positions) > 0.0):
-            raise ValueError("the wavelengths are not increasing; sort them, and the columns of X with them")
+            raise ValueError(
+                "the wavelengths are not increasing; sort them, and the columns of X with them"
+            )
         return positions
 
     def _resampled(self, spectra: Array) -> Array:
@@ -162,36 +180,55 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     def _recipe(self, targets: int) -> TrainingRecipe:
         """The mode's recipe with this estimator's parameters, for as many targets."""
-        from ccnvr.train import recipe as recipes
-        from ccnvr.train.libraries import PROPERTIES
+        from ccnvr.train.libraries.load import PROPERTIES
+        from ccnvr.train.recipe import recipe as recipes
 
         if self.mode not in RECIPES:
             raise ValueError(f"mode {self.mode!r} is not one of {', '.join(RECIPES)}")
         if self.target_transform not in TRANSFORMS:
-            raise ValueError(f"target_transform {self.target_transform!r} is not one of {', '.join(TRANSFORMS)}")
+            raise ValueError(
+                f"target_transform {self.target_transform!r} is not one of {', '.join(TRANSFORMS)}"
+            )
         if targets > len(PROPERTIES):
-            raise ValueError(f"y has {targets} columns and one network is given at most {len(PROPERTIES)}; train several")
-        plain = recipes.load(Path(__file__).with_name(RECIPES[self.mode]))
+            raise ValueError(
+                f"y has {targets} columns and one network is given at most {len(PROPERTIES)}; "
+                "train several"
+            )
+        plain = recipes.load(Path(__file__).parent / "recipes" / RECIPES[self.mode])
         return dataclasses.replace(
             plain,
             grid=self._grid(plain.grid.step_nm),
             # The names stand for whatever y holds; no number depends on them.
             transforms=dict.fromkeys(PROPERTIES[:targets], self.target_transform),
             network=self._given(plain.network, "cell", "hidden", "dense", "dropout"),
-            fit=self._given(plain.fit, "epochs", "batch_size", "learning_rate", "weight_decay", "teachers"),
+            fit=self._given(
+                plain.fit, "epochs", "batch_size", "learning_rate", "weight_decay", "teachers"
+            ),
         )
 
     def _given(self, part: Any, *names: str) -> Any:
-        """A part of the recipe with the parameters that are not None, whose types are checked as a recipe's are."""
+        """A part of the recipe with the parameters that are not None, whose types are checked as a
+        recipe's are.
+        """
         given = {name: getattr(self, name) for name in names}
         # A search draws its values from NumPy's arrays.
-        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        return build(type(part), {**vars(part), **{name: value for name, value in plain.items() if value is not None}})
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in given.items()
+        }
+        return build(
+            type(part),
+            {**vars(part), **{name: value for name, value in plain.items() if value is not None}},
+        )
 
     def _grid(self, step_nm: float) -> Grid:
-        """Over all columns: at the recipe's step, or finer where its filters and pools need more bands."""
+        """Over all columns: at the recipe's step, or finer where its filters and pools need more
+        bands.
+        """
         span = self._columns_nm[-1] - self._columns_nm[0]
-        wanted = round(span / step_nm) + 1 if self.wavelengths is not None else len(self._columns_nm)
+        wanted = (
+            round(span / step_nm) + 1 if self.wavelengths is not None else len(self._columns_nm)
+        )
         bands = min(max(wanted, _FEWEST_BANDS), MOST_BANDS)
         # A hair less, so that rounding never asks for more than the last column.
         return Grid(float(self._columns_nm[0]), float(span / (bands - 1)) * (1.0 - 1e-12), bands)

@@ -1,0 +1,1 @@
+"""The `*.ccnvr` file and its manifest."""

@@ -1,0 +1,3 @@
+"""Spectra as numbers: grid, preprocessing, corrections, domain, noise, targets and figures of
+merit. NumPy alone.
+"""

@@ -1,0 +1,185 @@
+"""A linear correction of absorbance that a bundle may carry: for another instrument, for moisture,
+or for both.
+
+In and out: absorbance on the model's grid. In the bundle it is `correction.npz`, three arrays and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PART = "correction.npz"
+
+WIDEST_WINDOW = 201
+MOST_DIRECTIONS = 30
+"""Moisture and temperature need fewer than ten; more would take the soil out of its own spectrum.
+"""
+
+_LARGEST = 1e3
+"""Of any number in a correction; those of instruments are near 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """`x' = (I - V V^T) W x + b`: piecewise direct standardisation W, then the projection V of EPO.
+
+    `weights` is W as `(bands, window)`: what band i takes of the bands from i - window // 2 to i +
+    window // 2. `directions` is V, `(bands, rank)`, orthonormal columns. `offset` is b, `(bands,)`.
+    A window of 1 and a rank of 0 are no W and no V.
+
+    Wang, Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756 (W); Roger, Chauchard & Bellon-Maurel
+    2003, Chemom. Intell. Lab. Syst. 66:191-204 (V).
+
+    Raises:
+        ValueError: the arrays do not fit each other, or hold what no correction does.
+    """
+
+    weights: Array
+    directions: Array
+    offset: Array
+
+    def __post_init__(self) -> None:
+        shapes = [array.shape for array in (self.weights, self.directions, self.offset)]
+        bands = self.offset.size
+        if [len(shape) for shape in shapes] != [2, 2, 1] or any(
+            shape[0] != bands for shape in shapes
+        ):
+            raise ValueError(
+                f"its arrays of shapes {', '.join(map(str, shapes))} do not belong to one grid"
+            )
+        window, rank = self.weights.shape[1], self.directions.shape[1]
+        if (
+            window % 2 == 0
+            or window > min(WIDEST_WINDOW, 2 * bands)
+            or rank >= min(MOST_DIRECTIONS + 1, bands)
+        ):
+            raise ValueError(
+                f"its window of {window} bands and {rank} directions are not possible: the window "
+                "is odd and at most "
+                f"{WIDEST_WINDOW}, the directions are at most {MOST_DIRECTIONS} and fewer than "
+                f"the {bands} bands"
+            )
+        if not all(
+            np.all(np.abs(array) < _LARGEST)
+            for array in (self.weights, self.directions, self.offset)
+        ):
+            raise ValueError(f"it holds a number that is not finite, or not below {_LARGEST:g}")
+        if not np.allclose(self.directions.T @ self.directions, np.eye(rank), rtol=0.0, atol=1e-6):
+            raise ValueError("its directions are not orthonormal, so it is no projection")
+
+    @property
+    def bands(self) -> int:
+        """Of the grid that it belongs to."""
+        return self.offset.size
+
+    @property
+    def standardises(self) -> bool:
+        """Whether it has a W, which belongs to one instrument."""
+        return bool(self.weights.shape[1] > 1)
+
+    def windows(self) -> Array:
+        """W as a `(bands, bands)` matrix; weights that reach beyond the grid are left out."""
+        half = self.weights.shape[1] // 2
+        padded = np.zeros((self.bands, self.bands + 2 * half))
+        rows = np.arange(self.bands)[:, None]
+        padded[rows, rows + np.arange(2 * half + 1)] = self.weights
+        return padded[:, half : half + self.bands]
+
+    def __call__(self, spectra: Array) -> Array:
+        """Absorbance `(n, bands)` -> corrected. A `Preprocessor` does the same in one go with its
+        filters.
+        """
+        standardised = spectra @ self.windows().T
+        return standardised - (standardised @ self.directions) @ self.directions.T + self.offset
+
+
+def projection(directions: Array, offset: Array) -> Correction:
+    """A correction that only projects: `x' = (I - V V^T) x + b`."""
+    return Correction(np.ones((offset.size, 1)), directions, offset)
+
+
+def standardisation(weights: Array, offset: Array) -> Correction:
+    """A correction that only standardises: `x' = W x + b`."""
+    return Correction(weights, np.zeros((offset.size, 0)), offset)
+
+
+class CompiledCorrection:
+    """What a correction does to spectra that were resampled, standardised by W and filtered: the
+    projection and the offset.
+
+    With filters F and resampling R, `F x' = F W R s - (F V) (V^T W R s) + F b`. The first term is
+    banded and the caller's; here are the others, so that a spectrum costs O(bands x rank) more.
+
+    Args:
+        correction: in terms of the model's grid.
+        filters: F of each channel, `(bands, bands)`, one at a time, for they may be large.
+        standardised_resampling: W R, `(bands, instrument bands)`.
+    """
+
+    def __init__(
+        self, correction: Correction, filters: Iterable[Array], standardised_resampling: Array
+    ) -> None:
+        self._to_scores = standardised_resampling.T @ correction.directions
+        vectors = np.column_stack([correction.directions, correction.offset])
+        filtered = np.stack([matrix @ vectors for matrix in filters])
+        self._loadings = filtered[..., :-1]
+        self.offsets: Array = filtered[..., -1].copy()
+        """F b, `(channels, bands)`, to be added to filtered spectra."""
+
+    def project(self, spectra: Array, filtered: Array) -> None:
+        """Project `filtered` `(..., channels, bands)`, made of `spectra` `(..., instrument bands)`,
+        in place.
+        """
+        filtered -= np.tensordot(spectra @ self._to_scores, self._loadings, axes=(-1, 2))
+
+
+def pack(correction: Correction) -> bytes:
+    """The correction as a part of a bundle; equal corrections give equal bytes."""
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        weights=correction.weights,
+        directions=correction.directions,
+        offset=correction.offset,
+    )
+    return stream.getvalue()
+
+
+def unpack(content: bytes, bands: int) -> Correction:
+    """What `pack` wrote, for a grid of so many bands. Allocates no more than `content` holds.
+
+    Raises:
+        ValueError: it is malformed, or made for another grid.
+        Exception: what zipfile and NumPy raise on damaged content.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        correction = Correction(
+            *(_array(archive, f"{name}.npy") for name in ("weights", "directions", "offset"))
+        )
+    if correction.bands != bands:
+        raise ValueError(f"it is made for {correction.bands} bands and the model has {bands}")
+    return correction
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Array:
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed, as no correction is")
+    content = archive.read(name)
+    stream = io.BytesIO(content)
+    np.lib.format.read_magic(stream)
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+    # The stated shape is only believed where the bytes are there.
+    if dtype != np.dtype("<f8") or math.prod(shape) * 8 != len(content) - stream.tell():
+        raise ValueError(f"{name} does not hold the float64 numbers that its header states")
+    values = np.frombuffer(content, dtype=np.float64, offset=stream.tell())
+    return values.reshape(shape, order="F" if by_column else "C")

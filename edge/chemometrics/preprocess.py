@@ -1,0 +1,344 @@
+"""Spectral preprocessing, the only implementation: training and the edge call the same functions.
+
+In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on
+the model's grid.
+
+Resampling, a bundle's correction and Savitzky-Golay filters are linear, so `Preprocessor`
+multiplies them into one banded operator (and a projection of low rank, if the correction has one)
+when the instrument states its wavelengths. Per spectrum there remain that multiply and the standard
+normal variate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import factorial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.correction import CompiledCorrection, Correction
+from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+Array = NDArray[np.float64]
+Floats = TypeVar("Floats", Array, NDArray[np.float32])
+
+
+class SpectrumError(CcnvrError):
+    """A spectrum that no model should be asked about; `reason` is the same in one word,
+    for flags.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+_MOST_CHANNELS = 8
+_LONGEST_WINDOW = 301
+_HIGHEST_ORDER = 6
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input channel of the network: a Savitzky-Golay filter (window 1: none), then an optional
+    SNV.
+
+    `window` counts bands of the model's grid; derivatives are per nm.
+    """
+
+    window: int = 1
+    polyorder: int = 0
+    deriv: int = 0
+    snv: bool = True
+
+    def __post_init__(self) -> None:
+        odd = self.window % 2 == 1 and 1 <= self.window <= _LONGEST_WINDOW
+        if not (
+            odd
+            and 0 <= self.deriv <= self.polyorder < self.window
+            and self.polyorder <= _HIGHEST_ORDER
+        ):
+            raise ValueError(
+                f"filter of window {self.window}, order {self.polyorder}, derivative {self.deriv} "
+                "is not possible: the window "
+                f"must be odd, at most {_LONGEST_WINDOW} and above the order, the order at most "
+                f"{_HIGHEST_ORDER} and at least "
+                "the derivative"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that turns absorbance into model input."""
+
+    grid: Grid
+    channels: tuple[Channel, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.channels) <= _MOST_CHANNELS:
+            raise ValueError(
+                f"{len(self.channels)} input channels are not from 1 to {_MOST_CHANNELS}"
+            )
+        longest = max(channel.window for channel in self.channels)
+        if longest > self.grid.bands:
+            raise ValueError(
+                f"a filter's window of {longest} is longer than the grid of {self.grid.bands} bands"
+            )
+
+
+def absorbance(reflectance: Array) -> Array:
+    """log10(1/R), elementwise; R must be positive.
+
+    Raises:
+        SpectrumError: a reflectance is not a positive finite number.
+    """
+    lowest = np.min(reflectance)
+    if not (lowest > 0.0 and np.isfinite(np.max(reflectance))):
+        worst = int(np.argmax(~((reflectance > 0.0) & np.isfinite(reflectance))))
+        raise SpectrumError(
+            "not_positive",
+            f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a "
+            "positive number; "
+            "take the references and the spectrum again",
+        )
+    return -np.log10(reflectance)
+
+
+def snv(spectra: Floats) -> Floats:
+    """Standard normal variate along the last axis: each spectrum less its mean, over its standard
+    deviation.
+
+    Barnes, Dhanoa & Lister 1989, Appl. Spectrosc. 43:772-777; the deviation divides by the number
+    of bands.
+
+    Raises:
+        SpectrumError: a spectrum is constant.
+    """
+    centred = spectra - spectra.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
+    # Rounding leaves some 1e-17 of a flat spectrum; a soil's second derivative, the smallest input,
+    # has some 1e-7.
+    if not np.all(deviation > 1e-12):
+        raise SpectrumError(
+            "no_variation",
+            "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample",
+        )
+    scaled: Floats = centred / deviation
+    return scaled
+
+
+def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: float) -> Array:
+    """`(bands, bands)` matrix of a Savitzky-Golay filter; at the ends, the outermost window's
+    polynomial is evaluated.
+
+    Savitzky & Golay 1964, Anal. Chem. 36:1627-1639. Equals
+    `scipy.signal.savgol_filter(mode="interp", delta=step)`.
+
+    Raises:
+        ValueError: the window is even, longer than the spectrum, or not longer than the
+            polynomial's order.
+    """
+    if window % 2 == 0 or window > bands or polyorder >= window or not 0 <= deriv <= polyorder:
+        raise ValueError(
+            f"Savitzky-Golay window {window}, order {polyorder}, derivative {deriv} do not fit "
+            f"{bands} bands: "
+            "the window must be odd, at most the number of bands, and above the order; the order "
+            "at least the derivative"
+        )
+    half = window // 2
+    # The window runs from -1 to 1, so that high powers of it stay small.
+    offsets = np.linspace(-1.0, 1.0, window) if half else np.zeros(1)
+    # Row k of the pseudo-inverse maps a window's values to the k-th coefficient of its
+    # least-squares polynomial.
+    to_coefficients = np.linalg.pinv(np.vander(offsets, polyorder + 1, increasing=True))
+    orders = np.arange(deriv, polyorder + 1)
+    factors = (
+        np.array([factorial(k) / factorial(k - deriv) for k in orders])
+        / (step * max(half, 1)) ** deriv
+    )
+    matrix = np.zeros((bands, bands))
+    for row in range(bands):
+        centre = min(max(row, half), bands - 1 - half)
+        powers = ((row - centre) / max(half, 1)) ** (orders - deriv).astype(np.float64)
+        matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[
+            orders
+        ]
+    return matrix
+
+
+class BandedOperator:
+    """A matrix whose rows are zero outside a short window, applied to one vector without
+    allocating.
+
+    `rows` windows of one common `width` are gathered from the input and multiplied by their
+    weights.
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        self.shape = matrix.shape
+        nonzero = matrix != 0.0
+        first = nonzero.argmax(axis=1)
+        last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
+        width = int((last - first).max()) + 1
+        first = np.minimum(first, matrix.shape[1] - width)
+        self._columns = first[:, None] + np.arange(width)
+        self._weights = np.take_along_axis(matrix, self._columns, axis=1)
+        self._window = np.empty_like(self._weights)
+
+    def __call__(self, vector: Array, out: Array) -> Array:
+        """Multiply `(columns,)` into `out` of shape `(rows,)`."""
+        # mode="clip" lets NumPy write straight into the buffer; no index is ever out of range.
+        np.take(vector, self._columns, out=self._window, mode="clip")
+        return np.einsum("ij,ij->i", self._window, self._weights, out=out)
+
+    def many(self, vectors: Array) -> Array:
+        """Multiply `(n, columns)` into `(n, rows)`, a block of rows at a time: their inputs lie
+        close together.
+        """
+        product = np.empty((len(vectors), self.shape[0]))
+        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            columns, weights = self._columns[rows], self._weights[rows]
+            first, last = columns.min(), columns.max() + 1
+            block = np.zeros((len(columns), last - first))
+            np.put_along_axis(block, columns - first, weights, axis=1)
+            product[:, rows] = vectors[:, first:last] @ block.T
+        return product
+
+
+class Preprocessor:
+    """A recipe, and the bundle's correction if it has one, compiled for the wavelengths of one
+    instrument.
+
+    Not safe to call from several threads: it reuses its buffers.
+
+    Raises:
+        WavelengthError: the wavelengths do not cover the recipe's grid.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        wavelengths_nm: Array | Sequence[float],
+        correction: Correction | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
+        resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
+        self._correct: CompiledCorrection | None = None
+        if correction is not None:
+            resample = _product(correction.windows(), resample)
+            filters = (_filter_matrix(channel, recipe.grid) for channel in recipe.channels)
+            self._correct = CompiledCorrection(correction, filters, resample)
+        # One operator a channel: a channel without a filter needs far fewer weights than a smoothed
+        # one.
+        self._operators = [
+            BandedOperator(_product(_filter_matrix(channel, recipe.grid), resample))
+            for channel in recipe.channels
+        ]
+        self._out = np.empty((len(recipe.channels), recipe.grid.bands))
+
+    def __call__(self, spectrum: Array) -> NDArray[np.float32]:
+        """Absorbance `(instrument bands,)` -> model input `(channels, bands)`.
+
+        Raises:
+            SpectrumError: the spectrum has the wrong length, a value that is not finite, or no
+                variation.
+        """
+        self._check(spectrum.shape[-1], spectrum)
+        spectrum = np.asarray(spectrum, dtype=np.float64)
+        for operator, channel in zip(self._operators, self._out, strict=True):
+            operator(spectrum, channel)
+        if self._correct is not None:
+            self._correct.project(spectrum, self._out)
+            self._out += self._correct.offsets
+        return self.scale(self._out).astype(np.float32)
+
+    def batch(self, spectra: Array) -> NDArray[np.float32]:
+        """Absorbance `(n, instrument bands)` -> model input `(n, channels, bands)`, for training.
+
+        Raises:
+            SpectrumError: as for one spectrum.
+        """
+        return self.scale(self.filter(spectra)).astype(np.float32)
+
+    def filter(self, spectra: Array) -> Array:
+        """The linear part of `batch`, corrected: absorbance `(n, instrument bands)` -> `(n,
+        channels, bands)`, not yet scaled.
+
+        Raises:
+            SpectrumError: a spectrum has the wrong length or a value that is not finite.
+        """
+        filtered = self.filter_change(spectra)
+        if self._correct is not None:
+            filtered += self._correct.offsets
+        return filtered
+
+    def filter_change(self, changes: Array) -> Array:
+        """What `filter` gives more for spectra with `changes` `(n, instrument bands)` of absorbance
+        added to them.
+
+        The correction's constant offset is the spectrum's own and no part of a change.
+
+        Raises:
+            SpectrumError: a change has the wrong length or a value that is not finite.
+        """
+        self._check(changes.shape[-1], changes)
+        filtered = np.stack([operator.many(changes) for operator in self._operators], axis=1)
+        if self._correct is not None:
+            self._correct.project(changes, filtered)
+        return filtered
+
+    def scale(self, filtered: Floats) -> Floats:
+        """The rest of `batch`: SNV, in place, of the channels `(..., channels, bands)` that have
+        it.
+
+        Raises:
+            SpectrumError: a channel is constant.
+        """
+        for index, channel in enumerate(self.recipe.channels):
+            if channel.snv:
+                filtered[..., index, :] = snv(filtered[..., index, :])
+        return filtered
+
+    def _check(self, bands: int, spectra: Array) -> None:
+        if bands != self.wavelengths_nm.size:
+            raise SpectrumError(
+                "wrong_length",
+                f"the spectrum has {bands} bands but the instrument stated "
+                f"{self.wavelengths_nm.size}; "
+                "reconnect the instrument, or give the wavelengths that belong to this spectrum",
+            )
+        if not np.all(np.isfinite(spectra)):
+            where = int(np.argmax(~np.isfinite(np.ravel(spectra)))) % bands
+            raise SpectrumError(
+                "not_a_number",
+                f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, "
+                "or correct the file",
+            )
+
+
+def _product(left: Array, right: Array) -> Array:
+    """`left @ right` for a banded `left`, a block of its rows at a time: of 4,200 bands, whole, it
+    would take half a minute.
+    """
+    product = np.zeros((left.shape[0], right.shape[1]))
+    for start in range(0, left.shape[0], _ROWS_AT_ONCE):
+        block = left[start : start + _ROWS_AT_ONCE]
+        used = np.flatnonzero(block.any(axis=0))
+        # A correction's weights may be zero.
+        if used.size:
+            inner = slice(used[0], used[-1] + 1)
+            product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
+    return product
+
+
+def _filter_matrix(channel: Channel, grid: Grid) -> Array:
+    if channel.window == 1:
+        return np.eye(grid.bands)
+    return savgol_matrix(grid.bands, channel.window, channel.polyorder, channel.deriv, grid.step_nm)

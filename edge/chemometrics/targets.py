@@ -1,0 +1,162 @@
+"""What a network predicts: properties, their units, and the way back from standardised outputs, in
+float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.domain import Position
+
+Array = NDArray[np.float64]
+
+TRANSFORMS = ("identity", "log1p")
+
+GAUSSIAN_90 = 1.6449
+"""Half the width of a normal distribution's middle 90 %, in its standard deviations."""
+
+_LARGEST_LOG1P = 200.0
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How much more than usual the model errs on a spectrum, from what is known of it without an
+    answer.
+
+    Its logarithm is `constant + output x the standardised output + distance x log(distance in the
+    domain) + libraries[nearest]` and never more than `LARGEST_LOG` from 0, so no width vanishes or
+    explodes, whatever the spectrum.
+    """
+
+    LARGEST_LOG: ClassVar[float] = float(np.log(2.0))
+    LEAST_DISTANCE: ClassVar[float] = 1e-3
+
+    constant: float
+    output: float
+    distance: float
+    libraries: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(
+            abs(value) < 1e3
+            for value in (self.constant, self.output, self.distance, *self.libraries)
+        ):
+            raise ValueError(
+                f"difficulty {self} is not possible; each of its numbers must lie within 1000 of 0"
+            )
+
+    def factor(self, outputs: Array, nearest: NDArray[np.int64], distance: Array) -> Array:
+        """The difficulty of spectra `(n,)`, all three of one shape; 1 is usual."""
+        logarithm = (
+            self.constant
+            + self.output * outputs
+            + self.distance * np.log(np.maximum(distance, self.LEAST_DISTANCE))
+            + np.array(self.libraries)[nearest]
+        )
+        factors: Array = np.exp(np.clip(logarithm, -self.LARGEST_LOG, self.LARGEST_LOG))
+        return factors
+
+
+@dataclass(frozen=True)
+class Target:
+    """One property. Standardised output z stands for `inverse(mean + sd * z)`.
+
+    `lowest` and `highest` are the range seen in training, in `unit`. `half_width_90` is the half
+    width of the 90 % interval, in standardised units: the interval is `inverse(mean + sd * (z -+
+    half_width_90 x difficulty))`. Without a `difficulty`, which needs the bundle's domain, every
+    spectrum has the same.
+    """
+
+    name: str
+    unit: str
+    transform: str
+    mean: float
+    sd: float
+    lowest: float
+    highest: float
+    half_width_90: float | None = None
+    difficulty: Difficulty | None = None
+
+    def __post_init__(self) -> None:
+        if self.transform not in TRANSFORMS:
+            raise ValueError(
+                f"transform {self.transform!r} of target {self.name} is not one of "
+                f"{', '.join(TRANSFORMS)}"
+            )
+        if not 0.0 < self.sd < 1e6 or not abs(self.mean) < 1e6:
+            raise ValueError(
+                f"mean {self.mean} and sd {self.sd} of target {self.name} are not possible; sd "
+                "must be positive"
+            )
+        if self.lowest > self.highest or (
+            self.half_width_90 is not None and not 0.0 <= self.half_width_90 < 1e3
+        ):
+            raise ValueError(
+                f"range or half_width_90 {self.half_width_90} of target {self.name} is not possible"
+            )
+
+    def standardise(self, values: Array) -> Array:
+        """Property values in `unit` -> standardised; NaN stays NaN."""
+        transformed = np.log1p(values) if self.transform == "log1p" else values
+        return (transformed - self.mean) / self.sd
+
+    def restore(self, standardised: Array) -> Array:
+        """Standardised -> property values in `unit`; never below zero where no training
+        soil was.
+        """
+        transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
+        # A linear model of a logarithm says anything; what it says stays a number, far outside any
+        # range.
+        values = (
+            np.expm1(np.minimum(transformed, _LARGEST_LOG1P))
+            if self.transform == "log1p"
+            else transformed
+        )
+        return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A predicted value with its 90 % interval; `low` and `high` are None where the bundle has no
+    interval.
+    """
+
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+
+
+def half_width(
+    target: Target, standardised: float, position: Position | None = None
+) -> float | None:
+    """Of the 90 % interval about one output of the network, standardised; `position` is the
+    spectrum's in the bundle's domain.
+
+    None where the bundle has no interval.
+    """
+    half = target.half_width_90
+    if half is not None and target.difficulty is not None and position is not None:
+        output, nearest, distance = (
+            np.array(standardised),
+            np.array(position.nearest),
+            np.array(position.distance),
+        )
+        half *= float(target.difficulty.factor(output, nearest, distance))
+    return half
+
+
+def estimate(target: Target, standardised: float, half: float | None) -> Estimate:
+    """The estimate that one output of the network stands for, with `half` the half width of its
+    interval.
+    """
+    points = (
+        [standardised] if half is None else [standardised, standardised - half, standardised + half]
+    )
+    value, *interval = (float(point) for point in target.restore(np.array(points)))
+    low, high = interval or (None, None)
+    return Estimate(value, target.unit, low, high)

@@ -1,0 +1,66 @@
+"""Argument types that several commands share: each refuses a bad value in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ccnvr.edge.engines.registry import AUTO, ENGINES
+from ccnvr.edge.network.layers import PROFILES
+
+T = TypeVar("T", int, float)
+
+
+def _bounded(convert: Callable[[str], T], what: str, low: float, high: float) -> Callable[[str], T]:
+    def parse(text: str) -> T:
+        try:
+            value = convert(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+        return value
+
+    return parse
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+    return _bounded(int, "a whole number", low, high)
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number from `low` to `high`."""
+    return _bounded(float, "a number", low, high)
+
+
+def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """An argparse type: some of these names, separated by commas; they come in the order of
+    `names`.
+    """
+
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(part.strip() for part in text.split(","))
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
+        return tuple(name for name in names if name in chosen)
+
+    return parse
+
+
+def add_model_choice(parser: argparse.ArgumentParser, default: str | None = AUTO) -> None:
+    """Options `--backend` and `--profile`: which engine runs which artefact of the bundle."""
+    parser.add_argument(
+        "--backend",
+        choices=(AUTO, *ENGINES),
+        default=default,
+        help="inference engine (auto: the first that is installed)",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=(AUTO, *PROFILES),
+        default=default,
+        help="which model (auto: the exactest that the bundle has)",
+    )

@@ -1,0 +1,1 @@
+"""The daemon: reader thread, main loop, SQLite store, streams."""

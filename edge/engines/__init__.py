@@ -1,0 +1,1 @@
+"""The inference engines behind one `Backend` protocol."""

@@ -1,0 +1,79 @@
+"""Which bundles have proved on this machine, with this engine, that they can be loaded: only these
+skip the trial.
+
+A proof is a small file in the user's state folder, named by what was proved; delete the folder and
+all is proved anew. The folder counts only while it is the user's own and nobody else can write to
+it. Where it cannot be kept, each start tries again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import stat
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.edge.bundle.archive import Bundle
+from ccnvr.edge.engines.registry import Choice
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+
+def known(bundle: Bundle, choice: Choice) -> bool:
+    """Whether this bundle was proved here before, with this engine."""
+    folder = _folder()
+    return folder is not None and _is_ours(folder) and (folder / _name(bundle, choice)).is_file()
+
+
+def remember(bundle: Bundle, choice: Choice) -> None:
+    """Keep that it was, where that is possible."""
+    folder = _folder()
+    try:
+        if folder is None:
+            return
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_ours(folder):
+            with write_atomically(folder / _name(bundle, choice)) as stream:
+                stream.write(json.dumps(_proved(bundle, choice), indent=1).encode())
+    except (OSError, CcnvrError):
+        return  # a full or read-only disk costs a trial at the next start, and nothing else
+
+
+def _folder() -> Path | None:
+    try:
+        home = os.environ.get("XDG_STATE_HOME", "") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
+    return Path(home) / "ccnvr" / "proved"
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & 0o022
+    )
+
+
+def _proved(bundle: Bundle, choice: Choice) -> dict[str, str]:
+    return {
+        "bundle": bundle.digest,
+        "part": choice.part,
+        "engine": choice.engine.version,
+        "ccnvr": version("ccnvr"),
+        "numpy": np.__version__,
+        "machine": f"{platform.machine()} {platform.node()}",
+    }
+
+
+def _name(bundle: Bundle, choice: Choice) -> str:
+    return hashlib.sha256(json.dumps(_proved(bundle, choice)).encode()).hexdigest()

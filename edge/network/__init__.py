@@ -1,0 +1,1 @@
+"""A trained network as arrays: its shape, its layers, its file."""

@@ -1,0 +1,112 @@
+"""A network as a file: one part of a bundle, which the NumPy backend reads.
+
+A line of JSON, then the arrays in the order of `quantized.layout`, little-endian. So the header
+alone says how large the file must be, and nothing is allocated before that is so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ccnvr.edge.network.layers import (
+    GATES,
+    Activation,
+    QuantizedNetwork,
+    assemble,
+    direction_names,
+    layout,
+)
+from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.errors import UsageError
+
+_MAGIC = b"ccnvr network 1\n"
+_LONGEST_HEADER = 1 << 16
+_MOST_WEIGHTS = 1 << 23
+_LARGEST_TENSOR = 1 << 24
+_MOST_OPERATIONS = 1 << 30
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the arrays."""
+
+    profile: str
+    config: NetworkConfig
+    activations: tuple[Activation, ...]
+
+
+def pack(network: QuantizedNetwork) -> bytes:
+    """As a part of a bundle; equal networks give equal bytes."""
+    header = json.dumps(
+        asdict(_Header(network.profile, network.config, network.activations)), allow_nan=False
+    )
+    wanted, tensors = layout(network.config, network.profile), network.tensors()
+    arrays = [
+        np.ascontiguousarray(tensors[name], dtype=dtype).tobytes()
+        for name, (dtype, _) in wanted.items()
+    ]
+    return b"".join([_MAGIC, header.encode(), b"\n", *arrays])
+
+
+def unpack(content: bytes) -> QuantizedNetwork:
+    """A network from a bundle's part. Its size must be what the header makes it, and nothing larger
+    than the part is allocated.
+
+    Raises:
+        ValueError: it is malformed, or larger than any CCNVR.
+    """
+    end = content.find(b"\n", len(_MAGIC), len(_MAGIC) + _LONGEST_HEADER)
+    if not content.startswith(_MAGIC) or end < 0:
+        raise ValueError("it does not begin as a ccnvr network does")
+    try:
+        header = build(_Header, json.loads(content[len(_MAGIC) : end]))
+        check_size(header.config)
+    except (UsageError, RecursionError) as error:
+        raise ValueError(f"its header is impossible: {error}") from error
+    wanted = layout(header.config, header.profile)
+    expected = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in wanted.values())
+    start = end + 1
+    if len(content) - start != expected:
+        raise ValueError(
+            f"it has {len(content) - start} bytes of weights where its header makes them {expected}"
+        )
+    tensors = {}
+    for name, (dtype, shape) in wanted.items():
+        tensors[name] = np.frombuffer(content, dtype, math.prod(shape), start).reshape(shape)
+        start += tensors[name].nbytes
+    return assemble(header.config, header.profile, header.activations, tensors)
+
+
+def check_size(config: NetworkConfig) -> None:
+    """Refuse what would take gigabytes or minutes: a network that reads soil spectra is a thousand
+    times smaller.
+
+    Raises:
+        ValueError: it has too many weights, too large a tensor between layers, or too many
+            multiplications a spectrum.
+    """
+    weights = sum(math.prod(shape) for _, shape in layout(config, "fp32").values())
+    bands, channels = config.bands, config.in_channels
+    largest, operations = bands * channels, weights
+    for layer in config.convolutions:
+        # The columns that a convolution multiplies, and what it gives.
+        largest = max(largest, bands * channels * layer.kernel, bands * layer.filters)
+        operations += bands * channels * layer.kernel * layer.filters
+        bands, channels = bands // layer.pool, layer.filters
+    rows = GATES[config.cell] * config.hidden * len(direction_names(config))
+    largest = max(largest, config.steps * rows)
+    operations += config.steps * rows * (channels * config.patch + config.hidden)
+    for what, found, most in (
+        ("weights", weights, _MOST_WEIGHTS),
+        ("numbers in a tensor", largest, _LARGEST_TENSOR),
+        ("multiplications a spectrum", operations, _MOST_OPERATIONS),
+    ):
+        if found > most:
+            raise ValueError(
+                f"a network of {found} {what} is larger than any CCNVR, {most} are the most"
+            )

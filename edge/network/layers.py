@@ -1,0 +1,347 @@
+"""A trained CCNVR as data: what every artefact is written from, and what the NumPy backend runs.
+
+A network has one of three profiles:
+
+- `fp32`: float weights.
+- `weights`: weights stored as int8, computed with as floats.
+- `int8`: the convolutions compute in int8 as well, between activations quantized per tensor; what
+  follows is as in `weights`.
+
+Symmetric int8 weights per output channel and asymmetric int8 activations per tensor: Jacob et al.
+2018, CVPR, 2704-2713.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.network.shape import NetworkConfig
+
+Float32 = NDArray[np.float32]
+Int8 = NDArray[np.int8]
+Int32 = NDArray[np.int32]
+
+PROFILES = ("fp32", "weights", "int8")
+
+GATES = {"gru": 3, "lstm": 4, "none": 0}
+"""Of each cell. Rows of its matrices come gate by gate as in torch: GRU r z n, LSTM i f g o."""
+
+DIRECTIONS = ("forward", "backward")
+
+_LARGEST_VALUE = 1e9
+
+
+@dataclass(frozen=True)
+class Activation:
+    """How a tensor between layers is stored: int8 q stands for `scale x (q - zero_point)`. `scale`
+    is a float32.
+    """
+
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not 1e-12 < self.scale < 1e6 or float(np.float32(self.scale)) != self.scale:
+            raise ValueError(
+                f"the scale {self.scale} of an activation is no float32 from 1e-12 to 1e6"
+            )
+        if not -128 <= self.zero_point <= 127:
+            raise ValueError(
+                f"the zero point {self.zero_point} of an activation is not from -128 to 127"
+            )
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> Activation:
+        """For values from `low` to `high`, and zero, which padding needs exactly; what lies beyond
+        is clipped.
+        """
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = float(np.float32(max((high - low) / 255.0, 1e-9)))
+        return cls(scale, int(np.clip(np.rint(-128.0 - low / scale), -128, 127)))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredInt8:
+    """A weight as int8 `values` from -127 to 127, `(outputs, ...)`, and a float32 scale for each
+    output, `(outputs,)`.
+    """
+
+    values: Int8
+    scales: Float32
+
+    @classmethod
+    def of(cls, weight: Float32) -> StoredInt8:
+        """The nearest such weight: each output's largest value becomes 127."""
+        largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+        scales = (np.maximum(largest, np.float32(1e-9)) / np.float32(127.0)).astype(np.float32)
+        values = np.clip(np.rint(weight / _by_output(scales, weight.ndim)), -127, 127).astype(
+            np.int8
+        )
+        return cls(values, scales)
+
+    def restored(self) -> Float32:
+        """The weight as float32."""
+        return self.values.astype(np.float32) * _by_output(self.scales, self.values.ndim)
+
+
+Weight = Float32 | StoredInt8
+
+
+def as_float(weight: Weight) -> Float32:
+    """A weight as a layer that computes in floats uses it."""
+    return weight.restored() if isinstance(weight, StoredInt8) else weight
+
+
+@dataclass(frozen=True, eq=False)
+class ConvolutionLayer:
+    """`weight` is `(filters, channels, kernel)`, `bias` `(filters,)`.
+
+    With int8 activations the bias is int32, in units of the input's scale times the filter's.
+    """
+
+    weight: Weight
+    bias: Float32 | Int32
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One direction of the recurrent layer; rows gate by gate, see `GATES`.
+
+    `input_weight` is `(gates x hidden, features)`, `state_weight` `(gates x hidden, hidden)`, both
+    biases `(gates x hidden,)`. A GRU's reset gate multiplies what `state_weight` and `state_bias`
+    give, as in torch.
+    """
+
+    input_weight: Weight
+    state_weight: Weight
+    input_bias: Float32
+    state_bias: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLayer:
+    """`weight` is `(outputs, inputs)`, `bias` `(outputs,)`."""
+
+    weight: Weight
+    bias: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class Standardisation:
+    """`(x - mean) x factor` for each band, both `(channels, bands)`."""
+
+    mean: Float32
+    factor: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedNetwork:
+    """Model input `(n, channels, bands)` -> standardised targets `(n, outputs)`, float32.
+
+    The standardisation where `config` has one; convolutions with same padding, ReLU and max-pool;
+    what does not fill the last step is left out; the recurrent layer's states averaged over the
+    steps, forward and backward side by side, or with cell none the features, channel by channel;
+    dense layer, ReLU, output layer. One direction or two are in `directions`, none with cell none.
+    `linear` is a matrix `(outputs, channels x bands)` where `config` has one: its product with the
+    input, standardised and channel by channel, is added to the outputs; it computes in floats in
+    every profile. `activations` are those of the first convolution's input and of each one's output
+    after ReLU, for profile `int8`.
+
+    Raises:
+        ValueError: something does not fit `config` and `profile`, is not finite, or is too large.
+    """
+
+    config: NetworkConfig
+    profile: str
+    standardisation: Standardisation | None
+    convolutions: tuple[ConvolutionLayer, ...]
+    directions: tuple[Direction, ...]
+    dense: DenseLayer
+    output: DenseLayer
+    linear: Weight | None
+    activations: tuple[Activation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile {self.profile!r} is not one of {', '.join(PROFILES)}")
+        expected = activations(self.config, self.profile)
+        if len(self.activations) != expected:
+            raise ValueError(
+                f"it has {len(self.activations)} activations where profile {self.profile} has "
+                f"{expected} here"
+            )
+        wanted, tensors = layout(self.config, self.profile), self.tensors()
+        if set(wanted) != set(tensors):
+            raise ValueError(
+                "its tensors and its configuration differ in "
+                f"{', '.join(sorted(set(wanted) ^ set(tensors)))}"
+            )
+        for name, (dtype, shape) in wanted.items():
+            _check_tensor(name, tensors[name], dtype, shape)
+
+    @property
+    def computes_int8(self) -> bool:
+        """Whether there are convolutions and they compute in int8."""
+        return bool(self.activations)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All arrays by the names that `layout` gives them, in its order."""
+        found: dict[str, NDArray[Any]] = {}
+
+        def add(name: str, weight: Weight) -> None:
+            if isinstance(weight, StoredInt8):
+                found[name], found[f"{name}.scales"] = weight.values, weight.scales
+            else:
+                found[name] = weight
+
+        if self.standardisation is not None:
+            found["standardisation.mean"] = self.standardisation.mean
+            found["standardisation.factor"] = self.standardisation.factor
+        for number, layer in enumerate(self.convolutions):
+            add(f"convolution{number}.weight", layer.weight)
+            found[f"convolution{number}.bias"] = layer.bias
+        for name, direction in zip(DIRECTIONS, self.directions, strict=False):
+            add(f"{name}.input_weight", direction.input_weight)
+            add(f"{name}.state_weight", direction.state_weight)
+            found[f"{name}.input_bias"] = direction.input_bias
+            found[f"{name}.state_bias"] = direction.state_bias
+        for name, dense in (("dense", self.dense), ("output", self.output)):
+            add(f"{name}.weight", dense.weight)
+            found[f"{name}.bias"] = dense.bias
+        if self.linear is not None:
+            add("linear.weight", self.linear)
+        return found
+
+
+def activations(config: NetworkConfig, profile: str) -> int:
+    """How many activations a network of this profile has."""
+    return len(config.convolutions) + 1 if profile == "int8" and config.convolutions else 0
+
+
+def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """NumPy type and shape of every array of a network, by name, in the order of the file."""
+    arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def weight(name: str, *shape: int) -> None:
+        if profile == "fp32":
+            arrays[name] = ("<f4", shape)
+        else:
+            arrays[name] = ("|i1", shape)
+            arrays[f"{name}.scales"] = ("<f4", shape[:1])
+
+    if config.standardise:
+        for name in ("mean", "factor"):
+            arrays[f"standardisation.{name}"] = ("<f4", (config.in_channels, config.bands))
+    channels = config.in_channels
+    for number, layer in enumerate(config.convolutions):
+        weight(f"convolution{number}.weight", layer.filters, channels, layer.kernel)
+        arrays[f"convolution{number}.bias"] = (
+            "<i4" if profile == "int8" else "<f4",
+            (layer.filters,),
+        )
+        channels = layer.filters
+    rows = GATES[config.cell] * config.hidden
+    for name in direction_names(config):
+        weight(f"{name}.input_weight", rows, channels * config.patch)
+        weight(f"{name}.state_weight", rows, config.hidden)
+        arrays[f"{name}.input_bias"] = arrays[f"{name}.state_bias"] = ("<f4", (rows,))
+    for name, outputs, inputs in (
+        ("dense", config.dense, config.features),
+        ("output", config.outputs, config.dense),
+    ):
+        weight(f"{name}.weight", outputs, inputs)
+        arrays[f"{name}.bias"] = ("<f4", (outputs,))
+    if config.linear:
+        weight("linear.weight", config.outputs, config.in_channels * config.bands)
+    return arrays
+
+
+def stored_weights(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of the arrays that are stored as int8 in all profiles but `fp32`."""
+    return tuple(
+        name.removesuffix(".scales")
+        for name in layout(config, "weights")
+        if name.endswith(".scales")
+    )
+
+
+def direction_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Of the recurrent layer, in the order of its outputs."""
+    if config.cell == "none":
+        return ()
+    return DIRECTIONS if config.bidirectional else DIRECTIONS[:1]
+
+
+def assemble(
+    config: NetworkConfig,
+    profile: str,
+    scales: tuple[Activation, ...],
+    tensors: Mapping[str, NDArray[Any]],
+) -> QuantizedNetwork:
+    """A network from its arrays by name.
+
+    Raises:
+        ValueError: an array is missing, or does not fit.
+    """
+
+    def weight(name: str) -> Weight:
+        return (
+            tensors[name]
+            if profile == "fp32"
+            else StoredInt8(tensors[name], tensors[f"{name}.scales"])
+        )
+
+    def direction(name: str) -> Direction:
+        biases = tensors[f"{name}.input_bias"], tensors[f"{name}.state_bias"]
+        return Direction(weight(f"{name}.input_weight"), weight(f"{name}.state_weight"), *biases)
+
+    try:
+        numbers = range(len(config.convolutions))
+        return QuantizedNetwork(
+            config=config,
+            profile=profile,
+            standardisation=Standardisation(
+                tensors["standardisation.mean"], tensors["standardisation.factor"]
+            )
+            if config.standardise
+            else None,
+            convolutions=tuple(
+                ConvolutionLayer(
+                    weight(f"convolution{number}.weight"), tensors[f"convolution{number}.bias"]
+                )
+                for number in numbers
+            ),
+            directions=tuple(direction(name) for name in direction_names(config)),
+            dense=DenseLayer(weight("dense.weight"), tensors["dense.bias"]),
+            output=DenseLayer(weight("output.weight"), tensors["output.bias"]),
+            linear=weight("linear.weight") if config.linear else None,
+            activations=scales,
+        )
+    except KeyError as error:
+        raise ValueError(f"its tensor {error} is missing") from None
+
+
+def _check_tensor(name: str, tensor: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != np.dtype(dtype) or tensor.shape != shape:
+        raise ValueError(
+            f"its tensor {name} is {tensor.dtype} {tensor.shape} and must be {np.dtype(dtype)} "
+            f"{shape}"
+        )
+    if dtype == "|i1" and tensor.min() < -127:
+        raise ValueError(f"its tensor {name} holds -128, which symmetric weights do not")
+    if dtype == "<f4" and not np.all(np.abs(tensor) < _LARGEST_VALUE):
+        raise ValueError(
+            f"its tensor {name} holds a number that is not finite, or not below {_LARGEST_VALUE:g}"
+        )
+    if name.endswith((".scales", ".factor")) and not np.all(tensor > 0.0):
+        raise ValueError(f"its tensor {name} holds a scale that is not positive")
+
+
+def _by_output(scales: Float32, dimensions: int) -> Float32:
+    """`(outputs,)` -> `(outputs, 1, ...)`."""
+    return scales.reshape(-1, *[1] * (dimensions - 1))

@@ -1,0 +1,1 @@
+"""Readers of spectrum files: CSV, ASD, SED/SIG, OPUS, SPC, JCAMP-DX, and LimeSoDa."""

@@ -1,0 +1,112 @@
+"""Builds typed dataclasses from decoded TOML or JSON, refusing what does not fit.
+
+One reader for the daemon's configuration, a bundle's manifest and a training recipe: unknown keys,
+missing keys and wrong types are errors that name the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+_LARGEST_WHOLE = 2**63 - 1
+
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class StructureError(ValueError):
+    """A value does not fit the structure; the message names its key."""
+
+
+def build(cls: type[T], data: object, where: str = "") -> T:
+    """An instance of the dataclass `cls` from a mapping.
+
+    Fields may be str, int, float, bool, another dataclass (from a mapping, or an instance),
+    `tuple[X, ...]`, `dict[str, X]`, `X | None`, or Any.
+
+    Raises:
+        StructureError: with the key, what was found, and what belongs there.
+    """
+    if not isinstance(data, Mapping):
+        raise StructureError(f"{where or 'the file'} must be a table of keys, not {data!r:.60}")
+    hints = get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = get_close_matches(str(key), fields, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(fields)}"
+            raise StructureError(f"unknown key {_join(where, key)!r}; {hint}")
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], _join(where, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise StructureError(f"key {_join(where, name)!r} is missing; add it")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise StructureError(f"{where}: {error}" if where else str(error)) from error
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _convert(hint: Any, value: object, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(
+            [argument for argument in arguments if argument is not type(None)], value, where
+        )
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(
+            _convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)
+        )
+    if origin is dict and isinstance(value, Mapping):
+        return {
+            str(key): _convert(arguments[1], item, _join(where, key)) for key, item in value.items()
+        }
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
+        return build(hint, value, where)  # type: ignore[arg-type]
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_union(hints: list[Any], value: object, where: str) -> Any:
+    """None, or the first kind that fits; the last one's error says what belongs there."""
+    if value is None:
+        return None
+    for hint in hints[:-1]:
+        try:
+            return _convert(hint, value, where)
+        except StructureError:
+            continue
+    return _convert(hints[-1], value, where)
+
+
+def _convert_scalar(hint: Any, value: object, where: str) -> Any:
+    # Python's whole numbers know no end, other code's do.
+    if isinstance(value, int) and not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+        raise StructureError(f"{where!r} is too large a number; {_LARGEST_WHOLE} is the largest")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    # bool is an int to Python, never to a user.
+    if (
+        not isinstance(hint, type)
+        or not isinstance(value, hint)
+        or (hint is int and isinstance(value, bool))
+    ):
+        wanted = _NAMES.get(hint, "a list" if get_origin(hint) is tuple else "a table")
+        raise StructureError(f"{where!r} is {value!r:.60} and must be {wanted}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StructureError(f"{where!r} is {value} and must be a finite number")
+    return value

@@ -1,0 +1,1 @@
+"""The subcommand that needs the export extra."""

@@ -1,0 +1,215 @@
+"""Writes a network as a TFLite model, operator by operator, with builtin operators only.
+
+For one spectrum at a time: XNNPACK, which makes TFLite fast, takes no tensor of unknown size. The
+recurrent layer is a WHILE
+loop, which works alike in LiteRT and in tflite-runtime; the fused LSTM would keep its state from
+call to call. int8 weights that floats are multiplied with go through DEQUANTIZE, which is done
+once: the FULLY_CONNECTED of tflite-runtime, given int8 weights with a scale for each output,
+answers wrongly without a word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ccnvr.edge.network.layers import Activation, QuantizedNetwork, Weight, direction_names
+from ccnvr.export.tflite.graph import Model, Operator, Subgraph
+from ccnvr.export.tflite.layers import (
+    RELU,
+    convolution,
+    dequantize,
+    fully_connected,
+    max_pool,
+    quantize,
+)
+from ccnvr.export.tflite.recurrence import averaged_states
+
+
+def to_tflite(network: QuantizedNetwork, *, micro: bool = False) -> bytes:
+    """The network as a TFLite model: `spectra (1, channels, bands)` -> `properties (1, outputs)`,
+    float32 both.
+
+    `micro`: for TFLite Micro, whose DEQUANTIZE takes a weight's first scale for all its outputs
+    without a word. Convolutions must compute in int8 then, or all weights be floats.
+
+    Raises:
+        ValueError: they are not, though `micro` needs it.
+    """
+    config = network.config
+    if micro and network.profile == "weights" and network.convolutions:
+        raise ValueError(
+            "TFLite Micro cannot compute in floats with convolutions stored as int8; use profile "
+            "fp32 or int8"
+        )
+    model = Model("ccnvr", one_scale=micro)
+    main = model.subgraph("main")
+    spectra = _standardised(
+        main, network, main.input("spectra", (1, config.in_channels, config.bands))
+    )
+    features = _convolutions(main, network, _by_band(main, network, spectra))
+    pooled = (
+        _recurrent(model, main, network, features)
+        if network.directions
+        else _flattened(main, network, features)
+    )
+    dense = fully_connected(
+        main, "dense", pooled, 1, network.dense.weight, network.dense.bias, RELU
+    )
+    name = "properties" if network.linear is None else "output"
+    output = fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
+    if network.linear is not None:
+        linear = _linear(main, network.linear, spectra, config.in_channels * config.bands)
+        output = main.apply(
+            Operator.ADD,
+            "properties",
+            (1, config.outputs),
+            output,
+            linear,
+            options=schema.AddOptionsT(),
+        )
+    main.content.outputs = [output]
+    return model.to_bytes()
+
+
+def _standardised(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+    """Each band of `(1, channels, bands)` less its mean, over its deviation, where the network asks
+    for it.
+    """
+    if network.standardisation is None:
+        return value
+    shape = (1, network.config.in_channels, network.config.bands)
+    for operator, name, constant, options in (
+        (Operator.SUB, "centred", network.standardisation.mean, schema.SubOptionsT()),
+        (Operator.MUL, "standardised", network.standardisation.factor, schema.MulOptionsT()),
+    ):
+        value = graph.apply(
+            operator,
+            name,
+            shape,
+            value,
+            graph.constant(f"{name}.by", constant[None]),
+            options=options,
+        )
+    return value
+
+
+def _by_band(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+    """`(1, channels, bands)` -> `(1, 1, bands, channels)`, as TFLite convolves."""
+    channels, bands = network.config.in_channels, network.config.bands
+    value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
+    return _reshaped(graph, "image", value, (1, 1, bands, channels))
+
+
+def _convolutions(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+    """Convolutions and pools; `(1, 1, bands, channels)` -> `(1, 1, bands, filters)`, floats."""
+    config, scales = network.config, network.activations
+    bands = config.bands
+    if network.computes_int8:
+        value = quantize(graph, "quantized", value, (1, 1, bands, config.in_channels), scales[0])
+    shape = (1, 1, bands, config.in_channels)
+    for number, (layer, sizes) in enumerate(
+        zip(network.convolutions, config.convolutions, strict=True)
+    ):
+        between: tuple[Activation, Activation] | None = None
+        if network.computes_int8:
+            between = scales[number], scales[number + 1]
+        value = convolution(graph, f"convolution{number}", value, bands, layer, between)
+        bands //= sizes.pool
+        shape = (1, 1, bands, sizes.filters)
+        if sizes.pool > 1:
+            value = max_pool(
+                graph, f"pool{number}", value, shape, sizes.pool, between[1] if between else None
+            )
+    return dequantize(graph, "features", value, shape) if network.computes_int8 else value
+
+
+def _whole_steps(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+    """`(1, 1, bands, filters)` -> `(steps x patch, filters)`: what does not fill the last step is
+    left out.
+    """
+    config = network.config
+    bands = config.bands
+    for layer in config.convolutions:
+        bands //= layer.pool
+    used = config.steps * config.patch
+    value = _reshaped(graph, "bands", value, (bands, config.channels))
+    if used == bands:
+        return value
+    ends = graph.integers("whole.from", 0, 0), graph.integers("whole.size", used, config.channels)
+    return graph.apply(
+        Operator.SLICE,
+        "whole",
+        (used, config.channels),
+        value,
+        *ends,
+        options=schema.SliceOptionsT(),
+    )
+
+
+def _recurrent(model: Model, main: Subgraph, network: QuantizedNetwork, features: int) -> int:
+    """The averaged states of both directions side by side, `(1, directions x hidden)`."""
+    config = network.config
+    sequence = _whole_steps(main, network, features)
+    if config.patch > 1:
+        sequence = _reshaped(
+            main, "patches", sequence, (config.steps, config.patch, config.channels)
+        )
+        sequence = _transposed(
+            main, "ordered", sequence, (config.steps, config.patch, config.channels), (0, 2, 1)
+        )
+        sequence = _reshaped(
+            main, "sequence", sequence, (config.steps, config.channels * config.patch)
+        )
+    states = [
+        averaged_states(model, main, name, direction, config, sequence)
+        for name, direction in zip(direction_names(config), network.directions, strict=True)
+    ]
+    if len(states) == 1:
+        return states[0]
+    options = schema.ConcatenationOptionsT()
+    options.axis = 1
+    return main.apply(
+        Operator.CONCATENATION, "pooled", (1, config.features), *states, options=options
+    )
+
+
+def _flattened(graph: Subgraph, network: QuantizedNetwork, features: int) -> int:
+    """For a network without a recurrent layer, channel by channel: `(1, filters x steps)`."""
+    config = network.config
+    value = _whole_steps(graph, network, features)
+    value = _transposed(
+        graph, "by_channel", value, (config.steps * config.patch, config.channels), (1, 0)
+    )
+    return _reshaped(graph, "pooled", value, (1, config.features))
+
+
+def _linear(graph: Subgraph, weight: Weight, spectra: int, inputs: int) -> int:
+    """The linear calibration of `(1, channels, bands)`, channel by channel: `(1, outputs)`."""
+    return fully_connected(
+        graph, "linear", _reshaped(graph, "linear.input", spectra, (1, inputs)), 1, weight, None
+    )
+
+
+def _reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return graph.apply(
+        Operator.RESHAPE,
+        name,
+        shape,
+        value,
+        graph.integers(f"{name}.shape", *shape),
+        options=options,
+    )
+
+
+def _transposed(
+    graph: Subgraph, name: str, value: int, shape: tuple[int, ...], order: tuple[int, ...]
+) -> int:
+    """`shape` is the value's before."""
+    axes = graph.constant(f"{name}.axes", np.array(order, dtype=np.int32))
+    after = tuple(shape[axis] for axis in order)
+    return graph.apply(
+        Operator.TRANSPOSE, name, after, value, axes, options=schema.TransposeOptionsT()
+    )

@@ -1,0 +1,1 @@
+"""From a URL to an open instrument; what is plugged in."""

@@ -1,0 +1,265 @@
+"""Which driver speaks to which instrument: the registry, `open_instrument` for a URL, and `probe`
+for what is plugged in.
+
+`serial:///dev/ttyUSB0?driver=obp&baud=9600`, `socket://10.1.1.11:8080?driver=asd`,
+`sim://?driver=obp&faults=flip@10%`. Without `driver=` the instrument speaks the ccnvr link.
+
+Drivers are named, not imported, until one is asked for. The module of a driver has
+
+- `create(transport, options, timeout_s) -> Instrument`: `options` are those of the URL, of the
+  names in the registry;
+- `probe(transport, timeout_s) -> str | None`: what answers, if it is an instrument of this driver.
+  It asks one harmless question, once.
+
+The module of its simulator has `make(seed, pace) -> SimulatedDevice`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, cast
+from urllib.parse import urlencode
+
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.instrument import Instrument
+from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD, REPLY_MS
+from ccnvr.firmware_bridge.simulators.bench import SimulatedDevice
+from ccnvr.firmware_bridge.transport import SerialTransport, Transport, split_url
+
+PROBE_S = 0.3
+
+
+class DriverModule(Protocol):
+    """What a driver's module offers."""
+
+    def create(self, transport: Transport, options: dict[str, str], timeout_s: float) -> Instrument:
+        """A driver over `transport`, with the options of its URL."""
+        ...
+
+    def probe(self, transport: Transport, timeout_s: float) -> str | None:
+        """What answers, if it belongs to this driver."""
+        ...
+
+
+@dataclass(frozen=True)
+class Driver:
+    """An entry of the registry. `baud` is what the instrument starts with, None where it is reached
+    over TCP only.
+    """
+
+    name: str
+    summary: str
+    module: str
+    simulator: str
+    baud: int | None
+    timeout_s: float = 1.0
+    options: tuple[str, ...] = ()
+    profile: str | None = None
+
+    def load(self) -> DriverModule:
+        """The driver's module, or what it makes of the driver's profile."""
+        module = importlib.import_module(f"ccnvr.firmware_bridge.{self.module}")
+        return cast(
+            DriverModule, module if self.profile is None else module.for_profile(self.profile)
+        )
+
+    def simulate(self, seed: int = 1, pace: float = 0.0) -> SimulatedDevice:
+        """A simulated instrument of this kind."""
+        module = importlib.import_module(f"ccnvr.firmware_bridge.{self.simulator}")
+        make: Callable[[int, float], SimulatedDevice] = (
+            module.make if self.profile is None else module.maker(self.profile)
+        )
+        return make(seed, pace)
+
+
+DRIVERS = {
+    driver.name: driver
+    for driver in (
+        Driver(
+            "ccnvr",
+            "instruments that speak the ccnvr link",
+            "link.entry",
+            "simulators.handheld",
+            DEFAULT_BAUD,
+            timeout_s=REPLY_MS / 1000.0,
+            options=("fast_baud",),
+        ),
+        Driver(
+            "obp",
+            "Ocean Binary Protocol: STS, Flame, HDX, SR, ST",
+            "drivers.obp",
+            "simulators.obp",
+            9_600,
+            options=("fast_baud", "saturation"),
+        ),
+        Driver(
+            "nirscan",
+            "TI DLP NIRscan Nano and its kin",
+            "drivers.nirscan",
+            "simulators.nirscan",
+            115_200,
+        ),
+        Driver(
+            "ooi",
+            "Ocean's older letter commands: USB2000+, USB4000",
+            "drivers.ooi",
+            "simulators.ooi",
+            9_600,
+            options=("coefficients", "serial", "pixels"),
+        ),
+        Driver(
+            "chromation",
+            "Chromation dev-kit",
+            "drivers.chromation",
+            "simulators.chromation",
+            115_200,
+            options=("coefficients",),
+        ),
+        Driver(
+            "as7265x",
+            "ams AS7265x over AT commands: 18 bands",
+            "drivers.as7265x",
+            "simulators.as7265x",
+            115_200,
+        ),
+        Driver(
+            "nirone",
+            "Spectral Engines NIRONE Sensor S and X",
+            "drivers.nirone",
+            "simulators.nirone",
+            115_200,
+            options=("saturation", "byteorder", "points"),
+        ),
+        *(
+            Driver(
+                name,
+                summary,
+                "drivers.lines",
+                "simulators.lines",
+                115_200,
+                options=("coefficients",),
+                profile=name,
+            )
+            for name, summary in (
+                ("multispeq", "PhotosynQ MultispeQ: LED bands, JSON lines with CRC-32"),
+                ("minispec", "UFZ MiniSpec with Hamamatsu C12880MA"),
+                ("luxnode", "LuxNode boards: JSON lines"),
+                ("c12880ma", "Arduino boards with Hamamatsu C12880MA: CSV lines"),
+            )
+        ),
+        Driver(
+            "asd",
+            "ASD FieldSpec 3 and 4, over TCP",
+            "drivers.asd",
+            "simulators.asd",
+            None,
+            options=("optimise",),
+        ),
+    )
+}
+"""By name, in the order in which an unknown instrument is asked: the least likely to upset another
+one comes first.
+"""
+
+
+def open_instrument(url: str) -> Instrument:
+    """Open the port that `url` names, with the driver that it names.
+
+    Raises:
+        UsageError: the URL is malformed.
+        PortError: the port cannot be opened.
+    """
+    parts, _ = split_url(url)
+    if parts.scheme == "sim":
+        # A simulator is imported only when its URL asks for one.
+        from ccnvr.firmware_bridge.connect.sim_url import open_simulated
+
+        return open_simulated(url)
+    if parts.scheme == "seabreeze":
+        from ccnvr.firmware_bridge.drivers.seabreeze import open_usb
+
+        return open_usb(url)
+    driver, port, options = resolve(url)
+    transport = SerialTransport(port)
+    try:
+        return driver.load().create(transport, options, driver.timeout_s)
+    except CcnvrError:
+        transport.close()
+        raise
+
+
+def find(name: str) -> Driver:
+    """The driver of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in DRIVERS:
+        raise UsageError(f"driver {name!r} is unknown; the drivers are {', '.join(DRIVERS)}")
+    return DRIVERS[name]
+
+
+def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
+    """A URL -> its driver, the URL of the port alone, and the options for the driver.
+
+    Raises:
+        UsageError: the driver is unknown, or cannot be reached so.
+    """
+    parts, options = split_url(url)
+    driver = find(options.pop("driver", "ccnvr"))
+    port, baud = url.partition("?")[0], options.pop("baud", None)
+    if driver.baud is None and parts.scheme == "serial":
+        raise UsageError(
+            f"driver {driver.name} speaks over TCP only; write "
+            f"socket://HOST:PORT?driver={driver.name}"
+        )
+    for name in options:
+        if name not in driver.options:
+            known = ", ".join(
+                ("driver", "baud", *driver.options)
+                if parts.scheme == "serial"
+                else ("driver", *driver.options)
+            )
+            raise UsageError(
+                f"option {name!r} in {url!r} is unknown; this instrument's are {known}"
+            )
+    if parts.scheme == "serial":
+        if baud is not None or driver.baud != DEFAULT_BAUD:
+            port += f"?baud={baud or driver.baud}"
+    elif baud is not None:
+        raise UsageError(f"option 'baud' in {url!r} means nothing over TCP; leave it out")
+    return driver, port, options
+
+
+def with_options_of(url: str, port: str) -> str:
+    """The URL of another port with the driver and the driver's options that `url` names."""
+    options = {name: value for name, value in split_url(url)[1].items() if name != "baud"}
+    return port + ("?" + urlencode(options, safe=",") if options else "")
+
+
+def probe(
+    url: str, names: Iterable[str] = tuple(DRIVERS), timeout_s: float = PROBE_S
+) -> tuple[Driver, str] | None:
+    """Ask the port of `url` for each driver in turn; the first that recognises its instrument, and
+    what it says.
+
+    Raises what opening the port does.
+    """
+    parts, _ = split_url(url)
+    port = url.partition("?")[0]
+    for name in names:
+        driver = find(name)
+        if parts.scheme == "serial" and driver.baud is None:
+            continue
+        transport = SerialTransport(
+            f"{port}?baud={driver.baud}" if parts.scheme == "serial" else port
+        )
+        try:
+            found = driver.load().probe(transport, timeout_s)
+        finally:
+            transport.close()
+        if found is not None:
+            return driver, found
+    return None

@@ -1,0 +1,45 @@
+"""`sim://`: an instrument and its simulator in one process, on a real pseudo-terminal or socket."""
+
+from __future__ import annotations
+
+from ccnvr.firmware_bridge.connect import registry as drivers
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.instrument import Instrument
+from ccnvr.firmware_bridge.serving import faults
+from ccnvr.firmware_bridge.serving.port import PtyPort, TcpPort
+from ccnvr.firmware_bridge.serving.server import BackgroundServer, SimulatedInstrument
+from ccnvr.firmware_bridge.transport import SerialTransport, split_url
+
+
+def open_simulated(url: str) -> Instrument:
+    """Start a simulator in this process and open it: `sim://` with `driver`, `seed`, `pace`,
+    `faults` and the driver's own.
+
+    Raises:
+        UsageError: an option is unknown or malformed.
+    """
+    parts, given = split_url(url)
+    driver = drivers.find(given.pop("driver", "ccnvr"))
+    script = given.pop("faults", "")
+    try:
+        seed, pace = int(given.pop("seed", "1")), float(given.pop("pace", "1"))
+    except ValueError:
+        raise UsageError(
+            f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0"
+        ) from None
+    rest = [name for name in given if name not in driver.options]
+    if rest or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:
+        raise UsageError(
+            f"instrument {url!r} is not sim://?driver=NAME&seed=N&pace=X&faults=SCRIPT with N "
+            "from 0 and X from 0 to 100"
+        )
+    device = driver.simulate(seed, pace)
+    line = faults.Line(device, faults.parse(script), seed)
+    server = BackgroundServer(TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(), line)
+    try:
+        port = server.url if driver.baud is None else f"{server.url}?baud={driver.baud}"
+        instrument = driver.load().create(SerialTransport(port), given, driver.timeout_s)
+    except BaseException:
+        server.close()
+        raise
+    return SimulatedInstrument(instrument, device.bench, server)

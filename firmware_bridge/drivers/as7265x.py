@@ -1,0 +1,129 @@
+"""ams AS7265x over AT commands on UART: 18 separate bands, 410-940 nm, 20 nm wide.
+
+Between the bands nothing is measured, so no model that needs a continuous spectrum takes this
+instrument: binding one
+is refused with the distance of the bands. The bands come by the letters of the three chips and are
+put in the order of their wavelengths here. AT lines have no checksum: the data of one exposure are
+read twice and must be the same.
+
+Not verified on an instrument: that ATLED1 switches the lamp beside the sensor (data sheet v1-04
+names the drivers only),
+and that data keep until the next exposure in one-shot mode. The chip has no serial number.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
+from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
+from ccnvr.firmware_bridge.polled.instrument import (
+    BOOT,
+    Array,
+    PolledInstrument,
+    Reading,
+    read_twice,
+)
+from ccnvr.firmware_bridge.transport import Transport
+
+ON_THE_WIRE = "RSTUVWJIGHKLABCDEF"
+BANDS_NM = dict(
+    zip(
+        "ABCDEFGHRISJTUVWKL",
+        (410, 435, 460, 485, 510, 535, 560, 585, 610, 645, 680, 705, 730, 760, 810, 860, 900, 940),
+        strict=True,
+    )
+)
+STEP_US = 2_800
+_BY_WAVELENGTH = np.argsort([BANDS_NM[letter] for letter in ON_THE_WIRE])
+_LINE = 400
+
+
+class As7265x(PolledInstrument):
+    """An AS7265x over `transport`."""
+
+    settle_s = 0.5
+    """From the start of an exposure to its data, besides the exposure itself; found by others'
+    drivers.
+    """
+
+    def _identify(self) -> InstrumentInfo:
+        hardware, firmware = self._ask("ATVERHW"), self._ask("ATVERSW")
+        return InstrumentInfo(
+            model=f"AS7265x {hardware}",
+            serial="AS7265x",
+            firmware=firmware,
+            boot=BOOT,
+            wavelengths_nm=np.sort(np.array(list(BANDS_NM.values()), dtype=np.float64)),
+            saturation_counts=65_535,
+            shortest_integration_us=STEP_US,
+            longest_integration_us=255 * STEP_US,
+            most_averages=100,
+        )
+
+    def _apply(self, settings: Settings) -> Settings:
+        steps = settings.integration_us // STEP_US
+        self._ask(f"ATINTTIME={steps}")
+        if self._ask("ATINTTIME") != str(steps):
+            raise Garbled("the integration time was not taken")
+        return Settings(steps * STEP_US, settings.averages)
+
+    def _expose(self, kind: ScanKind, light_s: float) -> Reading:
+        self._ask(f"ATLED1={0 if kind is ScanKind.DARK else 100}")
+        self._ask("ATTCSMD=3")
+        time.sleep(light_s + self.settle_s)
+        values = read_twice(lambda: parse_data(self._ask("ATDATA")))[_BY_WAVELENGTH]
+        temperatures = self._ask("ATTEMP").split(",")
+        try:
+            return Reading(values, float(temperatures[0]))
+        except ValueError:
+            raise Garbled(f"{temperatures[0][:40]!r} is no temperature") from None
+
+    def _wake(self) -> None:
+        # An empty line ends whatever half command the chip holds.
+        self.exchange.transport.write(b"\r\n")
+        self.exchange.settle()
+
+    def _ask(self, command: str) -> str:
+        """What stands before OK."""
+        self.exchange.send(command.encode() + b"\r\n")
+        line = self.exchange.read_until(b"\n", _LINE).decode("ascii", errors="replace").strip()
+        if line == "ERROR":
+            raise Denied(f"it answered {command} with ERROR")
+        if not line.isprintable() or (line != "OK" and not line.endswith(" OK")):
+            raise Garbled(f"{line[:40]!r} came in answer to {command}")
+        return line.removesuffix("OK").strip()
+
+
+def parse_data(text: str) -> Array:
+    """18 counts as they came.
+
+    Raises:
+        Garbled: they are not 18 whole numbers of 16 bits.
+    """
+    fields = [field.strip() for field in text.split(",")]
+    if len(fields) != len(ON_THE_WIRE) or not all(
+        field.isascii() and field.isdigit() and len(field) <= 5 for field in fields
+    ):
+        raise Garbled(f"{text[:40]!r} is not {len(ON_THE_WIRE)} counts")
+    counts = np.array([int(field) for field in fields], dtype=np.float64)
+    if np.any(counts > 65_535):
+        raise Garbled("counts beyond 16 bits came")
+    return counts
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> As7265x:
+    """A driver over `transport`."""
+    return As7265x(transport, timeout_s)
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """The hardware version of what answers AT commands like an AS7265x."""
+    chip = As7265x(transport, timeout_s)
+    try:
+        chip._wake()
+        return f"AS7265x, hardware {chip._ask('ATVERHW')}"
+    except Trouble:
+        return None

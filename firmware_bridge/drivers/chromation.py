@@ -1,0 +1,108 @@
+"""Chromation dev-kit: 392 or 784 pixels, about 350-830 nm, over its USB serial port.
+
+A command is one byte; the bridge answers with its status, and then the sensor with its record.
+Numbers are big-endian, nothing is framed and nothing is summed up, so each scan is taken twice:
+both must agree within 2 % of saturation. The wavelengths come from the kit's own sheet:
+`coefficients=` in the URL, of a polynomial in the pixel from 0.
+
+Not verified on an instrument: that status 0 means well, that a cycle of exposure is 20 us, and
+saturation at 4095.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
+from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
+from ccnvr.firmware_bridge.polled.instrument import (
+    BOOT,
+    Array,
+    PolledInstrument,
+    Reading,
+    scan_twice,
+    wavelengths_nm,
+)
+from ccnvr.firmware_bridge.transport import Transport
+from ccnvr.firmware_bridge.url_options import numbers
+
+NULL, SET_EXPOSURE, CAPTURE = 0, 10, 11
+SIZES = (392, 784)
+CYCLE_US = 20
+SATURATION = 4_095
+
+
+class Chromation(PolledInstrument):
+    """A Chromation dev-kit over `transport`."""
+
+    def __init__(self, transport: Transport, timeout_s: float, coefficients: list[float]) -> None:
+        super().__init__(transport, timeout_s)
+        self._coefficients = coefficients
+
+    def _identify(self) -> InstrumentInfo:
+        pixels = self._capture(1.0).size
+        return InstrumentInfo(
+            model="Chromation dev-kit",
+            serial="Chromation",
+            firmware="",
+            boot=BOOT,
+            wavelengths_nm=wavelengths_nm(pixels, self._coefficients),
+            saturation_counts=SATURATION,
+            shortest_integration_us=CYCLE_US,
+            longest_integration_us=65_535 * CYCLE_US,
+            most_averages=1_000,
+        )
+
+    def _apply(self, settings: Settings) -> Settings:
+        cycles = settings.integration_us // CYCLE_US
+        self.exchange.send(bytes([SET_EXPOSURE]) + cycles.to_bytes(2, "big"))
+        _refuse_status(self.exchange.read_exactly(2))
+        return Settings(cycles * CYCLE_US, settings.averages)
+
+    def _expose(self, kind: ScanKind, light_s: float) -> Reading:
+        return Reading(scan_twice(lambda: self._capture(light_s), 0.02 * SATURATION))
+
+    def _wake(self) -> None:
+        # Null commands end whatever command waits for its data.
+        self.exchange.transport.write(bytes([NULL] * 4))
+        self.exchange.settle()
+
+    def _capture(self, light_s: float) -> Array:
+        self.exchange.send(bytes([CAPTURE]))
+        _refuse_status(self.exchange.read_exactly(2, light_s))
+        (pixels,) = struct.unpack(">H", self.exchange.read_exactly(2))
+        if pixels not in SIZES:
+            raise Garbled(f"it states {pixels} pixels, and only {SIZES} are known")
+        counts = np.frombuffer(self.exchange.read_exactly(2 * pixels), ">u2").astype(np.float64)
+        if np.any(counts > SATURATION):
+            raise Garbled(f"counts above {SATURATION} came")
+        return counts
+
+
+def _refuse_status(reply: bytes) -> None:
+    if any(reply):
+        raise Denied(f"bridge and sensor answered with status {reply.hex(' ')}")
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> Chromation:
+    """A driver over `transport`; option `coefficients`."""
+    coefficients = numbers(options, "coefficients")
+    if coefficients is None:
+        raise UsageError(
+            "driver chromation needs coefficients=C0,C1,... in the URL; they come with the kit"
+        )
+    return Chromation(transport, timeout_s, coefficients)
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """How many pixels the frame has that comes."""
+    try:
+        return (
+            "Chromation dev-kit, "
+            f"{Chromation(transport, timeout_s, [0.0, 1.0])._capture(timeout_s).size} pixels"
+        )
+    except Trouble:
+        return None

@@ -1,0 +1,171 @@
+"""TI DLP NIRscan Nano and its kin (INNO-SPECTRA NIR-S-G1, R11 ...), 900-1700 nm, over UART.
+
+A scan is performed, then interpreted by the instrument, then read as file type 8: wavelength and
+intensity of each band.
+Wavelengths come only with a scan, so identifying takes one. Exposure is that of the scan
+configuration stored in the instrument; only the number of repeats is set here. The firmware drops a
+frame whose bytes lie more than a millisecond apart, so each goes out in one write. The checksum is
+a plain sum; a file is read twice and both must be the same.
+
+Not verified on an instrument: that the saturation level of its 24-bit converter is 2^23 - 1
+whatever the gain; that
+command 0237 gives milliseconds. UART must be compiled into the firmware
+(ENABLE_UART_COMMAND_INTERFACE).
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+
+import numpy as np
+
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
+from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent
+from ccnvr.firmware_bridge.polled.instrument import BOOT, Array, PolledInstrument, Reading
+from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Decoder, Packet, encode
+from ccnvr.firmware_bridge.transport import Transport
+
+VERSIONS, SERIAL, MODEL = 0x0216, 0x0233, 0x023C
+SCAN_TIME, SET_REPEATS, LAMP = 0x0237, 0x022E, 0x0225
+SCAN, SCAN_STATUS, INTERPRET, INTERPRET_STATUS = 0x0218, 0x0219, 0x0239, 0x023A
+FILE_SIZE, FILE_DATA, INTERPRETED = 0x002D, 0x002E, 8
+TEMPERATURE = 0x0300
+MOST_BANDS = 864
+BAND = np.dtype([("nm", "<f8"), ("intensity", "<i4")])
+SATURATION = 2**23 - 1
+
+_POLL_S = 0.02
+
+
+class NirscanNano(PolledInstrument):
+    """A NIRscan Nano over `transport`."""
+
+    averages_itself = True
+    identify_busy_s = 10.0
+
+    def __init__(self, transport: Transport, timeout_s: float) -> None:
+        super().__init__(transport, timeout_s)
+        self._sequence = 0
+
+    def _identify(self) -> InstrumentInfo:
+        versions = self._ask(VERSIONS)
+        serial, model = _text(self._ask(SERIAL)), _text(self._ask(MODEL))
+        (milliseconds,) = self._unpack("<I", SCAN_TIME)
+        own_us = max(1, min(milliseconds * 1_000, 2**31))
+        wavelengths, _ = self._measure(own_us / 1e6)
+        return InstrumentInfo(
+            model=model,
+            serial=serial,
+            firmware=".".join(str(byte) for byte in versions[2::-1]),
+            boot=BOOT,
+            wavelengths_nm=wavelengths,
+            saturation_counts=SATURATION,
+            shortest_integration_us=own_us,
+            longest_integration_us=own_us,
+            most_averages=1_000,
+        )
+
+    def _apply(self, settings: Settings) -> Settings:
+        self._ask(SET_REPEATS, struct.pack("<H", settings.averages), WRITE)
+        return super()._apply(settings)
+
+    def _expose(self, kind: ScanKind, light_s: float) -> Reading:
+        # Auto, or held off: without light the instrument's own lamp must not come on for the scan.
+        self._ask(LAMP, bytes([kind is not ScanKind.DARK]), WRITE)
+        wavelengths, intensities = self._measure(light_s)
+        if not np.array_equal(wavelengths, self.info.wavelengths_nm):
+            raise Garbled("a scan of other wavelengths came")
+        (centi,) = self._unpack("<i", TEMPERATURE)
+        return Reading(intensities, centi / 100.0)
+
+    def _measure(self, busy_s: float) -> tuple[Array, Array]:
+        """Scan, interpret, read twice: wavelengths in nm and intensities."""
+        self._ask(SCAN, b"\0", WRITE)
+        self._await(SCAN_STATUS, busy_s)
+        self._ask(INTERPRET, b"", WRITE)
+        self._await(INTERPRET_STATUS, busy_s)
+        content = self._file(INTERPRETED)
+        if self._file(INTERPRETED) != content:
+            raise Garbled("the same file read twice differs")
+        return parse_interpreted(content)
+
+    def _await(self, status: int, busy_s: float) -> None:
+        """Ask until the status is 1, done."""
+        deadline = time.monotonic() + busy_s + 2.0 * self.exchange.timeout_s
+        while self._unpack("<B", status) != (1,):
+            if time.monotonic() > deadline:
+                raise Silent("the scan does not end")
+            time.sleep(min(_POLL_S, self.exchange.timeout_s))
+
+    def _file(self, kind: int) -> bytes:
+        (size,) = self._unpack("<I", FILE_SIZE, bytes([kind]))
+        if not 4 + BAND.itemsize <= size <= 4 + MOST_BANDS * BAND.itemsize:
+            raise Garbled(f"file type {kind} has {size} bytes")
+        content = b""
+        while len(content) < size:
+            part = self._ask(FILE_DATA)
+            if not part:
+                raise Garbled(f"file type {kind} ended after {len(content)} of {size} bytes")
+            content += part
+        if len(content) != size:
+            raise Garbled(f"file type {kind} has {len(content)} bytes and states {size}")
+        return content
+
+    def _unpack(self, layout: str, command: int, data: bytes = b"") -> tuple[int, ...]:
+        reply = self._ask(command, data)
+        if len(reply) != struct.calcsize(layout):
+            raise Garbled(f"command {command:04x} gave {len(reply)} bytes")
+        return struct.unpack(layout, reply)
+
+    def _ask(self, command: int, data: bytes = b"", flags: int = READ) -> bytes:
+        self._sequence = (self._sequence + 1) % 256
+        self.exchange.send(encode(Packet(command, self._sequence, data, flags)))
+        reply = self.exchange.read_frame(
+            Decoder(), lambda packet: (packet.command, packet.sequence) == (command, self._sequence)
+        )
+        if reply.response:
+            raise Denied(
+                f"it answered command {command:04x} with "
+                f"{'an error' if reply.response == 1 else 'busy'}"
+            )
+        return reply.data
+
+
+def parse_interpreted(content: bytes) -> tuple[Array, Array]:
+    """File type 8 -> wavelengths in nm and intensities.
+
+    Raises:
+        Garbled: it is none.
+    """
+    (count,) = struct.unpack_from("<i", content) if len(content) >= 4 else (-1,)
+    if not 1 <= count <= MOST_BANDS or len(content) != 4 + count * BAND.itemsize:
+        raise Garbled(f"file type 8 states {count} bands in {len(content)} bytes")
+    bands = np.frombuffer(content, dtype=BAND, offset=4)
+    return bands["nm"].astype(np.float64), bands["intensity"].astype(np.float64)
+
+
+def _text(data: bytes) -> str:
+    text = data.partition(b"\0")[0].decode("ascii", errors="replace").strip()
+    if not text or not text.isprintable():
+        raise Garbled(f"{text!r} is no name")
+    return text
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> NirscanNano:
+    """A driver over `transport`."""
+    return NirscanNano(transport, timeout_s)
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """What a NIRscan Nano says of itself."""
+    decoder = Decoder()
+    transport.write(encode(Packet(MODEL)))
+    while data := transport.read(timeout_s):
+        for event in decoder.feed(data):
+            if isinstance(event, Packet) and event.command == MODEL:
+                return (
+                    "NIRscan, model "
+                    f"{event.data.partition(bytes(1))[0].decode('ascii', errors='replace')!r}"
+                )
+    return None

@@ -1,0 +1,174 @@
+"""Ocean Optics instruments with the older letter commands over RS-232: USB2000, USB2000+, USB4000,
+HR, Flame-S and -T.
+
+One letter and big-endian words; a spectrum comes between 0xFFFF and 0xFFFD, with the settings that
+it was taken with, which must be those asked for. The wavelengths are computed from the coefficients
+on the instrument's calibration sheet (`coefficients=339.7,0.37,-1.5e-5,-2.1e-9` in the URL), since
+how the letter x reads them is not documented; `pixels=3648` for a USB4000, `serial=` to tell
+instruments apart. The checksum's formula is not documented either, so it stays off, and each scan
+is taken twice: they must agree within 2 % of saturation.
+
+Not verified on an instrument: that v and settings are answered by ACK first, and the codes of other
+baud rates; 9600 is used.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
+from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
+from ccnvr.firmware_bridge.polled.instrument import (
+    BOOT,
+    MOST_PIXELS,
+    Array,
+    PolledInstrument,
+    Reading,
+    scan_twice,
+    wavelengths_nm,
+)
+from ccnvr.firmware_bridge.transport import Transport
+from ccnvr.firmware_bridge.url_options import number, numbers
+
+ACK, NAK, STX, ETX = b"\x06", b"\x15", b"\x02", b"\x03"
+START, END = 0xFFFF, 0xFFFD
+HEADER = struct.Struct(
+    ">7H"
+)  # start, 1 for double words, scans added, integration in ms, baseline (2), pixel mode
+SATURATION = 65_535
+MOST_ADDED = 15
+_TWICE_TOLERANCE = 0.02
+
+
+class OceanLetters(PolledInstrument):
+    """An older Ocean instrument over `transport`."""
+
+    averages_itself = True
+
+    def __init__(
+        self,
+        transport: Transport,
+        timeout_s: float,
+        coefficients: list[float],
+        pixels: int,
+        serial: str,
+    ) -> None:
+        super().__init__(transport, timeout_s)
+        self._coefficients, self._pixels, self._serial = coefficients, pixels, serial
+
+    def _identify(self) -> InstrumentInfo:
+        version = read_version(self)
+        return InstrumentInfo(
+            model="Ocean Optics (letter commands)",
+            serial=self._serial,
+            firmware=f"{version / 1000:.2f}",
+            boot=BOOT,
+            wavelengths_nm=wavelengths_nm(self._pixels, self._coefficients),
+            saturation_counts=SATURATION,
+            shortest_integration_us=3_000,
+            longest_integration_us=65_535_000,
+            most_averages=MOST_ADDED,
+        )
+
+    def _apply(self, settings: Settings) -> Settings:
+        milliseconds = settings.integration_us // 1_000
+        self._set(b"I", milliseconds)
+        self._set(b"A", settings.averages)
+        return Settings(1_000 * milliseconds, settings.averages)
+
+    def _expose(self, kind: ScanKind, light_s: float) -> Reading:
+        self._set(b"J", int(kind is not ScanKind.DARK))
+        return Reading(scan_twice(lambda: self._spectrum(light_s), _TWICE_TOLERANCE * SATURATION))
+
+    def _spectrum(self, light_s: float) -> Array:
+        assert self._settings is not None
+        self.exchange.send(b"S")
+        first = self.exchange.read_exactly(1, light_s)
+        if first == ETX:
+            raise Denied("it has no memory for the scan; ask for fewer averages")
+        wide = self._settings.averages > 1
+        size = HEADER.size + self._pixels * (4 if wide else 2) + 2
+        if first != STX:
+            raise Garbled(f"byte 0x{first.hex()} came where a spectrum begins")
+        return parse_spectrum(self.exchange.read_exactly(size), self._pixels, self._settings)
+
+    def _wake(self) -> None:
+        # Words of zero end whatever command waits for its data; then binary mode, all pixels, no
+        # checksum, no compression.
+        self.exchange.transport.write(b"\0\0\0\0")
+        self.exchange.settle()
+        self.exchange.send(b"bB")
+        self.exchange.settle()
+        for letter in (b"P", b"k", b"G", b"T"):
+            self._set(letter, 0)
+
+    def _set(self, letter: bytes, value: int) -> None:
+        self.exchange.send(letter + value.to_bytes(2, "big"))
+        reply = self.exchange.read_exactly(1)
+        if reply == NAK:
+            raise Denied(f"it refused {letter.decode()} with {value}")
+        if reply != ACK:
+            raise Garbled(f"byte 0x{reply.hex()} came in answer to {letter.decode()}")
+
+
+def read_version(instrument: PolledInstrument) -> int:
+    """The firmware's version in thousandths.
+
+    Raises:
+        Trouble: none came.
+    """
+    instrument.exchange.send(b"v")
+    reply = instrument.exchange.read_exactly(3)
+    version = int.from_bytes(reply[1:], "big")
+    if reply[:1] != ACK or not 100 <= version < 20_000:
+        raise Garbled(f"bytes {reply.hex()} came in answer to v")
+    return version
+
+
+def parse_spectrum(data: bytes, pixels: int, settings: Settings) -> Array:
+    """The stream behind STX -> `(pixels,)` counts, the mean of the scans added.
+
+    Raises:
+        Garbled: it is none, or was taken with other settings.
+    """
+    wide = settings.averages > 1
+    expected = (START, int(wide), settings.averages, settings.integration_us // 1_000, 0, 0, 0)
+    if len(data) != HEADER.size + pixels * (4 if wide else 2) + 2:
+        raise Garbled(f"{len(data)} bytes are no spectrum of {pixels} pixels")
+    found = HEADER.unpack_from(data)
+    if (*found[:4], found[6]) != (*expected[:4], expected[6]) or int.from_bytes(
+        data[-2:], "big"
+    ) != END:
+        raise Garbled(f"a spectrum with header {found} came, expected {expected}")
+    return (
+        np.frombuffer(data[HEADER.size : -2], ">u4" if wide else ">u2").astype(np.float64)
+        / settings.averages
+    )
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> OceanLetters:
+    """A driver over `transport`; options `coefficients`, `pixels`, `serial`."""
+    coefficients = numbers(options, "coefficients")
+    if coefficients is None or not 2 <= len(coefficients) <= 8:
+        raise UsageError(
+            "driver ooi needs coefficients=C0,C1,C2,C3 in the URL; they stand on the instrument's "
+            "calibration sheet"
+        )
+    pixels = int(number(options, "pixels", 2_048, 2, MOST_PIXELS))
+    return OceanLetters(transport, timeout_s, coefficients, pixels, options.get("serial") or "OOI")
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """The firmware's version of what answers the letter v."""
+    instrument = OceanLetters(transport, timeout_s, [0.0, 1.0], 2, "OOI")
+    try:
+        # Two zeros end a letter that waits for its data, as the last byte of another's question may
+        # be.
+        transport.write(b"\0\0")
+        instrument.exchange.settle()
+        return f"Ocean Optics (letter commands), firmware {read_version(instrument) / 1000:.2f}"
+    except Trouble:
+        return None

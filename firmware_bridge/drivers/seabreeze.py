@@ -1,0 +1,128 @@
+"""Ocean spectrometers over USB, by the library python-seabreeze (extra `seabreeze`): `seabreeze://`
+or `seabreeze://SERIAL`.
+
+The library speaks to the instrument; here its spectra become scans. Over RS-232 use `driver=obp` or
+`driver=ooi`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
+from ccnvr.firmware_bridge.instrument import (
+    InstrumentInfo,
+    LinkStatistics,
+    Scan,
+    ScanKind,
+    Settings,
+)
+from ccnvr.firmware_bridge.polled.instrument import BOOT, next_number
+from ccnvr.firmware_bridge.transport import PortError, split_url
+
+
+class SeaBreezeInstrument:
+    """A spectrometer that `seabreeze.spectrometers.Spectrometer` has opened. The host averages."""
+
+    def __init__(self, spectrometer: Any, error: type[Exception]) -> None:
+        self.statistics = LinkStatistics()
+        self._spectrometer, self._error = spectrometer, error
+        self._settings: Settings | None = None
+
+    def identify(self) -> InstrumentInfo:
+        """Ask the library for the instrument's model, serial number, wavelengths and limits."""
+        try:
+            shortest, longest = self._spectrometer.integration_time_micros_limits
+            return InstrumentInfo(
+                model=f"Ocean {self._spectrometer.model}",
+                serial=str(self._spectrometer.serial_number),
+                firmware="python-seabreeze",
+                boot=BOOT,
+                wavelengths_nm=np.asarray(self._spectrometer.wavelengths(), dtype=np.float64),
+                saturation_counts=int(self._spectrometer.max_intensity),
+                shortest_integration_us=int(shortest),
+                longest_integration_us=int(longest),
+                most_averages=1_000,
+            )
+        except self._error as error:
+            raise LinkLost(
+                f"the USB spectrometer did not identify itself ({error}); check its cable"
+            ) from error
+
+    def configure(self, settings: Settings) -> Settings:
+        """Set the integration time."""
+        self.identify().check(settings)
+        try:
+            self._spectrometer.integration_time_micros(settings.integration_us)
+        except self._error as error:
+            raise InstrumentError(
+                f"integration time {settings.integration_us} us was refused ({error})"
+            ) from error
+        self._settings = settings
+        return settings
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan; dark and white are the operator's affair."""
+        if self._settings is None:
+            raise InstrumentError("the instrument has no settings yet; call configure() first")
+        try:
+            taken = [
+                np.asarray(self._spectrometer.intensities(), np.float64)
+                for _ in range(self._settings.averages)
+            ]
+            saturation = float(self._spectrometer.max_intensity)
+        except self._error as error:
+            raise LinkLost(
+                f"the USB spectrometer gave no spectrum ({error}); check its cable"
+            ) from error
+        self.statistics.bytes_read += sum(values.nbytes for values in taken)
+        saturated = any(bool(np.any(values >= saturation)) for values in taken)
+        return Scan(
+            next_number(), kind, np.mean(taken, axis=0), self._settings, saturated, math.nan
+        )
+
+    def unacknowledged(self) -> Iterator[Scan]:
+        """Nothing: the instrument keeps no scans."""
+        return iter(())
+
+    def acknowledge(self, scan: Scan) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Give the device back."""
+        self._spectrometer.close()
+
+
+def open_usb(url: str) -> SeaBreezeInstrument:
+    """Open the spectrometer that `seabreeze://[SERIAL]` names.
+
+    Raises:
+        UsageError: the extra is missing, or the URL malformed.
+        PortError: no such spectrometer.
+    """
+    parts, options = split_url(url)
+    if options or parts.path:
+        raise UsageError(f"instrument {url!r} is not seabreeze:// or seabreeze://SERIAL")
+    try:
+        from seabreeze.spectrometers import SeaBreezeError, Spectrometer
+    except ImportError:
+        raise UsageError(
+            "seabreeze:// needs python-seabreeze; pip install 'ccnvr[seabreeze]'"
+        ) from None
+    serial = parts.netloc
+    try:
+        opened = (
+            Spectrometer.from_serial_number(serial)
+            if serial
+            else Spectrometer.from_first_available()
+        )
+    except SeaBreezeError as error:
+        raise PortError(
+            f"no spectrometer opens for {url} ({error}); plug it in and see that no other program "
+            "uses it"
+        ) from error
+    return SeaBreezeInstrument(opened, SeaBreezeError)

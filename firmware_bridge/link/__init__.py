@@ -1,0 +1,1 @@
+"""The ccnvr link, both ends: frames, messages, session, driver, device."""

@@ -1,0 +1,188 @@
+"""What an instrument on the ccnvr link offers beside scans: lamp, shutter, button, temperature,
+memory, coefficients, rate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.link.messages import (
+    BaudRate,
+    Capabilities,
+    CoefficientKind,
+    Coefficients,
+    CoefficientsRequest,
+    Feature,
+    Held,
+    Hold,
+    MemoryBlock,
+    MemoryWritten,
+    Status,
+    StatusFlag,
+    Type,
+)
+from ccnvr.firmware_bridge.link.session import Link
+from ccnvr.firmware_bridge.link_constants import BAUD_FALLBACK_MS, BAUD_SETTLE_MS, MAX_REQUEST
+from ccnvr.firmware_bridge.transport import Transport
+
+_POLL_S = 0.1
+_BLOCK = MAX_REQUEST - 2
+
+
+@dataclass(frozen=True)
+class State:
+    """How the instrument is at the moment; `temperature_c` is NaN without a thermometer, `presses`
+    counts since its start.
+    """
+
+    boot: int
+    presses: int
+    temperature_c: float
+    samples_waiting: int
+    lamp_on: bool
+    shutter_open: bool
+
+
+class LinkControls:
+    """The requests beyond scanning. Each raises `InstrumentError` where this instrument lacks what
+    it is for.
+    """
+
+    def __init__(
+        self, link: Link, transport: Transport, capabilities: Capabilities, timeout_s: float
+    ) -> None:
+        self.features = capabilities.features
+        self.memory_bytes = capabilities.memory_bytes
+        self.fastest_baud = capabilities.fastest_baud
+        self.samples_kept = capabilities.samples_kept
+        self._serial = capabilities.serial
+        self._link = link
+        self._transport = transport
+        self._timeout_s = timeout_s
+
+    def state(self) -> State:
+        """Temperature, button, lamp and shutter now."""
+        return self._state(Status.unpack(self._call(Type.STATUS, b"")))
+
+    def hold(self, lamp: Held = Held.AUTOMATIC, shutter: Held = Held.AUTOMATIC) -> State:
+        """Hold lamp and shutter, until told otherwise or restarted; AUTOMATIC leaves them to the
+        scans.
+        """
+        if lamp is not Held.AUTOMATIC:
+            self._need(Feature.LAMP in self.features, "lamp that can be switched")
+        if shutter is not Held.AUTOMATIC:
+            self._need(Feature.SHUTTER in self.features, "shutter")
+        return self._state(Status.unpack(self._call(Type.HOLD, Hold(lamp, shutter).pack())))
+
+    def wait_for_button(self, timeout_s: float) -> bool:
+        """Whether the button is pressed within `timeout_s`. The instrument counts presses, so none
+        is missed or doubled.
+        """
+        self._need(Feature.BUTTON in self.features, "button")
+        deadline = time.monotonic() + timeout_s
+        before = self.state()
+        while (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(_POLL_S, remaining))
+            now = self.state()
+            if now.boot != before.boot:
+                raise LinkLost(
+                    f"instrument {self._serial} has restarted while its button was waited for; "
+                    "identify it again"
+                )
+            if now.presses != before.presses:
+                return True
+        return False
+
+    def coefficients(self, kind: CoefficientKind) -> NDArray[np.float64]:
+        """The maker's calibration polynomial, lowest power first; empty if it has none. Nothing
+        here applies it.
+        """
+        answer = Coefficients.unpack(
+            self._call(Type.COEFFICIENTS, CoefficientsRequest(kind).pack())
+        )
+        if answer.kind is not kind or not all(map(math.isfinite, answer.values)):
+            raise InstrumentError(
+                f"instrument {self._serial} gave {answer.kind.name} coefficients "
+                f"{tuple(answer.values)} when finite "
+                f"{kind.name} ones were asked for; update its firmware"
+            )
+        return np.array(answer.values)
+
+    def read_memory(self) -> bytes:
+        """All of the user memory."""
+        self._need(self.memory_bytes > 0, "user memory")
+        return self._link.pull(Type.MEMORY, b"", self.memory_bytes, self._timeout_s)
+
+    def write_memory(self, offset: int, data: bytes) -> None:
+        """Write `data` at `offset` of the user memory, block by block; a link lost midway leaves
+        the first ones written.
+        """
+        self._need(self.memory_bytes > 0, "user memory")
+        if offset < 0 or offset + len(data) > self.memory_bytes:
+            raise InstrumentError(
+                f"{len(data)} bytes at {offset} do not fit the {self.memory_bytes} bytes of user "
+                "memory; write fewer"
+            )
+        for start in range(0, len(data), _BLOCK):
+            block = MemoryBlock(offset + start, data[start : start + _BLOCK])
+            written = MemoryWritten.unpack(self._call(Type.WRITE, block.pack()))
+            if written != MemoryWritten(block.offset, len(block.data)):
+                raise InstrumentError(
+                    f"the instrument wrote {written.length} bytes at {written.offset} when "
+                    f"{len(block.data)} at "
+                    f"{block.offset} were asked for; read the memory and write again"
+                )
+
+    def change_baud(self, baud: int, handshake: Callable[[], object]) -> bool:
+        """Run the line at `baud` if the instrument answers a handshake there, else as before;
+        whether it does.
+
+        Over TCP there is no rate, and nothing is done.
+        """
+        before = self._transport.baud
+        if before is None or before == baud:
+            return before == baud
+        self._call(Type.BAUD, BaudRate(baud).pack())
+        self._switch(baud, BAUD_SETTLE_MS)
+        try:
+            handshake()
+        except LinkLost:
+            # The line is not good enough, or this port cannot do it: the instrument has gone back
+            # by now.
+            self._switch(before, BAUD_FALLBACK_MS)
+            handshake()
+            return False
+        return True
+
+    def celsius(self, hundredths: int) -> float:
+        """A temperature of the wire's; NaN without a thermometer."""
+        return hundredths / 100.0 if Feature.THERMOMETER in self.features else math.nan
+
+    def _switch(self, baud: int, wait_ms: int) -> None:
+        self._transport.set_baud(baud)
+        time.sleep(wait_ms / 1000.0)
+        self._link.reset()
+
+    def _state(self, status: Status) -> State:
+        return State(
+            boot=status.boot,
+            presses=status.presses,
+            temperature_c=self.celsius(status.temperature_centi_c),
+            samples_waiting=status.waiting,
+            lamp_on=StatusFlag.LAMP_ON in status.flags,
+            shutter_open=StatusFlag.SHUTTER_OPEN in status.flags,
+        )
+
+    def _need(self, present: bool, what: str) -> None:
+        if not present:
+            raise InstrumentError(f"instrument {self._serial} has no {what}; use one that has")
+
+    def _call(self, request: Type, payload: bytes) -> bytes:
+        return self._link.call(request, payload, timeout_s=self._timeout_s).payload

@@ -1,0 +1,190 @@
+"""The driver for instruments that speak the ccnvr link."""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.instrument import (
+    InstrumentInfo,
+    LinkStatistics,
+    Scan,
+    ScanKind,
+    Settings,
+)
+from ccnvr.firmware_bridge.link.controls import LinkControls
+from ccnvr.firmware_bridge.link.messages import (
+    Capabilities,
+    ErrorCode,
+    Hello,
+    Scanned,
+    ScanNumber,
+    ScanRequest,
+    Type,
+)
+from ccnvr.firmware_bridge.link.session import Link, Refused
+from ccnvr.firmware_bridge.link_constants import MOST_PIXELS, REPLY_MS, WHITE_MS
+from ccnvr.firmware_bridge.transport import Transport
+
+REPLY_TIMEOUT_S = REPLY_MS / 1000.0
+
+WHITE_TIMEOUT_S = WHITE_MS / 1000.0
+"""For one try of a white reference: the instrument may wait for its operator to bring the panel."""
+
+
+class LinkInstrument:
+    """An instrument that speaks the ccnvr link over `transport`. Call `identify` first.
+
+    `fast_baud` is the rate to which the line is raised, if instrument and port can; 0 leaves it as
+    it is. `controls` is what it offers beside scans: lamp, shutter, button, temperature, user
+    memory, coefficients.
+    """
+
+    def __init__(
+        self, transport: Transport, reply_timeout_s: float = REPLY_TIMEOUT_S, fast_baud: int = 0
+    ) -> None:
+        self.statistics = LinkStatistics()
+        self._transport = transport
+        self._link = Link(transport, self.statistics)
+        self._timeout_s = reply_timeout_s
+        self._fast_baud = fast_baud
+        self._info: InstrumentInfo | None = None
+        self._controls: LinkControls | None = None
+        self._settings = Settings(integration_us=10_000, averages=1)
+
+    @property
+    def controls(self) -> LinkControls:
+        """Lamp, shutter, button, temperature, user memory and coefficients. Raises InstrumentError
+        before `identify`.
+        """
+        self._identified()
+        assert self._controls is not None
+        return self._controls
+
+    def identify(self) -> InstrumentInfo:
+        """Shake hands, raise the line's rate if that was asked for, and read the wavelengths."""
+        capabilities = self._handshake()
+        self._controls = LinkControls(self._link, self._transport, capabilities, self._timeout_s)
+        if self._fast_baud and capabilities.fastest_baud:
+            self._controls.change_baud(
+                min(self._fast_baud, capabilities.fastest_baud), self._handshake
+            )
+        data = self._link.pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels, self._timeout_s)
+        self._info = InstrumentInfo(
+            model=capabilities.model,
+            serial=capabilities.serial,
+            firmware=capabilities.firmware,
+            boot=capabilities.boot,
+            wavelengths_nm=np.frombuffer(data, dtype="<f4").astype(np.float64),
+            saturation_counts=capabilities.saturation_counts,
+            shortest_integration_us=capabilities.shortest_integration_us,
+            longest_integration_us=capabilities.longest_integration_us,
+            most_averages=capabilities.most_averages,
+        )
+        return self._info
+
+    def _handshake(self) -> Capabilities:
+        # Zero bytes end whatever half frame an earlier host left in the instrument's decoder.
+        self._transport.write(b"\0\0")
+        hello = Hello(secrets.randbits(32))
+        capabilities = Capabilities.unpack(self._call(Type.HELLO, hello.pack()))
+        if capabilities.nonce != hello.nonce:
+            raise InstrumentError(
+                "the instrument answered another host's handshake; let one program use the port"
+            )
+        if not 2 <= capabilities.pixels <= MOST_PIXELS:
+            raise InstrumentError(
+                f"the instrument states {capabilities.pixels} pixels; 2 to {MOST_PIXELS} are "
+                "possible"
+            )
+        most = capabilities.saturation_counts * capabilities.most_averages
+        if not capabilities.serial or not 0 < most < 2**32:
+            raise InstrumentError(
+                f"the instrument states serial number {capabilities.serial!r}, saturation at "
+                f"{capabilities.saturation_counts} "
+                f"counts and {capabilities.most_averages} averages; it needs a serial number, and "
+                "sums below 2**32; update its "
+                "firmware"
+            )
+        return capabilities
+
+    def configure(self, settings: Settings) -> Settings:
+        """Use these settings from the next scan on.
+
+        Raises:
+            InstrumentError: the instrument's limits do not allow them.
+        """
+        self._identified().check(settings)
+        self._settings = settings
+        return settings
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan and read it."""
+        request = ScanRequest(kind, self._settings.integration_us, self._settings.averages)
+        light_s = request.integration_us * request.averages / 1e6
+        answer_s = WHITE_TIMEOUT_S if kind is ScanKind.WHITE else self._timeout_s
+        scanned = Scanned.unpack(self._call(Type.SCAN, request.pack(), answer_s + 2.0 * light_s))
+        return self._read(scanned)
+
+    def unacknowledged(self) -> Iterator[Scan]:
+        """The scans that no host has acknowledged, oldest first."""
+        number = 0
+        while True:
+            try:
+                scanned = Scanned.unpack(self._call(Type.OLDEST, ScanNumber(number).pack()))
+            except Refused as refused:
+                if refused.code == ErrorCode.NO_SUCH_SCAN:
+                    return
+                raise
+            if scanned.number <= number:
+                raise InstrumentError(
+                    f"the instrument gave scan {scanned.number} when one above {number} was asked "
+                    "for; restart it"
+                )
+            number = scanned.number
+            yield self._read(scanned)
+
+    def acknowledge(self, scan: Scan) -> None:
+        """Tell the instrument that the scan is stored."""
+        self._call(Type.ACKNOWLEDGE, ScanNumber(scan.number).pack())
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._transport.close()
+
+    def _identified(self) -> InstrumentInfo:
+        if self._info is None:
+            raise InstrumentError("the instrument is not identified yet; call identify() first")
+        return self._info
+
+    def _call(self, request: Type, payload: bytes = b"", timeout_s: float | None = None) -> bytes:
+        return self._link.call(request, payload, timeout_s=timeout_s or self._timeout_s).payload
+
+    def _read(self, scanned: Scanned) -> Scan:
+        info = self._identified()
+        if scanned.pixels != info.wavelengths_nm.size or scanned.averages < 1:
+            raise InstrumentError(
+                f"scan {scanned.number} has {scanned.pixels} pixels and {scanned.averages} "
+                "averages; the instrument "
+                f"stated {info.wavelengths_nm.size} pixels, and at least 1 average is needed; "
+                "restart the instrument"
+            )
+        data = self._link.pull(
+            Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels, self._timeout_s
+        )
+        if zlib.crc32(data) != scanned.checksum:
+            raise InstrumentError(
+                f"the data of scan {scanned.number} do not match their checksum; scan again"
+            )
+        return Scan(
+            number=scanned.number,
+            kind=scanned.kind,
+            counts=np.frombuffer(data, dtype="<u4") / scanned.averages,
+            settings=Settings(scanned.integration_us, scanned.averages),
+            saturated=scanned.saturated,
+            temperature_c=self.controls.celsius(scanned.temperature_centi_c),
+        )

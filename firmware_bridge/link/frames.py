@@ -1,0 +1,172 @@
+"""Frames of the ccnvr link: bytes in, frames and damage reports out. No I/O.
+
+A frame on the wire is `COBS(header | payload | CRC-32) 0x00`; PROTOCOL.md is the specification.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import Enum
+
+from ccnvr.firmware_bridge.link_constants import (
+    HEADER_FORMAT,
+    INCOMPATIBLE_FLAGS,
+    MAX_PAYLOAD,
+    VERSION,
+)
+
+_HEADER = struct.Struct(HEADER_FORMAT)
+_CRC = struct.Struct("<I")
+_MAX_BODY = _HEADER.size + MAX_PAYLOAD + _CRC.size
+MAX_ENCODED = _MAX_BODY + -(-_MAX_BODY // 254)
+"""Longest frame on the wire, in bytes, without its delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message, or one chunk of a long one: chunk `chunk` of `chunks`."""
+
+    type: int
+    sequence: int
+    payload: bytes = b""
+    chunk: int = 0
+    chunks: int = 1
+
+
+class Reason(Enum):
+    """What was wrong with the bytes between two delimiters."""
+
+    STUFFING = "byte stuffing"
+    LENGTH = "length"
+    CHECKSUM = "checksum"
+    VERSION = "link version"
+    FLAGS = "incompatible flags"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that are no frame: a value, not an exception, since a link is expected to be noisy.
+
+    `found` is the version or flags byte when that is the reason, else the number of bytes dropped.
+    """
+
+    reason: Reason
+    found: int
+
+
+def cobs_encode(data: bytes) -> bytes:
+    """Consistent overhead byte stuffing: the answer holds no zero byte and needs no more than 1
+    byte in 254 extra.
+
+    Cheshire & Baker 1999, IEEE/ACM Trans. Networking 7:159-172.
+    """
+    out = bytearray()
+    for group in data.split(b"\0"):
+        while len(group) >= 254:
+            out.append(255)
+            out += group[:254]
+            group = group[254:]
+        out.append(len(group) + 1)
+        out += group
+    return bytes(out)
+
+
+def cobs_decode(data: bytes) -> bytes | None:
+    """Undo `cobs_encode`; None if `data` is not its output."""
+    if not data or 0 in data:
+        return None
+    out = bytearray(data)
+    # Each code but the first becomes the zero that it stands for. Those behind a full group stand
+    # for none.
+    superfluous = [0]
+    position, end = 0, len(out)
+    while position < end:
+        code = out[position]
+        out[position] = 0
+        position += code
+        if code == 255:
+            superfluous.append(position)
+    # The encoder closes a full group with a group of its own, so a stream never ends on one.
+    if position != end or superfluous[-1] == end:
+        return None
+    for index in reversed(superfluous):
+        del out[index]
+    return bytes(out)
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of one frame with its delimiter.
+
+    Raises:
+        ValueError: a field does not fit the wire.
+    """
+    if len(frame.payload) > MAX_PAYLOAD:
+        raise ValueError(
+            f"payload of {len(frame.payload)} bytes exceeds {MAX_PAYLOAD}; send it in chunks"
+        )
+    if not 0 <= frame.chunk < frame.chunks:
+        raise ValueError(f"chunk {frame.chunk} is not one of {frame.chunks}")
+    try:
+        header = _HEADER.pack(VERSION, 0, frame.type, 0, frame.sequence, frame.chunk, frame.chunks)
+    except struct.error as error:
+        raise ValueError(f"{frame!r} does not fit the header: {error}") from error
+    body = header + frame.payload
+    return cobs_encode(body + _CRC.pack(zlib.crc32(body))) + b"\0"
+
+
+class Decoder:
+    """Turns a byte stream, cut anywhere, into frames and damage reports. Holds at most one frame's
+    bytes.
+    """
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+        self._overlong = 0
+
+    def feed(self, data: bytes) -> list[Frame | Damage]:
+        """What is complete after `data`, in order. Never raises on any bytes."""
+        events: list[Frame | Damage] = []
+        *complete, rest = data.split(b"\0")
+        for piece in complete:
+            self._keep(piece)
+            if self._overlong:
+                events.append(Damage(Reason.LENGTH, self._overlong))
+            elif self._partial:
+                events.append(_parse(bytes(self._partial)))
+            # Two delimiters in a row are an idle line, not damage.
+            self._partial.clear()
+            self._overlong = 0
+        self._keep(rest)
+        return events
+
+    def _keep(self, piece: bytes) -> None:
+        """Add bytes to the open frame, or only count them once it is longer than any frame
+        can be.
+        """
+        if self._overlong or len(self._partial) + len(piece) > MAX_ENCODED:
+            self._overlong += len(self._partial) + len(piece)
+            self._partial.clear()
+        else:
+            self._partial += piece
+
+
+def _parse(encoded: bytes) -> Frame | Damage:
+    body = cobs_decode(encoded)
+    if body is None:
+        return Damage(Reason.STUFFING, len(encoded))
+    if not _HEADER.size + _CRC.size <= len(body) <= _MAX_BODY:
+        return Damage(Reason.LENGTH, len(encoded))
+    content = body[: -_CRC.size]
+    if zlib.crc32(content) != _CRC.unpack_from(body, len(content))[0]:
+        return Damage(Reason.CHECKSUM, len(encoded))
+    version, flags, kind, _, sequence, chunk, chunks = _HEADER.unpack_from(content)
+    # Only now: a version byte means something only in a frame that arrived whole.
+    if version != VERSION:
+        return Damage(Reason.VERSION, version)
+    if flags & INCOMPATIBLE_FLAGS:
+        return Damage(Reason.FLAGS, flags)
+    if chunk >= chunks:
+        return Damage(Reason.LENGTH, len(encoded))
+    return Frame(kind, sequence, content[_HEADER.size :], chunk, chunks)

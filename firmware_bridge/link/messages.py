@@ -1,0 +1,332 @@
+"""The messages inside the link's frames: typed values to payload bytes and back.
+
+They do no I/O. PROTOCOL.md specifies them.
+
+Generated from link.toml by `make generate`: change that file, not this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import ClassVar
+
+from ccnvr.firmware_bridge.instrument import ScanKind
+from ccnvr.firmware_bridge.link.payload import (
+    Bit,
+    Bytes,
+    Doubles,
+    Field,
+    Name,
+    Number,
+    Payload,
+    Text,
+)
+from ccnvr.firmware_bridge.link_constants import (
+    LONGEST_DETAIL,
+    LONGEST_NAME,
+    MAX_REQUEST,
+    MOST_COEFFICIENTS,
+)
+
+
+class Type(IntEnum):
+    """Frame types. A reply is its request with the high bit set, but for ERROR."""
+
+    HELLO = 0x01
+    WAVELENGTHS = 0x02
+    SCAN = 0x03
+    OLDEST = 0x04
+    READ = 0x05
+    ACKNOWLEDGE = 0x06
+    STATUS = 0x07
+    HOLD = 0x08
+    BAUD = 0x09
+    COEFFICIENTS = 0x0A
+    MEMORY = 0x0B
+    WRITE = 0x0C
+    CAPABILITIES = 0x81
+    WAVELENGTHS_DATA = 0x82
+    SCANNED = 0x83
+    OLDEST_SCANNED = 0x84
+    DATA = 0x85
+    ACKNOWLEDGED = 0x86
+    STATUS_NOW = 0x87
+    HELD = 0x88
+    BAUD_SET = 0x89
+    COEFFICIENTS_DATA = 0x8A
+    MEMORY_DATA = 0x8B
+    WRITTEN = 0x8C
+    ERROR = 0xFF
+
+
+class ErrorCode(IntEnum):
+    """Why a request was refused."""
+
+    UNKNOWN_REQUEST = 1
+    MALFORMED = 2
+    OUT_OF_RANGE = 3
+    NO_SUCH_SCAN = 4
+    STORE_FULL = 5
+    HARDWARE = 6
+    OTHER_VERSION = 7
+    WRONG_STATE = 8
+
+
+class Held(IntEnum):
+    """How lamp or shutter is held."""
+
+    AUTOMATIC = 0
+    OFF = 1
+    ON = 2
+
+
+class CoefficientKind(IntEnum):
+    """Which calibration."""
+
+    WAVELENGTH = 0
+    LINEARITY = 1
+
+
+class Feature(IntFlag):
+    """What the instrument has."""
+
+    LAMP = 1
+    SHUTTER = 2
+    BUTTON = 4
+    THERMOMETER = 8
+
+
+class StatusFlag(IntFlag):
+    """The moment's state."""
+
+    LAMP_ON = 1
+    SHUTTER_OPEN = 2
+
+
+@dataclass(frozen=True)
+class Nothing(Payload):
+    """Host to instrument: nothing."""
+
+    TITLE: ClassVar[str] = "a request without payload"
+    LAYOUT: ClassVar[Sequence[Field]] = ()
+
+
+@dataclass(frozen=True)
+class Hello(Payload):
+    """Host to instrument: start a session. `nonce` marks the reply as belonging to it."""
+
+    nonce: int
+
+    TITLE: ClassVar[str] = "HELLO"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("nonce", "I"),)
+
+
+@dataclass(frozen=True)
+class Capabilities(Payload):
+    """Instrument to host: who it is and what it can do. Bytes behind the last field are a later
+    revision's and are ignored.
+    """
+
+    nonce: int
+    boot: int
+    pixels: int
+    saturation_counts: int
+    shortest_integration_us: int
+    longest_integration_us: int
+    most_averages: int
+    model: str
+    serial: str
+    firmware: str
+    features: Feature = Feature(0)  # noqa: RUF009
+    memory_bytes: int = 0
+    fastest_baud: int = 0
+    samples_kept: int = 8
+
+    TITLE: ClassVar[str] = "CAPABILITIES"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("nonce", "I"),
+        Number("boot", "I"),
+        Number("pixels", "H"),
+        Number("saturation_counts", "I"),
+        Number("shortest_integration_us", "I"),
+        Number("longest_integration_us", "I"),
+        Number("most_averages", "H"),
+        Name("model", LONGEST_NAME),
+        Name("serial", LONGEST_NAME),
+        Name("firmware", LONGEST_NAME),
+        Number("features", "I", Feature, later=True),
+        Number("memory_bytes", "H", later=True),
+        Number("fastest_baud", "I", later=True),
+        Number("samples_kept", "B", later=True),
+    )
+    EXTENSIBLE: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class ScanRequest(Payload):
+    """Host to instrument: take a scan of `averages` integrations."""
+
+    kind: ScanKind
+    integration_us: int
+    averages: int
+
+    TITLE: ClassVar[str] = "SCAN"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("kind", "B", ScanKind),
+        Number("integration_us", "I"),
+        Number("averages", "H"),
+    )
+
+
+@dataclass(frozen=True)
+class Scanned(Payload):
+    """Instrument to host: a scan waits to be read. Its data are `pixels` u32 sums over the
+    averages, so that averaging loses nothing.
+    """
+
+    number: int
+    kind: ScanKind
+    saturated: bool
+    integration_us: int
+    averages: int
+    pixels: int
+    temperature_centi_c: int
+    checksum: int
+
+    TITLE: ClassVar[str] = "SCANNED"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("number", "I"),
+        Number("kind", "B", ScanKind),
+        Bit("saturated"),
+        Number("integration_us", "I"),
+        Number("averages", "H"),
+        Number("pixels", "H"),
+        Number("temperature_centi_c", "h"),
+        Number("checksum", "I"),
+    )
+
+
+@dataclass(frozen=True)
+class ScanNumber(Payload):
+    """A scan's number: the payload of READ, ACKNOWLEDGE, ACKNOWLEDGED and, meaning "above this
+    one", of OLDEST.
+    """
+
+    number: int
+
+    TITLE: ClassVar[str] = "scan number"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("number", "I"),)
+
+
+@dataclass(frozen=True)
+class Refusal(Payload):
+    """Instrument to host: why a request was not carried out; `code` may be one that this version
+    does not know.
+    """
+
+    code: int
+    detail: str
+
+    TITLE: ClassVar[str] = "ERROR"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("code", "H"),
+        Text("detail", LONGEST_DETAIL),
+    )
+
+
+@dataclass(frozen=True)
+class Status(Payload):
+    """Instrument to host: how it is now."""
+
+    boot: int
+    presses: int
+    temperature_centi_c: int
+    waiting: int
+    flags: StatusFlag
+
+    TITLE: ClassVar[str] = "STATUS"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("boot", "I"),
+        Number("presses", "I"),
+        Number("temperature_centi_c", "h"),
+        Number("waiting", "B"),
+        Number("flags", "B", StatusFlag),
+    )
+
+
+@dataclass(frozen=True)
+class Hold(Payload):
+    """Host to instrument: hold lamp and shutter, or leave them to the scans again."""
+
+    lamp: Held
+    shutter: Held
+
+    TITLE: ClassVar[str] = "HOLD"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("lamp", "B", Held),
+        Number("shutter", "B", Held),
+    )
+
+
+@dataclass(frozen=True)
+class BaudRate(Payload):
+    """Both ways: the rate of the serial line from now on."""
+
+    baud: int
+
+    TITLE: ClassVar[str] = "BAUD"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("baud", "I"),)
+
+
+@dataclass(frozen=True)
+class CoefficientsRequest(Payload):
+    """Host to instrument: which calibration coefficients are wanted."""
+
+    kind: CoefficientKind
+
+    TITLE: ClassVar[str] = "COEFFICIENTS"
+    LAYOUT: ClassVar[Sequence[Field]] = (Number("kind", "B", CoefficientKind),)
+
+
+@dataclass(frozen=True)
+class Coefficients(Payload):
+    """Instrument to host: calibration coefficients, none where it has none of that kind."""
+
+    kind: CoefficientKind
+    values: Sequence[float]
+
+    TITLE: ClassVar[str] = "COEFFICIENTS_DATA"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("kind", "B", CoefficientKind),
+        Doubles("values", MOST_COEFFICIENTS),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryBlock(Payload):
+    """Host to instrument: bytes for the user memory."""
+
+    offset: int
+    data: bytes
+
+    TITLE: ClassVar[str] = "WRITE"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("offset", "H"),
+        Bytes("data", MAX_REQUEST - 2),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryWritten(Payload):
+    """Instrument to host: these bytes are in the user memory for good."""
+
+    offset: int
+    length: int
+
+    TITLE: ClassVar[str] = "WRITTEN"
+    LAYOUT: ClassVar[Sequence[Field]] = (
+        Number("offset", "H"),
+        Number("length", "H"),
+    )

@@ -1,0 +1,231 @@
+"""How the messages' fields become bytes and back; `messages.py` says which fields each message has.
+No I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar, Protocol, Self
+
+from ccnvr.firmware_bridge.errors import InstrumentError
+
+_UPDATE = "update the instrument's firmware or ccnvr"
+
+
+class _Invalid(Exception):
+    """The bytes end before the field does, or go on behind the longest that it can be."""
+
+
+class Field(Protocol):
+    """A part of a payload. `later` fields may be missing, all together, and then have their
+    defaults.
+    """
+
+    @property
+    def name(self) -> str:
+        """As in the dataclass."""
+        ...
+
+    @property
+    def later(self) -> bool:
+        """Whether it may be missing."""
+        ...
+
+    def pack(self, value: Any) -> bytes:
+        """The field's bytes. Raises ValueError if the value does not fit."""
+        ...
+
+    def unpack(self, data: bytes) -> tuple[Any, bytes]:
+        """The value at the start of `data`, and the bytes behind it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A message's payload: a frozen dataclass whose `LAYOUT` names its fields in the order of the
+    wire.
+    """
+
+    TITLE: ClassVar[str]
+    LAYOUT: ClassVar[Sequence[Field]]
+    EXTENSIBLE: ClassVar[bool] = False
+
+    def pack(self) -> bytes:
+        """Payload bytes.
+
+        Raises:
+            ValueError: a value does not fit its field.
+        """
+        return b"".join(field.pack(getattr(self, field.name)) for field in self.LAYOUT)
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """The values in `payload`.
+
+        Raises:
+            InstrumentError: it is malformed.
+        """
+        values, rest = {}, payload
+        for field in cls.LAYOUT:
+            if field.later and not rest:
+                break
+            try:
+                values[field.name], rest = field.unpack(rest)
+            except _Invalid:
+                raise InstrumentError(
+                    f"{cls.TITLE} has {len(payload)} bytes and no valid {field.name} in them; "
+                    f"{_UPDATE}"
+                ) from None
+        if rest and not cls.EXTENSIBLE:
+            raise InstrumentError(
+                f"{cls.TITLE} has {len(payload)} bytes where the link protocol has "
+                f"{len(payload) - len(rest)}; {_UPDATE}"
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A little-endian number of `struct`'s type `code`; `meaning` turns it into an enumeration's or
+    flags' member.
+    """
+
+    name: str
+    code: str
+    meaning: Callable[[int], Any] = int
+    later: bool = False
+
+    def pack(self, value: int) -> bytes:
+        """See `Field`."""
+        try:
+            return struct.pack("<" + self.code, value)
+        except struct.error as error:
+            raise ValueError(f"{self.name} {value!r} does not fit the wire: {error}") from error
+
+    def unpack(self, data: bytes) -> tuple[Any, bytes]:
+        """See `Field`."""
+        size = struct.calcsize(self.code)
+        if len(data) < size:
+            raise _Invalid
+        (value,) = struct.unpack_from("<" + self.code, data)
+        try:
+            return self.meaning(value), data[size:]
+        except ValueError:
+            assert isinstance(self.meaning, type) and issubclass(self.meaning, IntEnum)
+            known = ", ".join(str(member.value) for member in self.meaning)
+            raise InstrumentError(f"{self.name} {value} is none of {known}; {_UPDATE}") from None
+
+
+@dataclass(frozen=True)
+class Bit:
+    """A truth value in bit 0 of a byte; the other bits are ignored."""
+
+    name: str
+    later: bool = False
+
+    def pack(self, value: bool) -> bytes:
+        """See `Field`."""
+        return bytes([bool(value)])
+
+    def unpack(self, data: bytes) -> tuple[bool, bytes]:
+        """See `Field`."""
+        if not data:
+            raise _Invalid
+        return bool(data[0] & 1), data[1:]
+
+
+@dataclass(frozen=True)
+class Name:
+    """UTF-8 behind a byte that counts its bytes, `most` of them at most; unprintable characters are
+    read as '?'.
+    """
+
+    name: str
+    most: int
+    later: bool = False
+
+    def pack(self, value: str) -> bytes:
+        """See `Field`."""
+        encoded = value.encode()
+        if len(encoded) > self.most:
+            raise ValueError(f"{value!r} takes {len(encoded)} bytes; at most {self.most} fit")
+        return bytes([len(encoded)]) + encoded
+
+    def unpack(self, data: bytes) -> tuple[str, bytes]:
+        """See `Field`."""
+        length = data[0] if data else 0
+        if not data or length > self.most or len(data) < 1 + length:
+            raise _Invalid
+        return _printable(data[1 : 1 + length]), data[1 + length :]
+
+
+@dataclass(frozen=True)
+class Text:
+    """UTF-8 to the payload's end; cut to `most` bytes when sent, unprintable characters are read as
+    '?'.
+    """
+
+    name: str
+    most: int
+    later: bool = False
+
+    def pack(self, value: str) -> bytes:
+        """See `Field`."""
+        return value.encode()[: self.most].decode(errors="ignore").encode()
+
+    def unpack(self, data: bytes) -> tuple[str, bytes]:
+        """See `Field`."""
+        return _printable(data), b""
+
+
+@dataclass(frozen=True)
+class Doubles:
+    """IEEE 754 doubles to the payload's end, `most` at most."""
+
+    name: str
+    most: int
+    later: bool = False
+
+    def pack(self, value: Sequence[float]) -> bytes:
+        """See `Field`."""
+        if len(value) > self.most:
+            raise ValueError(f"{len(value)} {self.name} are more than {self.most}")
+        return struct.pack(f"<{len(value)}d", *value)
+
+    def unpack(self, data: bytes) -> tuple[tuple[float, ...], bytes]:
+        """See `Field`."""
+        count, odd = divmod(len(data), 8)
+        if odd or count > self.most:
+            raise _Invalid
+        return struct.unpack(f"<{count}d", data), b""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """1 to `most` bytes to the payload's end."""
+
+    name: str
+    most: int
+    later: bool = False
+
+    def pack(self, value: bytes) -> bytes:
+        """See `Field`."""
+        if not 1 <= len(value) <= self.most:
+            raise ValueError(f"{len(value)} bytes of {self.name} are not 1 to {self.most}")
+        return value
+
+    def unpack(self, data: bytes) -> tuple[bytes, bytes]:
+        """See `Field`."""
+        if not 1 <= len(data) <= self.most:
+            raise _Invalid
+        return data, b""
+
+
+def _printable(data: bytes) -> str:
+    """Text of the instrument's, safe for file names, topics and terminals."""
+    return "".join(
+        character if character.isprintable() else "?" for character in data.decode(errors="replace")
+    )

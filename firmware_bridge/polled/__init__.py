@@ -1,0 +1,1 @@
+"""What drivers of instruments that only answer share."""

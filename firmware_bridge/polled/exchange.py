@@ -1,0 +1,204 @@
+"""Questions and answers with an instrument that somebody else designed: time-outs, repeats and the
+way back into step.
+
+The ccnvr link has a session of its own (`link.py`). Here are the parts that all other protocols
+share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.instrument import LinkStatistics
+from ccnvr.firmware_bridge.transport import Transport
+
+T = TypeVar("T")
+F = TypeVar("F")
+
+ATTEMPTS = 4
+"""An operation is given up after this many tries."""
+
+_MOST_DISCARDED = 1 << 20
+
+
+class Trouble(Exception):
+    """One try has failed; `Exchange.insist` tries again. It never leaves a driver."""
+
+
+class Silent(Trouble):
+    """Nothing, or not all of it, came in time."""
+
+
+class Garbled(Trouble):
+    """What came is no answer to what was asked."""
+
+
+class Denied(Trouble):
+    """The instrument says that it cannot; perhaps because it understood something else."""
+
+
+class Damage:
+    """Bytes that are no frame, as a codec reports them: `why`, and how many were `dropped`."""
+
+    __slots__ = ("dropped", "why")
+
+    def __init__(self, why: str, dropped: int) -> None:
+        self.why = why
+        self.dropped = dropped
+
+    def __repr__(self) -> str:
+        return f"Damage({self.why!r}, {self.dropped})"
+
+
+class Decoder(Protocol[F]):
+    """A codec's receiving half: bytes in, frames and damage out; never raises, holds at most one
+    frame.
+    """
+
+    def feed(self, data: bytes) -> list[F | Damage]:
+        """What is complete after `data`, in order."""
+        ...
+
+
+class Exchange:
+    """Sends commands over `transport` and reads what comes back.
+
+    `timeout_s` is the longest silence that is waited out within a reply. `resynchronise` brings
+    host and instrument back into step before an operation is repeated; it may use this exchange.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        statistics: LinkStatistics,
+        timeout_s: float,
+        resynchronise: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self.timeout_s = timeout_s
+        self.wake_s = 0.0
+        """How long getting back into step may take, where that is much."""
+        self._statistics = statistics
+        self._resynchronise = resynchronise
+        self._arrived = bytearray()
+        self._give_up = float("inf")
+        # Who knows what an earlier host has left on the line.
+        self._in_step = False
+
+    def insist(self, what: str, operation: Callable[[], T], busy_s: float = 0.0) -> T:
+        """Carry `operation` out, again after `Trouble`: at most `ATTEMPTS` times, and
+        `patience_s(busy_s)` in all.
+
+        `busy_s` is what the instrument itself needs for it.
+
+        Raises:
+            LinkLost: the instrument fell silent, or what arrives makes no sense.
+            InstrumentError: it refused each time.
+        """
+        self._give_up = time.monotonic() + self.patience_s(busy_s)
+        trouble: Trouble = Silent("nothing was tried")
+        for attempt in range(ATTEMPTS):
+            self._statistics.retries += attempt > 0
+            try:
+                if not self._in_step:
+                    self.settle()
+                    self._resynchronise()
+                self._in_step = False
+                result = operation()
+                self._in_step = True
+                return result
+            except Trouble as raised:
+                trouble = raised
+                self._statistics.frames_missing += isinstance(raised, Silent)
+                self._statistics.frames_damaged += isinstance(raised, Garbled)
+            if time.monotonic() >= self._give_up:
+                break
+        kind = InstrumentError if isinstance(trouble, Denied) else LinkLost
+        raise kind(
+            f"{what} failed on {self.transport.url}: {trouble}; check the instrument's power, the "
+            "cable, the baud rate and "
+            "driver= in the URL"
+        ) from None
+
+    def patience_s(self, busy_s: float = 0.0) -> float:
+        """The longest that an operation may take, all its tries together."""
+        return ATTEMPTS * (4.0 * self.timeout_s + self.wake_s + busy_s)
+
+    def send(self, data: bytes) -> None:
+        """Send a command; what arrived before it is no answer to it and is dropped."""
+        while self._fill(0.0):
+            pass
+        # A second line end behind an answer is no late one.
+        self._statistics.frames_stale += bool(self._arrived.strip())
+        self._arrived.clear()
+        self.transport.write(data)
+
+    def settle(self) -> None:
+        """Wait until the line has been quiet for a time-out, and drop what came."""
+        dropped = 0
+        while self._fill(min(self.timeout_s, self._give_up - time.monotonic())):
+            dropped += len(self._arrived)
+            self._arrived.clear()
+            if dropped > _MOST_DISCARDED:
+                raise Garbled(f"more than {_MOST_DISCARDED} bytes came that nobody asked for")
+        self._arrived.clear()
+
+    def read_exactly(self, count: int, busy_s: float = 0.0) -> bytes:
+        """The next `count` bytes; the instrument may first be busy for `busy_s`."""
+        wait = self.timeout_s + busy_s
+        while len(self._arrived) < count:
+            if not self._fill(wait):
+                raise Silent(f"{len(self._arrived)} of {count} bytes came")
+            wait = self.timeout_s
+        return self._take(count)
+
+    def read_until(self, end: bytes, limit: int, busy_s: float = 0.0) -> bytes:
+        """The next bytes up to and without `end`, of which there are at most `limit`."""
+        wait, searched = self.timeout_s + busy_s, 0
+        while (found := self._arrived.find(end, max(0, searched - len(end)))) < 0:
+            searched = len(self._arrived)
+            if searched > limit:
+                raise Garbled(f"{searched} bytes came without {end!r}")
+            if not self._fill(wait):
+                raise Silent(f"{searched} bytes came, and no {end!r}")
+            wait = self.timeout_s
+        return self._take(found + len(end))[:found]
+
+    def read_frame(
+        self, decoder: Decoder[F], wanted: Callable[[F], bool], busy_s: float = 0.0
+    ) -> F:
+        """The first frame that is `wanted`; others are late ones, and are counted and
+        passed over.
+        """
+        wait, damage = self.timeout_s + busy_s, ""
+        while True:
+            for event in decoder.feed(self._take(len(self._arrived))):
+                if isinstance(event, Damage):
+                    damage = f"a damaged frame came ({event.why})"
+                elif wanted(event):
+                    return event
+                else:
+                    self._statistics.frames_stale += 1
+            if damage:
+                raise Garbled(damage)
+            if not self._fill(wait):
+                raise Silent("no frame came")
+            wait = self.timeout_s
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._arrived[:count])
+        del self._arrived[:count]
+        return taken
+
+    def _fill(self, wait_s: float) -> bool:
+        """Add what arrives to the buffer; False when nothing did."""
+        remaining = self._give_up - time.monotonic()
+        if remaining <= 0.0:
+            return False
+        data = self.transport.read(max(0.0, min(wait_s, remaining)))
+        self._statistics.bytes_read += len(data)
+        self._arrived += data
+        return bool(data)

@@ -1,0 +1,236 @@
+"""What the drivers of instruments share that keep no scans: the host numbers scans, and nothing
+waits to be acknowledged.
+
+A driver gives `_identify`, `_apply` and `_expose`; each may raise `exchange.Trouble`, upon which it
+is called again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.instrument import (
+    InstrumentInfo,
+    LinkStatistics,
+    Scan,
+    ScanKind,
+    Settings,
+)
+from ccnvr.firmware_bridge.polled.exchange import Exchange, Garbled
+from ccnvr.firmware_bridge.transport import Transport
+
+Array = NDArray[np.float64]
+
+TIMEOUT_S = 1.0
+
+MOST_PIXELS = 16_384
+"""More pixels than any instrument has; bounds what a malformed reply can make the host allocate."""
+
+# This process is the session: a scan's number goes on when a cable is pulled and put back, and no
+# later process can draw the same boot, but for one chance in four thousand million.
+BOOT = secrets.randbits(32)
+_NUMBERS = itertools.count(1)
+
+
+def next_number() -> int:
+    """The number of the next scan of this process, whichever instrument takes it."""
+    return next(_NUMBERS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One acquisition: `values` is `(pixels,)`, temperature in degrees C."""
+
+    values: Array
+    temperature_c: float = float("nan")
+    saturated: bool = False
+
+
+class PolledInstrument(ABC):
+    """An `instrument.Instrument` that answers when asked and remembers nothing. Call `identify`
+    first.
+    """
+
+    averages_itself = False
+    """Whether the instrument averages; else the host does."""
+
+    identify_busy_s: ClassVar[float] = 0.0
+    """How long the instrument itself may need to be identified."""
+
+    def __init__(self, transport: Transport, timeout_s: float = TIMEOUT_S) -> None:
+        self.statistics = LinkStatistics()
+        self.exchange = Exchange(transport, self.statistics, timeout_s, self._resynchronise)
+        self._settings: Settings | None = None
+        self._info: InstrumentInfo | None = None
+
+    def identify(self) -> InstrumentInfo:
+        """Ask the instrument who it is."""
+        info = self.exchange.insist(
+            "identifying the instrument", self._identify, self.identify_busy_s
+        )
+        sizes = 2 <= info.wavelengths_nm.size <= MOST_PIXELS
+        if (
+            not sizes
+            or not np.all(np.isfinite(info.wavelengths_nm))
+            or np.any(np.diff(info.wavelengths_nm) <= 0)
+        ):
+            raise InstrumentError(
+                f"{info.model} states {info.wavelengths_nm.size} wavelengths that are not 2 to "
+                f"{MOST_PIXELS} increasing "
+                "numbers; check its calibration"
+            )
+        self._info = info
+        return info
+
+    def configure(self, settings: Settings) -> Settings:
+        """Use these settings from the next scan on; gives those in force, as the scans will."""
+        self.info.check(settings)
+        self._settings = self.exchange.insist(
+            "setting the integration time", lambda: self._apply(settings)
+        )
+        return self._settings
+
+    def scan(self, kind: ScanKind) -> Scan:
+        """Take one scan. Dark and white are the operator's affair where the instrument has no lamp
+        of its own.
+        """
+        info, settings = self.info, self._settings
+        if settings is None:
+            raise InstrumentError("the instrument has no settings yet; call configure() first")
+        repeats = 1 if self.averages_itself else settings.averages
+        light_s = (
+            2.0 * settings.integration_us * (settings.averages if self.averages_itself else 1) / 1e6
+        )
+        what = f"taking a {kind.name.lower()} scan"
+        readings = [
+            self.exchange.insist(what, lambda: self._checked(kind, light_s), light_s)
+            for _ in range(repeats)
+        ]
+        values = np.mean([reading.values for reading in readings], axis=0)
+        saturated = any(
+            reading.saturated or bool(np.any(reading.values >= info.saturation_counts))
+            for reading in readings
+        )
+        return Scan(next_number(), kind, values, settings, saturated, readings[-1].temperature_c)
+
+    def unacknowledged(self) -> Iterator[Scan]:
+        """Nothing: the instrument keeps no scans."""
+        return iter(())
+
+    def acknowledge(self, scan: Scan) -> None:  # noqa: B027 - nothing is what there is to do
+        """Nothing to do: the instrument has forgotten the scan already."""
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.exchange.transport.close()
+
+    @abstractmethod
+    def _identify(self) -> InstrumentInfo: ...
+
+    def _apply(self, settings: Settings) -> Settings:
+        """Make the instrument use the settings; gives those really in force."""
+        own = self.info.shortest_integration_us
+        return Settings(own, settings.averages) if self.info.fixed_integration else settings
+
+    @abstractmethod
+    def _expose(self, kind: ScanKind, light_s: float) -> Reading: ...
+
+    def _wake(self) -> None:  # noqa: B027 - not every instrument needs it
+        """Get an instrument that may have been started again into step; what was under way is
+        dropped already.
+        """
+
+    def _resynchronise(self) -> None:
+        self._wake()
+        # It may have lost its power in between, and its settings with it.
+        if self._settings is not None:
+            self._apply(self._settings)
+
+    @property
+    def info(self) -> InstrumentInfo:
+        """What `identify` found."""
+        if self._info is None:
+            raise InstrumentError("the instrument is not identified yet; call identify() first")
+        return self._info
+
+    def _checked(self, kind: ScanKind, light_s: float) -> Reading:
+        reading = self._expose(kind, light_s)
+        if reading.values.shape != self.info.wavelengths_nm.shape:
+            raise Garbled(
+                f"{reading.values.size} values came for {self.info.wavelengths_nm.size} wavelengths"
+            )
+        if not np.all(np.isfinite(reading.values)):
+            raise Garbled("values came that are not finite")
+        return reading
+
+
+def wavelengths_nm(pixels: int, coefficients: Sequence[float], first: int = 0) -> Array:
+    """`(pixels,)` wavelengths: the polynomial of a calibration sheet in the pixel's number, which
+    counts from `first`.
+    """
+    numbers = np.arange(first, first + pixels, dtype=np.float64)
+    return np.asarray(
+        np.polynomial.polynomial.polyval(numbers, np.asarray(coefficients, dtype=np.float64)),
+        dtype=np.float64,
+    )
+
+
+def floats(data: bytes, layout: str, offset: int = 0) -> Array:
+    """`data` from `offset` on as numbers of a NumPy layout; NaN is let through, for
+    `PolledInstrument` to refuse.
+
+    Raises:
+        Garbled: the last one is cut.
+    """
+    if (len(data) - offset) % np.dtype(layout).itemsize:
+        raise Garbled(f"{len(data) - offset} bytes are no whole numbers")
+    # NumPy warns of NaNs that say they are an error.
+    with np.errstate(invalid="ignore"):
+        return np.frombuffer(data, layout, offset=offset).astype(np.float64)
+
+
+def read_twice(read: Callable[[], Array]) -> Array:
+    """For a reply without a checksum that can be asked for again: both must be the same to the last
+    bit.
+
+    Raises:
+        Garbled: they differ.
+    """
+    first, second = read(), read()
+    if not np.array_equal(first, second):
+        raise Garbled(
+            f"the same data read twice differ in {np.count_nonzero(first != second)} of "
+            f"{first.size} values"
+        )
+    return second
+
+
+def scan_twice(expose: Callable[[], Array], tolerance: float) -> Array:
+    """For a reply without a checksum that cannot be asked for again: two scans must agree; gives
+    their mean.
+
+    A value that arrived damaged is off by at most half of `tolerance` then.
+
+    Raises:
+        Garbled: they differ by more.
+    """
+    first, second = expose(), expose()
+    if first.shape != second.shape:
+        raise Garbled(f"two scans have {first.size} and {second.size} values")
+    worst = float(np.max(np.abs(first - second)))
+    # Not (worst > tolerance): NaN must not pass.
+    if not worst <= tolerance:
+        raise Garbled(
+            f"two scans after each other differ by {worst:.6g}, more than {tolerance:.6g}"
+        )
+    mean: Array = (first + second) / 2.0
+    return mean

@@ -1,0 +1,131 @@
+"""Frames of the Ocean Binary Protocol: bytes in, messages and damage out. No I/O.
+
+Little-endian: a 44-byte header, a payload, 16 bytes of checksum, a 4-byte footer; at most 16 bytes
+of data travel in the header instead of the payload. Layout after Ocean's data sheets of Ventana
+(891-00000-200-05) and STS (030-00000-003-05); versions 0x1000, 0x1100 and 0x2000 share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+from ccnvr.firmware_bridge.polled.exchange import Damage
+
+VERSIONS = (0x1100, 0x1000, 0x2000)
+
+RESPONSE, ACK, ACK_WANTED, NACK, HARDWARE_EXCEPTION = 1, 2, 4, 8, 16
+
+_START, _FOOTER = b"\xc1\xc0", b"\xc5\xc4\xc3\xc2"
+# start, version, flags, error, message type, regarding, reserved, checksum type, immediate length,
+# immediate data, remaining
+_HEADER = struct.Struct("<2sHHHII6sBB16sI")
+_AROUND = 20  # checksum and footer
+_IMMEDIATE = 16
+MAX_PAYLOAD = 65_536
+_NO_CHECKSUM, _MD5 = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `regarding` is the host's own value, which the device echoes; `protected` says
+    that it bears an MD5.
+    """
+
+    type: int
+    regarding: int = 0
+    data: bytes = b""
+    flags: int = 0
+    error: int = 0
+    version: int = VERSIONS[0]
+    protected: bool = True
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of one message.
+
+    Raises:
+        ValueError: a field does not fit the wire.
+    """
+    data = message.data
+    if len(data) > MAX_PAYLOAD:
+        raise ValueError(f"{len(data)} bytes of data exceed {MAX_PAYLOAD}")
+    immediate, payload = (data, b"") if len(data) <= _IMMEDIATE else (b"", data)
+    try:
+        header = _HEADER.pack(
+            _START,
+            message.version,
+            message.flags,
+            message.error,
+            message.type,
+            message.regarding,
+            b"",
+            _MD5 if message.protected else _NO_CHECKSUM,
+            len(immediate),
+            immediate,
+            len(payload) + _AROUND,
+        )
+    except struct.error as error:
+        raise ValueError(f"{message!r} does not fit the header: {error}") from error
+    return header + payload + (_md5(header + payload) if message.protected else bytes(16)) + _FOOTER
+
+
+def _md5(data: bytes) -> bytes:
+    # Against noise, not against people.
+    return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+class Decoder:
+    """Turns a byte stream, cut anywhere, into messages and damage. Slides on by one byte where no
+    message begins.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message | Damage]:
+        """What is complete after `data`, in order; never raises on any bytes."""
+        self._buffer += data
+        events: list[Message | Damage] = []
+        while (event := self._next()) is not None:
+            events.append(event)
+        return events
+
+    def _next(self) -> Message | Damage | None:
+        start = self._buffer.find(_START)
+        if start < 0:
+            # Half of the mark may be here already.
+            start = len(self._buffer) - self._buffer.endswith(_START[:1])
+        if start:
+            return self._drop(start, "no message begins here")
+        if len(self._buffer) < _HEADER.size:
+            return None
+        fields = _HEADER.unpack_from(self._buffer)
+        _, version, flags, error, kind, regarding, _, checksum, length, immediate, remaining = (
+            fields
+        )
+        payload = remaining - _AROUND
+        sane = (
+            version in VERSIONS
+            and checksum in (_NO_CHECKSUM, _MD5)
+            and length <= _IMMEDIATE
+            and 0 <= payload <= MAX_PAYLOAD
+        )
+        if not sane or (length and payload):
+            return self._drop(1, "header")
+        size = _HEADER.size + remaining
+        if len(self._buffer) < size:
+            return None
+        whole = bytes(self._buffer[:size])
+        if not whole.endswith(_FOOTER):
+            return self._drop(1, "footer")
+        if checksum == _MD5 and _md5(whole[:-_AROUND]) != whole[-_AROUND : -len(_FOOTER)]:
+            return self._drop(1, "MD5")
+        del self._buffer[:size]
+        data = whole[_HEADER.size : -_AROUND] or immediate[:length]
+        return Message(kind, regarding, data, flags, error, version, checksum == _MD5)
+
+    def _drop(self, count: int, why: str) -> Damage:
+        del self._buffer[:count]
+        return Damage(why, count)

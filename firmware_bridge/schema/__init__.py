@@ -1,0 +1,1 @@
+"""link.toml -> Python, C99, golden vectors, tables."""

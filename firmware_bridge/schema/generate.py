@@ -1,0 +1,59 @@
+"""Write every file that follows from `link.toml`, or say which of them are out of date.
+
+Run it as `python -m ccnvr.firmware_bridge.schema.generate`, or with --check to write nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ccnvr.firmware_bridge.schema import golden as schema_vectors
+from ccnvr.firmware_bridge.schema import write_c as schema_c
+from ccnvr.firmware_bridge.schema import write_c_vectors as schema_c_vectors
+from ccnvr.firmware_bridge.schema import write_python as schema_python
+from ccnvr.firmware_bridge.schema import write_specification as schema_spec
+from ccnvr.firmware_bridge.schema.schema import Schema, load
+
+FOLDER = Path(__file__).parents[1]
+
+
+def generated(schema: Schema) -> dict[Path, str]:
+    """Each generated file and what belongs in it."""
+    specification = FOLDER / "PROTOCOL.md"
+    return {
+        FOLDER / "link_constants.py": schema_python.constants(schema),
+        FOLDER / "link" / "messages.py": schema_python.messages(schema),
+        FOLDER / "vectors.json": schema_vectors.text(schema),
+        FOLDER / "c" / "ccnvr_messages.h": schema_c.header(schema),
+        FOLDER / "c" / "ccnvr_messages.c": schema_c.source(schema),
+        FOLDER / "c" / "test_vectors.h": schema_c_vectors.header(schema),
+        specification: schema_spec.specification(schema, specification.read_text("utf-8")),
+    }
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a file is out of date"
+    )
+    check = parser.parse_args().check
+    stale = {
+        path: text
+        for path, text in generated(load()).items()
+        if not path.exists() or path.read_text("utf-8") != text
+    }
+    for path, text in stale.items():
+        print(
+            f"{path.relative_to(FOLDER)} "
+            f"{'is out of date: run make generate' if check else 'written'}"
+        )
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The link's schema, `link.toml`, as values; what the generators of code, tables and
+vectors read.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parents[1] / "link.toml"
+
+SIZES = {"u8": 1, "u16": 2, "u32": 4, "i16": 2, "bit": 1}
+"""Bytes of each fixed type."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One number of the specification."""
+
+    name: str
+    value: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """Named values; `flags` can be combined."""
+
+    name: str
+    text: str
+    values: tuple[Constant, ...]
+    flags: bool
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a header or payload; `meaning` names the enumeration or flags of its values, empty
+    if it is a plain number.
+    """
+
+    name: str
+    type: str
+    text: str
+    meaning: str
+    later: bool
+    default: int
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a message carries, with example values for the golden vectors."""
+
+    name: str
+    title: str
+    text: str
+    fields: tuple[Field, ...]
+    extensible: bool
+    examples: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A frame type. `payload` names a payload; `chunked` says what the chunks add up to; one of
+    them is empty, or both.
+    """
+
+    name: str
+    value: int
+    payload: str
+    chunked: str
+    reply: Message | None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All of `link.toml`."""
+
+    constants: tuple[Constant, ...]
+    header: tuple[Field, ...]
+    enumerations: tuple[Enumeration, ...]
+    payloads: tuple[Payload, ...]
+    messages: tuple[Message, ...]
+
+    def constant(self, name: str) -> int:
+        """The value of a constant."""
+        return {constant.name: constant.value for constant in self.constants}[name]
+
+    def enumeration(self, name: str) -> Enumeration:
+        """An enumeration by its name."""
+        return {enumeration.name: enumeration for enumeration in self.enumerations}[name]
+
+    def types(self) -> list[Message]:
+        """Requests, then replies, then ERROR, each by its value."""
+        replies = [message.reply for message in self.messages if message.reply]
+        return sorted([*self.messages, *replies], key=lambda message: message.value)
+
+
+def load() -> Schema:
+    """Read the schema that lies beside this file."""
+    raw = tomllib.loads(PATH.read_text(encoding="utf-8"))
+    return Schema(
+        constants=_constants(raw["constants"]),
+        header=tuple(_field(entry) for entry in raw["header"]),
+        enumerations=tuple(
+            Enumeration(name, entry["text"], _constants(entry["values"]), flags)
+            for section, flags in (("enums", False), ("flags", True))
+            for name, entry in raw[section].items()
+        ),
+        payloads=tuple(_payload(name, entry) for name, entry in raw["payloads"].items()),
+        messages=tuple(_message(entry) for entry in raw["messages"]),
+    )
+
+
+def _constants(entries: dict[str, Any]) -> tuple[Constant, ...]:
+    return tuple(Constant(name, entry["value"], entry["text"]) for name, entry in entries.items())
+
+
+def _field(entry: dict[str, Any]) -> Field:
+    meaning = entry.get("enum", entry.get("flags", ""))
+    return Field(
+        entry["name"],
+        entry["type"],
+        entry["text"],
+        meaning,
+        entry.get("later", False),
+        entry.get("default", 0),
+    )
+
+
+def _payload(name: str, entry: dict[str, Any]) -> Payload:
+    fields = tuple(_field(field) for field in entry["fields"])
+    return Payload(
+        name,
+        entry["title"],
+        entry["text"],
+        fields,
+        entry.get("extensible", False),
+        tuple(entry["examples"]),
+    )
+
+
+def _message(entry: dict[str, Any]) -> Message:
+    reply = entry.get("reply")
+    if reply is not None:
+        reply = _message({**reply, "value": entry["value"] | 0x80})
+    return Message(
+        entry["name"], entry["value"], entry.get("payload", ""), entry.get("chunked", ""), reply
+    )

@@ -1,0 +1,310 @@
+"""The schema as C99: the text of `c/ccnvr_messages.h` and `c/ccnvr_messages.c`."""
+
+from __future__ import annotations
+
+import re
+
+from ccnvr.firmware_bridge.schema.schema import SIZES, Enumeration, Field, Payload, Schema
+
+NOTICE = "Generated from link.toml by `make generate`: change that file, not this one."
+
+_C_TYPES = {
+    "u8": "uint8_t",
+    "u16": "uint16_t",
+    "u32": "uint32_t",
+    "i16": "int16_t",
+    "bit": "bool",
+    "name": "struct ccnvr_text",
+    "text": "struct ccnvr_text",
+    "doubles": "struct ccnvr_doubles",
+    "bytes": "struct ccnvr_bytes",
+}
+
+_MOST = {
+    "name": "CCNVR_LONGEST_NAME",
+    "text": "CCNVR_LONGEST_DETAIL",
+    "bytes": "CCNVR_MAX_REQUEST - 2u",
+}
+
+_VALUES = """\
+/* UTF-8, not closed by a zero. */
+struct ccnvr_text {
+    const char *data;
+    size_t length;
+};
+
+struct ccnvr_bytes {
+    const uint8_t *data;
+    size_t length;
+};
+
+struct ccnvr_doubles {
+    double values[CCNVR_MOST_COEFFICIENTS];
+    size_t length;
+};
+"""
+
+_HELPERS = """\
+/* The wire has IEEE 754 doubles: a compiler whose double is shorter must convert. */
+typedef char ccnvr_double_has_64_bits[sizeof(double) == 8u ? 1 : -1];
+
+struct reader {
+    const uint8_t *at;
+    size_t left;
+    bool whole;
+};
+
+static uint8_t *put(uint8_t *out, uint64_t value, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        out[i] = (uint8_t)(value >> (8u * i));
+    }
+    return out + bytes;
+}
+
+static uint64_t get(struct reader *in, size_t bytes)
+{
+    uint64_t value = 0;
+    if (in->left < bytes) {
+        in->whole = false;
+        in->left = 0;
+        return 0;
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        value |= (uint64_t)in->at[i] << (8u * i);
+    }
+    in->at += bytes;
+    in->left -= bytes;
+    return value;
+}
+
+static uint8_t *put_bytes(uint8_t *out, const void *data, size_t length, size_t most)
+{
+    size_t sent = length < most ? length : most;
+    if (sent > 0u) {
+        memcpy(out, data, sent);
+    }
+    return out + sent;
+}
+
+static const uint8_t *get_bytes(struct reader *in, size_t length)
+{
+    const uint8_t *data = in->at;
+    if (in->left < length) {
+        in->whole = false;
+        in->left = 0;
+        return data;
+    }
+    in->at += length;
+    in->left -= length;
+    return data;
+}
+
+static uint8_t *put_name(uint8_t *out, const struct ccnvr_text *name)
+{
+    size_t length = name->length < CCNVR_LONGEST_NAME ? name->length : CCNVR_LONGEST_NAME;
+    out = put(out, length, 1);
+    return put_bytes(out, name->data, length, length);
+}
+
+static struct ccnvr_text get_name(struct reader *in)
+{
+    struct ccnvr_text name;
+    name.length = (size_t)get(in, 1);
+    if (name.length > CCNVR_LONGEST_NAME) {
+        in->whole = false;
+        name.length = 0;
+    }
+    name.data = (const char *)get_bytes(in, name.length);
+    return name;
+}
+
+static uint8_t *put_doubles(uint8_t *out, const struct ccnvr_doubles *doubles)
+{
+    for (size_t i = 0; i < doubles->length && i < CCNVR_MOST_COEFFICIENTS; i++) {
+        uint64_t bits;
+        memcpy(&bits, &doubles->values[i], sizeof bits);
+        out = put(out, bits, sizeof bits);
+    }
+    return out;
+}
+
+static void get_doubles(struct reader *in, struct ccnvr_doubles *doubles)
+{
+    doubles->length = in->left / sizeof(uint64_t);
+    if (in->left % sizeof(uint64_t) != 0u || doubles->length > CCNVR_MOST_COEFFICIENTS) {
+        in->whole = false;
+        doubles->length = 0;
+    }
+    for (size_t i = 0; i < doubles->length; i++) {
+        uint64_t bits = get(in, sizeof bits);
+        memcpy(&doubles->values[i], &bits, sizeof bits);
+    }
+}
+"""
+
+
+def snake(name: str) -> str:
+    """ScanRequest -> scan_request."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def carried(schema: Schema) -> list[Payload]:
+    """The payloads that have fields: C has no empty structures."""
+    return [payload for payload in schema.payloads if payload.fields]
+
+
+def header(schema: Schema) -> str:
+    """The text of `ccnvr_messages.h`."""
+    lines = [
+        f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */",
+        "#ifndef CCNVR_MESSAGES_H",
+    ]
+    lines += [
+        "#define CCNVR_MESSAGES_H",
+        "",
+        "#include <stdbool.h>",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+    ]
+    for constant in schema.constants:
+        lines += [
+            f"/* {constant.text} */",
+            f"#define CCNVR_{constant.name.upper()} {constant.value}u",
+        ]
+    lines += [
+        f"#define CCNVR_HEADER_BYTES {sum(SIZES[field.type] for field in schema.header)}u",
+        "",
+    ]
+    lines += ["enum ccnvr_type {"]
+    lines += [
+        f"    CCNVR_TYPE_{message.name} = 0x{message.value:02X}," for message in schema.types()
+    ]
+    lines += ["};", ""]
+    for enumeration in schema.enumerations:
+        lines += _enumeration(enumeration)
+    lines += [_VALUES]
+    for payload in carried(schema):
+        lines += _structure(payload)
+    lines += [
+        "/* Each ccnvr_pack_x writes a payload, at most CCNVR_LONGEST_X bytes, and returns its "
+        "length. Each"
+    ]
+    lines += [
+        "   ccnvr_unpack_x says whether the payload is well formed; text and bytes then point "
+        "into it. */"
+    ]
+    for payload in carried(schema):
+        lines += [f"{_pack_prototype(payload)};", f"{_unpack_prototype(payload)};"]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def source(schema: Schema) -> str:
+    """The text of `ccnvr_messages.c`."""
+    lines = [f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */"]
+    lines += ['#include "ccnvr_messages.h"', "", "#include <string.h>", "", _HELPERS]
+    for payload in carried(schema):
+        lines += [*_pack(payload), "", *_unpack(schema, payload), ""]
+    return "\n".join(lines)
+
+
+def _enumeration(enumeration: Enumeration) -> list[str]:
+    name = snake(enumeration.name)
+    lines = [f"/* {enumeration.text[0].upper()}{enumeration.text[1:]}. */", f"enum ccnvr_{name} {{"]
+    for value in enumeration.values:
+        lines += [
+            f"    /* {value.text} */",
+            f"    CCNVR_{name.upper()}_{value.name} = {value.value},",
+        ]
+    return [*lines, "};", ""]
+
+
+def _structure(payload: Payload) -> list[str]:
+    name = snake(payload.name)
+    lines = [f"/* {payload.title}. {payload.text} */", f"struct ccnvr_{name} {{"]
+    for field in payload.fields:
+        meaning = f"enum ccnvr_{snake(field.meaning)}: " if field.meaning else ""
+        lines += [f"    {_C_TYPES[field.type]} {field.name}; /* {meaning}{field.text} */"]
+    longest = " + ".join(_longest(field) for field in payload.fields)
+    return [*lines, "};", f"#define CCNVR_LONGEST_{name.upper()} ({longest})", ""]
+
+
+def _longest(field: Field) -> str:
+    if field.type == "name":
+        return "1u + CCNVR_LONGEST_NAME"
+    if field.type == "doubles":
+        return "8u * CCNVR_MOST_COEFFICIENTS"
+    return _MOST.get(field.type) or f"{SIZES[field.type]}u"
+
+
+def _pack_prototype(payload: Payload) -> str:
+    name = snake(payload.name)
+    return f"size_t ccnvr_pack_{name}(const struct ccnvr_{name} *message, uint8_t *out)"
+
+
+def _unpack_prototype(payload: Payload) -> str:
+    name = snake(payload.name)
+    return (
+        f"bool ccnvr_unpack_{name}(const uint8_t *payload, size_t length, struct ccnvr_{name} "
+        "*message)"
+    )
+
+
+def _pack(payload: Payload) -> list[str]:
+    lines = [_pack_prototype(payload), "{", "    uint8_t *end = out;"]
+    for field in payload.fields:
+        value = f"message->{field.name}"
+        if field.type == "name":
+            call = f"put_name(end, &{value})"
+        elif field.type == "doubles":
+            call = f"put_doubles(end, &{value})"
+        elif field.type in _MOST:
+            call = f"put_bytes(end, {value}.data, {value}.length, {_MOST[field.type]})"
+        else:
+            cast = "(uint16_t)" if field.type == "i16" else ""
+            call = f"put(end, {cast}{value}, {SIZES[field.type]})"
+        lines += [f"    end = {call};"]
+    return [*lines, "    return (size_t)(end - out);", "}"]
+
+
+def _unpack(schema: Schema, payload: Payload) -> list[str]:
+    lines = [_unpack_prototype(payload), "{", "    struct reader in = {payload, length, true};"]
+    later = [field for field in payload.fields if field.later]
+    for field in payload.fields:
+        if later and field is later[0]:
+            lines += ["    if (in.whole && in.left == 0u) {"]
+            lines += [f"        message->{early.name} = {early.default};" for early in later]
+            lines += ["        return true;", "    }"]
+        lines += _read(schema, field)
+    return [*lines, f"    return in.whole{'' if payload.extensible else ' && in.left == 0u'};", "}"]
+
+
+def _read(schema: Schema, field: Field) -> list[str]:
+    value = f"message->{field.name}"
+    if field.type == "name":
+        return [f"    {value} = get_name(&in);"]
+    if field.type == "doubles":
+        return [f"    get_doubles(&in, &{value});"]
+    if field.type == "bit":
+        return [f"    {value} = (get(&in, 1) & 1u) != 0u;"]
+    if field.type in _MOST:
+        cast = "(const char *)" if field.type == "text" else ""
+        lines = [
+            f"    {value}.length = in.left;",
+            f"    {value}.data = {cast}get_bytes(&in, in.left);",
+        ]
+        if field.type == "bytes":
+            lines += [
+                f"    in.whole = in.whole && {value}.length > 0u && {value}.length <= "
+                f"{_MOST[field.type]};"
+            ]
+        return lines
+    cast = "(int16_t)(uint16_t)" if field.type == "i16" else f"({_C_TYPES[field.type]})"
+    lines = [f"    {value} = {cast}get(&in, {SIZES[field.type]});"]
+    if field.meaning and not (enumeration := schema.enumeration(field.meaning)).flags:
+        lines += [
+            f"    in.whole = in.whole && {value} <= "
+            f"{max(entry.value for entry in enumeration.values)};"
+        ]
+    return lines

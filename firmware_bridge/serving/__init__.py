@@ -1,0 +1,1 @@
+"""The instrument's end of a line: ports, faults, recordings."""

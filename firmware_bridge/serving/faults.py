@@ -1,0 +1,241 @@
+"""Faults of a line and of an instrument, between a simulated device and its port: scripted, seeded,
+one for all simulators.
+
+A script is a list of `KIND[=AMOUNT]@WHEN`, separated by commas. WHEN counts the device's replies
+from 1: `7` the seventh, `7+` from the seventh on, `2/5` the second and every fifth after it, `10%`
+that share of them by chance. With `>` before it, a fault strikes what the host sends, and counts
+that. For example `flip@10%,stall=0.5@20,>drop@5,hangup@100`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.simulators.bench import Bench, SimulatedDevice
+
+KINDS = {
+    "drop": ("the reply is lost", 0.0),
+    "flip": ("AMOUNT bits of it are inverted", 1.0),
+    "duplicate": ("it comes twice", 0.0),
+    "reorder": ("it comes after the next one", 0.0),
+    "stall": ("it comes AMOUNT seconds late", 1.0),
+    "truncate": ("its end is lost", 0.0),
+    "garbage": ("AMOUNT random bytes come before it", 32.0),
+    "hangup": ("the line is cut in the midst of it", 0.0),
+    "reset": ("the device starts anew in the midst of it", 0.0),
+    "baud": ("the line runs at another rate: noise both ways", 0.0),
+    "drip": ("it comes byte by byte, AMOUNT a second", 1000.0),
+    "lamp": ("the lamp is out from then on", 0.0),
+    "saturation": ("the detector is flooded from then on", 0.0),
+    "drift": ("the device warms by AMOUNT degrees C a scan from then on", 1.0),
+}
+"""Kind -> what it does, and its amount where none is given."""
+
+_BENCH = ("lamp", "saturation", "drift")
+_UPWARD = ("drop", "flip", "duplicate", "truncate", "garbage")
+_ITEM = re.compile(
+    r"(?P<up>>?)(?P<kind>[a-z]+)(=(?P<amount>\d+(\.\d+)?))?@(?P<first>\d+)((?P<on>\+)|/(?P<every>\d+)|(?P<share>%))?"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One item of a script: strikes reply (or request) `first`, then every `every`-th, or `share`
+    of all by chance.
+    """
+
+    kind: str
+    amount: float
+    first: int
+    every: int = 0
+    share: float = 0.0
+    upward: bool = False
+
+    def strikes(self, reply: int, source: random.Random) -> bool:
+        """Whether it strikes the device's reply of this number."""
+        if self.share:
+            return source.random() < self.share
+        if self.every:
+            return reply >= self.first and (reply - self.first) % self.every == 0
+        return reply == self.first
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes that leave `after_s` after the piece before; then, perhaps, the line is cut."""
+
+    data: bytes
+    after_s: float = 0.0
+    hang_up: bool = False
+
+
+def parse(script: str) -> list[Fault]:
+    """The faults of a script.
+
+    Raises:
+        UsageError: it is malformed.
+    """
+    faults = []
+    for item in filter(None, (part.strip() for part in script.split(","))):
+        match = _ITEM.fullmatch(item)
+        if match is None or match["kind"] not in KINDS:
+            raise UsageError(
+                f"fault {item!r} is not KIND[=AMOUNT]@WHEN, as in flip@10% or stall=0.5@7; kinds "
+                f"are {', '.join(KINDS)}"
+            )
+        first, amount = int(match["first"]), float(match["amount"] or KINDS[match["kind"]][1])
+        share = first / 100.0 if match["share"] else 0.0
+        if (
+            not first >= 1
+            or share > 1.0
+            or amount > 1e6
+            or (match["kind"] == "drip" and amount == 0.0)
+        ):
+            raise UsageError(
+                f"fault {item!r} counts replies from 1, shares to 100 % and amounts to a million; "
+                "correct it"
+            )
+        every = 1 if match["on"] else int(match["every"] or 0)
+        if match["up"] and match["kind"] not in _UPWARD:
+            raise UsageError(
+                f"fault {item!r} cannot strike what the host sends; those that can are "
+                f"{', '.join(_UPWARD)}"
+            )
+        faults.append(Fault(match["kind"], amount, first, every, share, bool(match["up"])))
+    return faults
+
+
+class Answering(Protocol):
+    """The least that a line needs of a device; faults of the instrument itself need a
+    `SimulatedDevice`.
+    """
+
+    @property
+    def baud(self) -> int | None:
+        """The rate that its port has now; None where any will do."""
+        ...
+
+    def tick(self) -> None:
+        """Let time pass: its rate may change."""
+        ...
+
+    def receive(self, data: bytes) -> bytes:
+        """The bytes to send back after `data`."""
+        ...
+
+
+class Line:
+    """A device behind a line with faults: bytes of the host in, pieces for the host out."""
+
+    def __init__(self, device: Answering, faults: list[Fault] | None = None, seed: int = 1) -> None:
+        self.device = device
+        self.requests = 0
+        self.replies = 0
+        """How many replies the device has given."""
+        self.struck = 0
+        """How often a fault struck one."""
+        self.faults = faults or []
+        self._source = random.Random(seed)  # noqa: S311 - faults are to be repeatable, not secret
+        self._held = b""
+
+    def connect(self) -> bytes:
+        """A host has come; what the device says unasked."""
+        return self.device.greeting if isinstance(self.device, SimulatedDevice) else b""
+
+    def exchange(self, data: bytes) -> Iterator[Piece]:
+        """What the host gets for its bytes."""
+        self.requests += 1
+        data = self._on_the_way(data)
+        # The rate of a line concerns both directions, so it is decided before the device hears
+        # anything.
+        coming = self.replies + 1
+        rolled = [
+            fault
+            for fault in self.faults
+            if not fault.upward and fault.strikes(coming, self._source)
+        ]
+        if any(fault.kind == "baud" for fault in rolled):
+            data = self._noise(len(data))
+        for fault in rolled:
+            if fault.kind in _BENCH and isinstance(self.device, SimulatedDevice):
+                _set(self.device.bench, fault)
+        reply = self.device.receive(data)
+        self.struck += len(rolled)
+        if not reply:
+            return
+        self.replies += 1
+        late, self._held = self._held, b""
+        pieces = [Piece(reply)]
+        for fault in rolled:
+            pieces = self._strike(fault, pieces)
+        yield from pieces
+        if late:
+            yield Piece(late)
+
+    def _on_the_way(self, data: bytes) -> bytes:
+        """What the device hears of the host's bytes."""
+        for fault in self.faults:
+            if fault.upward and fault.strikes(self.requests, self._source):
+                self.struck += 1
+                data = self._damage(fault, data)
+        return data
+
+    def _strike(self, fault: Fault, pieces: list[Piece]) -> list[Piece]:
+        """What becomes of a reply."""
+        data = b"".join(piece.data for piece in pieces)
+        match fault.kind:
+            case "stall":
+                return [Piece(data, fault.amount)]
+            case "drip":
+                return [Piece(data[i : i + 1], 1.0 / fault.amount) for i in range(len(data))]
+            case "hangup":
+                return [Piece(self._cut(data), hang_up=True)]
+            case "reorder":
+                self._held = data
+                return []
+            case "reset" if isinstance(self.device, SimulatedDevice):
+                self.device.reset()
+        return [Piece(self._damage(fault, data))]
+
+    def _damage(self, fault: Fault, data: bytes) -> bytes:
+        match fault.kind:
+            case "drop":
+                return b""
+            case "flip":
+                return self._flip(data, int(fault.amount))
+            case "duplicate":
+                return data + data
+            case "truncate" | "reset":
+                return self._cut(data)
+            case "garbage":
+                return self._noise(int(fault.amount)) + data
+            case "baud":
+                return self._noise(len(data))
+        return data
+
+    def _cut(self, data: bytes) -> bytes:
+        return data[: self._source.randrange(len(data))] if data else b""
+
+    def _noise(self, count: int) -> bytes:
+        return self._source.randbytes(count)
+
+    def _flip(self, data: bytes, bits: int) -> bytes:
+        flipped = bytearray(data)
+        for _ in range(bits if data else 0):
+            position = self._source.randrange(8 * len(data))
+            flipped[position // 8] ^= 1 << position % 8
+        return bytes(flipped)
+
+
+def _set(bench: Bench, fault: Fault) -> None:
+    if fault.kind == "lamp":
+        bench.lamp_works = False
+    elif fault.kind == "saturation":
+        bench.flooded = True
+    else:
+        bench.drift_c = fault.amount

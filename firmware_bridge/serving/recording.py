@@ -1,0 +1,153 @@
+"""A recorded session: every byte that passed between a host and an instrument, with its time and
+direction.
+
+A text file. Its first line is `ccnvr recording 1 URL`, each further one an event:
+
+    0.003117 > 0000020102...     seconds since the start, > to the instrument or < from it, the
+    bytes in hexadecimal
+
+An event has at most `MOST_BYTES`. A line is written whole and at once; one without its end, which a
+killed recorder may leave, is no event.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+TO_INSTRUMENT, FROM_INSTRUMENT = ">", "<"
+
+MOST_BYTES = 4_096
+
+LARGEST_FILE = 64 << 20
+"""Bytes; some 10,000 scans of 512 pixels."""
+
+_MAGIC = "ccnvr recording 1 "
+_LONGEST_LINE = 2 * MOST_BYTES + 64
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Bytes that passed at `time_s` (seconds since the recording's start) in one direction."""
+
+    time_s: float
+    direction: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A session: the URL of the instrument that it was recorded from, and its events in order."""
+
+    url: str
+    events: list[Event]
+
+
+class Recorder:
+    """Writes a recording as it happens; safe to call from several threads.
+
+    Raises:
+        UsageError: the file is there already, or cannot be made.
+    """
+
+    def __init__(self, path: Path, url: str) -> None:
+        try:
+            self._stream: IO[str] = open(path, "x", encoding="ascii", newline="\n")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be made ({error.strerror}); name a new file in a folder that exists"
+            ) from error
+        self.passed = {TO_INSTRUMENT: 0, FROM_INSTRUMENT: 0}
+        """Bytes by direction."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._start = time.monotonic()
+        self._write(_MAGIC + url.encode("unicode_escape").decode() + "\n")
+
+    def note(self, direction: str, data: bytes) -> None:
+        """These bytes pass now.
+
+        Raises:
+            CcnvrError: the disk is full.
+        """
+        with self._lock:
+            now = time.monotonic() - self._start
+            for start in range(0, len(data), MOST_BYTES):
+                self._write(f"{now:.6f} {direction} {data[start : start + MOST_BYTES].hex()}\n")
+            self.passed[direction] += len(data)
+
+    def close(self) -> None:
+        """Write out and close."""
+        self._stream.close()
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except OSError as error:
+            raise CcnvrError(
+                f"{self._path} cannot be written ({error.strerror}); free space and record again"
+            ) from error
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a recording.
+
+    Raises:
+        UsageError: no such file, it is none of ours, or a line is malformed; names it.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError(
+                f"{path} has more than {LARGEST_FILE >> 20} MiB; record a shorter session"
+            )
+        with open(path, encoding="ascii", newline="\n") as stream:
+            first = stream.readline(_LONGEST_LINE)
+            if not first.startswith(_MAGIC) or not first.endswith("\n"):
+                raise UsageError(
+                    f"{path} does not begin with {_MAGIC!r}; give a file that ccnvr record wrote"
+                )
+            return Recording(first[len(_MAGIC) : -1], list(_events(path, stream)))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text; give a file that ccnvr record wrote") from None
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}); give a file that ccnvr record wrote"
+        ) from error
+
+
+def _events(path: Path, stream: IO[str]) -> Iterator[Event]:
+    last, number = 0.0, 1
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if not line.endswith("\n") and len(line) < _LONGEST_LINE:
+            return
+        event = _event(line)
+        if event is None or not last <= event.time_s < math.inf:
+            raise UsageError(
+                f"{path} line {number} is {line[:40].strip()!r} and must be SECONDS, > or <, and "
+                f"1 to {MOST_BYTES} bytes in "
+                "hexadecimal, in order of time; record the session again"
+            )
+        last = event.time_s
+        yield event
+
+
+def _event(line: str) -> Event | None:
+    try:
+        seconds, direction, data = line.rstrip("\n").split(" ")
+        event = Event(float(seconds), direction, bytes.fromhex(data))
+    except ValueError:
+        return None
+    return (
+        event
+        if direction in (TO_INSTRUMENT, FROM_INSTRUMENT) and 0 < len(event.data) <= MOST_BYTES
+        else None
+    )

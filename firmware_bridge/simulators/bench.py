@@ -1,0 +1,234 @@
+"""The physical half of every simulated instrument: lamp, panel, soils, detector. The wire half is a
+`SimulatedDevice`.
+
+A detector gives, for reflectance R and integration time t,
+
+    dark offset + dark current x t + lamp x quantum efficiency x t x R
+
+plus photon noise (Poisson, as its normal limit) and read noise (normal), rounded and clipped at
+saturation. It does not model the slit's width or stray light.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.instrument import ScanKind
+
+Array = NDArray[np.float64]
+
+WHITE_PANEL_REFLECTANCE = 0.99
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Counts per microsecond of the brightest pixel on a white panel, and what else
+    makes counts.
+    """
+
+    saturation: int = 65_535
+    white_rate: float = 4.2
+    dark_rate: float = 0.12
+    dark_offset: float = 900.0
+    electrons_per_count: float = 60.0
+    read_noise: float = 3.0
+
+    def frames(
+        self,
+        rng: np.random.Generator,
+        signal: Array,
+        light: Array | float,
+        integration_us: float,
+        averages: int,
+    ) -> Array:
+        """`(averages, pixels)` counts, not yet clipped; `signal` is relative to the brightest
+        pixel.
+        """
+        expected = self.white_rate * signal * integration_us * light
+        dark = self.dark_offset + self.dark_rate * integration_us
+        # Dark current makes electrons too, so it adds to the shot noise; the offset is electronic
+        # and does not.
+        shot_variance = (expected + self.dark_rate * integration_us) / self.electrons_per_count
+        deviation = np.sqrt(shot_variance + self.read_noise**2)
+        frames: Array = np.rint(
+            expected + dark + rng.standard_normal((averages, signal.size)) * deviation
+        )
+        return frames
+
+
+def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float = 2_450.0) -> Array:
+    """Relative signal of a white surface: Planck photon rate at 2,700 K x a detector that fades
+    beyond `fades_nm`.
+    """
+    micrometres = wavelengths_nm / 1000.0
+    photons = micrometres**-4 / np.expm1(14_387.77 / (micrometres * 2_700.0))
+    efficiency = 1.0 / (1.0 + np.exp((wavelengths_nm - fades_nm) / 40.0))
+    signal = photons * efficiency
+    relative: Array = signal / signal.max()
+    return relative
+
+
+def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
+    """`(count, pixels)` made-up reflectance: a slope and the bands of water, hydroxyl and clay.
+
+    For trying an instrument without data; no model's accuracy can be judged on them.
+    """
+    rng = np.random.default_rng(seed)
+    soils = np.empty((count, wavelengths_nm.size))
+    for row in range(count):
+        level, slope = rng.uniform(0.2, 0.45), rng.uniform(0.0, 0.15)
+        absorbance = -np.log10(level + slope * (wavelengths_nm - 1100.0) / 1400.0)
+        for centre, width, depth in (
+            (1414.0, 25.0, 0.03),
+            (1915.0, 35.0, 0.08),
+            (2207.0, 20.0, 0.04),
+        ):
+            absorbance += (
+                depth
+                * rng.uniform(0.3, 1.5)
+                * np.exp(-0.5 * ((wavelengths_nm - centre) / width) ** 2)
+            )
+        soils[row] = 10.0**-absorbance
+    return soils
+
+
+class Bench:
+    """What lies under a simulated instrument's probe, and the light that comes back.
+
+    `put` is the operator's hand. Until it is called, a simulated operator works by the book: dark
+    while the lamp is off (of an instrument whose host has no lamp to switch: for the first scan),
+    then the white panel for one scan, then soil after soil. A scan is `acquisitions` of the
+    instrument; `skips` says how many it takes before, to be identified. `pace` scales the time that
+    an acquisition takes: 1 is real time, 0 none.
+    """
+
+    def __init__(
+        self,
+        wavelengths_nm: Array,
+        detector: Detector | None = None,
+        *,
+        seed: int = 1,
+        pace: float = 0.0,
+        reflectance: Array | None = None,
+        fades_nm: float = 2_450.0,
+        has_lamp: bool = True,
+        skips: int = 0,
+    ) -> None:
+        self.wavelengths_nm = wavelengths_nm
+        self.detector = detector or Detector()
+        self.acquisitions = 1
+        self.lamp_works, self.flooded, self.drift_c, self.temperature_c = True, False, 0.0, 25.0
+        self.seen: deque[Array] = deque(maxlen=256)
+        """The last acquisitions as they were: what a driver must report of them."""
+        self.exposed_us = 0.0
+        """The integration time of the last one."""
+        self._reflectance = (
+            made_up_soils(wavelengths_nm, 20, seed) if reflectance is None else reflectance
+        )
+        self._signal = lamp_times_efficiency(wavelengths_nm, fades_nm)
+        self._seed, self._pace = seed, pace
+        self._acquired = 0
+        self._under_probe: ScanKind | None = None
+        self._soil = 0
+        self._has_lamp, self._skips, self._of_this_round = has_lamp, skips, 0
+
+    def put(self, kind: ScanKind) -> None:
+        """Put something else under the probe: nothing, the white panel, or the next soil."""
+        self._soil += kind is self._under_probe is ScanKind.SAMPLE
+        self._under_probe = kind
+
+    def expose(self, integration_us: float, averages: int = 1, *, lamp: bool = True) -> Array:
+        """`(pixels,)` whole counts, the mean of the averages rounded."""
+        self._acquired += 1
+        kind, soil = (
+            (self._under_probe, self._soil)
+            if self._under_probe is not None
+            else self._by_the_book(lamp)
+        )
+        sums, _ = self.sums(
+            kind, integration_us, averages, number=self._acquired, soil=soil, lamp=lamp
+        )
+        counts: Array = np.rint(sums / averages)
+        return counts
+
+    def _by_the_book(self, lamp: bool) -> tuple[ScanKind, int]:
+        """What a simulated operator has put there, and the number of the soil."""
+        if not lamp:
+            self._of_this_round = 0
+            return ScanKind.DARK, 0
+        if self._skips:
+            self._skips -= 1
+            return ScanKind.SAMPLE, 0
+        scan = self._of_this_round // self.acquisitions + self._has_lamp
+        self._of_this_round += 1
+        return {0: ScanKind.DARK, 1: ScanKind.WHITE}.get(scan, ScanKind.SAMPLE), max(0, scan - 2)
+
+    def sums(
+        self,
+        kind: ScanKind,
+        integration_us: float,
+        averages: int,
+        *,
+        number: int,
+        soil: int = 0,
+        lamp: bool = True,
+    ) -> tuple[Array, bool]:
+        """`(pixels,)` counts added over the averages, and whether a pixel saturated.
+
+        Noise depends on the seed and on `number` only.
+        """
+        if self._pace > 0.0:
+            time.sleep(self._pace * integration_us * averages / 1e6)
+        self.temperature_c += self.drift_c
+        rng = np.random.default_rng((self._seed, number))
+        light = self._light(kind, soil) if lamp and self.lamp_works else 0.0
+        frames = self.detector.frames(rng, self._signal, light, integration_us, averages)
+        if self.flooded:
+            frames += self.detector.saturation
+        top = self.detector.saturation
+        self.exposed_us = integration_us
+        sums: Array = np.clip(frames, 0, top).sum(axis=0)
+        self.seen.append(sums / averages)
+        return sums, bool(np.any(frames >= top))
+
+    def _light(self, kind: ScanKind, soil: int) -> Array | float:
+        if kind is ScanKind.DARK:
+            return 0.0
+        if kind is ScanKind.WHITE:
+            return WHITE_PANEL_REFLECTANCE
+        light: Array = self._reflectance[soil % len(self._reflectance)]
+        return light
+
+
+class SimulatedDevice(ABC):
+    """The wire half of a simulated instrument: bytes of the host in, bytes for the host out."""
+
+    greeting: bytes = b""
+    """What it says to a host that has just come."""
+
+    baud: int | None = None
+    """The rate that its serial port runs at now; None where any will do."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.reset()
+
+    def tick(self) -> None:  # noqa: B027 - for most of them time changes nothing
+        """Let time pass."""
+
+    def press(self) -> None:  # noqa: B027 - most have none
+        """Somebody presses the button, if there is one."""
+
+    @abstractmethod
+    def receive(self, data: bytes) -> bytes:
+        """The bytes to send back after `data`."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Start anew: settings and half commands are forgotten."""

@@ -1,0 +1,56 @@
+"""A simulated Chromation dev-kit of 392 pixels."""
+
+from __future__ import annotations
+
+from ccnvr.firmware_bridge.drivers.chromation import (
+    CAPTURE,
+    CYCLE_US,
+    SATURATION,
+    SET_EXPOSURE,
+    SIZES,
+)
+from ccnvr.firmware_bridge.polled.instrument import wavelengths_nm
+from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
+
+COEFFICIENTS = (348.0, 1.23)
+WAVELENGTHS = wavelengths_nm(SIZES[0], COEFFICIENTS)
+
+
+class SimulatedChromation(SimulatedDevice):
+    """Answers commands of one byte and their data; others are passed over, as null is."""
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._pending, self._cycles = b"", 500
+
+    def receive(self, data: bytes) -> bytes:
+        """The bytes to send back after `data`."""
+        self._pending += data
+        reply = b""
+        while self._pending:
+            size = 3 if self._pending[0] == SET_EXPOSURE else 1
+            if len(self._pending) < size:
+                break
+            command, self._pending = self._pending[:size], self._pending[size:]
+            reply += self._answer(command)
+        return reply
+
+    def _answer(self, command: bytes) -> bytes:
+        if command[0] == SET_EXPOSURE:
+            self._cycles = int.from_bytes(command[1:], "big")
+            return bytes(2)
+        if command[0] != CAPTURE:
+            return b""
+        counts = self.bench.expose(self._cycles * CYCLE_US)
+        return bytes(2) + SIZES[0].to_bytes(2, "big") + counts.astype(">u2").tobytes()
+
+
+def make(seed: int, pace: float) -> SimulatedChromation:
+    """The simulator of driver `chromation`."""
+    detector = Detector(
+        saturation=SATURATION, white_rate=0.3, dark_rate=0.0005, dark_offset=150.0, read_noise=1.0
+    )
+    bench = Bench(
+        WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=820.0, has_lamp=False, skips=1
+    )
+    return SimulatedChromation(bench)

@@ -1,0 +1,161 @@
+"""A simulated handheld spectrometer: reflectance in, detector counts with noise out.
+
+The instrument it states: a 512-pixel extended-InGaAs array, 1101.5-2496.0 nm, 16-bit,
+tungsten-halogen lamp. Its light
+and noise are those of `simulator_bench`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
+from ccnvr.firmware_bridge.link.board import Board
+from ccnvr.firmware_bridge.link.device import Device, Exposure
+from ccnvr.firmware_bridge.link.messages import CoefficientKind, Held, ScanRequest
+from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice, made_up_soils
+
+Array = NDArray[np.float64]
+
+PIXELS = 512
+DETECTOR = Detector()
+
+_DISPERSION = (1101.5, 2.775, -9.0e-5)  # nm over pixels, lowest power first
+
+
+def pixel_wavelengths() -> Array:
+    """`(512,)` wavelengths of the pixels in nm: a grating's slightly curved dispersion."""
+    pixel = np.arange(PIXELS, dtype=np.float64)
+    first, slope, curve = _DISPERSION
+    return first + slope * pixel + curve * pixel**2
+
+
+def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
+    """Spectra `(n, bands)` at `wavelengths_nm` -> `(n, 512)` at the pixels, by linear
+    interpolation.
+
+    Raises:
+        UsageError: the spectra do not cover the pixels.
+    """
+    pixels = pixel_wavelengths()
+    if wavelengths_nm[0] > pixels[0] or wavelengths_nm[-1] < pixels[-1]:
+        raise UsageError(
+            f"the spectra cover {wavelengths_nm[0]:.1f}-{wavelengths_nm[-1]:.1f} nm but the "
+            "simulated instrument sees "
+            f"{pixels[0]:.1f}-{pixels[-1]:.1f} nm; give spectra that cover it"
+        )
+    return np.array([np.interp(pixels, wavelengths_nm, spectrum) for spectrum in reflectance])
+
+
+def synthetic_soils(count: int, seed: int) -> Array:
+    """`(count, 512)` made-up reflectance at the pixels; see `simulator_bench.made_up_soils`."""
+    return made_up_soils(pixel_wavelengths(), count, seed)
+
+
+def new_boot() -> int:
+    """A boot counter that no earlier start had, but for one chance in four thousand million."""
+    return secrets.randbits(32)
+
+
+def simulated_board() -> Board:
+    """Lamp, shutter, button, thermometer, 1 KiB of memory, and the coefficients that the simulated
+    detector has.
+    """
+    return Board(
+        coefficients={CoefficientKind.WAVELENGTH: _DISPERSION, CoefficientKind.LINEARITY: (1.0,)}
+    )
+
+
+class SimulatedSpectrometer:
+    """A `device.Detector` that looks at the given soils in turn, and starts over after the last.
+
+    `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only.
+    `pace` scales the time that a scan takes: 1 is real time, 0 none.
+    """
+
+    def __init__(
+        self,
+        reflectance: Array,
+        *,
+        seed: int = 1,
+        boot: int = 1,
+        serial: str = "SIM-512",
+        pace: float = 1.0,
+    ) -> None:
+        self.info = InstrumentInfo(
+            model="ccnvr simulated NIR-512",
+            serial=serial,
+            firmware="simulator 1",
+            boot=boot,
+            wavelengths_nm=pixel_wavelengths(),
+            saturation_counts=DETECTOR.saturation,
+            shortest_integration_us=100,
+            longest_integration_us=500_000,
+            most_averages=1_000,
+        )
+        self.bench = Bench(
+            self.info.wavelengths_nm, DETECTOR, seed=seed, pace=pace, reflectance=reflectance
+        )
+        self._samples_taken = 0
+
+    def expose(self, request: ScanRequest, number: int) -> Exposure:
+        """Take one scan of the dark, the white panel or the next soil."""
+        sums, saturated = self.bench.sums(
+            request.kind,
+            request.integration_us,
+            request.averages,
+            number=number,
+            soil=self._samples_taken,
+        )
+        self._samples_taken += request.kind is ScanKind.SAMPLE
+        return Exposure(sums.astype(np.uint32), saturated, self.bench.temperature_c)
+
+    def temperature_c(self) -> float:
+        """That of the bench."""
+        return self.bench.temperature_c
+
+
+class SimulatedHandheld(SimulatedDevice):
+    """A `SimulatedSpectrometer` behind the ccnvr link, which can lose its power."""
+
+    def __init__(self, spectrometer: SimulatedSpectrometer) -> None:
+        self._spectrometer = spectrometer
+        self._board = simulated_board()
+        self._starts = -1
+        super().__init__(spectrometer.bench)
+
+    def receive(self, data: bytes) -> bytes:
+        """The bytes to send back after `data`."""
+        return self._device.receive(data)
+
+    def tick(self) -> None:
+        """Let time pass."""
+        self._device.tick()
+        self.baud = self._device.baud
+
+    def press(self) -> None:
+        """Somebody presses the button."""
+        self._device.press()
+
+    def reset(self) -> None:
+        """Start anew: kept scans, presses and what is held are gone; the boot counter goes on, and
+        memory stays.
+        """
+        self._starts += 1
+        info = self._spectrometer.info
+        self._spectrometer.info = replace(info, boot=(info.boot + (self._starts > 0)) % 2**32)
+        self._board = replace(self._board, lamp=Held.AUTOMATIC, shutter=Held.AUTOMATIC, presses=0)
+        self._device = Device(self._spectrometer, self._board)
+        self.baud = self._device.baud
+
+
+def make(seed: int, pace: float) -> SimulatedHandheld:
+    """The simulator of driver `ccnvr`."""
+    return SimulatedHandheld(
+        SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
+    )

@@ -1,0 +1,237 @@
+"""The store: committed once, locked, ordered, and honest about a full disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.daemon.store import Store, StoreError
+from ccnvr.edge.daemon.stream import Stream
+from ccnvr.edge.inference.pipeline import Prediction
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+
+SETTINGS = Settings(10_000, 16)
+INFO = InstrumentInfo("m", "S1", "f", 2, np.arange(3.0), 100, 1, 2, 3)
+PREDICTION = Prediction({"OC": Estimate(12.5, "g/kg", None, None)}, ("a", "b"))
+
+
+def scan(number: int, kind: ScanKind = ScanKind.SAMPLE) -> Scan:
+    return Scan(number, kind, np.array([1.5, 2.25, 3.0]) * number, SETTINGS, False, 24.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ccnvr.sqlite"
+
+
+def references(store: Store) -> tuple[int, int]:
+    return (
+        store.add_reference(INFO, scan(100, ScanKind.DARK)).id,
+        store.add_reference(INFO, scan(101, ScanKind.WHITE)).id,
+    )
+
+
+def add(store: Store, number: int) -> None:
+    store.add_scan(INFO, scan(number), PREDICTION, references(store), "digest", 1.25)
+
+
+def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
+    store = Store(path, owner=True)
+    add(store, 1)
+    ((identifier, record),) = store.records_after(0)
+    assert record["scan_id"] == "S1-2-1"
+    assert record["predictions"] == {
+        "OC": {"value": 12.5, "unit": "g/kg", "low": None, "high": None}
+    }
+    assert (record["flags"], record["latency_ms"], record["instrument"]) == (["a", "b"], 1.25, "S1")
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(record["time"])).total_seconds()) < 60
+    assert store.records_after(identifier) == []
+    (counts,) = sqlite3.connect(path).execute("SELECT counts FROM scans").fetchone()
+    np.testing.assert_array_equal(np.frombuffer(counts), scan(1).counts)
+    store.close()
+
+
+def test_an_instrument_without_a_thermometer_has_no_temperature(path: Path) -> None:
+    """NaN in a `Scan` is NULL in the store and NaN again when read; no record can show a NaN to a
+    stream.
+    """
+    store = Store(path, owner=True)
+    dark = store.add_reference(INFO, replace(scan(1, ScanKind.DARK), temperature_c=math.nan))
+    white = store.add_reference(INFO, scan(2, ScanKind.WHITE))
+    sample = replace(scan(3), temperature_c=math.nan)
+    store.add_scan(INFO, sample, PREDICTION, (dark.id, white.id), "digest", 1.25)
+    assert store.holds(INFO, sample)
+    found = store.newest_reference(INFO, ScanKind.DARK, SETTINGS)
+    assert found is not None and math.isnan(found.scan.temperature_c)
+    ((_, record),) = store.records_after(0)
+    json.dumps(record, allow_nan=False)
+    with closing(sqlite3.connect(path)) as connection:
+        kept = connection.execute(
+            "SELECT temperature_c FROM scans UNION ALL SELECT temperature_c FROM reference_scans"
+        )
+        assert kept.fetchall() == [(None,), (None,), (24.5,)]
+    store.close()
+
+
+def test_a_scan_is_stored_once(path: Path) -> None:
+    store = Store(path, owner=True)
+    assert not store.holds(INFO, scan(1))
+    add(store, 1)
+    assert store.holds(INFO, scan(1))
+    add(store, 1)
+    other = Scan(**{**vars(scan(1)), "counts": np.zeros(3)})
+    with pytest.raises(StoreError, match=r"scan S1-2-1 is in store .* already, with other data"):
+        store.holds(INFO, other)
+    with pytest.raises(StoreError, match="boot counter did not change"):
+        store.add_scan(INFO, other, PREDICTION, None, "digest", 1.0)
+    assert len(store.records_after(0)) == 1
+    store.close()
+
+
+def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Path) -> None:
+    store = Store(path, owner=True)
+    kept = store.add_reference(INFO, scan(5, ScanKind.WHITE))
+    assert store.add_reference(INFO, scan(5, ScanKind.WHITE)).id == kept.id
+    np.testing.assert_array_equal(kept.scan.counts, scan(5).counts)
+    assert store.newest_reference(INFO, ScanKind.DARK, SETTINGS) is None
+    other = Scan(**{**vars(scan(5, ScanKind.WHITE)), "counts": np.zeros(3)})
+    with pytest.raises(StoreError, match="boot counter did not change"):
+        store.add_reference(INFO, other)
+    assert store.newest_reference(INFO, ScanKind.WHITE, Settings(10_000, 4)) is None
+    after_restart = InstrumentInfo(**{**vars(INFO), "boot": 3})
+    assert store.newest_reference(after_restart, ScanKind.WHITE, SETTINGS) is None
+    newer = store.add_reference(INFO, scan(6, ScanKind.WHITE))
+    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    assert found is not None and found.id == newer.id
+    store.close()
+
+
+def test_two_daemons_on_one_store(path: Path) -> None:
+    store = Store(path, owner=True)
+    with pytest.raises(StoreError, match=r"another daemon uses store .*; stop it"):
+        Store(path, owner=True)
+    link = path.with_name("link.sqlite")
+    link.symlink_to(path)
+    with pytest.raises(StoreError, match="another daemon"):
+        Store(link, owner=True)
+    Store(path).close()
+    store.close()
+    Store(path, owner=True).close()
+
+
+def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
+    code = (
+        "import sys, pathlib, time; from ccnvr.edge.daemon.store import Store;"
+        "store = Store(pathlib.Path(sys.argv[1]), owner=True); print('open', flush=True); "
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(StoreError, match="another daemon"):
+        Store(path, owner=True)
+    process.kill()
+    process.communicate()
+    Store(path, owner=True).close()
+
+
+def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"certainly no database" * 100)
+    with pytest.raises(
+        StoreError, match="is no database, so it is no store of ccnvr; name another file"
+    ):
+        Store(path, owner=True)
+    assert not path.with_name(f"{path.name}.lock").exists()
+    newer = tmp_path / "newer.sqlite"
+    Store(newer).close()
+    connection = sqlite3.connect(newer)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 1"):
+        Store(newer, owner=True)
+    foreign = tmp_path / "foreign.sqlite"
+    connection = sqlite3.connect(foreign)
+    connection.execute("CREATE TABLE photos (id)")
+    with pytest.raises(StoreError, match="no store of ccnvr"):
+        Store(foreign, owner=True)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(tmp_path / "no folder" / "a.sqlite", owner=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "difference"),
+    [
+        ("ALTER TABLE scans DROP COLUMN flags", "column flags of its table scans"),
+        (
+            # As development versions before the drivers of other makers' instruments made it, with
+            # the same schema number.
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+            "replace(sql, 'temperature_c REAL', 'temperature_c REAL NOT NULL') WHERE name = "
+            "'scans'",
+            "column temperature_c of its table scans",
+        ),
+        ("DROP TABLE cursors; PRAGMA user_version = 0", "column last_id of its table cursors"),
+    ],
+)
+def test_a_store_of_an_older_version_is_refused_and_left_as_it_is(
+    path: Path, old: str, difference: str
+) -> None:
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(old)
+    connection.close()
+    before = path.read_bytes()
+    for owner in (True, False):
+        with pytest.raises(
+            StoreError, match=rf"older development version of ccnvr \({difference}\); move it away"
+        ):
+            Store(path, owner=owner)
+    assert path.read_bytes() == before
+
+
+def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
+    store, seen = Store(path, owner=True), []
+    for first in (1, 11):
+        stream = Stream("test", path, lambda record: seen.append(record["scan_id"]))
+        stream.start()
+        for number in range(first, first + 10):
+            add(store, number)
+            stream.wake()
+        stream.finish()
+        assert stream.error is None
+    assert seen == [f"S1-2-{number}" for number in range(1, 21)]
+    store.close()
+
+
+def test_a_delivery_that_fails_is_delivered_again(path: Path) -> None:
+    store = Store(path, owner=True)
+    for number in (1, 2, 3):
+        add(store, number)
+    seen: list[str] = []
+
+    def fails_at_two(record: dict[str, str]) -> None:
+        if record["scan_id"].endswith("-2"):
+            raise BrokenPipeError
+        seen.append(record["scan_id"])
+
+    for deliver in (fails_at_two, lambda record: seen.append(record["scan_id"])):
+        stream = Stream("test", path, deliver)
+        stream.start()
+        stream.finish()
+    assert seen == ["S1-2-1", "S1-2-2", "S1-2-3"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
+    store.close()

@@ -1,0 +1,498 @@
+"""The engines behind one protocol: each predicts, `auto` chooses, a missing one says what to do,
+hostile models end nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.bundle.archive import BundleError, model_part
+from ccnvr.edge.engines import isolated
+from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.registry import ENGINES, EngineError, choose
+from ccnvr.edge.engines.worker import Limits
+from ccnvr.edge.inference import proved as proof
+from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.network.layers import PROFILES
+from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tools import hostile_models
+
+HERE = ("onnx", "litert", "numpy")
+
+
+def predicted(lines: str) -> Any:
+    """The values in a command's JSON lines."""
+    return [
+        [estimate["value"] for estimate in json.loads(line)["predictions"].values()]
+        for line in lines.splitlines()
+        if "predictions" in line
+    ]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "litert", "tflite"])
+def test_the_demo_and_predict_answer_alike_on_each_backend(
+    backend: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
+) -> None:
+    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
+
+    def answers(engine: str, program: object, *arguments: object) -> Any:
+        command = [
+            str(program),
+            "-m",
+            "ccnvr.edge.cli",
+            *map(str, arguments),
+            "--backend",
+            engine,
+            "--json",
+        ]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return predicted(result.stdout)
+
+    demo = ("demo", "--spectra", 2, "--bundle", all_artefacts, "--profile", "int8")
+    np.testing.assert_allclose(
+        answers(backend, python, *demo), answers("numpy", sys.executable, *demo), rtol=1e-2
+    )
+    for profile in PROFILES:
+        predict = ("predict", all_artefacts, soils_csv, "--profile", profile)
+        expected = answers("numpy", sys.executable, *predict)
+        assert len(expected) == 4
+        np.testing.assert_allclose(
+            answers(backend, python, *predict), expected, rtol=1e-2 if profile == "int8" else 1e-5
+        )
+
+
+@pytest.mark.parametrize("backend", [*HERE, "tflite"])
+def test_the_daemon_takes_its_backend_from_the_configuration(
+    backend: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
+    configuration = tmp_path / "ccnvr.toml"
+    configuration.write_text(
+        f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
+        f'[model]\nbundle = "{all_artefacts}"\nbackend = "{backend}"\nprofile = "weights"\n'
+    )
+    command = [str(python), "-m", "ccnvr.edge.cli", "run", "-c", str(configuration), "--count", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert re.search(rf"ccnvr: backend {backend} \(.*\d\), profile weights", result.stderr)
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_inspect_takes_a_backend(all_artefacts: Path) -> None:
+    shown = run_ccnvr("inspect", all_artefacts, "--backend", "numpy", "--profile", "int8").stdout
+    assert (
+        f"self-test passed on numpy (numpy {np.__version__}), profile int8: differs by 0.0e+00 sd"
+        in shown
+    )
+
+
+def test_auto_takes_the_first_engine_and_the_exactest_artefact(
+    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundles.read(all_artefacts)
+    assert str(choose("auto", "auto", bundle)).startswith("onnx (onnxruntime ")
+    assert choose("auto", "auto", bundle).part == "model.fp32.onnx"
+    assert choose("litert", "int8", bundle).part == "model.int8.tflite"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert choose("auto", "auto", bundle).engine.name == "litert"
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert choose("auto", "auto", bundle).engine.name == "numpy"
+    lean = dataclasses.replace(
+        bundle,
+        parts={"model.weights.tflite": b"", "model.int8.tflite": b"", "model.int8.onnx": b""},
+    )
+    monkeypatch.undo()
+    assert choose("auto", "auto", lean).part == "model.int8.onnx"
+    assert choose("litert", "auto", lean).profile == "weights"
+    assert choose("auto", "weights", lean).engine.name == "litert"
+    with pytest.raises(
+        BundleError,
+        match=r"has model.weights.tflite, .* and not model.fp32.network or .*; export it",
+    ):
+        choose("numpy", "auto", lean)
+
+
+def with_package(folder: Path, name: str, content: str) -> dict[str, str]:
+    """An environment in which that package comes before any other of its name."""
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(content)
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
+    all_artefacts: Path, tmp_path: Path
+) -> None:
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite")
+    assert_one_sentence(
+        result,
+        2,
+        "the backend tflite needs tflite-runtime; run: pip install 'tflite-runtime>=2.14' "
+        "'numpy<2'",
+    )
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tpu")
+    assert_one_sentence(result, 2, "--backend", "invalid choice: 'tpu'")
+    with_numpy_2 = with_package(tmp_path, "tflite_runtime", "raise SystemError('crashes')")
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite", env=with_numpy_2)
+    assert_one_sentence(
+        result,
+        2,
+        f"needs numpy 1, and numpy {np.__version__} is here",
+        "run: pip install",
+        "'numpy<2'",
+    )
+    assert run_ccnvr("inspect", all_artefacts, env=with_numpy_2).returncode == 0
+    broken = with_package(tmp_path, "onnxruntime", "import no_such_library")
+    result = run_ccnvr("inspect", all_artefacts, "--backend", "onnx", env=broken)
+    assert_one_sentence(
+        result,
+        2,
+        "onnxruntime, which is here but does not load (No module named 'no_such_library')",
+    )
+
+
+def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
+    libraries = {"onnx": "onnxruntime", "litert": "ai_edge_litert"}
+    for backend in HERE:
+        program = (
+            "import sys; from ccnvr.edge.inference.predictor import Model; "
+            f"Model({str(all_artefacts)!r}, {backend!r}); print(*sys.modules)"
+        )
+        loaded = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert {name for name, library in libraries.items() if library in loaded} == {backend} - {
+            "numpy"
+        }
+        assert not {"torch", "onnx", "scipy"} & set(loaded)
+
+
+def rewritten(source: Path, path: Path, part: str, content: bytes) -> Path:
+    """The bundle with that model alone, vouched for."""
+    hostile_models.with_model(bundles.read(source), part, content, path)
+    return path
+
+
+def test_a_new_bundle_is_tried_once_in_another_process(
+    all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tried: list[str] = []
+    started = IsolatedBackend._start
+
+    def start(self: object, name: str, *arguments: Any) -> Any:
+        tried.append(name)
+        return started(name, *arguments)
+
+    monkeypatch.setattr(IsolatedBackend, "_start", start)
+    for _ in range(2):
+        Model(str(all_artefacts), "numpy")
+    assert tried == ["numpy"]
+    Model(str(all_artefacts), "litert")
+    Model(str(all_artefacts), "numpy", "int8")
+    assert tried == ["numpy", "litert", "numpy"]
+    folder = tmp_path / "ccnvr" / "proved"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {json.loads(path.read_text())["part"] for path in folder.iterdir()} == {
+        "model.fp32.network",
+        "model.fp32.tflite",
+        "model.int8.network",
+    }
+    # What others may have written proves nothing.
+    folder.chmod(0o777)
+    Model(str(all_artefacts), "numpy")
+    assert len(tried) == 4
+    # Nor does another version of the engine.
+    folder.chmod(0o700)
+    monkeypatch.setattr(type(ENGINES["numpy"]), "version", "numpy 99")
+    Model(str(all_artefacts), "numpy")
+    assert len(tried) == 5
+
+
+def test_without_a_state_folder_each_start_tries(
+    all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    model = Model(str(all_artefacts), "numpy")
+    assert not proof.known(model.bundle, model.choice)
+
+
+ENDINGS = {
+    "crashes": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        r"it crashes the engine \(SIGSEGV\), or needs more",
+    ),
+    "is killed for memory": ("b = []\nwhile True: b.append(bytearray(1 << 24))", "MemoryError"),
+    "hangs": ("import time; time.sleep(99)", "it does not finish in 2 s"),
+    "leaves": ("import os; os._exit(3)", r"it crashes the engine \(exit code 3\)"),
+    "prints": (
+        "print('x' * 100_000); import os; os.write(1, b'noise'); raise ValueError('odd\\n one')",
+        "^odd one$",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_a_model_does_to_its_engine_stays_in_the_trial(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an engine that does on loading what a hostile model would make it do."""
+    action, words = ENDINGS[ending]
+    folder = tmp_path / "ai_edge_litert"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    body = "\n".join(f"        {line}" for line in action.splitlines())
+    (folder / "interpreter.py").write_text(
+        "class OpResolverType:\n    AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0\n"
+        f"class Interpreter:\n    def __init__(self, **_):\n{body}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=words):
+        IsolatedBackend("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
+
+
+def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
+    """A worker whose parent is gone reads the end of its input, and ends."""
+    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+    backend = IsolatedBackend("numpy", model)
+    process = backend._process
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    backend.close()
+
+
+def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_crash(
+    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not ENGINES["tflite"].in_process
+    monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], in_process=False))
+    model = Model(str(all_artefacts), "numpy")
+    assert isinstance(model.backend, IsolatedBackend)
+    inputs = np.ones((2, 4, 348), dtype=np.float32)
+    process = model.backend._process
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # as the terminal and systemd send them to all processes of a run
+        process.send_signal(number)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(
+        model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs)
+    )
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)
+    assert 0 < soft == hard < 4 << 30
+    assert resource.prlimit(process.pid, resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY, (
+        "it serves for months"
+    )
+    process.kill()
+    with pytest.raises(
+        BundleError,
+        match=r"refuses the model of bundle .*: it crashes the engine \(SIGKILL\), or needs more",
+    ):
+        model.outputs(inputs)
+    np.testing.assert_array_equal(
+        model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs)
+    )
+    assert process.returncode == -signal.SIGKILL
+    second = model.backend._process
+    del model
+    assert second.returncode == -signal.SIGKILL
+
+
+def test_an_interrupted_question_leaves_no_answer_for_the_next(
+    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+    first, second = (np.full((1, 4, 348), value, dtype=np.float32) for value in (1.0, 2.0))
+
+    def interrupted(stream: Any) -> None:
+        raise KeyboardInterrupt
+
+    with IsolatedBackend("numpy", model) as backend:
+        expected = backend(second)
+        assert not np.array_equal(backend(first), expected)
+        with monkeypatch.context() as change:
+            change.setattr(isolated, "receive", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                backend(first)
+        np.testing.assert_array_equal(backend(second), expected)
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_a_model_that_is_none_is_one_sentence(
+    backend: str, all_artefacts: Path, tmp_path: Path
+) -> None:
+    source = bundles.read(all_artefacts)
+    part = model_part("fp32", ENGINES[backend].artefact)
+    whole = source.parts[part]
+    for content in (
+        b"",
+        b"no model",
+        whole[: len(whole) // 2],
+        whole[:-1],
+        whole + b"\0" * 8 + b"\xff" * 99,
+    ):
+        path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, content)
+        result = run_ccnvr("inspect", path, "--backend", backend)
+        if result.returncode:
+            assert_one_sentence(result, 1, "refuses the model of bundle", "copy it again")
+    other = source.parts[model_part("int8", "onnx" if backend != "onnx" else "tflite")]
+    path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, other)
+    assert_one_sentence(
+        run_ccnvr("inspect", path, "--backend", backend), 1, "refuses the model of bundle"
+    )
+
+
+def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [1, 1 << 20, 1 << 20])
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["shape"], ["huge"]),
+            helper.make_node("ReduceMax", ["huge"], ["most"], keepdims=0),
+            helper.make_node("Add", ["spectra", "most"], ["properties"]),
+        ],
+        "huge",
+        [helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["n", 4, 348])],
+        [helper.make_tensor_value_info("properties", TensorProto.FLOAT, None)],
+        [shape],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path = rewritten(
+        all_artefacts, tmp_path / "huge.ccnvr", "model.fp32.onnx", bytes(model.SerializeToString())
+    )
+    assert onnx.load_from_string(model.SerializeToString())
+    assert_one_sentence(
+        run_ccnvr("inspect", path, "--backend", "onnx"), 1, "refuses the model of bundle"
+    )
+
+
+def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
+    command = [
+        sys.executable,
+        hostile_models.__file__,
+        "--bundle",
+        str(all_artefacts),
+        "--mutations",
+        "12",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(HERE) * len(PROFILES)
+    assert all(": 12 loaded; " in line for line in lines)
+    assert sum(int(number) for number in re.findall(r"(\d+) refused", result.stdout)) > 50
+
+
+def test_a_command_of_the_edge_starts_no_threads_for_small_matrices() -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
+    }
+    program = (
+        "import os, sys; from ccnvr.edge.cli import main; main(['inspect', 'default', "
+        "'--backend', 'numpy', '--json']); "
+        "print(len(os.listdir('/proc/self/task')), file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert result.stderr.split() == ["1"]
+
+
+def with_model(path: Path, change: Callable[[Any], None]) -> Path:
+    """The default bundle with its ONNX model changed and nothing else in it to run."""
+    import onnx
+
+    source = bundles.read("default")
+    model = onnx.load_from_string(source.parts[model_part("fp32", "onnx")])
+    change(model)
+    parts = {name: part for name, part in source.parts.items() if not name.startswith("model.")}
+    parts[model_part("fp32", "onnx")] = model.SerializeToString()
+    listed = {name: bundles.part_of(part) for name, part in parts.items()}
+    bundles.write(path, dataclasses.replace(source.manifest, parts=listed), parts)
+    return path
+
+
+def test_a_model_that_fails_on_a_spectrum_after_its_self_test_is_one_sentence(
+    tmp_path: Path,
+) -> None:
+    from onnx import TensorProto, helper
+
+    def fail_on_one_spectrum(model: Any) -> None:
+        graph = model.graph
+        for node in graph.node:
+            node.output[:] = ["answers" if name == "properties" else name for name in node.output]
+        numbers = {"two": [2], "far": [10**6], "first": [0]}
+        graph.initializer.extend(
+            [
+                helper.make_tensor(name, TensorProto.INT64, [1], value)
+                for name, value in numbers.items()
+            ]
+        )
+        graph.initializer.append(helper.make_tensor("table", TensorProto.FLOAT, [1], [0.0]))
+        steps = [
+            ("Shape", ["spectra"], "shape"),
+            ("Gather", ["shape", "first"], "count"),
+            ("Less", ["count", "two"], "one"),
+        ]
+        graph.node.extend(
+            [helper.make_node(operator, inputs, [output]) for operator, inputs, output in steps]
+        )
+        graph.node.append(helper.make_node("Cast", ["one"], ["flag"], to=TensorProto.INT64))
+        steps = [
+            ("Mul", ["flag", "far"], "index"),
+            ("Gather", ["table", "index"], "zero"),
+            ("Add", ["answers", "zero"], "properties"),
+        ]
+        graph.node.extend(
+            [helper.make_node(operator, inputs, [output]) for operator, inputs, output in steps]
+        )
+
+    model = Model(str(with_model(tmp_path / "late.ccnvr", fail_on_one_spectrum)), "onnx")
+    grid = model.bundle.manifest.recipe.grid
+    with pytest.raises(BundleError, match="onnxruntime"):
+        model.bind(grid.wavelengths())(np.array(model.bundle.self_test().absorbance[0]))
+
+
+def test_weights_beside_the_bundle_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_outside(model: Any) -> None:
+        tensor = model.graph.initializer[0]
+        (tmp_path / "secret.bin").write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = 1
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "secret.bin"
+
+    path = with_model(tmp_path / "outside.ccnvr", put_outside)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="another file"):
+        Model(str(path), "onnx")
+
+
+def test_the_interpreter_is_quiet_without_standard_error_too() -> None:
+    result = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m ccnvr.edge.cli inspect default --backend litert 2>&-"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and "self-test passed" in result.stdout

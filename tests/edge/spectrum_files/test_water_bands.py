@@ -1,0 +1,89 @@
+"""Spectra read as the wrong quantity are told by water's bands, and no real soil, wet or dry, is
+wrongly refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.edge.spectrum_files import limesoda, water_bands
+from ccnvr.edge.spectrum_files.water_bands import upside_down
+from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries import r_packages
+from ccnvr.train.studies.materials import MATERIALS
+
+Array = np.ndarray
+GRID = Grid(1104.0, 2.0, 696)
+
+
+def check(wavelengths_nm: Array, reflectance: Array) -> None:
+    """Read rightly none is refused, read as the other nearly each one: a file needs one."""
+    absorbance = -np.log10(reflectance)
+    assert np.min(water_bands._absorbs(wavelengths_nm, reflectance, water_bands._AT_1917)) > 0.005
+    assert not np.any(upside_down(wavelengths_nm, reflectance))
+    assert np.mean(upside_down(wavelengths_nm, absorbance)) > 0.98
+    assert np.mean(upside_down(wavelengths_nm, 10.0**-reflectance)) > 0.98
+
+
+@pytest.mark.parametrize("name", limesoda.VISNIR_SETS)
+@pytest.mark.parametrize("step", [1, 6])
+def test_soils_of_limesoda(name: str, step: int) -> None:
+    soils = limesoda.load(name)
+    check(soils.wavelengths_nm[::step], soils.reflectance[:, ::step])
+
+
+def test_made_up_soils() -> None:
+    check(pixel_wavelengths(), synthetic_soils(200, 1))
+
+
+def test_soils_of_the_r_packages(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
+    for library in ("nirsoil", "geeves"):
+        check(GRID.wavelengths(), 10.0 ** -libraries.load(library, GRID).spectra)
+    for spectra in r_packages.read_moisture(GRID).by_state.values():
+        check(GRID.wavelengths(), 10.0**-spectra)
+
+
+@pytest.mark.parametrize("step", [2.0, 10.0, 12.0])
+def test_noise_turns_no_soil_over(step: float, rng: np.random.Generator) -> None:
+    """SIMULATED noise on real soils. A file of them is still told when it is read wrongly, though
+    few of its spectra may be.
+    """
+    soils = limesoda.load("SSP.460")
+    wavelengths = np.arange(1104.0, 2495.0, step)
+    clean = np.array(
+        [np.interp(wavelengths, soils.wavelengths_nm, soil) for soil in soils.reflectance]
+    )
+    for sd in (0.005, 0.01):
+        for _ in range(10):
+            noisy = clean + rng.normal(0.0, sd, clean.shape)
+            noisy = noisy[np.all(noisy > 0.0, axis=1)]
+            assert not np.any(upside_down(wavelengths, noisy))
+            assert np.any(upside_down(wavelengths, -np.log10(noisy)))
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_what_is_no_soil_is_left_to_the_domain(name: str, rng: np.random.Generator) -> None:
+    """SIMULATED. Plastic holds no water and rises at 1917 nm; it absorbs near 1414 nm instead,
+    where that is seen.
+    """
+    wavelengths = GRID.wavelengths()
+    reflectance = 10.0 ** -MATERIALS[name](wavelengths, 500, rng)
+    assert not np.any(upside_down(wavelengths, reflectance))
+    without_1414 = wavelengths > 1540.0
+    assert np.any(upside_down(wavelengths[without_1414], reflectance[:, without_1414])) == (
+        name == "plastic"
+    )
+
+
+def test_there_is_no_verdict_where_the_band_is_not_seen() -> None:
+    soils = limesoda.load("SL.125")
+    wrong = -np.log10(soils.reflectance)
+    for low, high, seen in ((350, 1900, False), (1950, 2500, False), (1500, 2500, True)):
+        inside = (soils.wavelengths_nm >= low) & (soils.wavelengths_nm <= high)
+        assert np.all(upside_down(soils.wavelengths_nm[inside], wrong[:, inside]) == seen)

@@ -1,0 +1,192 @@
+"""The bytes that drivers and instruments exchange: golden frames, and whatever a line makes of
+them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccnvr.firmware_bridge.connect.registry import DRIVERS
+from ccnvr.firmware_bridge.drivers import asd as driver_asd
+from ccnvr.firmware_bridge.drivers import lines as driver_lines
+from ccnvr.firmware_bridge.polled import nirscan_frames as codec_nirscan
+from ccnvr.firmware_bridge.polled import obp_frames as codec_obp
+from ccnvr.firmware_bridge.polled.exchange import Damage, Denied, Garbled
+from ccnvr.firmware_bridge.polled.nirscan_frames import Packet
+from ccnvr.firmware_bridge.polled.obp_frames import ACK_WANTED, VERSIONS, Message
+from tools import fuzz_codecs
+
+GOLDEN_OBP = {
+    # GET_SERIAL, and an integration time of 100000 us with and without MD5, as Ocean's sheets lay
+    # them out.
+    Message(0x100, protected=False): "c1c00011"
+    + "00000000"
+    + "00010000"
+    + "00" * 28
+    + "14000000"
+    + "00" * 16
+    + "c5c4c3c2",
+    Message(
+        0x110010, data=struct.pack("<I", 100_000), flags=ACK_WANTED, protected=False
+    ): "c1c00011"
+    + "04000000"
+    + "10001100"
+    + "00" * 10
+    + "0004"
+    + "a0860100"
+    + "00" * 12
+    + "14000000"
+    + "00" * 16
+    + "c5c4c3c2",
+    Message(0x110010, data=struct.pack("<I", 100_000), flags=ACK_WANTED): "c1c00011"
+    + "04000000"
+    + "10001100"
+    + "00" * 10
+    + "0104"
+    + "a0860100"
+    + "00" * 12
+    + "14000000"
+    + "13a4a266d9f695dfc1013830facb00eb"
+    + "c5c4c3c2",
+}
+
+
+@pytest.mark.parametrize("message", GOLDEN_OBP)
+def test_ocean_s_golden_messages(message: Message) -> None:
+    data = bytes.fromhex(GOLDEN_OBP[message])
+    assert codec_obp.encode(message) == data
+    assert codec_obp.Decoder().feed(data) == [message]
+
+
+def test_a_message_whose_md5_does_not_match_is_no_message() -> None:
+    data = bytearray(codec_obp.encode(Message(0x101100, 5, bytes(range(100)))))
+    for position in range(8, len(data) - 4):
+        data[position] ^= 1
+        assert not [
+            event
+            for event in codec_obp.Decoder().feed(bytes(data))
+            if isinstance(event, Message) and event.protected
+        ]
+        data[position] ^= 1
+
+
+def test_a_nirscan_s_golden_packet() -> None:
+    # Perform a scan, not stored: 40 + 01 + 03 + 00 + 18 + 02 + 00 add up to 5e.
+    data = bytes.fromhex("414243445e0000004001030018020044434241")
+    packet = Packet(0x0218, 1, b"\0", codec_nirscan.WRITE)
+    assert codec_nirscan.encode(packet) == data
+    assert codec_nirscan.Decoder().feed(data) == [packet]
+
+
+messages = st.builds(
+    Message,
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.binary(max_size=60),
+    st.integers(0, 63),
+    st.integers(0, 255),
+    st.sampled_from(VERSIONS),
+    st.booleans(),
+)
+packets = st.builds(
+    Packet, st.integers(0, 65_535), st.integers(0, 255), st.binary(max_size=60), st.integers(0, 255)
+)
+
+
+@pytest.mark.parametrize("which", [codec_obp, codec_nirscan])
+@given(st.data())
+def test_a_stream_cut_anywhere_gives_the_same_frames(which: object, data: st.DataObject) -> None:
+    frames = data.draw(st.lists(messages if which is codec_obp else packets, max_size=4))
+    garbage = data.draw(
+        st.binary(max_size=12).map(lambda noise: noise.replace(b"\xc1", b"").replace(b"A", b""))
+    )
+    stream = b"".join(garbage + which.encode(frame) for frame in frames)  # type: ignore[attr-defined]
+    decoder, found = which.Decoder(), []  # type: ignore[attr-defined]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        found += decoder.feed(stream[start:stop])
+    assert [event for event in found if not isinstance(event, Damage)] == frames
+
+
+@given(st.binary(max_size=3_000))
+def test_no_bytes_make_a_codec_raise_or_hoard(data: bytes) -> None:
+    for decoder in (codec_obp.Decoder(), codec_nirscan.Decoder()):
+        for start in range(0, len(data), 100):
+            decoder.feed(data[start : start + 100])
+        assert len(decoder._buffer) <= codec_obp.MAX_PAYLOAD + 64
+
+
+@pytest.mark.parametrize("name", fuzz_codecs.targets())
+def test_mutated_frames_are_refused(name: str) -> None:
+    """A short run of `tools/fuzz_codecs.py`."""
+    target = fuzz_codecs.targets()[name]
+    tally = fuzz_codecs.fuzz(target, 3_000, seed=5)
+    assert tally.refused > 1_000
+    assert not (target.guarded and tally.altered)
+
+
+def test_json_with_nil_or_another_checksum_is_no_spectrum() -> None:
+    profile = driver_lines.read_profile("multispeq")
+    good = b'{"device_version":nil,"sample":[[{"data_raw":[1,2,3]}]]}'
+    np.testing.assert_array_equal(driver_lines.parse_json(good + _crc(good), profile), [1, 2, 3])
+    for bad in (
+        good + b"00000000",
+        good.replace(b"2", b"nil") + _crc(good.replace(b"2", b"nil")),
+        b"",
+        b"[" * 5_000,
+    ):
+        with pytest.raises(Garbled):
+            driver_lines.parse_json(bad, profile)
+
+
+def _crc(text: bytes) -> bytes:
+    return f"{zlib.crc32(text):08X}".encode()
+
+
+def test_a_float_that_is_no_number_is_no_spectrum() -> None:
+    # A signalling NaN, found by fuzzing: NumPy warned of it.
+    reply = (
+        bytes(4 * driver_asd.HEADER_INTS)
+        + bytes.fromhex("7fa00000")
+        + bytes(4 * (driver_asd.WAVELENGTHS.size - 1))
+    )
+    with pytest.raises(Garbled, match="a spectrum with integration step 0"):
+        driver_asd.parse_spectrum(reply)
+
+
+def test_an_asd_s_error_is_named() -> None:
+    header = np.zeros(driver_asd.HEADER_INTS, ">i4")
+    header[1] = -10
+    reply = header.tobytes() + bytes(4 * driver_asd.WAVELENGTHS.size)
+    assert len(reply) == 8_860
+    with pytest.raises(Denied, match="VNIR time-out"):
+        driver_asd.parse_spectrum(reply)
+    assert driver_asd.RESTORE.size == 7_616
+
+
+@pytest.mark.parametrize("name", ["driver_chromation", "simulator_chromation"])
+def test_the_page_on_adding_an_instrument_shows_a_real_driver(name: str) -> None:
+    root = Path(__file__).parents[3]
+    page, code = (
+        (root / "docs" / "adding-an-instrument.md").read_text(),
+        (root / "firmware_bridge" / f"{name}.py").read_text(),
+    )
+    assert f"```python\n{code}```" in page
+    assert len(code.splitlines()) < 120
+
+
+def test_every_driver_has_a_page_and_says_what_is_not_verified() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "instruments.md").read_text()
+    for driver in DRIVERS.values():
+        assert f"| `{driver.name}` |" in page
+        module: Callable[..., object] | object = driver.load()
+        if driver.name != "ccnvr" and driver.profile is None:
+            assert "Not verified" in str(module.__doc__)

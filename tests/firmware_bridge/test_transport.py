@@ -1,0 +1,108 @@
+"""Ports that are missing, busy, silent or unplugged; URLs that are wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tty
+from collections.abc import Callable
+
+import pytest
+
+from ccnvr.firmware_bridge.connect.registry import open_instrument
+from ccnvr.firmware_bridge.errors import LinkLost, UsageError
+from ccnvr.firmware_bridge.instrument import ScanKind, Settings
+from ccnvr.firmware_bridge.link.driver import LinkInstrument
+from ccnvr.firmware_bridge.transport import PortError, SerialTransport
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("/dev/ttyACM0", "is not serial:///dev/NAME"),
+        ("serial://dev/ttyACM0", "is not serial:///dev/NAME"),
+        ("serial:///dev/x?baud=fast", "baud 'fast'"),
+        ("serial:///dev/x?baud=1", "baud '1'"),
+        ("serial:///dev/x?speed=9600", "option 'speed'"),
+        ("serial:///dev/x?driver=abc", "driver 'abc' is unknown; the drivers are ccnvr, obp"),
+        ("serial:///dev/x?driver=asd", "over TCP only"),
+        (
+            "serial:///dev/x?driver=obp&slow=1",
+            "this instrument's are driver, baud, fast_baud, saturation",
+        ),
+        ("socket://127.0.0.1:9?baud=9600", "means nothing over TCP"),
+        ("sim://?fast_baud=1e9", "fast_baud=1e9 is not a number from 0 to"),
+        ("sim://?faults=smash@1", "fault 'smash@1' is not KIND"),
+        ("sim://?driver=ooi&pace=0", "needs coefficients="),
+        ("seabreeze:///x", "is not seabreeze://"),
+        ("socket://host", "is not serial"),
+        ("socket://host:port", "is not serial"),
+        ("socket://host:99999", "is not serial"),
+        ("serial://[abc", "is no URL"),
+        ("sim://[abc", "is no URL"),
+        ("sim://?seed=x", "must be numbers"),
+        ("sim://?noise=1", "is not sim://"),
+        ("sim://?pace=1000", "is not sim://"),
+    ],
+)
+def test_a_malformed_url_is_wrong_use(url: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words.replace("?", r"\?")):
+        open_instrument(url)
+
+
+def test_no_such_port() -> None:
+    with pytest.raises(PortError, match="no such port"):
+        open_instrument("serial:///dev/ttyNOSUCH9")
+
+
+def test_a_folder_is_no_port() -> None:
+    with pytest.raises(PortError, match="cannot be opened"):
+        open_instrument("serial:///tmp")
+
+
+def test_nothing_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        port = closing.getsockname()[1]
+    with pytest.raises(PortError, match="nothing listens"):
+        open_instrument(f"socket://127.0.0.1:{port}")
+
+
+def test_a_port_serves_one_program(simulated: Callable[..., str]) -> None:
+    url = simulated()
+    first = SerialTransport(url)
+    with pytest.raises(PortError, match="is busy"):
+        SerialTransport(url)
+    first.close()
+    SerialTransport(url).close()
+
+
+def test_a_silent_port_times_out() -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    instrument = LinkInstrument(SerialTransport(f"serial://{os.ttyname(slave)}"), 0.02)
+    with pytest.raises(LinkLost, match="nothing valid on serial:///dev/pts/"):
+        instrument.identify()
+    instrument.close()
+    os.close(master)
+    os.close(slave)
+
+
+def test_unplugging_is_a_lost_link() -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    transport = SerialTransport(f"serial://{os.ttyname(slave)}")
+    os.close(slave)
+    os.close(master)
+    with pytest.raises(LinkLost, match="went away"):
+        for _ in range(3):
+            transport.write(b"x")
+            transport.read(0.1)
+    transport.close()
+
+
+def test_the_simulator_behind_its_own_url() -> None:
+    instrument = open_instrument("sim://?seed=4&pace=0")
+    assert instrument.identify().model == "ccnvr simulated NIR-512"
+    instrument.configure(Settings(10_000, 2))
+    assert instrument.scan(ScanKind.SAMPLE).number == 1
+    instrument.close()

@@ -1,0 +1,419 @@
+"""Fine-tuning on a user's few soils: from a run and from a bundle, through export to predictions;
+real soils, tiny networks.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support import recipes
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.soil_files import write_soils
+
+from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.chemometrics import correction as corrections
+from ccnvr.edge.spectrum_files import limesoda
+from ccnvr.edge.cli import main
+from ccnvr.edge.chemometrics.correction import projection
+from ccnvr.edge.network.file import pack, unpack
+from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.typed import build
+from ccnvr.export import parity
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train.runs import base as bases
+from ccnvr.train.runs import finetune
+from ccnvr.train.recipe import recipe
+from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.runs import run as runs
+from ccnvr.train.runs.base import Base
+from ccnvr.train.runs.finetune import Settings
+
+from ccnvr.train.recipe.changes import Kernel
+from ccnvr.train.libraries.sensor import Instrument
+from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.network.convert import as_data, as_torch, with_int8_weights
+from ccnvr.train.recipe.rounds import Finetuned, Pretraining
+from ccnvr.train.libraries.standards import Epo
+
+QUICK = ("--epochs", "2", "--folds", "2")
+TWO = Settings(epochs=2, folds=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def few(values: np.ndarray, count: int) -> np.ndarray:
+    return np.where(np.arange(len(values)) < count, values, np.nan)
+
+
+def test_a_run_is_fine_tuned_exported_and_predicts(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_soils(tmp_path / "mine.csv", "CV.98", pH=few(limesoda.load("CV.98").properties["pH"], 9))
+    assert main(["finetune", str(finished_run), "mine.csv", "--out", "runs/mine", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "30 soils, 2 folds; fine-tuned for OC",
+        "left out: pH (measured in 9 of your soils, 10 are needed)",
+        "left out: clay",
+        "as it is    OC               30",
+        "fine-tuned  OC               30",
+        "next: ccnvr export runs/mine --out mine.ccnvr",
+    ):
+        assert words in printed
+    assert "warning: the model was trained on" not in printed
+    made, calibration, report = run_folder.load(Path("runs/mine"))
+    assert made.libraries == ("mine.csv", "UL.120:train", "SL.125:train") and made.tests == ()
+    assert [(done.data, done.epochs) for done in made.finetuned] == [("mine.csv", 2)]
+    (target,) = calibration.targets
+    assert target.name == "OC" and target.half_width_90 is not None and target.difficulty is None
+    assert report.domain is not None and report.domain.libraries == ("mine.csv",)
+    assert report.soils["trained_on"] == {"mine.csv": 30}
+    assert report.training["base"]["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
+    assert main(["quantize", "runs/mine", "--epochs", "1"]) == 0
+    assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 0
+    assert main(["predict", "mine.ccnvr", "mine.csv", "--out", "out.csv"]) == 0
+    with open("out.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 30 and not any("pH" in column for column in rows[0])
+    pool = load_pool(("mine.csv",), made)
+    expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
+    np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
+    whole = Path("mine.csv").read_text()
+    Path("mine.csv").write_text("\n".join(whole.splitlines()[:-1]))
+    assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 2
+    assert "have changed since (30 then, 29 now)" in capsys.readouterr().err
+    Path("mine.csv").write_text(whole)
+    # And once more, from the bundle that came out.
+    assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", "again", *QUICK]) == 0
+    assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out
+    again, _, _ = run_folder.load(Path("again"))
+    assert again.libraries == made.libraries
+    assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(f"{made.name} ")
+
+
+Refused = Callable[..., None]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """The command in this process, where torch is there already, ends in one sentence on stderr
+    with these words.
+    """
+
+    def check(code: int, words: tuple[str, ...], *arguments: object) -> None:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("ccnvr: ") and all(word in line for word in words), line
+
+    return check
+
+
+def test_a_fine_tuned_run_is_no_run_of_training(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
+    soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "mine"
+    outcome = finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", out, TWO)
+    assert outcome.report.domain is None
+    for study in ("intervals", "domain"):
+        words = ("was fine-tuned", str(soils), "name a run of ccnvr train")
+        refused(2, words, "experiment", study, out, "--out", tmp_path / "study")
+    refused(2, ("[[finetuned]]", "take it out"), "train", out / "recipe.toml", "--out", tmp_path / "other")
+    refused(2, (f"{out} holds a run of another recipe",), "train", recipes.write(tmp_path), "--out", out)
+    assert run_folder.load(out)[2].accuracy == outcome.report.accuracy
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
+    """And tells that it has seen these soils, though the file names them anew."""
+    soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
+    base = bases.read("default")
+    out = tmp_path / "mine"
+    outcome = finetune.finetune(base, soils, "reflectance", out, Settings("head", epochs=1, folds=5))
+    trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
+    assert len(outcome.seen_before) == int(trained.sum())
+    assert set(outcome.soils.left_out) == {"N", "CEC"}
+    made, calibration, report = run_folder.load(out)
+    assert made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
+    before, after = base.calibration.network.state_dict(), calibration.network.state_dict()
+    changed = {name for name in after if name[:7] != "output." and not torch.equal(before[name], after[name])}
+    assert changed == {"dense.weight", "dense.bias", "linear.weight"}
+    assert after["output.weight"].shape == (3, 64)
+    assert report.training["base"]["sha256"] == bundles.read("default").digest
+    assert all(parameter.requires_grad for parameter in calibration.network.parameters())
+
+
+def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_path: Path) -> None:
+    """A laboratory whose values are three times the base's: soils that were left out are predicted
+    far better.
+    """
+    carbon = 3.0 * limesoda.load("SL.125").properties["OC"]
+    soils = write_soils(tmp_path / "mine.csv", "SL.125", 60, OC=carbon)
+    base = bases.read(str(finished_run))
+    outcome = finetune.finetune(base, soils, "reflectance", tmp_path / "mine", Settings(epochs=25, learning_rate=0.01, folds=3))
+    before, after = (table["mine.csv"]["OC"] for table in (outcome.as_it_is, outcome.fine_tuned))
+    assert after["rmse"] is not None and before["rmse"] is not None and after["rmse"] < 0.6 * before["rmse"]
+    assert "OC" not in outcome.no_better()
+    oc = outcome.report.targets[0]
+    assert oc.highest == pytest.approx(max(base.calibration.targets[0].highest, carbon[:60].max()))
+    assert oc.difficulty is not None and oc.half_width_90 != base.calibration.targets[0].half_width_90
+
+
+def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
+    base, tune = bases.read(str(finished_run)), fitting.finetune
+    rounds: list[int] = []
+
+    def interrupted(*arguments: Any, **named: Any) -> fitting.Calibration:
+        rounds.append(1)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        return tune(*arguments, **named)
+
+    monkeypatch.setattr(fitting, "finetune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.finetune(base, soils, "reflectance", out, TWO)
+    assert not list(out.iterdir())
+    finetune.finetune(base, soils, "reflectance", out, TWO)
+    assert run_folder.load(out)[0].finetuned
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "words"),
+    [
+        ({}, 9, ("OC: measured in 9 of your soils, 10 are needed", "add soils")),
+        ({"OC": None, "pH": None}, 30, ("no property to fine-tune", "clay: ", "does not predict it")),
+        ({"OC": None, "clay": None, "pH": np.full(98, 6.0)}, 30, ("pH: 6 in all of your soils",)),
+        ({"OC": None, "clay": None, "pH": None, "P": np.ones(98)}, 30, ("none of the columns OC, N",)),
+    ],
+)
+def test_soils_that_teach_nothing_are_refused(
+    finished_run: Path, tmp_path: Path, values: dict[str, Any], count: int, words: tuple[str, ...]
+) -> None:
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", count, **values)
+    with pytest.raises(UsageError) as refusal:
+        finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", tmp_path / "out", TWO)
+    assert all(word in str(refusal.value) for word in words), refusal.value
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_percent = limesoda.load("CV.98").properties["OC"] / 10.0
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 15, OC=in_percent, pH=None)
+    assert main(["finetune", str(finished_run), str(soils), "--out", str(tmp_path / "out"), *QUICK]) == 0
+    told = capsys.readouterr()
+    assert "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
+    assert "warning: for OC the mean of your soils would do better (R2 below 0)" in told.out
+
+
+def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 18)
+    header, *rows = soils.read_text().splitlines()
+    twice = [row.replace(f"field-{number},", f"field-{number // 2},", 1) for number, row in enumerate(rows)]
+    soils.write_text("\n".join([header, *twice]))
+    with pytest.raises(UsageError, match="OC: measured in 9 of your soils"):
+        finetune.read_soils(bases.read(str(finished_run)), soils, "reflectance")
+
+
+def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
+    soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
+    visible = tmp_path / "visible.csv"
+    lines = [line.split(",") for line in soils.read_text().splitlines()]
+    kept = [column for column, name in enumerate(lines[0]) if not name.isdigit() or int(name) < 1000]
+    visible.write_text("\n".join(",".join(line[column] for column in kept) for line in lines))
+    for code, words, arguments in (
+        (2, (f"no model at {tmp_path / 'none'}", "'default'"), (tmp_path / "none", soils)),
+        (2, ("holds no finished training run",), (tmp_path, soils)),
+        (2, ("SL.125 is no .csv or .parquet file",), (finished_run, "SL.125")),
+        (2, (f"{soils} row 2", "holds fractions", "--quantity"), (finished_run, soils, "--quantity", "percent")),
+        (2, (f"{soils} row 2", "rises at 1917 nm"), (finished_run, soils, "--quantity", "absorbance")),
+        (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
+        (1, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
+    ):
+        refused(code, words, "finetune", *arguments, "--out", out, *QUICK)
+    assert not out.exists()
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    refused(2, (f"{out} is there already",), "finetune", finished_run, soils, "--out", out, *QUICK)
+    assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
+
+
+def altered(
+    tmp_path: Path, card: dict[str, Any] | None = None, without: str = "", parts: Mapping[str, bytes] = MappingProxyType({})
+) -> str:
+    """The default bundle with another recipe in its card, without a part, or with more of them."""
+    bundle = bundles.read("default")
+    training = bundle.manifest.card.training
+    if card is not None:
+        training = {**training, "recipe": {**training["recipe"], **card} if card else None}
+    contents = {**{name: part for name, part in bundle.parts.items() if name != without}, **parts}
+    manifest = dataclasses.replace(
+        bundle.manifest,
+        parts={name: bundles.part_of(content) for name, content in contents.items()},
+        card=dataclasses.replace(bundle.manifest.card, training=training),
+    )
+    bundles.write(tmp_path / "altered.ccnvr", manifest, contents)
+    return str(tmp_path / "altered.ccnvr")
+
+
+def test_a_bundle_that_lacks_what_fine_tuning_needs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CcnvrError, match=r"no recipe in its card.*give the folder of the run"):
+        bases.read(altered(tmp_path, card={}))
+    with pytest.raises(CcnvrError, match=r"no part model\.fp32\.network"):
+        bases.read(altered(tmp_path, without="model.fp32.network"))
+    with pytest.raises(CcnvrError, match="is not that of its network"):
+        bases.read(altered(tmp_path, card={"channels": [{}] * 4}))
+    with pytest.raises(CcnvrError, match="cannot be fine-tuned: unknown key 'colour'"):
+        bases.read(altered(tmp_path, card={"colour": "red"}))
+    rounded = pack(with_int8_weights(unpack(bundles.read("default").parts["model.fp32.network"])))
+    with pytest.raises(CcnvrError, match="its profile is weights"):
+        bases.read(altered(tmp_path, parts={"model.fp32.network": rounded}))
+
+
+def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.delenv("CCNVR_DATA", raising=False)
+    direction = rng.normal(size=(348, 1))
+    correction = projection(direction / np.linalg.norm(direction), np.full(348, 0.01))
+    path = altered(tmp_path, {"libraries": ["lucas2009", "away.csv"]}, parts={corrections.PART: corrections.pack(correction)})
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
+    out = tmp_path / "mine"
+    outcome = finetune.finetune(bases.read(path), soils, "reflectance", out, Settings("head", epochs=1, folds=2))
+    assert outcome.not_compared == ("lucas2009", "away.csv") and outcome.substitutes == limesoda.VISNIR_SETS
+    made, calibration, _ = run_folder.load(out)
+    assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
+    assert calibration.correction is not None
+    np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
+    assert len(load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
+
+
+def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
+    """Not once more through the instrument that the base was trained for, and as what it holds."""
+    base = bases.read(str(finished_run))
+    instrument = Instrument(tuple(np.arange(1100.0, 2500.0, 6.0).tolist()), 18.0)
+    seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, instrument=instrument))
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 12, step=2)
+    outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
+    made, _, _ = run_folder.load(tmp_path / "mine")
+    assert made.instrument == instrument
+    plain = load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
+    np.testing.assert_array_equal(load_pool((str(soils),), made).spectra, plain)
+    np.testing.assert_array_equal(outcome.soils.pool.spectra, plain)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"cell": cell, "bidirectional": bidirectional} for cell in ("gru", "lstm") for bidirectional in (True, False)),
+        *recipes.SHAPES,
+    ],
+)
+def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[str, Any], rng: np.random.Generator) -> None:
+    network = CCNVR(recipes.network_config(**changes))
+    inputs = rng.normal(0.0, 1.0, (40, 2, 140)).astype(np.float32)
+    # Twice: its statistics are those of what it saw, if it standardises.
+    network.train()(torch.from_numpy(3.0 * inputs))
+    data = unpack(pack(as_data(network.eval())))
+    back = as_torch(data)
+    with torch.inference_mode():
+        np.testing.assert_allclose(back(torch.from_numpy(inputs)).numpy(), NumpyBackend(data)(inputs), atol=2e-6)
+    for name, tensor in as_data(back).tensors().items():
+        np.testing.assert_allclose(tensor, data.tensors()[name], rtol=1e-5, err_msg=name)
+
+
+def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
+    text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
+    small = recipe.load(recipes.write(tmp_path, text))
+    pool = load_pool(("UL.120:train",), small)
+    calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
+    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1)
+    before, after = calibration.network.state_dict(), tuned.network.state_dict()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith("scale."), name
+
+
+def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
+    small = recipe.load(recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true")))
+    pool = load_pool(("UL.120:train",), small)
+    calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
+    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head")
+    before, after = calibration.network.state_dict(), tuned.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"dense.weight", "dense.bias", "output.weight", "output.bias", "linear.weight"}
+
+
+RECIPES = sorted((Path(runs.__file__).parents[1] / "recipes").glob("*_recipe.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
+    assert len(RECIPES) == 7
+    loaded = recipe.load(path)
+    assert recipe.parse(recipe.write(loaded), path) == loaded
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
+ROUNDS = st.builds(Finetuned, TEXT, TEXT, st.just("percent"), TEXT, WHOLE, st.floats(0.0, 1.0), WHOLE, WHOLE)
+OTHERS = st.lists(TEXT.map("another {}".format), min_size=1).map(tuple)
+BEFORE = st.builds(Pretraining, OTHERS, st.integers(1, 10**6), st.just({"clay": "log1p"}))
+
+
+@given(
+    name=TEXT,
+    libraries=st.lists(TEXT, min_size=1, max_size=3),
+    rate=st.floats(1e-300, 1e300),
+    widths=st.floats(0.1, 900.0) | st.lists(st.floats(0.1, 900.0), min_size=2, max_size=2),
+    rounds=st.lists(ROUNDS),
+    before=st.none() | BEFORE,
+)
+def test_any_recipe_is_written_as_it_is_read(
+    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[Finetuned], before: Pretraining | None
+) -> None:
+    plain = recipe.load(RECIPES[0])
+    transforms = {name: value for name, value in plain.transforms.items() if name != "clay"}
+    centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())
+    varied = dataclasses.replace(
+        plain,
+        name=name,
+        libraries=tuple(libraries),
+        fit=dataclasses.replace(plain.fit, learning_rate=rate),
+        instrument=Instrument(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
+        epo=Epo("dry.csv", 'wet "1".csv', 2),
+        teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
+        gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
+        transforms=transforms,
+        tests=(),
+        pretraining=before,
+        finetuned=tuple(rounds),
+    )
+    assert recipe.parse(recipe.write(varied), RECIPES[0]) == varied
+    # As a bundle's card keeps it.
+    assert build(recipe.TrainingRecipe, json.loads(json.dumps(dataclasses.asdict(varied)))) == varied
+
+
+def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
+    base: Base = bases.read(str(finished_run))
+    pool = load_pool(("CV.98",), base.recipe)
+    both = fitting.predict(base.recipe, base.calibration, pool.spectra)
+    one = base.only(("pH",))
+    np.testing.assert_allclose(fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5)

@@ -1,0 +1,108 @@
+"""The standardised outputs of every engine and profile that this Python has, for given spectra;
+here or on an emulated ARM.
+
+`answers.py BUNDLE SPECTRA.npz OUT.npz` writes an array for each; with `--count`, it instead marks a
+few inferences of each for the instruction counter (`icount.c`) and prints which mark is what.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.edge.engines.registry import ENGINES, Backend, Choice
+from ccnvr.edge.network.layers import PROFILES
+
+MARK = 0x51500000
+AT_ONCE = 25
+"""Spectra handed to an engine at once, for the emulated computer's sake; what is counted is one
+alone.
+"""
+
+COUNTED = 5
+"""Inferences of each kind that are counted, after two that are not."""
+
+
+def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Backend]]:
+    """What can run here, opened in this process: emulation of one program starts no other."""
+    for engine in ENGINES.values():
+        if find_spec(engine.library) is None or engine.obstacle is not None:
+            continue
+        for choice in (Choice(engine, profile) for profile in PROFILES):
+            if choice.part in bundle.parts:
+                yield choice, choice.engine.load()(bundle.parts[choice.part])
+
+
+def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
+    """Write the outputs; print what gave them, as JSON."""
+    bundle = bundles.read(bundle_path)
+    with np.load(spectra_path) as spectra:
+        preprocess = Preprocessor(
+            bundle.manifest.recipe, spectra["wavelengths_nm"], bundle.correction()
+        )
+        inputs = preprocess.batch(spectra["absorbance"])
+    test = bundle.self_test()
+    test_inputs = Preprocessor(
+        bundle.manifest.recipe, bundle.manifest.recipe.grid.wavelengths(), bundle.correction()
+    ).batch(np.array(test.absorbance))
+    outputs: dict[str, Any] = {"inputs": inputs}
+    engines: dict[str, dict[str, Any]] = {}
+    for choice, backend in backends(bundle):
+        name = f"{choice.engine.name} {choice.profile}"
+        outputs[name] = np.concatenate(
+            [backend(some) for some in np.array_split(inputs, len(inputs) // AT_ONCE)]
+        )
+        expected = np.array(test.quantized.get(choice.profile, test.expected))
+        self_test = float(np.max(np.abs(backend(test_inputs) - expected)))
+        engines[name] = {"version": choice.engine.version, "self_test": self_test}
+    with open(out_path, "wb") as stream:
+        np.savez(stream, **outputs)
+    print(
+        json.dumps(
+            {"machine": platform.machine(), "python": platform.python_version(), "engines": engines}
+        )
+    )
+
+
+def count(bundle_path: str, spectra_path: str) -> None:
+    """Mark each kind of work `COUNTED` times; print the names of the marks, as JSON."""
+    bundle = bundles.read(bundle_path)
+    with np.load(spectra_path) as spectra:
+        wavelengths, soils = spectra["wavelengths_nm"], spectra["absorbance"]
+    preprocess = Preprocessor(bundle.manifest.recipe, wavelengths, bundle.correction())
+    inputs = preprocess.batch(soils[: COUNTED + 2])
+    names = ["preprocessing"]
+    for number in range(COUNTED + 2):
+        _mark(0)
+        preprocess(soils[number])
+        _mark(1 if number >= 2 else 0)
+    for choice, backend in backends(bundle):
+        names.append(f"{choice.engine.name} {choice.profile}")
+        for number in range(COUNTED + 2):
+            one = inputs[number : number + 1]
+            _mark(0)
+            backend(one)
+            _mark(len(names) if number >= 2 else 0)
+    print(json.dumps(names))
+
+
+def _mark(number: int) -> None:
+    with suppress(OSError):
+        os.getpgid(MARK + number)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--count":
+        count(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -1,0 +1,261 @@
+"""Loads bundles whose model was damaged at random but whose checksums are right, as an attacker
+would make them.
+
+`python -m tools.hostile_models` loads 10,000 with each engine, in this very process and by the way
+that every command takes, and prints what became of them. It fails if one gets through to end the
+process, or raises anything but one clear error. What loads all the same must predict without ending
+the process either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
+from ccnvr.edge.chemometrics.preprocess import SpectrumError
+from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.registry import ENGINES
+from ccnvr.edge.engines.worker import Limits, serve
+from ccnvr.edge.inference import predictor
+from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.network.layers import PROFILES
+from ccnvr.firmware_bridge.simulators.handheld import synthetic_soils
+
+SECONDS = 20.0
+
+
+class ForkedBackend(IsolatedBackend):
+    """As its parent class, but by fork from this process, which has the engine imported: tens of
+    times faster to start.
+    """
+
+    @staticmethod
+    def _start(name: str, python: Path, limits: Limits | None) -> Any:
+        return _Forked(name, limits)
+
+
+class _Forked:
+    """What `IsolatedBackend` uses of a Popen."""
+
+    def __init__(self, name: str, limits: Limits | None) -> None:
+        to_child, from_child = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(to_child[1])
+            os.close(from_child[0])
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            try:
+                serve(name, os.fdopen(to_child[0], "rb"), os.fdopen(from_child[1], "wb"), limits)
+            finally:
+                os._exit(0)
+        os.close(to_child[0])
+        os.close(from_child[1])
+        self.stdin, self.stdout = os.fdopen(to_child[1], "wb"), os.fdopen(from_child[0], "rb")
+        self.code: int | None = None
+
+    def kill(self) -> None:
+        if self.code is None:
+            os.kill(self.pid, 9)
+
+    def wait(self) -> int:
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+
+def mutate(model: bytes, rng: random.Random) -> bytes:
+    """Some bytes changed, set to the extremes of a 32-bit number, cut off, taken out or doubled."""
+    content = bytearray(model)
+    kind = rng.randrange(6)
+    where = rng.randrange(len(content) - 8)
+    if kind <= 1:
+        for _ in range(rng.choice((1, 1, 2, 8, 64))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+    elif kind == 2:
+        extreme = rng.choice((0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x40000000, 0, 1 << 24))
+        content[where : where + 4] = extreme.to_bytes(4, "little")
+    elif kind == 3:
+        del content[where:]
+    else:
+        length = rng.randrange(1, 64)
+        if kind == 4:
+            del content[where : where + length]
+        else:
+            content[where:where] = content[where : where + length]
+    return bytes(content)
+
+
+def _mutations(model: bytes, rng: random.Random) -> Iterator[bytes]:
+    """Half of them anywhere, half in tables and names, which most bytes are not."""
+    structure = _structure(model)
+    while True:
+        if rng.random() < 0.5:
+            yield mutate(model, rng)
+        else:
+            content = bytearray(model)
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                content[rng.choice(structure)] = rng.choice(
+                    (0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256))
+                )
+            yield bytes(content)
+
+
+def _structure(model: bytes) -> list[int]:
+    """Offsets of bytes in stretches that repeat or hold zeros and text: tables and names rather
+    than weights.
+    """
+    found: list[int] = []
+    for start in range(0, len(model), 16):
+        block = model[start : start + 16]
+        if block.count(0) >= 4 or sum(32 <= byte < 127 for byte in block) >= 10:
+            found.extend(range(start, start + len(block)))
+    return found or list(range(len(model)))
+
+
+def with_model(source: Bundle, part: str, content: bytes, path: Path) -> None:
+    """A bundle of that model alone, whose manifest vouches for it."""
+    parts = {name: kept for name, kept in source.parts.items() if not name.startswith("model.")}
+    parts[part] = content
+    described = {name: bundles.part_of(content) for name, content in parts.items()}
+    bundles.write(path, dataclasses.replace(source.manifest, parts=described), parts)
+
+
+def outcome(path: Path, engine: str, profile: str) -> str:
+    """What loading came to; whatever is not one clear error is raised."""
+    try:
+        model = Model(str(path), engine, profile)
+    except BundleError as error:
+        text = str(error)
+        assert "\n" not in text or engine != "numpy", text
+        for words, name in (
+            ("crashes the engine", "crashed the trial's process"),
+            ("does not finish", "hung the trial's process"),
+            ("from its self-test by", "answered wrongly"),
+            ("fails its self-test", "answered wrongly"),
+        ):
+            if words in text:
+                return name
+        return "refused by the engine"
+    grid = model.bundle.manifest.recipe.grid.wavelengths()
+    try:
+        predict = model.bind(grid)
+    except BundleError:
+        return "refused as it was bound"
+    wavelengths = np.linspace(0.0, 1.0, len(grid))
+    for soil in synthetic_soils(3, 2):
+        reflectance = np.interp(wavelengths, np.linspace(0.0, 1.0, len(soil)), soil)
+        try:
+            predict(-np.log10(reflectance))
+        except SpectrumError:
+            continue
+        except BundleError:
+            assert not model.choice.engine.in_process
+            return "crashed later, in the engine's own process"
+    return "harmless: it passes the self-test"
+
+
+def run(
+    source: Path, engine: str, profile: str, mutations: int, seed: int
+) -> collections.Counter[str]:
+    """So many mutations of one artefact."""
+    bundle = bundles.read(source)
+    part = model_part(profile, ENGINES[engine].artefact)
+    ENGINES[engine].load()
+    # None is remembered: each must be tried.
+    monkey = cast(Any, predictor)
+    monkey.proof.known = lambda *_: False
+    monkey.proof.remember = lambda *_: None
+    monkey.IsolatedBackend = lambda *arguments, **options: ForkedBackend(
+        *arguments, **options, seconds=SECONDS
+    )
+    counts: collections.Counter[str] = collections.Counter()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ccnvr-hostile-") as folder:
+        path = Path(folder) / "hostile.ccnvr"
+        for number, content in zip(
+            range(mutations), _mutations(bundle.parts[part], random.Random(seed)), strict=False
+        ):
+            with_model(bundle, part, content, path)
+            counts[outcome(path, engine, profile)] += 1
+            if sys.stderr.isatty() and number % 50 == 49:
+                left = (time.monotonic() - started) / (number + 1) * (mutations - number - 1)
+                print(
+                    f"\r{engine} {profile}: {number + 1} of {mutations}, {left:.0f} s left ",
+                    end="",
+                    file=sys.stderr,
+                )
+    return counts
+
+
+def main() -> int:
+    """Each engine in a process of its own, so that one that ends it is seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--mutations",
+        type=int,
+        default=3_334,
+        help="of each engine's artefact of each profile (3334)",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, help="a bundle with every artefact (one of random weights)"
+    )
+    parser.add_argument("--engines", default="onnx,litert,numpy")
+    parser.add_argument("--profiles", default=",".join(PROFILES))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--one", nargs=2, metavar=("ENGINE", "PROFILE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        engine, profile = arguments.one
+        print(
+            json.dumps(run(arguments.bundle, engine, profile, arguments.mutations, arguments.seed))
+        )
+        return 0
+    with tempfile.TemporaryDirectory(prefix="ccnvr-hostile-") as folder:
+        source = arguments.bundle
+        if source is None:
+            from tests.support import bundles_of_all
+
+            source = bundles_of_all.write(Path(folder) / "all.ccnvr")
+        failed = False
+        for engine in arguments.engines.split(","):
+            for profile in arguments.profiles.split(","):
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--bundle",
+                    str(source),
+                    "--seed",
+                    str(arguments.seed),
+                ]
+                command += ["--mutations", str(arguments.mutations), "--one", engine, profile]
+                result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+                failed |= result.returncode != 0
+                print(f"{engine} {profile}: ", end="")
+                if result.returncode != 0:
+                    print(f"the process ended with {result.returncode}")
+                    continue
+                counts = json.loads(result.stdout)
+                print(
+                    f"{sum(counts.values())} loaded; "
+                    + ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
+                )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Spectra and values -> a calibration with intervals and domain."""

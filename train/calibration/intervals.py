@@ -1,0 +1,117 @@
+"""Intervals that hold 90 % of new soils, wider where the model is known to err more: normalised
+split conformal prediction.
+
+The score of a soil is its error over its difficulty; the 90 % quantile of the scores of soils that
+the model was not trained on, times a new soil's difficulty, is the half width of that soil's
+interval. Papadopoulos, Gammerman & Vovk 2008 (Normalized nonconformity measures for regression
+conformal prediction, AIA 2008:64-69); Papadopoulos & Haralambous 2011, Neural Networks 24:842-851,
+from where the difficulty comes: a regression of the errors' logarithms; Lei et al. 2018, J. Am.
+Stat. Assoc. 113:1094-1111, section 5.2. Errors, outputs and widths are in standardised units.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.targets import Difficulty, Target
+from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_quantile
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+COVERAGE = 0.9
+
+FEWEST_SCORES = 50
+"""With fewer soils an interval has one width for all: a regression on so few errors says more of
+chance than of difficulty.
+"""
+
+_RIDGE = 10.0
+"""As if so many soils of each kind had been predicted with the average error."""
+
+
+def with_intervals(
+    targets: tuple[Target, ...],
+    measured: Array,
+    out_of_fold: Array,
+    fold_of: Integers,
+    fitted: FittedDomain | None,
+) -> tuple[Target, ...]:
+    """Targets with the interval that their out-of-fold predictions ask for.
+
+    `measured` and `out_of_fold` are `(n, targets)` in the targets' units, NaN where not measured;
+    without a domain every soil has the same width.
+    """
+    libraries = 0 if fitted is None else len(fitted.domain.shape.libraries)
+    answer = []
+    for target, values, predicted in zip(targets, measured.T, out_of_fold.T, strict=True):
+        known = ~np.isnan(values)
+        outputs = target.standardise(predicted[known])
+        errors = np.abs(outputs - target.standardise(values[known]))
+        held_out = None if fitted is None else fitted.held_out[known]
+        half_width, difficulty = fit_interval(errors, outputs, fold_of[known], held_out, libraries)
+        answer.append(dataclasses.replace(target, half_width_90=half_width, difficulty=difficulty))
+    return tuple(answer)
+
+
+def fit_interval(
+    errors: Array, outputs: Array, fold_of: Integers, held_out: Positions | None, libraries: int
+) -> tuple[float, Difficulty | None]:
+    """The half width at difficulty 1, and the difficulty, from `(n,)` absolute errors of soils not
+    trained on.
+
+    A soil's score uses a difficulty that was fitted without its fold, for the new soils' errors
+    take no part in theirs.
+    """
+    if held_out is None or errors.size < FEWEST_SCORES:
+        return conformal_quantile(errors, COVERAGE), None
+    folds = np.unique(fold_of)
+    scores = np.empty_like(errors)
+    for fold in folds:
+        scored = fold_of == fold
+        fitted_on = ~scored if folds.size > 1 else scored
+        difficulty = fit_difficulty(
+            errors[fitted_on], outputs[fitted_on], held_out[fitted_on], libraries
+        )
+        scores[scored] = errors[scored] / factors(difficulty, outputs[scored], held_out[scored])
+    return conformal_quantile(scores, COVERAGE), fit_difficulty(
+        errors, outputs, held_out, libraries
+    )
+
+
+def fit_difficulty(
+    errors: Array, outputs: Array, held_out: Positions, libraries: int
+) -> Difficulty:
+    """Ridge regression of log `(n,)` errors on output, log distance and nearest library; difficulty
+    1 is the median soil's.
+
+    The smallest errors are chance hits and say nothing of difficulty, so they count as a twentieth
+    of the median one.
+    """
+    columns = np.column_stack(
+        [outputs, np.log(np.maximum(held_out.distance, Difficulty.LEAST_DISTANCE))]
+    )
+    spread = np.maximum(columns.std(axis=0), 1e-6)
+    member = np.eye(libraries)[held_out.nearest]
+    design = np.column_stack(
+        [np.ones(errors.size), (columns - columns.mean(axis=0)) / spread, member]
+    )
+    floor = max(0.05 * float(np.median(errors)), np.finfo(np.float64).tiny)
+    logarithms = np.log(np.maximum(errors, floor))
+    penalty = np.diag([0.0] + [_RIDGE] * (design.shape[1] - 1))
+    weights = np.linalg.solve(design.T @ design + penalty, design.T @ logarithms)
+    constant = -float(np.median(design[:, 1:] @ weights[1:])) - float(
+        columns.mean(axis=0) / spread @ weights[1:3]
+    )
+    output, distance = (weights[1:3] / spread).tolist()
+    return Difficulty(constant, output, distance, tuple(weights[3:].tolist()))
+
+
+def factors(difficulty: Difficulty | None, outputs: Array, held_out: Positions | None) -> Array:
+    """`(n,)` factors of the half width."""
+    if difficulty is None or held_out is None:
+        return np.ones_like(outputs)
+    return difficulty.factor(outputs, held_out.nearest, held_out.distance)

@@ -1,0 +1,95 @@
+"""Show the known spectral libraries: whether their files are at hand, what was measured, under
+which licence, where to ask.
+
+Soils are counted where the files are at hand. Large libraries are read and counted only when they
+are named; nothing is fetched unless it is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.catalogue import SOURCES
+from ccnvr.train.libraries.properties import PROPERTIES, UNITS
+
+# Every library covers it; counting soils needs no spectra.
+_ANYWHERE = Grid(1500.0, 2.0, 2)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr data`."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"libraries to read and count: {', '.join(SOURCES)}",
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the libraries, or those named."""
+    if unknown := [name for name in arguments.names if name not in SOURCES]:
+        raise UsageError(
+            f"library {unknown[0]!r} is not one of {', '.join(SOURCES)}; see ccnvr data"
+        )
+    for name in arguments.names or SOURCES:
+        entry = describe(name, count=name in arguments.names)
+        print(json.dumps(entry) if arguments.json else _text(entry))
+    return 0
+
+
+def describe(name: str, count: bool) -> dict[str, Any]:
+    """What is known of a library. `soils` holds how many have each property, None if its files were
+    not read.
+
+    Raises:
+        CcnvrError: it is to be counted, and cannot be read.
+    """
+    source = SOURCES[name]
+    path = source.present()
+    soils: dict[str, int] | None = None
+    if count or (path is not None and not source.large):
+        library = libraries.load(name, _ANYWHERE)
+        known = np.sum(~np.isnan(library.targets), axis=0).tolist()
+        soils = {"all": len(library.sample_ids), **dict(zip(PROPERTIES, known, strict=True))}
+        path = source.present()
+    return {
+        "name": name,
+        "present": path is not None,
+        "file": None if path is None else str(path),
+        "parts": list(source.parts),
+        "soils": soils,
+        "units": UNITS,
+        "values": source.values,
+        "licence": source.licence,
+        "origin": source.origin,
+    }
+
+
+def _text(entry: dict[str, Any]) -> str:
+    where = entry["file"] or "not at hand"
+    parts = f"; parts {', '.join(entry['parts'])}" if entry["parts"] else ""
+    lines = [f"{entry['name']}: {where}{parts}"]
+    if entry["soils"]:
+        counts = [
+            f"{name} {number}"
+            for name, number in entry["soils"].items()
+            if number and name != "all"
+        ]
+        lines.append(f"  {entry['soils']['all']} soils; {', '.join(counts)}")
+    elif entry["present"]:
+        lines.append(f"  large; ccnvr data {entry['name']} reads and counts its soils")
+    lines += [
+        f"  values: {entry['values']}",
+        f"  licence: {entry['licence']}",
+        f"  from: {entry['origin']}",
+    ]
+    return "\n".join(lines)

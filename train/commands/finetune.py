@@ -1,0 +1,149 @@
+"""Fine-tune a model on 10 to 100 soils of your own with the laboratory's values. It prints what
+that gains on your soils, each predicted by a network that was tuned without it, and leaves a run
+that ccnvr export takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy_table
+from ccnvr.edge.commands.arguments import number, whole_number
+from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.train.calibration.domain import FEWEST_SOILS
+from ccnvr.train.calibration.fit import LAYERS
+from ccnvr.train.runs import base as bases
+from ccnvr.train.runs import finetune
+from ccnvr.train.runs.finetune import Outcome, Settings
+from ccnvr.train.runs.folder import export_command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ccnvr finetune`."""
+    parser.add_argument(
+        "base",
+        metavar="BASE",
+        help="'default', a .ccnvr file, or the folder of a finished ccnvr train",
+    )
+    parser.add_argument(
+        "soils",
+        type=Path,
+        metavar="SOILS",
+        help="your soils: CSV or Parquet, with columns OC, N, CEC, pH or clay",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="folder for the fine-tuned run"
+    )
+    parser.add_argument(
+        "--quantity",
+        choices=QUANTITIES,
+        default="reflectance",
+        help="what the file holds (reflectance, 0 to 1)",
+    )
+    parser.add_argument(
+        "--layers",
+        choices=LAYERS,
+        default=Settings.layers,
+        help=f"what is tuned ({Settings.layers})",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=whole_number(1, 10_000),
+        default=Settings.epochs,
+        help=f"of each network ({Settings.epochs})",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=number(1e-7, 1.0),
+        default=Settings.learning_rate,
+        help=f"({Settings.learning_rate:g})",
+    )
+    parser.add_argument(
+        "--folds",
+        type=whole_number(2, 20),
+        default=Settings.folds,
+        help=f"at most, of at least 4 soils ({Settings.folds})",
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**31 - 1), default=Settings.seed, help=f"({Settings.seed})"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fine-tune, print what it gained and what there is to know of it."""
+    torch.set_num_threads(1)
+    settings = Settings(
+        arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed
+    )
+    try:
+        outcome = finetune.finetune(
+            bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings
+        )
+    except KeyboardInterrupt:
+        raise CcnvrError("interrupted; the same command begins anew") from None
+    print("\n".join(_text(outcome)))
+    for note in _notes(outcome):
+        print(f"\n{note}")
+    print(f"\nnext: {export_command(arguments.out)}")
+    return 0
+
+
+def _text(outcome: Outcome) -> list[str]:
+    soils = outcome.soils
+    lines = [
+        f"{soils.count} soils, {outcome.folds} folds; fine-tuned for {', '.join(soils.properties)}"
+    ]
+    for reason in dict.fromkeys(soils.left_out.values()):
+        names = [name for name, why in soils.left_out.items() if why == reason]
+        lines.append(f"left out: {', '.join(names)} ({reason})")
+    lines += [
+        "",
+        "accuracy on your soils, those of each fold by a network that was tuned without them",
+    ]
+    return [*lines, accuracy_table(_rows(outcome), "model")]
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    """What to know of the figures and of the model."""
+    notes, seen = [], outcome.seen_before
+    if seen:
+        notes.append(
+            f"warning: the model was trained on {len(seen)} of these spectra before, {seen[0]} "
+            "among them, so all of these "
+            "figures are too good"
+        )
+    if outcome.not_compared:
+        notes.append(
+            f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}"
+        )
+    if no_better := outcome.no_better():
+        notes.append(
+            f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the "
+            "model's as it is"
+        )
+    if useless := outcome.useless():
+        notes.append(
+            f"warning: for {', '.join(useless)} the mean of your soils would do better (R2 below "
+            "0); look at the unit of the "
+            "values, or leave the column out"
+        )
+    if outcome.report.domain is None:
+        notes.append(
+            f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils "
+            "will not be flagged"
+        )
+    if outcome.substitutes:
+        notes.append(
+            "few of the model's soils are at hand, so an export is proved on "
+            f"{', '.join(outcome.substitutes)} too"
+        )
+    return notes
+
+
+def _rows(outcome: Outcome) -> AccuracyTable:
+    (before,), (after,) = outcome.as_it_is.values(), outcome.fine_tuned.values()
+    return {"as it is": before, "fine-tuned": after}

@@ -1,0 +1,49 @@
+"""The paper's first experiment: CCNVR and its rivals on one library, each at its best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ccnvr.train.experiments import figures
+from ccnvr.train.experiments.comparison import REFERENCE, Comparison
+from ccnvr.train.libraries.load import UNITS
+
+
+def run(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """Figures of merit, the choices behind them, and `accuracy-LIBRARY.svg`,
+    `predicted-LIBRARY.svg` in `folder`.
+    """
+    predicted = {
+        name: comparison.predictions(contender)[""]
+        for name, contender in comparison.contenders.items()
+    }
+    table = comparison.table(predicted)
+    figures.bars(
+        folder / f"accuracy-{comparison.library}.svg",
+        table,
+        f"{comparison.library}: R² with 95 % bootstrap interval",
+    )
+    best = predicted.get(REFERENCE, next(iter(predicted.values())))
+    properties = comparison.splits[0].train.properties
+    figures.scatter(
+        folder / f"predicted-{comparison.library}.svg",
+        comparison.measured,
+        best.mean(axis=0),
+        properties,
+        UNITS,
+    )
+    choices = {
+        name: {split.name: comparison.choice(contender, split) for split in comparison.splits}
+        for name, contender in comparison.contenders.items()
+    }
+    return {
+        "experiment": "accuracy",
+        "library": comparison.library,
+        "soils": {"predicted": len(comparison.measured), "splits": len(comparison.splits)},
+        "budget": vars(comparison.budget),
+        "seeds": comparison.seeds,
+        "table": table,
+        "by library": comparison.tables(predicted) or {comparison.library: table},
+        "choices": choices,
+    }

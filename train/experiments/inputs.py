@@ -1,0 +1,103 @@
+"""What an experiment goes by: CCNVR's recipe, the ledger of its folder, and choices that an earlier
+one made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.experiments.ledger import Ledger
+from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+
+def comparable_recipe(path: Path) -> TrainingRecipe:
+    """CCNVR's.
+
+    Raises:
+        UsageError: it would show CCNVR other spectra than its rivals get.
+    """
+    recipe = recipes.load(path)
+    for table, change in (("instrument", recipe.instrument), ("epo", recipe.epo)):
+        if change is not None:
+            raise UsageError(
+                f"{path} has [{table}], which would change CCNVR's spectra and no rival's; give "
+                "another --recipe"
+            )
+    return recipe
+
+
+def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
+    """The folder's, which holds results of one recipe only, and of the same files of soils that are
+    learnt first.
+
+    Raises:
+        UsageError: it holds others; `path` is where the recipe stands.
+    """
+    found = Ledger(folder)
+    # Built anew, so that a folder of before a recipe could say more is still this recipe's.
+    try:
+        kept = build(TrainingRecipe, found.get("recipe", lambda: dataclasses.asdict(recipe)))
+    except ValueError:
+        kept = None
+    if kept != recipe:
+        raise UsageError(
+            f"{folder} holds results of another recipe than {path}; give another --out"
+        )
+    files = _files_learnt_first(recipe)
+    if files and found.get("files", lambda: files) != files:
+        raise UsageError(
+            f"{folder} holds results of other soils in [pretraining]'s files; give another --out"
+        )
+    return found
+
+
+def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
+    """The sha256 of each file of soils that are learnt first."""
+    digests = {}
+    for name in recipe.pretraining.libraries if recipe.pretraining else ():
+        if name.endswith(ENDINGS):
+            try:
+                with Path(name).open("rb") as stream:
+                    digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise UsageError(
+                    f"{name} cannot be read ({error.strerror}); correct [pretraining] in the recipe"
+                ) from error
+    return digests
+
+
+def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
+    """What CNN and RNN used for each property in an earlier experiment's first split.
+
+    Raises:
+        UsageError: the file is no result of an experiment, or of one without one of the properties.
+    """
+    if path is None:
+        return {}
+    try:
+        choices = json.loads(path.read_text())["choices"]
+        chosen = {
+            name: dict(next(iter(choices[name].values())))
+            for name in ("CNN", "RNN")
+            if name in choices
+        }
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise UsageError(
+            f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})"
+        ) from error
+    for method, choice in chosen.items():
+        if unknown := [name for name in properties if name not in choice]:
+            raise UsageError(
+                f"{path} has no choice of {method}'s for {unknown[0]}, only for "
+                f"{', '.join(choice)}; "
+                "name these with --properties"
+            )
+    return chosen

@@ -1,0 +1,63 @@
+"""Results that took long to compute, kept as they come: an experiment that is interrupted goes on
+where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ccnvr.edge.atomic_files import make_folder
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+FILE = "ledger.jsonl"
+
+
+class Ledger:
+    """A file of one JSON object a line, `{"key": ..., "value": ...}`, only ever appended to.
+
+    Raises:
+        CcnvrError: the folder cannot be made, or a line before the last is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self._path = folder / FILE
+        self._known: dict[str, Any] = {}
+        if self._path.exists():
+            self._read()
+
+    def get(self, key: str, compute: Callable[[], Any]) -> Any:
+        """The value kept under `key`; computed and kept if there is none. It must be what JSON can
+        hold.
+        """
+        if key not in self._known:
+            value = compute()
+            line = json.dumps({"key": key, "value": value}, allow_nan=False)
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._known[key] = value
+        return self._known[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def _read(self) -> None:
+        lines = self._path.read_text(encoding="utf-8").split("\n")
+        # What follows the last line's end was being written when the computer stopped.
+        if lines[-1]:
+            os.truncate(self._path, self._path.stat().st_size - len(lines[-1].encode()))
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                entry = json.loads(line)
+                self._known[entry["key"]] = entry["value"]
+            except (ValueError, KeyError, TypeError):
+                raise CcnvrError(
+                    f"{self._path} line {number} is damaged; delete that line, and it is computed "
+                    "again"
+                ) from None

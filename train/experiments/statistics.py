@@ -1,0 +1,85 @@
+"""How sure a comparison is: bootstrap intervals of R2, and a paired test between two methods on the
+same soils.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ccnvr.edge.chemometrics.metrics import accuracy
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 2000
+
+
+def r2(measured: Array, predicted: Array, axis: int = -1) -> Array:
+    """1 - SSE/SST along `axis`; arrays broadcast against each other."""
+    error = np.sum((predicted - measured) ** 2, axis=axis)
+    spread = np.sum((measured - measured.mean(axis=axis, keepdims=True)) ** 2, axis=axis)
+    # A resample of one soil alone has no spread; NaN leaves it out.
+    ratio: Array = 1.0 - error / np.where(spread > 0.0, spread, np.nan)
+    return ratio
+
+
+def r2_interval(measured: Array, predicted: Array, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval, over soils, of R2 averaged over repetitions
+    `(repetitions, n)` of `(n,)` values.
+
+    Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
+    """
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(measured.size, size=(RESAMPLES, measured.size))
+    of_resample = np.mean(
+        [r2(measured[rows], repetition[rows]) for repetition in predicted], axis=0
+    )
+    low, high = np.nanpercentile(of_resample, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> float:
+    """Two-sided permutation test that two methods' squared errors are equal on average; each
+    `(repetitions, n)`.
+
+    A soil's squared errors, averaged over repetitions, change places between the methods (Good
+    2005, Permutation, Parametric and Bootstrap Tests of Hypotheses, 3rd ed., ch. 3).
+    """
+    errors = [np.mean((predicted - measured) ** 2, axis=0) for predicted in (one, other)]
+
+    def difference(first: Array, second: Array, axis: int) -> Array:
+        mean: Array = np.mean(first - second, axis=axis)
+        return mean
+
+    rng = np.random.default_rng(seed)
+    test = stats.permutation_test(
+        errors,
+        difference,
+        permutation_type="samples",
+        n_resamples=RESAMPLES - 1,
+        vectorized=True,
+        rng=rng,
+    )
+    return float(test.pvalue)
+
+
+def figures(measured: Array, predicted: Array) -> dict[str, Any]:
+    """Figures of merit of repetitions `(repetitions, n)`, averaged; R2 with its deviation over them
+    and its interval.
+    """
+    known = ~np.isnan(measured)
+    measured, predicted = measured[known], predicted[:, known]
+    each = [accuracy(measured, repetition).as_dict() for repetition in predicted]
+    merit: dict[str, Any] = {"n": int(measured.size)}
+    for name in ("r2", "rmse", "mae", "bias", "rpiq", "rpd"):
+        values = [value for row in each if (value := row[name]) is not None]
+        merit[name] = round(float(np.mean(values)), 4) if values else None
+    merit["r2_seeds"] = [row["r2"] for row in each]
+    if measured.size > 2:
+        merit["r2_low"], merit["r2_high"] = (
+            round(bound, 4) for bound in r2_interval(measured, predicted)
+        )
+    return merit

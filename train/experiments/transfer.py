@@ -1,0 +1,286 @@
+"""The paper's third experiment: a model of some soils on other soils, as it is, and adapted with a
+few of them.
+
+Each library is the target in turn and the others are the source. Two tables and a curve come out:
+every method trained on the source alone; and, against the number of local samples, CCNVR pretrained
+on the source (nothing, its head or all its layers adapted) beside PLSR calibrated on the same local
+samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.grid import resampling_matrix
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.experiments import figures
+from ccnvr.train.experiments.comparison import GRID, Comparison, Split, split, within_reach
+from ccnvr.train.experiments.contenders import (
+    Budget,
+    CalibrationSet,
+    Choice,
+    Contender,
+    Network,
+    PredictAll,
+    Rival,
+)
+from ccnvr.train.experiments.ledger import Ledger
+from ccnvr.train.experiments.statistics import figures as merits
+from ccnvr.train.experiments.statistics import paired_p_value
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.rivals.scikit import METHODS
+
+Array = NDArray[np.float64]
+
+LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
+SIZES = (10, 20, 30, 50)
+LOCAL_TRIALS = 20
+ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"}
+LOCAL = "PLSR local"
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What is carried out: the methods that are trained on the source, CCNVR among them, and how
+    often.
+    """
+
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    contenders: dict[str, Contender]
+    network: Network
+    budget: Budget
+    seeds: int
+    repeats: int
+    sizes: tuple[int, ...]
+    ledger: Ledger
+    prop: str = "OC"
+    on_step: Callable[[str], None] = lambda what: None
+
+
+def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
+    """Tables for each target library, and `transfer.svg` with the learning curves in `folder`.
+
+    Raises:
+        UsageError: a target is left without another library to train on, or a library has no value
+            of the property.
+    """
+    # Before the first is trained on, which takes long.
+    _check(transfer)
+    across, curves = {}, {}
+    for target in transfer.targets:
+        parted = _split(transfer, target)
+        pretrained = _Pretrained(transfer.network, parted.train)
+        across[target] = _source_alone(transfer, target, parted, pretrained)
+        curves[target] = _learning_curves(transfer, target, parted, pretrained)
+    panels = {
+        target: {
+            method: ([float(size) for size in by_size], [merit["r2"] for merit in by_size.values()])
+            for method, by_size in curve.items()
+        }
+        for target, curve in curves.items()
+    }
+    figures.curves(
+        folder / "transfer.svg", panels, "local samples", f"R² of {transfer.prop}", (-0.5, 1.0)
+    )
+    return {
+        "experiment": "transfer",
+        "property": transfer.prop,
+        "sources": list(transfer.sources),
+        "seeds": transfer.seeds,
+        "repeats": transfer.repeats,
+        "budget": vars(transfer.budget),
+        "trained on the source alone": across,
+        "learning curves": curves,
+    }
+
+
+def _sources(transfer: Transfer, target: str) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(transfer.sources) if name != target)
+
+
+def _check(transfer: Transfer) -> None:
+    """Whether each target, and what is left to train on, has a value of the property; each library
+    is read once.
+    """
+    for target in transfer.targets:
+        if not _sources(transfer, target):
+            raise UsageError(
+                f"the sources hold no library but the target {target}; name others with --sources"
+            )
+    column = libraries.PROPERTIES.index(transfer.prop)
+    every = dict.fromkeys((*transfer.targets, *transfer.sources))
+    measured = {
+        name: not np.isnan(libraries.load(name, GRID).targets[:, column]).all() for name in every
+    }
+    for target in transfer.targets:
+        for names in ((target,), _sources(transfer, target)):
+            if not any(measured[name] for name in names):
+                raise UsageError(
+                    f"{', '.join(names)} has no {transfer.prop}; name another --property, or "
+                    "other libraries"
+                )
+
+
+def _split(transfer: Transfer, target: str) -> Split:
+    """Everything but the target library to train on; the soils of the target to predict."""
+    loaded = [libraries.load(name, GRID) for name in (*_sources(transfer, target), target)]
+    of_target = np.repeat(
+        [False, True],
+        [sum(len(library.sample_ids) for library in loaded[:-1]), len(loaded[-1].sample_ids)],
+    )
+    pool = libraries.join(loaded)
+    rows = np.flatnonzero(~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)]))
+    pool = libraries.Pool(
+        [pool.sample_ids[row] for row in rows],
+        [pool.origin[row] for row in rows],
+        pool.spectra[rows],
+        pool.targets[rows],
+    )
+    return split(f"to {target}", pool, of_target[rows], (transfer.prop,))
+
+
+class _Pretrained:
+    """CCNVR on the source: the contender, and the network that the curves go on from, which is its
+    fit of seed 0.
+    """
+
+    def __init__(self, network: Network, source: CalibrationSet) -> None:
+        self.name = network.name
+        self.choose = network.choose
+        self._network, self._source = network, source
+        self._recipe = network.recipe_for(source)
+        self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        """Trained when first asked for."""
+        return fitting.fit(
+            self._recipe, self._source.spectra @ self._resample, self._source.values, seed=0
+        )
+
+    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
+        """See `Contender`."""
+        return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
+
+    def adapted(self, local: CalibrationSet, layers: str, seed: int) -> PredictAll:
+        """Fine-tuned on local samples; as it is without `layers`."""
+        if not layers:
+            return self._predict(self._calibration)
+        recipe = dataclasses.replace(
+            self._recipe, fit=dataclasses.replace(self._recipe.fit, **fitting.FINETUNING)
+        )
+        spectra = local.spectra @ self._resample
+        return self._predict(
+            fitting.finetune(recipe, self._calibration, spectra, local.values, seed, layers)
+        )
+
+    def _predict(self, calibration: Calibration) -> PredictAll:
+        return lambda spectra: fitting.predict(self._recipe, calibration, spectra @ self._resample)
+
+
+def _source_alone(
+    transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
+) -> dict[str, Any]:
+    """{method: figures} on all of the target's soils."""
+    contenders = {
+        name: pretrained if name == pretrained.name else contender
+        for name, contender in transfer.contenders.items()
+    }
+    comparison = Comparison(
+        library=f"all but {target}",
+        splits=[parted],
+        contenders=contenders,
+        budget=transfer.budget,
+        seeds=transfer.seeds,
+        ledger=transfer.ledger,
+        chosen={},
+        on_step=transfer.on_step,
+    )
+    predicted = {
+        name: comparison.predictions(contender)[""] for name, contender in contenders.items()
+    }
+    return {method: found[transfer.prop] for method, found in comparison.table(predicted).items()}
+
+
+def _learning_curves(
+    transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
+) -> dict[str, dict[str, Any]]:
+    """{method: {number of local samples: figures}}; the soils that were not drawn are predicted."""
+    curves: dict[str, dict[str, Any]] = {}
+    for size in (size for size in transfer.sizes if size <= len(parted.values) // 2):
+        rounds = [
+            _round(transfer, target, parted, size, repeat, pretrained)
+            for repeat in range(transfer.repeats)
+        ]
+        for method in (LOCAL, *ADAPTED):
+            scores = [merits(measured, predicted[method][None]) for measured, predicted in rounds]
+            merit: dict[str, Any] = {
+                name: _mean(scores, name) for name in ("r2", "rmse", "mae", "bias", "rpiq", "rpd")
+            }
+            merit["r2_repeats"] = [score["r2"] for score in scores]
+            if method != LOCAL:
+                p_values = [
+                    paired_p_value(measured, found[method][None], found[LOCAL][None])
+                    for measured, found in rounds
+                ]
+                merit["p_value_median"] = round(float(np.median(p_values)), 4)
+            curves.setdefault(method, {})[str(size)] = merit
+    return curves
+
+
+def _mean(scores: list[dict[str, Any]], name: str) -> float:
+    return round(float(np.mean([score[name] for score in scores])), 4)
+
+
+def _round(
+    transfer: Transfer, target: str, parted: Split, size: int, repeat: int, pretrained: _Pretrained
+) -> tuple[Array, dict[str, Array]]:
+    """The measured values of the soils that were not drawn, and what each method predicts
+    for them.
+    """
+    drawn = np.zeros(len(parted.values), dtype=bool)
+    drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
+    local = CalibrationSet(
+        GRID, (transfer.prop,), parted.spectra[drawn], parted.values[drawn], np.arange(size)
+    )
+
+    def compute() -> dict[str, list[float]]:
+        transfer.on_step(f"{size} samples of {target}, draw {repeat}")
+        rest = parted.spectra[~drawn]
+        answers = {LOCAL: _local(local)(rest)}
+        for name, layers in ADAPTED.items():
+            answers[name] = pretrained.adapted(local, layers, repeat)(rest)
+        return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
+
+    how = {**fitting.FINETUNING, **vars(fitting.FINETUNING_KERNEL)}
+    key = (
+        f"adapted | {how} | {target} | {transfer.sources} | {transfer.prop} | "
+        f"{transfer.network.name} | {size} | {repeat}"
+    )
+    found = transfer.ledger.get(key, compute)
+    reach = {LOCAL: local.values, "CCNVR as it is": parted.train.values}
+    both = np.concatenate([parted.train.values, local.values])
+    predicted = {
+        name: within_reach(np.array(values)[:, None], reach.get(name, both))[:, 0]
+        for name, values in found.items()
+    }
+    return parted.values[~drawn, 0], predicted
+
+
+def _local(local: CalibrationSet) -> PredictAll:
+    """PLSR with preprocessing and number of components chosen by cross-validation in the local
+    samples.
+    """
+    plsr = Rival(METHODS["PLSR"])
+    choice = plsr.choose(local, Budget(LOCAL_TRIALS, folds=5))
+    return plsr.fit(choice, local, seed=0)

@@ -1,0 +1,1 @@
+"""Published spectral libraries and own files -> soils on one grid."""

@@ -1,0 +1,270 @@
+"""Fits a correction to paired standards: the same samples measured in two ways, as a laboratory's
+instrument and a handheld, or dry and wet.
+
+EPO takes out what differs between the two and needs a model that was trained without it. PDS makes
+field spectra look like the laboratory's, slope and bias correct the answers: both adapt a model as
+it stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.correction import (
+    MOST_DIRECTIONS,
+    WIDEST_WINDOW,
+    Correction,
+    projection,
+    standardisation,
+)
+from ccnvr.edge.chemometrics.grid import Grid, of_file, resampling_matrix
+from ccnvr.edge.chemometrics.preprocess import absorbance
+from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.edge.spectrum_files.csv_table import SpectraTable, read_spectra
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.sensor import bands_used
+
+Array = NDArray[np.float64]
+
+SPARE_STANDARDS = 3
+"""Standards beyond the number of fitted components: one each for the mean, for being left out, and
+to be judged by.
+"""
+
+FEWEST_VALUES = 6
+"""Measured standards for a slope and a bias: two are spent on the line, and one is left out to
+judge it.
+"""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Absorbance `(n, bands)` of the same samples on one grid, a row a pair; a sample may stand in
+    several.
+    """
+
+    sample_ids: tuple[str, ...]
+    reference: Array
+    field: Array
+
+
+@dataclass(frozen=True)
+class Epo:
+    """`[epo]` of a recipe: two CSV files of the same samples, and how many directions of their
+    difference to take out.
+    """
+
+    reference: str
+    field: str
+    components: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.components <= MOST_DIRECTIONS:
+            raise ValueError(f"components = {self.components} is not from 1 to {MOST_DIRECTIONS}")
+
+    def fit(self, grid: Grid, quantity: str) -> Correction:
+        """The projection of these pairs.
+
+        Raises:
+            UsageError: the files cannot be read, do not hold the same samples, or hold too few.
+        """
+        return fit_epo(
+            read_pairs(Path(self.reference), Path(self.field), grid, quantity), self.components
+        )
+
+
+def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs:
+    """Two files of the same samples; the field's may hold a sample several times.
+
+    Raises:
+        UsageError: a file cannot be read, or a sample is in one of them only.
+        WavelengthError: a file does not cover the grid.
+    """
+    tables = read_spectra(reference), read_spectra(field)
+    first, second = (table.sample_ids for table in tables)
+    if len(set(first)) != len(first):
+        repeated = next(sample for sample in first if first.count(sample) > 1)
+        raise UsageError(
+            f"{reference} has sample {repeated!r} more than once; keep its best spectrum, or "
+            "their mean"
+        )
+    if odd := set(first) ^ set(second):
+        raise UsageError(
+            f"sample {min(odd)!r} is only in {reference if min(odd) in first else field}; both "
+            "files must hold the same samples"
+        )
+    row = {sample: number for number, sample in enumerate(first)}
+    spectra = [_on_grid(table, grid, quantity) for table in tables]
+    return Pairs(tuple(second), spectra[0][[row[sample] for sample in second]], spectra[1])
+
+
+def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
+    with of_file(table.path):
+        matrix = resampling_matrix(table.wavelengths_nm, grid)
+    bands = bands_used(matrix)
+    return absorbance(table.reflectance(quantity, bands)) @ matrix[:, bands].T
+
+
+def fit_epo(pairs: Pairs, components: int) -> Correction:
+    """External parameter orthogonalisation: projects away how field spectra mainly differ from
+    their reference.
+
+    Roger, Chauchard & Bellon-Maurel 2003, Chemom. Intell. Lab. Syst. 66:191-204; for soil moisture,
+    Minasny et al. 2011, Geoderma 167:118-124. What the mean reference spectrum has along these
+    directions is put back, so that a projected spectrum still looks like a soil's, and scatter
+    correction after it stays well behaved.
+
+    Raises:
+        UsageError: too few standards for so many components.
+    """
+    _check_count(pairs, components)
+    # Here, because most recipes have no [epo], and scikit-learn is slow to import.
+    from chemotools.projection import ExternalParameterOrthogonalization
+
+    epo = ExternalParameterOrthogonalization(n_components=components)
+    epo.fit(
+        pairs.reference,
+        X_external=np.concatenate([pairs.reference, pairs.field]),
+        sample_ids=np.array(pairs.sample_ids * 2),
+    )
+    return projection(epo.V_epo_, epo.V_epo_ @ (epo.mean_X_ @ epo.V_epo_))
+
+
+def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
+    """Piecewise direct standardisation: each reference band from the field's bands about it, by a
+    small PLS regression.
+
+    Wang, Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756. `window` is an odd number of bands of
+    the grid.
+
+    Raises:
+        UsageError: too few standards, or a window that is not possible.
+    """
+    bands = pairs.field.shape[1]
+    if window % 2 == 0 or not 3 <= window <= min(WIDEST_WINDOW, bands):
+        raise UsageError(
+            f"a window of {window} bands is not an odd number from 3 to {min(WIDEST_WINDOW, bands)}"
+        )
+    half = window // 2
+    if not 1 <= components <= half + 1:
+        raise UsageError(
+            f"{components} components do not fit the {half + 1} bands that a window of {window} "
+            "has at the grid's end"
+        )
+    _check_count(pairs, components)
+    from chemotools.adaptation import PiecewiseDirectStandardization
+
+    # Bands share a unit: scaling them to one variance would only raise the noise of those that
+    # hardly vary.
+    pds = PiecewiseDirectStandardization(window_length=half, n_components=components, scale=False)
+    pds.fit(pairs.field, X_source=pairs.reference)
+    padded = np.pad(pds.T_, ((half, half), (0, 0)))
+    columns = np.arange(bands)
+    weights = np.stack([padded[columns + offset, columns] for offset in range(window)], axis=1)
+    return standardisation(weights, pds.bias_)
+
+
+def _check_count(pairs: Pairs, components: int) -> None:
+    standards, fewest = len(set(pairs.sample_ids)), components + SPARE_STANDARDS
+    if standards < fewest:
+        raise UsageError(
+            f"{standards} standards are too few for {components} components, which need {fewest}; "
+            "measure more"
+        )
+
+
+def left_out(pairs: Pairs, fit: Callable[[Pairs], Correction]) -> Array:
+    """Corrected field spectra `(n, bands)`, each by the correction that was fitted without its
+    sample.
+    """
+    corrected = np.empty_like(pairs.field)
+    samples = np.array(pairs.sample_ids)
+    for sample in dict.fromkeys(pairs.sample_ids):
+        rows = samples == sample
+        others = Pairs(tuple(samples[~rows].tolist()), pairs.reference[~rows], pairs.field[~rows])
+        corrected[rows] = fit(others)(pairs.field[rows])
+    return corrected
+
+
+def after(second: Correction, first: Correction) -> Correction:
+    """One correction that standardises by `first`, then projects by `second`.
+
+    Raises:
+        UsageError: `second` standardises already, so its bundle was made for another instrument.
+    """
+    if second.standardises:
+        raise UsageError(
+            "the bundle is standardised for an instrument already; start from the bundle that it "
+            "was made from"
+        )
+    moved = first.offset - second.directions @ (second.directions.T @ first.offset)
+    return Correction(first.weights, second.directions, moved + second.offset)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a slope and a bias do to one property: RMSE in its unit before, and after with each
+    standard left out.
+    """
+
+    standards: int
+    slope: float
+    bias: float
+    before: float
+    after: float
+
+
+def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, Line]:
+    """A target whose outputs `(n,)` are corrected to the measured values `(n,)`, in the target's
+    unit, NaN where not measured.
+
+    The line is fitted in standardised units, where a log target's errors are even and no answer
+    falls below zero; there it is but another mean and sd of the target, so it needs nothing new on
+    the edge, and the interval's half width is scaled with it.
+
+    Raises:
+        UsageError: too few standards were measured, or the answers do not rise with the measured
+            values.
+    """
+    known = ~np.isnan(measured)
+    z, wanted = outputs[known], target.standardise(measured[known])
+    if z.size < FEWEST_VALUES:
+        raise UsageError(
+            f"{target.name} was measured in {z.size} standards and needs {FEWEST_VALUES} for a "
+            "slope and a bias"
+        )
+    slope, bias = _line(z, wanted)
+    if not slope > 0.0:
+        raise UsageError(
+            f"answers for {target.name} do not rise with the measured values (slope {slope:.3g}), "
+            "so no line corrects them; "
+            "check that both belong to the same samples"
+        )
+    every = np.arange(z.size)
+    apart = [_line(z[every != row], wanted[every != row]) for row in every]
+    corrected = np.array(
+        [
+            one_slope * value + one_bias
+            for value, (one_slope, one_bias) in zip(z, apart, strict=True)
+        ]
+    )
+
+    def rmse(answers: Array) -> float:
+        return float(np.sqrt(np.mean((target.restore(answers) - measured[known]) ** 2)))
+
+    fitted = dataclasses.replace(target, mean=target.mean + target.sd * bias, sd=target.sd * slope)
+    return fitted, Line(int(z.size), slope, bias, rmse(z), rmse(corrected))
+
+
+def _line(predicted: Array, wanted: Array) -> tuple[float, float]:
+    """Least-squares slope and bias; a slope of 0 where the answers do not vary."""
+    centred = predicted - predicted.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ wanted) / spread if spread > 0.0 else 0.0
+    return slope, float(wanted.mean() - slope * predicted.mean())

@@ -1,0 +1,183 @@
+"""Published tables: CSV files, gzipped or not, read row by row. What is malformed is named with row
+and column.
+
+Every length is bounded, and memory holds a row at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.spectrum_files.csv_table import bounded_lines
+from ccnvr.edge.spectrum_files.limesoda import DataError
+from ccnvr.train.libraries.sensor import View
+
+Array = NDArray[np.float64]
+
+_MISSING = frozenset({"", "NA", "NaN", "nan", "n.d.", "ND"})
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The columns of a table that a view needs, their cells in a row, and the view's matrix `(grid
+    bands, columns)`.
+    """
+
+    names: list[str]
+    cells: Callable[[list[str]], tuple[str, ...]]
+    matrix: Array
+
+
+class Table:
+    """A table whose first row names its columns.
+
+    Raises:
+        DataError: it cannot be read, or has no columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header = next((cells for _, cells in self._lines()), [])
+        self._column = {name: column for column, name in enumerate(self.header)}
+        if not self.header:
+            raise DataError(f"{path} is empty; fetch it again")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._column
+
+    def require(self, *names: str) -> None:
+        """Refuse a table that lacks one of the columns, or has it twice.
+
+        Raises:
+            DataError: with the first such column.
+        """
+        for name in names:
+            if name not in self._column:
+                raise DataError(
+                    f"{self.path} has no column {name}; it must be the file of that name as "
+                    "published"
+                )
+            if self.header.count(name) > 1:
+                raise DataError(
+                    f"{self.path} row 1 has the column {name} more than once; fetch it again"
+                )
+
+    def bands(self, view: View, prefix: str, suffix: str = "") -> Bands:
+        """The columns `prefix` + nm + `suffix` that the view needs, by wavelength. Columns of other
+        names are no bands.
+
+        Raises:
+            DataError: what stands for nm is no number.
+            WavelengthError: the columns do not cover the grid, or cannot show what the view's
+                instrument sees.
+        """
+        named = [name for name in self.header if name.startswith(prefix) and name.endswith(suffix)]
+        wavelengths = {name: _float(name[len(prefix) : len(name) - len(suffix)]) for name in named}
+        if prefix and (
+            wrong := [name for name, wavelength in wavelengths.items() if wavelength is None]
+        ):
+            raise DataError(
+                f"{self.path} row 1 column {wrong[0]} must hold a wavelength in nm; fetch it again"
+            )
+        found = sorted(
+            (wavelength, name) for name, wavelength in wavelengths.items() if wavelength is not None
+        )
+        matrix = view.matrix(np.array([wavelength for wavelength, _ in found]))
+        # Only bands that the view needs: others may be empty.
+        needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
+        names = [found[band][1] for band in needed]
+        return Bands(names, itemgetter(*(self._column[name] for name in names)), matrix[:, needed])
+
+    def rows(self) -> Iterator[Row]:
+        """The rows below the header; blank lines are passed over.
+
+        Raises:
+            DataError: a row has more or fewer cells than the header, or the file is damaged.
+        """
+        lines = self._lines()
+        next(lines, None)
+        for number, cells in lines:
+            if len(cells) != len(self.header):
+                raise DataError(
+                    f"{self.path} row {number} has {len(cells)} columns where the header has "
+                    f"{len(self.header)}; fetch it again"
+                )
+            yield Row(self, number, cells)
+
+    def column(self, name: str) -> int:
+        """Where a column stands."""
+        return self._column[name]
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        opener: Callable[..., IO[str]] = gzip.open if self.path.name.endswith(".gz") else open
+        number = 0
+        try:
+            with opener(self.path, "rt", newline="", encoding="utf-8-sig") as stream:
+                for number, cells in enumerate(csv.reader(bounded_lines(stream)), start=1):
+                    if cells:
+                        yield number, cells
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{self.path} cannot be read after row {number} ({error}); fetch it again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table."""
+
+    table: Table
+    number: int
+    cells: list[str]
+
+    def text(self, name: str) -> str:
+        """A cell without the blanks around it."""
+        return self.cells[self.table.column(name)].strip()
+
+    def value(self, name: str) -> float:
+        """A cell's number; NaN where it is empty, NA, or below the limit of detection ("< LOD").
+
+        Raises:
+            DataError: it is neither.
+        """
+        cell = self.text(name)
+        if cell in _MISSING or cell.startswith("<"):
+            return float("nan")
+        value = _float(cell)
+        if value is None:
+            raise DataError(
+                f"{self.table.path} row {self.number} column {name} is {cell!r} and must be a "
+                "number or empty; fetch it again"
+            )
+        return value
+
+    def spectrum(self, bands: Bands) -> Array:
+        """The numbers `(bands,)`; NaN where empty."""
+        try:
+            values = np.fromiter(map(float, bands.cells(self.cells)), np.float64, len(bands.names))
+        except ValueError:
+            values = np.full(1, np.nan)
+        # Cell by cell only where one is missing or malformed.
+        return (
+            values
+            if np.all(np.isfinite(values))
+            else np.array([self.value(name) for name in bands.names])
+        )
+
+
+def _float(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""CCNVR in torch, and how it learns."""

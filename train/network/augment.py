@@ -1,0 +1,176 @@
+"""Random changes of training spectra that another instrument, or the next scan of the same soil,
+could make.
+
+All but SNV is linear, so the changes are prepared once as filtered spectra and only mixed anew in
+each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.preprocess import BandedOperator, Preprocessor, savgol_matrix
+from ccnvr.train.recipe.changes import Augmentation
+
+Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+_NOISE_SPECTRA = 256
+_SPECTRA_AT_ONCE = 512
+_DERIVATIVE_WINDOW = 11
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Soils of one batch by their `rows`: each alone, or the share `weights` of it mixed with the
+    rest of its partner.
+    """
+
+    rows: Rows
+    partners: Rows | None = None
+    weights: Array | None = None
+
+    @classmethod
+    def of(cls, rows: Rows, mixing: float, rng: np.random.Generator) -> Mixture:
+        """Partners from among the rows, shares from a beta distribution with both parameters
+        `mixing`; 0 mixes nothing.
+        """
+        return (
+            cls(rows, rng.permutation(rows), rng.beta(mixing, mixing, len(rows)))
+            if mixing
+            else cls(rows)
+        )
+
+    def shared(self, share: slice) -> Mixture:
+        """Some of the batch."""
+        if self.partners is None or self.weights is None:
+            return Mixture(self.rows[share])
+        return Mixture(self.rows[share], self.partners[share], self.weights[share])
+
+    def mixed(self, of_soils: Float32) -> Float32:
+        """From what each of all soils has, `(soils, channels, bands)`, what each of the
+        batch has.
+        """
+        if self.partners is None or self.weights is None:
+            return of_soils[self.rows]
+        weights = self.weights.astype(np.float32)[:, None, None]
+        mixed: Float32 = weights * of_soils[self.rows] + (1.0 - weights) * of_soils[self.partners]
+        return mixed
+
+
+class VariedInputs:
+    """Model inputs of training spectra, changed anew whenever a batch is taken.
+
+    Args:
+        preprocess: compiled for the wavelengths of `spectra`.
+        spectra: absorbance `(n, bands)` at a regular grid.
+        augmentation: how much changes.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self, preprocess: Preprocessor, spectra: Array, augmentation: Augmentation, seed: int
+    ) -> None:
+        self._preprocess = preprocess
+        self._augmentation = augmentation
+        self._filtered = _filtered(preprocess, preprocess.filter, spectra)
+        self._changes = self._linear_changes(spectra)
+        noise = np.random.default_rng(seed).normal(
+            0.0, augmentation.noise, (_NOISE_SPECTRA, spectra.shape[1])
+        )
+        self._noise = (
+            _filtered(preprocess, preprocess.filter_change, noise) if augmentation.noise else None
+        )
+        self._ramp = np.linspace(-1.0, 1.0, self._filtered.shape[2], dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._filtered)
+
+    def unvaried(self) -> Float32:
+        """Inputs of all the spectra as they are, `(n, channels, bands)`."""
+        return self._preprocess.scale(self._filtered.copy())
+
+    def batch(
+        self, soils: Mixture, rng: np.random.Generator, share: slice = slice(None)
+    ) -> Float32:
+        """Inputs `(len(soils.rows[share]), channels, bands)`; what is drawn for a row does not
+        depend on `share`.
+
+        Soils are mixed in absorbance.
+        """
+        count = len(soils.rows)
+        amounts = [
+            rng.normal(size=count).astype(np.float32)[share, None, None] for _ in self._changes
+        ]
+        which, sign = (
+            rng.integers(_NOISE_SPECTRA, size=count)[share],
+            rng.choice([-1.0, 1.0], count)[share],
+        )
+        channels = self._filtered.shape[1]
+        shifts = rng.normal(0.0, self._augmentation.input_shift, (3, count, channels, 1)).astype(
+            np.float32
+        )
+        offset, tilt, gain = shifts[:, share]
+        soils = soils.shared(share)
+        varied = soils.mixed(self._filtered)
+        for (change, squared), amount in zip(self._changes, amounts, strict=True):
+            of_soil = change if len(change) == 1 else soils.mixed(change)
+            varied += (amount**2 if squared else amount) * of_soil
+        if self._noise is not None:
+            varied += sign.astype(np.float32)[:, None, None] * self._noise[which]
+        varied = self._preprocess.scale(varied)
+        varied *= 1.0 + gain
+        varied += offset + tilt * self._ramp
+        return varied
+
+    def _linear_changes(self, spectra: Array) -> list[tuple[Float32, bool]]:
+        """For each change its filtered effect at one standard deviation, `(1 or n, channels,
+        bands)`, and whether it grows with the square of the amount.
+        """
+        sd = self._augmentation
+        bands = spectra.shape[1]
+        step = float(np.diff(self._preprocess.wavelengths_nm).mean())
+
+        def derivative(order: int) -> Array:
+            window = min(_DERIVATIVE_WINDOW, bands - 1 + bands % 2)
+            return BandedOperator(savgol_matrix(bands, window, 2, order, step)).many(spectra)
+
+        changes: list[tuple[Array, bool]] = []
+        if sd.offset:
+            changes.append((np.full((1, bands), sd.offset), False))
+        if sd.slope:
+            changes.append((sd.slope * np.linspace(-1.0, 1.0, bands)[None], False))
+        if sd.gain:
+            changes.append((sd.gain * spectra, False))
+        if sd.shift_nm:
+            changes.append((sd.shift_nm * derivative(1), False))
+        if sd.broadening_nm:
+            # A Gaussian of variance s^2 adds s^2 / 2 of the second derivative, to first order.
+            changes.append((0.5 * sd.broadening_nm**2 * derivative(2), True))
+        preprocess = self._preprocess
+        return [
+            (_filtered(preprocess, preprocess.filter_change, change), squared)
+            for change, squared in changes
+        ]
+
+
+def _filtered(
+    preprocess: Preprocessor, linear: Callable[[Array], Array], spectra: Array
+) -> Float32:
+    """`preprocess.filter` of spectra, or `filter_change` of changes, in single precision.
+
+    A block at a time: a large library in double precision may not fit.
+    """
+    filtered = np.empty(
+        (len(spectra), len(preprocess.recipe.channels), preprocess.recipe.grid.bands),
+        dtype=np.float32,
+    )
+    for start in range(0, len(spectra), _SPECTRA_AT_ONCE):
+        rows = slice(start, start + _SPECTRA_AT_ONCE)
+        filtered[rows] = linear(spectra[rows])
+    return filtered

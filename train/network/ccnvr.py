@@ -1,0 +1,163 @@
+"""CCNVR: convolutions read local features of a spectrum, a recurrent layer reads them along the
+wavelength.
+
+After Yang et al. 2020, Geoderma 380:114616, whose abstract states the shape and no sizes: those are
+configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, max_pool2d
+
+from ccnvr.edge.network.layers import Float32
+from ccnvr.edge.network.shape import NetworkConfig
+
+_LINEAR_INIT_SD = 0.06
+_BATCH = 256
+
+
+class _Convolution(nn.Conv1d):
+    """As `nn.Conv1d`, but channels last in memory, in which torch is much faster on CPUs."""
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        row = spectra.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        return conv2d(
+            row, self.weight.unsqueeze(2), self.bias, padding=(0, int(self.padding[0]))
+        ).squeeze(2)
+
+
+class _Pool(nn.Module):
+    """As `nn.MaxPool1d`, in the memory layout of `_Convolution`."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self._bands = bands
+
+    def forward(self, features: Tensor) -> Tensor:
+        return max_pool2d(features.unsqueeze(2), (1, self._bands)).squeeze(2)
+
+
+class CCNVR(nn.Module):
+    """Model input `(n, channels, bands)` -> standardised targets `(n, outputs)`.
+
+    The recurrent layer's states are averaged over the steps, which forgets none of them and exports
+    to one operator.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.keeps_scale = False
+        """Whether training leaves the statistics of the bands alone, and standardises by them."""
+        # Cumulative statistics of training batches: the mean and deviation of each band, kept with
+        # the weights.
+        self.scale = (
+            nn.BatchNorm1d(config.in_channels * config.bands, affine=False, momentum=None)
+            if config.standardise
+            else None
+        )
+        channels = config.in_channels
+        convolutions: list[nn.Module] = []
+        for layer in config.convolutions:
+            convolutions.append(
+                _Convolution(channels, layer.filters, layer.kernel, padding=layer.kernel // 2)
+            )
+            # Rectified before the pool it would be the same, but there are more numbers there.
+            convolutions.append(_Pool(layer.pool))
+            convolutions.append(nn.ReLU())
+            channels = layer.filters
+        self.convolutions = nn.Sequential(*convolutions)
+        self.recurrent = _recurrent(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.dense = nn.Linear(config.features, config.dense)
+        self.output = nn.Linear(config.dense, config.outputs)
+        self.linear = (
+            nn.Linear(config.in_channels * config.bands, config.outputs, bias=False)
+            if config.linear
+            else None
+        )
+        if self.linear is not None:
+            # Small: it is to add to what the network says, not to drown it before either has
+            # learnt.
+            nn.init.normal_(
+                self.linear.weight, std=_LINEAR_INIT_SD / np.sqrt(self.linear.in_features)
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but a scale that is kept stays in evaluation."""
+        super().train(mode)
+        if self.scale is not None and self.keeps_scale:
+            self.scale.eval()
+        return self
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """One pass; see the class for shapes."""
+        if self.scale is not None:
+            spectra = self.scale(spectra.flatten(1)).view_as(spectra)
+        # What does not fill the last step is left out, as a pool does.
+        features = self.convolutions(spectra)[:, :, : self.config.steps * self.config.patch]
+        if self.recurrent is None:
+            pooled = features.flatten(1)
+        else:
+            sequence = (
+                features.unflatten(2, (self.config.steps, self.config.patch))
+                .transpose(1, 2)
+                .flatten(2)
+            )
+            states, _ = self.recurrent(sequence)
+            pooled = states.mean(dim=1)
+        answer = self.head(pooled)
+        return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """The layers after the recurrent one, from its mean states `(n, features)`; all of the
+        network's dropout is here.
+        """
+        hidden = torch.relu(self.dense(self.dropout(pooled)))
+        answer: Tensor = self.output(self.dropout(hidden))
+        return answer
+
+
+def answers(network: nn.Module, inputs: Float32) -> Float32:
+    """Standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`, a batch at a
+    time.
+    """
+    with torch.inference_mode():
+        batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), _BATCH)]
+    outputs: Float32 = torch.cat(batches).numpy()
+    return outputs
+
+
+def with_outputs(network: CCNVR, columns: Sequence[int]) -> CCNVR:
+    """A copy that answers with these outputs alone, ready to predict."""
+    narrow = CCNVR(replace(network.config, outputs=len(columns)))
+    state = network.state_dict()
+    for name in ("output.weight", "output.bias", "linear.weight"):
+        if name in state:
+            state[name] = state[name][list(columns)]
+    narrow.load_state_dict(state)
+    return narrow.eval()
+
+
+def _recurrent(config: NetworkConfig) -> nn.Module | None:
+    if config.cell == "none":
+        return None
+    cell = nn.GRU if config.cell == "gru" else nn.LSTM
+    return cell(
+        config.channels * config.patch,
+        config.hidden,
+        batch_first=True,
+        bidirectional=config.bidirectional,
+    )
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

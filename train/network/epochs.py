@@ -1,0 +1,165 @@
+"""Trains any network on a lesson, epoch by epoch, from a checkpoint if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.train.network.augment import Mixture, VariedInputs
+from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.lesson import Lesson
+from ccnvr.train.network.team import ALONE, Team
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+
+def train(
+    recipe: TrainingRecipe,
+    inputs: VariedInputs,
+    lesson: Lesson,
+    seed: int,
+    make: Callable[[], AnyNetwork],
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
+    team: Team = ALONE,
+) -> AnyNetwork:
+    """What `make` gives, once it has learnt the lesson; see `fit.fit` for checkpoint, on_epoch and
+    team.
+    """
+    torch.manual_seed(seed)
+    network = make()
+    training = _Training(recipe, inputs, lesson, network, team)
+    done = training.resume(checkpoint) if checkpoint else 0
+    team.wait()
+    for epoch in range(done, recipe.fit.epochs):
+        # Each epoch draws from its own seed, so a resumed run needs no generator's state.
+        rng = np.random.default_rng((seed, epoch))
+        torch.manual_seed(int(rng.integers(2**62)) + team.rank)
+        loss = training.epoch(rng)
+        if checkpoint and team.first:
+            training.save(checkpoint, epoch + 1)
+        on_epoch(loss)
+    # The first may still be writing what another, ahead of it, would read.
+    team.wait()
+    return network.cpu().eval()
+
+
+class _Training:
+    """A network with its optimiser, learning-rate schedule and data."""
+
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        inputs: VariedInputs,
+        lesson: Lesson,
+        network: nn.Module,
+        team: Team,
+    ) -> None:
+        self.network: nn.Module = network.to(team.device)
+        self._team = team
+        self._shared: nn.Module = (
+            DistributedDataParallel(self.network) if team.size > 1 else self.network
+        )
+        self._inputs = inputs
+        self._lesson = lesson.to(team.device)
+        self._settings = recipe.fit
+        self._batches = -(-len(inputs) // recipe.fit.batch_size)
+        settings = recipe.fit
+        self._optimizer = torch.optim.AdamW(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, settings.learning_rate, total_steps=settings.epochs * self._batches
+        )
+
+    def epoch(self, rng: np.random.Generator) -> float:
+        """One pass over all soils; the mean loss, of this process's shares."""
+        self.network.train()
+        team = self._team
+        losses = []
+        for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
+            soils = Mixture.of(rows, self._settings.mixing, rng)
+            inputs = torch.from_numpy(self._inputs.batch(soils, rng, team.share)).to(team.device)
+            # Half precision where it is faster; weights, loss and optimiser keep theirs.
+            with torch.autocast(
+                team.device.type, torch.bfloat16, enabled=team.device.type == "cuda"
+            ):
+                outputs = self._shared(inputs)
+            loss = self._lesson.loss(outputs.float(), inputs, soils, self._settings, team)
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self._optimizer.step()
+            self._schedule.step()
+            losses.append(loss.item())
+        return float(np.mean(losses))
+
+    def save(self, path: Path, epochs_done: int) -> None:
+        """Keep all that the next epoch needs."""
+        state = {
+            "epochs_done": epochs_done,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+        with write_atomically(path) as stream:
+            torch.save(state, stream)
+
+    def resume(self, path: Path) -> int:
+        """Continue from a checkpoint; the number of epochs it has behind it."""
+        if not path.exists():
+            return 0
+        state = read_checkpoint(path)
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        return int(state["epochs_done"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `_Training.save` wrote.
+
+    Raises:
+        CcnvrError: the file cannot be read, or is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except OSError as error:
+        raise CcnvrError(
+            f"{path} cannot be read ({error.strerror}); run ccnvr train again"
+        ) from error
+    except Exception as error:  # torch raises a dozen types on damaged files
+        raise CcnvrError(
+            f"{path} is damaged ({type(error).__name__}); delete it and run ccnvr train again"
+        ) from error
+    return state
+
+
+def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
+    """The network of a checkpoint, ready to predict.
+
+    Raises:
+        CcnvrError: the file is damaged, or of another network.
+    """
+    network = CCNVR(recipe.network_config())
+    try:
+        network.load_state_dict(read_checkpoint(path)["network"])
+    except (KeyError, RuntimeError) as error:
+        # torch lists each weight, on lines of its own.
+        raise CcnvrError(
+            f"{path} holds another network than its recipe asks for; put the recipe back, or run "
+            "ccnvr train in another folder"
+        ) from error
+    return network.eval()

@@ -1,0 +1,185 @@
+"""Gaussian processes on a network's inputs: teachers that soils of a few hundred determine at once,
+without training.
+
+Of the spectra of few soils a kernel method makes more than a network does that is trained from
+nothing (docs/study.md). A network that answers as it does, on mixtures of those soils as well,
+needs none of them on the edge. Rasmussen and Williams 2006, Gaussian Processes for Machine
+Learning, MIT Press: equations 2.25 (mean), 4.17 (Matérn) and 5.12 (what a soil would be predicted
+as without itself).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ccnvr.train.network.ccnvr import answers
+from ccnvr.train.recipe.changes import Kernel
+
+Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+MOST_SOILS = 4000
+"""That one is fitted to, drawn at random of more, those with rare properties first: its time grows
+with their third power.
+"""
+
+FEWEST_SOILS = 3
+"""In which a target must be known to say anything against a prior."""
+
+_SEED = 1
+
+
+class GaussianProcess(nn.Module):
+    """Model input `(n, channels, bands)` -> the mean of standardised targets `(n, outputs)` that
+    the soils it knows suggest.
+
+    Each channel counts alike in the distance between two spectra. Far from all soils a target is
+    its mean over them. With a `prior` it may be what that says instead, or what that says
+    everywhere: of the three, for each target, the one by which the soils are predicted best when
+    each is left out in turn. It computes in double precision, in which alone so many large weights
+    of either sign add up.
+
+    Args:
+        kernel: what soils tell of one another.
+        inputs: of the soils, `(n, channels, bands)`, n >= 2.
+        targets: standardised, `(n, outputs)`, NaN where not measured; a column without any is 0
+            everywhere, or the prior's.
+        prior: a network ready to predict, of which the soils tell where it errs.
+        groups: for each spectrum the number of its soil, `(n,)`; without them each is a soil of its
+            own.
+    """
+
+    centre: Tensor
+    unit: Tensor
+    soils: Tensor
+    norms: Tensor
+    weights: Tensor
+    means: Tensor
+    trust: Tensor
+    """1 for the targets that start from the prior, 0 for the others."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        inputs: Float32,
+        targets: Array,
+        prior: nn.Module | None = None,
+        groups: Integers | None = None,
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        drawn = _drawn(targets)
+        inputs, targets = inputs[drawn], targets[drawn]
+        groups = np.arange(len(inputs)) if groups is None else groups[drawn]
+        known = torch.from_numpy(inputs)
+        self.register_buffer("centre", known.mean(dim=0).double())
+        self.register_buffer(
+            "unit", (known - self.centre).square().mean(dim=(0, 2)).sqrt().clamp(min=1e-12)[:, None]
+        )
+        self.register_buffer("soils", self._scaled(known))
+        self.register_buffer("norms", self.soils.square().sum(dim=1))
+        squares = self._squared_distances(self.soils)
+        median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
+        self._length = kernel.length * max(median, 1e-12)
+        covariance = self._covariance(squares)
+        expected = None if prior is None else torch.from_numpy(answers(prior, inputs)).double()
+        solved = [
+            _solve(
+                covariance,
+                column,
+                kernel.noise,
+                None if expected is None else expected[:, number],
+                groups,
+            )
+            for number, column in enumerate(targets.T)
+        ]
+        weights, means, trust = zip(*solved, strict=True)
+        self.register_buffer("weights", torch.stack(weights, dim=1))
+        self.register_buffer("means", torch.tensor(means, dtype=torch.float64))
+        self.register_buffer("trust", torch.tensor(trust, dtype=torch.float32))
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """One pass; see the class for shapes."""
+        covariance = self._covariance(self._squared_distances(self._scaled(spectra)))
+        answer = (covariance @ self.weights + self.means).float()
+        return answer if self.prior is None else answer + self.trust * self.prior(spectra)
+
+    def _scaled(self, spectra: Tensor) -> Tensor:
+        scaled: Tensor = ((spectra - self.centre) / self.unit).flatten(1)
+        return scaled
+
+    def _squared_distances(self, scaled: Tensor) -> Tensor:
+        """From each of some spectra to each soil."""
+        squares: Tensor = (
+            scaled.square().sum(dim=1)[:, None] + self.norms - 2.0 * scaled @ self.soils.T
+        )
+        return squares.clamp(min=0.0)
+
+    def _covariance(self, squares: Tensor) -> Tensor:
+        distances = squares.sqrt() * (math.sqrt(5.0) / self._length)
+        covariance: Tensor = (1.0 + distances + distances.square() / 3.0) * torch.exp(-distances)
+        return covariance
+
+
+def _drawn(targets: Array) -> Integers:
+    """Rows of no more than `MOST_SOILS`."""
+    if len(targets) <= MOST_SOILS:
+        return np.arange(len(targets))
+    known = ~np.isnan(targets)
+    rarest = np.where(known, known.sum(axis=0), len(targets)).min(axis=1)
+    order = np.random.default_rng(_SEED).permutation(len(targets))
+    return np.sort(order[np.argsort(rarest[order], kind="stable")][:MOST_SOILS])
+
+
+def _solve(
+    covariance: Tensor, values: Array, noise: float, prior: Tensor | None, groups: Integers
+) -> tuple[Tensor, float, float]:
+    """What each soil weighs in a target, `(n,)`, the target's mean, and how far the prior is
+    trusted: 0 or 1.
+    """
+    weights = torch.zeros(len(values), dtype=torch.float64)
+    rows = np.flatnonzero(~np.isnan(values))
+    if len(np.unique(groups[rows])) < (1 if prior is None else FEWEST_SOILS):
+        return weights, 0.0, float(prior is not None)
+    measured = torch.from_numpy(values[rows])
+    inverse = torch.linalg.inv(
+        covariance[np.ix_(rows, rows)] + noise * torch.eye(rows.size, dtype=torch.float64)
+    )
+    mean = float(measured.mean())
+    from_mean = inverse @ (measured - mean)
+    weights[rows] = from_mean
+    if prior is None:
+        return weights, mean, 0.0
+    errors = measured - prior[rows]
+    from_prior = inverse @ errors
+    # The prior alone has seen none of the soils.
+    left_out = [
+        missed(inverse, from_mean, groups[rows]),
+        missed(inverse, from_prior, groups[rows]),
+        float((errors**2).sum()),
+    ]
+    best = int(np.argmin(left_out))
+    if best == 0:
+        return weights, mean, 0.0
+    weights[rows] = from_prior if best == 1 else 0.0
+    return weights, 0.0, 1.0
+
+
+def missed(inverse: Tensor, weights: Tensor, groups: Integers) -> float:
+    """The sum of the squared errors if each soil, with all its spectra, is predicted from the
+    others.
+
+    From the inverse of the soils' noisy covariance `(n, n)` and its product with their values,
+    `(n,)`.
+    """
+    total = 0.0
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        total += float((torch.linalg.solve(inverse[np.ix_(own, own)], weights[own]) ** 2).sum())
+    return total

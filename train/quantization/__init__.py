@@ -1,0 +1,1 @@
+"""A finished run -> its int8 networks."""

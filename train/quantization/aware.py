@@ -1,0 +1,75 @@
+"""A network that trains as if it were already int8: its weights and activations are rounded on the
+way forward.
+
+Rounding has no useful slope, so gradients pass it as if it were not there (Bengio et al. 2013,
+arXiv:1308.3432; Jacob et al. 2018, CVPR, 2704-2713).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ccnvr.edge.network.layers import Activation
+from ccnvr.train.network.ccnvr import CCNVR
+
+
+class QuantizationAware(nn.Module):
+    """`network`, copied, with int8 activations of these scales, by their numbers in
+    `QuantizedNetwork.activations`.
+
+    With all of them, and with `int8_weights`, it answers as the NumPy backend does with the same
+    network quantized, but for rounding of its own.
+    """
+
+    def __init__(
+        self, network: CCNVR, scales: Mapping[int, Activation], int8_weights: bool = True
+    ) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        self._int8_weights = int8_weights
+        layers = self.network.convolutions
+        for number, scale in scales.items():
+            if number == 0:
+                layers.register_forward_pre_hook(
+                    lambda _, inputs, scale=scale: (_rounded(inputs[0], scale),)
+                )
+            else:
+                # After the pool, which only chooses among what was rounded, as well as before it.
+                layers[3 * number - 1].register_forward_hook(
+                    lambda _, __, output, scale=scale: _rounded(output, scale)
+                )
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """As the network."""
+        weights: dict[str, Tensor] = dict(self.network.named_parameters())
+        if self._int8_weights:
+            weights = {
+                name: _as_int8(value) if value.ndim > 1 else value
+                for name, value in weights.items()
+            }
+        answer: Tensor = functional_call(self.network, weights, (spectra,))
+        return answer
+
+    def train(self, mode: bool = True) -> QuantizationAware:
+        """Only the weights are trained: nothing drops out, and the bands' statistics stay."""
+        super().train(mode)
+        self.network.dropout.eval()
+        if self.network.scale is not None:
+            self.network.scale.eval()
+        return self
+
+
+def _rounded(value: Tensor, scale: Activation) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(value, scale.scale, scale.zero_point, -128, 127)
+
+
+def _as_int8(weight: Tensor) -> Tensor:
+    """As `StoredInt8.of`."""
+    scales = weight.detach().abs().flatten(1).amax(dim=1).clamp(min=1e-9) / 127.0
+    zeros = torch.zeros_like(scales, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -127, 127)

@@ -1,0 +1,88 @@
+"""What each tensor's quantization costs: the float network with this tensor alone as int8, on
+validation soils.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.network.layers import Float32, StoredInt8, assemble, stored_weights
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.network import scales
+from ccnvr.train.network.ccnvr import answers
+from ccnvr.train.quantization.aware import QuantizationAware
+from ccnvr.train.quantization.run import Quantized, Soils
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one tensor as int8, in sd of each target: the rms `difference` from the float network's
+    answers, and by how much the RMSE of each property that was measured there is greater than the
+    float network's.
+    """
+
+    tensor: str
+    numbers: int
+    difference: float
+    rmse_increase: dict[str, float]
+
+
+def costs(
+    recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized, soils: Soils
+) -> list[Cost]:
+    """Each weight as profile `weights` has it, and each activation of profile `int8`; the dearest
+    first.
+    """
+    preprocess = Preprocessor(
+        recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
+    )
+    inputs = preprocess.batch(soils.validation)
+    truth = scales.standardise(calibration.targets, soils.validation_values)
+    network = quantized.networks["fp32"]
+    expected = NumpyBackend(network)(inputs)
+    known = np.flatnonzero(np.isfinite(truth).any(axis=0))
+    properties = [recipe.properties[column] for column in known]
+    exact = _rmse(expected[:, known], truth[:, known])
+
+    def cost(name: str, numbers: int, outputs: Float32) -> Cost:
+        increase = _rmse(outputs[:, known], truth[:, known]) - exact
+        difference = float(np.sqrt(np.mean((outputs - expected) ** 2)))
+        return Cost(
+            name, numbers, difference, dict(zip(properties, increase.tolist(), strict=True))
+        )
+
+    found = []
+    floats, stored = network.tensors(), quantized.networks["weights"].tensors()
+    for name in stored_weights(network.config):
+        restored = StoredInt8(stored[name], stored[f"{name}.scales"]).restored()
+        changed = assemble(network.config, "fp32", (), {**floats, name: restored})
+        found.append(cost(name, restored.size, NumpyBackend(changed)(inputs)))
+    for number, scale in enumerate(quantized.networks["int8"].activations):
+        rounding = QuantizationAware(
+            calibration.network, {number: scale}, int8_weights=False
+        ).eval()
+        name = f"convolution{number - 1} output" if number else "input"
+        found.append(cost(name, _size_of_activation(quantized, number), answers(rounding, inputs)))
+    return sorted(found, key=lambda one: -one.difference)
+
+
+def _size_of_activation(quantized: Quantized, number: int) -> int:
+    config = quantized.networks["fp32"].config
+    bands = config.bands
+    for layer in config.convolutions[: max(0, number - 1)]:
+        bands //= layer.pool
+    return bands * (config.convolutions[number - 1].filters if number else config.in_channels)
+
+
+def _rmse(outputs: Float32, truth: Array) -> Array:
+    """`(targets,)`, over the soils where each was measured."""
+    rmse: Array = np.sqrt(np.nanmean((outputs - truth) ** 2, axis=0))
+    return rmse

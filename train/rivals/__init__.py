@@ -1,0 +1,1 @@
+"""The methods that CCNVR is compared with."""

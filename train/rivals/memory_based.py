@@ -1,0 +1,81 @@
+"""Memory-based learning: a local calibration for each soil."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import optuna
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.train.rivals.method import (
+    Array,
+    Configuration,
+    Method,
+    Predict,
+    features,
+    scaled_target,
+    suggest_treatment,
+)
+
+
+class MemoryBasedLearner(Method):
+    """For each soil, a PLS regression of its own on the most similar training soils.
+
+    After Ramirez-Lopez et al. 2013, Geoderma 195-196:268-279, whose R package resemble has no
+    Python sibling: here it is scikit-learn's nearest neighbours by Mahalanobis distance between
+    principal components, and its PLS regression.
+    """
+
+    name = "MBL"
+    first: ClassVar[Configuration] = {
+        "treatment": "snv",
+        "transform": "log1p",
+        "scores": 15,
+        "neighbors": 100,
+        "components": 8,
+    }
+
+    def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
+        """See `Method`."""
+        return {
+            **suggest_treatment(trial),
+            "scores": min(trial.suggest_int("scores", 2, 30), bands, soils // 3),
+            "neighbors": min(trial.suggest_int("neighbors", 20, 300, log=True), soils // 2),
+            "components": trial.suggest_int("components", 1, 20),
+        }
+
+    def fit(
+        self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
+    ) -> Predict:
+        """See `Method`."""
+        prepare = features(configuration, grid)
+        target = scaled_target(configuration["transform"], values)
+        # PLS without scaling is the same after a rotation: on all the components that matter, it is
+        # merely quicker.
+        rotation = PCA(0.99999, svd_solver="full").fit(prepare(spectra))
+        known, answers = rotation.transform(prepare(spectra)), target.standardise(values)
+        deviations = np.sqrt(rotation.explained_variance_)[: configuration["scores"]]
+        neighbors = min(configuration["neighbors"], len(known))
+        search = NearestNeighbors(n_neighbors=neighbors).fit(
+            known[:, : configuration["scores"]] / deviations
+        )
+
+        def local(scores: Array, rows: Array) -> float:
+            count = min(configuration["components"], neighbors - 1, known.shape[1])
+            model = PLSRegression(count, scale=False).fit(known[rows], answers[rows])
+            return float(model.predict(scores[None]).item())
+
+        def predict(unknown: Array) -> Array:
+            scores = rotation.transform(prepare(unknown))
+            similar = search.kneighbors(
+                scores[:, : configuration["scores"]] / deviations, return_distance=False
+            )
+            return target.restore(
+                np.array([local(soil, rows) for soil, rows in zip(scores, similar, strict=True)])
+            )
+
+        return predict

@@ -1,0 +1,136 @@
+"""What every calibration method has in common: a space to search, a fit, and the preprocessing and
+targets to choose from.
+
+In: absorbance `(n, bands)` on a grid and one property `(n,)` in its own unit, without NaN. Out: a
+function from absorbance to
+the property. A configuration is a plain dictionary that JSON can hold, so a tuned one travels in a
+report.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, Recipe
+from ccnvr.edge.chemometrics.targets import TRANSFORMS, Target
+
+Array = NDArray[np.float64]
+Configuration = dict[str, Any]
+Predict = Callable[[Array], Array]
+"""Absorbance `(n, bands)` -> property `(n,)`."""
+
+TREATMENTS: dict[str, tuple[tuple[int | None, bool], ...]] = {
+    "absorbance": ((None, False),),
+    "snv": ((None, True),),
+    "smoothed": ((0, False),),
+    "derivative": ((1, False),),
+    "derivative, snv": ((1, True),),
+    "second derivative, snv": ((2, True),),
+    "snv; derivative, snv": ((None, True), (1, True)),
+    "derivative, snv; second derivative, snv": ((1, True), (2, True)),
+}
+"""The preprocessing that each method may choose: per channel, the order of the Savitzky-Golay
+derivative (None: no filter) and whether SNV follows.
+"""
+
+WINDOWS_NM = (10, 18, 30, 50, 80)
+"""Widths of the Savitzky-Golay window to choose from; its polynomial is a parabola."""
+
+
+class Method(ABC):
+    """One calibration method of one property."""
+
+    name: ClassVar[str]
+    first: ClassVar[Configuration]
+    """Parameters of the first trial, a sensible default; those left out are drawn."""
+
+    @abstractmethod
+    def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
+        """A configuration for a grid of so many bands and so many training soils."""
+
+    @abstractmethod
+    def fit(
+        self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
+    ) -> Predict:
+        """Calibrate on absorbance `(n, bands)` and one property `(n,)`.
+
+        Raises:
+            ValueError: the configuration does not suit the data.
+        """
+
+    def fit_family(
+        self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
+    ) -> Iterable[tuple[Configuration, Predict]]:
+        """All calibrations that one fit yields, each with its own configuration; most methods yield
+        one.
+        """
+        yield configuration, self.fit(configuration, grid, spectra, values, seed)
+
+
+def suggest_treatment(trial: optuna.trial.BaseTrial) -> Configuration:
+    """Preprocessing and target transform: the same candidates for each method."""
+    treatment = trial.suggest_categorical("treatment", list(TREATMENTS))
+    chosen: Configuration = {
+        "treatment": treatment,
+        "transform": trial.suggest_categorical("transform", list(TRANSFORMS)),
+    }
+    if any(derivative is not None for derivative, _ in TREATMENTS[treatment]):
+        chosen["window_nm"] = trial.suggest_categorical("window_nm", list(WINDOWS_NM))
+    return chosen
+
+
+def channels(configuration: Configuration, grid: Grid) -> tuple[Channel, ...]:
+    """The treatment of a configuration on a grid."""
+
+    def channel(derivative: int | None, snv: bool) -> Channel:
+        if derivative is None:
+            return Channel(snv=snv)
+        # Odd, above the parabola's order, and no longer than the grid.
+        window = max(5, 2 * round(configuration["window_nm"] / grid.step_nm / 2) + 1)
+        return Channel(min(window, grid.bands - 1 + grid.bands % 2), 2, derivative, snv)
+
+    return tuple(
+        channel(derivative, snv) for derivative, snv in TREATMENTS[configuration["treatment"]]
+    )
+
+
+def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Array]:
+    """Absorbance `(n, bands)` -> `(n, features)`: the treated channels side by side, every
+    `thin`-th band of each.
+    """
+    preprocess = Preprocessor(Recipe(grid, channels(configuration, grid)), grid.wavelengths())
+    thin = configuration.get("thin", 1)
+
+    def apply(spectra: Array) -> Array:
+        kept = preprocess.batch(spectra)[:, :, ::thin]
+        return kept.reshape(len(spectra), -1).astype(np.float64)
+
+    return apply
+
+
+def scaled_target(transform: str, values: Array) -> Target:
+    """The property transformed and standardised over the training soils.
+
+    Raises:
+        ValueError: the values are constant, or too low for the transform.
+    """
+    raw = Target("property", "", transform, 0.0, 1.0, float(values.min()), float(values.max()))
+    if transform == "log1p" and raw.lowest <= -1.0:
+        raise ValueError(f"log1p needs values above -1, and {raw.lowest:g} is among them")
+    transformed = raw.standardise(values)
+    return Target(
+        "property",
+        "",
+        transform,
+        float(transformed.mean()),
+        float(transformed.std()),
+        raw.lowest,
+        raw.highest,
+    )

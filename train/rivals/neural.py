@@ -1,0 +1,187 @@
+"""CNN and RNN: CCNVR's network and training with a layer left out, which is what the paper compares
+it with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import optuna
+
+from ccnvr.edge.chemometrics.grid import WIDEST_GAP_NM, Grid
+from ccnvr.edge.typed import build
+from ccnvr.train.rivals.method import (
+    TREATMENTS,
+    Array,
+    Configuration,
+    Method,
+    Predict,
+    channels,
+    suggest_treatment,
+)
+
+if TYPE_CHECKING:
+    from ccnvr.train.recipe.recipe import TrainingRecipe
+
+PROPERTY = "OC"
+"""A recipe must name a property; this one stands for whichever is fitted, and no number depends on
+it.
+"""
+
+
+class _Network(Method):
+    """A network of `train.network`, fitted by `train.fit`."""
+
+    def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
+        """The network's shape as a recipe has it, and `thin`, the bands of the grid per band of the
+        network.
+        """
+        raise NotImplementedError
+
+    def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
+        """See `Method`."""
+        chosen = suggest_treatment(trial)
+        scaled = all(snv for _, snv in TREATMENTS[chosen["treatment"]])
+        # Derivatives of absorbance are some 1e-4 per nm: without SNV they have to be standardised
+        # for a network.
+        standardise = trial.suggest_categorical("standardise", [False, True]) if scaled else True
+        network = self.suggest_network(trial, bands)
+        return {
+            **chosen,
+            "thin": network.pop("thin"),
+            "network": {
+                **network,
+                "standardise": standardise,
+                "dropout": trial.suggest_categorical("dropout", [0.0, 0.1, 0.3, 0.5]),
+            },
+            "fit": {
+                "epochs": trial.suggest_categorical("epochs", [20, 40, 60]),
+                "batch_size": trial.suggest_categorical("batch_size", [16, 32]),
+                "learning_rate": trial.suggest_float("learning_rate", 5e-4, 1e-2, log=True),
+                "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.3, log=True),
+                "augmentation": {
+                    "slope": trial.suggest_categorical("slope", [0.0, 0.05]),
+                    "noise": 0.0,
+                    "input_shift": trial.suggest_categorical("input_shift", [0.0, 0.1]),
+                },
+            },
+        }
+
+    def fit(
+        self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
+    ) -> Predict:
+        """See `Method`."""
+        from ccnvr.train.calibration import fit as fitting
+
+        recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
+        predict = fitting.calibrate(recipe, grid, spectra, values[:, None], seed)
+        return lambda unknown: predict(unknown)[:, 0]
+
+
+def _thinned(grid: Grid, thin: int) -> Grid:
+    """Every `thin`-th band, as far as the edge's resampling allows bands to lie apart."""
+    thin = max(1, min(thin, int(WIDEST_GAP_NM // grid.step_nm)))
+    return Grid(grid.start_nm, grid.step_nm * thin, (grid.bands - 1) // thin + 1)
+
+
+def _recipe(configuration: Configuration, grid: Grid) -> TrainingRecipe:
+    from ccnvr.train.recipe.recipe import TrainingRecipe
+
+    plain = {
+        "name": "rival",
+        "libraries": ["-"],
+        "tests": [],
+        "folds": 2,
+        "transforms": {PROPERTY: configuration["transform"]},
+        "grid": vars(grid),
+        "channels": [vars(channel) for channel in channels(configuration, grid)],
+        "network": configuration["network"],
+        "fit": configuration["fit"],
+    }
+    return build(TrainingRecipe, plain)
+
+
+class ConvolutionalNetwork(_Network):
+    """CCNVR without its recurrent layer: convolutions, then dense layers on the
+    flattened features.
+    """
+
+    name = "CNN"
+    first: ClassVar[Configuration] = {
+        "treatment": "snv; derivative, snv",
+        "window_nm": 30,
+        "transform": "log1p",
+        "standardise": False,
+        "filters": 32,
+        "kernel": 11,
+        "blocks": 2,
+        "dense": 64,
+        "dropout": 0.3,
+        "epochs": 60,
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.05,
+        "slope": 0.0,
+        "input_shift": 0.1,
+    }
+
+    def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
+        """Blocks pool by 4, and by 8 at first where there are bands enough."""
+        filters = trial.suggest_categorical("filters", [16, 32, 48])
+        kernel = trial.suggest_categorical("kernel", [5, 11, 21])
+        blocks = min(
+            trial.suggest_int("blocks", 1, 3), 3 if bands >= 128 else 2 if bands >= 32 else 1
+        )
+        pools = (8 if bands >= 200 else 4 if bands >= 32 else 2, 4, 2)
+        return {
+            "thin": 1,
+            "convolutions": [
+                {
+                    "filters": filters * (1 + (block > 0)),
+                    "kernel": kernel if block == 0 else 7,
+                    "pool": pools[block],
+                }
+                for block in range(blocks)
+            ],
+            "cell": "none",
+            "dense": trial.suggest_categorical("dense", [32, 64, 128]),
+        }
+
+
+class RecurrentNetwork(_Network):
+    """CCNVR without its convolutions: a recurrent layer reads the spectrum, a few bands a step."""
+
+    name = "RNN"
+    first: ClassVar[Configuration] = {
+        "treatment": "snv; derivative, snv",
+        "window_nm": 30,
+        "transform": "log1p",
+        "standardise": False,
+        "patch": 8,
+        "cell": "gru",
+        "bidirectional": True,
+        "hidden": 32,
+        "dense": 64,
+        "dropout": 0.1,
+        "epochs": 60,
+        "batch_size": 32,
+        "learning_rate": 5e-3,
+        "weight_decay": 0.05,
+        "slope": 0.0,
+        "input_shift": 0.1,
+    }
+
+    def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
+        """Some 4 nm a band and some bands a step: a fit takes as long as its steps are many, and
+        gradients die of them.
+        """
+        thin = -(-bands // 350)
+        return {
+            "thin": thin,
+            "patch": min(trial.suggest_categorical("patch", [8, 16]), max(1, bands // thin // 8)),
+            "convolutions": [],
+            "cell": trial.suggest_categorical("cell", ["gru", "lstm"]),
+            "bidirectional": trial.suggest_categorical("bidirectional", [False, True]),
+            "hidden": trial.suggest_categorical("hidden", [16, 32, 64]),
+            "dense": trial.suggest_categorical("dense", [32, 64]),
+        }

@@ -1,0 +1,130 @@
+"""What fine-tuning starts from: a bundle or the folder of a finished run, as a recipe and a torch
+calibration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
+from ccnvr.edge.network.file import unpack
+from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.network.ccnvr import with_outputs
+from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.network.convert import as_torch
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A trained model: `digest` is the sha256 of its manifest or checkpoint, `history` what its
+    report or card says of it.
+    """
+
+    source: str
+    digest: str
+    recipe: TrainingRecipe
+    calibration: Calibration
+    history: dict[str, Any]
+
+    def only(self, properties: Sequence[str]) -> Base:
+        """The same with the outputs for these properties alone."""
+        columns = [self.recipe.properties.index(name) for name in properties]
+        calibration = dataclasses.replace(
+            self.calibration,
+            network=with_outputs(self.calibration.network, columns),
+            targets=tuple(self.calibration.targets[column] for column in columns),
+        )
+        transforms = {name: self.recipe.transforms[name] for name in properties}
+        return dataclasses.replace(
+            self, recipe=dataclasses.replace(self.recipe, transforms=transforms), calibration=calibration
+        )
+
+
+def read(source: str) -> Base:
+    """`default`, a .ccnvr file, or the folder of a finished run.
+
+    Raises:
+        UsageError: there is none of these.
+        BundleError: the bundle is damaged, or does not carry what fine-tuning needs.
+    """
+    path = Path(source)
+    if source == DEFAULT or path.is_file():
+        return _of_bundle(bundles.read(source))
+    if not path.is_dir():
+        raise UsageError(f"no model at {source}; give 'default', a .ccnvr file, or the folder of "
+                         "a finished ccnvr train")
+    recipe, calibration, report = run_folder.load(path)
+    digest = hashlib.sha256((path / run_folder.CHECKPOINT).read_bytes()).hexdigest()
+    return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
+
+
+def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
+    """Those libraries whose files are on this computer; nothing is fetched."""
+
+    def there(name: str) -> bool:
+        if name.endswith(ENDINGS):
+            return Path(name).is_file()
+        source = SOURCES.get(library_and_part(name)[0])
+        return source is not None and source.present() is not None
+
+    return tuple(name for name in libraries if there(name))
+
+
+def _of_bundle(bundle: Bundle) -> Base:
+    """A bundle's card holds the recipe and its `network` part the weights; both must be what the
+    edge computes with.
+    """
+    manifest = bundle.manifest
+    content = bundle.parts.get(model_part("fp32", "network"))
+    stated = manifest.card.training.get("recipe")
+    if content is None or not isinstance(stated, dict):
+        missing = "recipe in its card" if content is not None else (
+                                                                   "part "
+                                                                   f"{model_part('fp32', 'network')}"
+                                                                   )
+        raise BundleError(
+            f"bundle {bundle.source} has no {missing}, so it cannot be fine-tuned; give the "
+            "folder of the run that it was "
+            "exported from, or export it again without --only and --profile"
+        )
+    # `ccnvr export --targets` leaves the recipe's other properties out.
+    transforms = {target.name: target.transform for target in manifest.targets}
+    try:
+        recipe = build(TrainingRecipe, {**stated, "transforms": transforms})
+        network = as_torch(unpack(content))
+    except (ValueError, RecursionError, UsageError) as error:
+        raise BundleError(
+            f"bundle {bundle.source} cannot be fine-tuned: {error}; give the folder of the run "
+            "that it was exported from"
+        ) from error
+    correction = bundle.correction()
+    if (
+        recipe.preprocessing != manifest.recipe
+        or recipe.network_config() != network.config
+        or (recipe.epo is not None and correction is None)
+    ):
+        raise BundleError(
+            f"the recipe in the card of bundle {bundle.source} is not that of its network, so it "
+            "cannot be fine-tuned; give "
+            "the folder of the run that it was exported from"
+        )
+    calibration = Calibration(network, manifest.targets, correction)
+    return Base(bundle.source, bundle.digest, recipe, calibration, _history(manifest.card.soils, manifest.card.training))
+
+
+def _history(soils: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """What the card of the fine-tuned model says of the one before; the recipe it has itself."""
+    return {"soils": soils, "training": {name: value for name, value in training.items() if name != "recipe"}}

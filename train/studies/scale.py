@@ -1,0 +1,149 @@
+"""A training run as large as the LUCAS library, on simulated soils: its memory, its time, and that
+of plain torch beside it.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor
+from ccnvr.edge.network.shape import Convolution, NetworkShape
+from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.network import scales
+from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.recipe.rounds import Fit
+
+Array = NDArray[np.float64]
+
+SOILS, BANDS = 18_000, 4_200
+_COMPONENTS = 30
+_PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
+
+
+def simulate(soils: int, bands: int, seed: int) -> tuple[Array, Array]:
+    """Absorbance `(soils, bands)` of overlapping Gaussian bands and noise, and five properties made
+    of their heights.
+    """
+    rng = np.random.default_rng(seed)
+    position = np.linspace(0.0, 1.0, bands)
+    centres, widths = rng.uniform(size=(_COMPONENTS, 1)), rng.uniform(0.01, 0.2, (_COMPONENTS, 1))
+    shapes = np.exp(-0.5 * ((position - centres) / widths) ** 2)
+    amounts = rng.gamma(2.0, 0.05, (soils, _COMPONENTS))
+    spectra = rng.normal(0.3, 5e-4, (soils, bands))
+    spectra += amounts @ shapes
+    values = 10.0 * np.exp(amounts @ rng.normal(0.0, 2.0, (_COMPONENTS, len(_PROPERTIES))))
+    return spectra, values
+
+
+def recipe_for(bands: int, epochs: int) -> TrainingRecipe:
+    """The study's network on LUCAS's bands, 400 nm on by 0.5 nm."""
+    return TrainingRecipe(
+        name="scale",
+        libraries=("simulated",),
+        tests=(),
+        folds=2,
+        grid=Grid(400.0, 0.5, bands),
+        channels=(Channel(), Channel(61, 2, 1), Channel(81, 3, 2), Channel(snv=False)),
+        network=NetworkShape(
+            convolutions=(Convolution(48, 11, 16), Convolution(96, 7, 8)), cell="lstm", dropout=0.3
+        ),
+        fit=Fit(
+            epochs=epochs,
+            batch_size=32,
+            augmentation=Augmentation(slope=0.1, noise=3e-4, input_shift=0.1),
+        ),
+        transforms=dict.fromkeys(_PROPERTIES, "log1p"),
+    )
+
+
+def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> dict[str, Any]:
+    """Epoch after epoch of `fit` and of plain torch, in turn; times in seconds of the median epoch,
+    memory in MB.
+
+    Plain torch gets the same network, optimiser and batches, its inputs prepared beforehand and
+    never varied.
+    """
+    recipe = recipe_for(bands, epochs)
+    on_step(f"simulating {soils} soils of {bands} bands")
+    spectra, values = simulate(soils, bands, seed=1)
+    ours: list[float] = []
+    theirs: list[float] = []
+    plain: list[_PlainTorch] = []
+    peak = 0.0
+    started = time.perf_counter()
+
+    def on_epoch(loss: float) -> None:
+        nonlocal peak, started
+        ours.append(time.perf_counter() - started)
+        # Before plain torch takes memory of its own.
+        peak = peak or _peak_mb()
+        if not plain:
+            plain.append(_PlainTorch(recipe, spectra, values))
+        on_step(f"epoch {len(ours)}: {ours[-1]:.0f} s; now plain torch")
+        started = time.perf_counter()
+        plain[0].epoch()
+        theirs.append(time.perf_counter() - started)
+        on_step(f"epoch {len(theirs)} of plain torch: {theirs[-1]:.0f} s")
+        started = time.perf_counter()
+
+    fitting.fit(recipe, spectra, values, seed=1, on_epoch=on_epoch)
+    # The first epoch's time holds the preparation, which a run pays once.
+    later = slice(1, None) if epochs > 1 else slice(None)
+    return {
+        "experiment": "scale",
+        "soils": f"{soils} simulated",
+        "bands": bands,
+        "threads": torch.get_num_threads(),
+        "peak_mb": round(peak),
+        "first_epoch_s": round(ours[0], 1),
+        "epoch_s": round(float(np.median(ours[later])), 1),
+        "plain_torch_epoch_s": round(float(np.median(theirs[later])), 1),
+        "ratio": round(float(np.median(np.array(ours[later]) / np.array(theirs[later]))), 3),
+    }
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+class _PlainTorch:
+    """The loop that one would write without this package."""
+
+    def __init__(self, recipe: TrainingRecipe, spectra: Array, values: Array) -> None:
+        preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+        # In blocks, so that no second copy in float64 is held.
+        blocks = [
+            preprocess.batch(block)
+            for block in np.array_split(spectra, max(1, len(spectra) // 500))
+        ]
+        self._inputs: Tensor = torch.from_numpy(np.concatenate(blocks))
+        standardised = scales.standardise(scales.make_targets(recipe, values), values)
+        self._answers = torch.tensor(standardised, dtype=torch.float32)
+        self._network = CCNVR(recipe.network_config()).train()
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(), recipe.fit.learning_rate, fused=True
+        )
+        self._batch = recipe.fit.batch_size
+
+    def epoch(self) -> None:
+        for rows in torch.split(torch.randperm(len(self._inputs)), self._batch):
+            loss = torch.nn.functional.mse_loss(
+                self._network(self._inputs[rows]), self._answers[rows]
+            )
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+            self._optimizer.step()
