@@ -13,11 +13,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ccnvr.edge.atomic_files import make_folder, write_atomically
-from ccnvr.edge.chemometrics.preprocess import Channel, Recipe
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.engines.tflite_interpreter import quiet
-from ccnvr.edge.network.layers import Float32, QuantizedNetwork
+from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.tflite.writer import to_tflite
+from ccnvr.firmware_bridge.arrays import Float32
 
 HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
 INSTALL = "pip install --pre --no-deps tflite-micro"
@@ -40,7 +41,7 @@ class MicroModel:
     arena: int | None
 
 
-def micro_model(network: QuantizedNetwork) -> MicroModel:
+def micro_model(network: NetworkArrays) -> MicroModel:
     """A network as TFLite Micro runs it, measured if TFLite Micro is installed."""
     content = to_tflite(network, micro=True)
     codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
@@ -99,7 +100,7 @@ def _smallest_arena(model: bytes) -> int:
 def write_c_array(
     folder: Path,
     model: MicroModel,
-    recipe: Recipe,
+    recipe: Preprocessing,
     targets: tuple[Target, ...],
     *,
     corrected: bool = False,
@@ -119,7 +120,9 @@ def write_c_array(
         header.write(_header(model, recipe, targets, corrected).encode())
 
 
-def _header(model: MicroModel, recipe: Recipe, targets: tuple[Target, ...], corrected: bool) -> str:
+def _header(
+    model: MicroModel, recipe: Preprocessing, targets: tuple[Target, ...], corrected: bool
+) -> str:
     arena = (
         "/* The tensor arena was not measured: TFLite Micro was not installed where this was "
         "written. */"
@@ -158,7 +161,7 @@ extern const unsigned int ccnvr_model_bytes;
 """
 
 
-def _input_and_output(recipe: Recipe, targets: tuple[Target, ...], corrected: bool) -> str:
+def _input_and_output(recipe: Preprocessing, targets: tuple[Target, ...], corrected: bool) -> str:
     grid = recipe.grid
     bands = f"{grid.bands} bands, {grid.start_nm:g} to {grid.stop_nm:g} nm by {grid.step_nm:g} nm"
     correction = ", after the bundle's correction" if corrected else ""

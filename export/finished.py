@@ -22,11 +22,12 @@ from ccnvr.edge.chemometrics.grid import resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
 from ccnvr.edge.network.file import pack
-from ccnvr.edge.network.layers import QuantizedNetwork
+from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.parity import Gate, Parity, Spectra
 from ccnvr.export.runtimes import Runtime
 from ccnvr.export.tflite.writer import to_tflite
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.network import scales
@@ -35,11 +36,9 @@ from ccnvr.train.network.convert import with_outputs as data_with_outputs
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.folder import Report
 
-Array = NDArray[np.float64]
-
 SELF_TEST_SPECTRA = 3
 
-WRITERS: dict[str, Callable[[QuantizedNetwork], bytes]] = {
+WRITERS: dict[str, Callable[[NetworkArrays], bytes]] = {
     "network": pack,
     "onnx": to_onnx,
     "tflite": to_tflite,
@@ -57,7 +56,7 @@ class Finished:
     recipe: TrainingRecipe
     calibration: Calibration
     report: Report
-    networks: dict[str, QuantizedNetwork]
+    networks: dict[str, NetworkArrays]
     domain: bytes | None
 
     def only(self, targets: tuple[str, ...]) -> Finished:
@@ -100,7 +99,7 @@ class Proof:
 
 
 def write_models(
-    networks: dict[str, QuantizedNetwork], profiles: Iterable[str], kinds: Iterable[str]
+    networks: dict[str, NetworkArrays], profiles: Iterable[str], kinds: Iterable[str]
 ) -> dict[str, bytes]:
     """The artefacts by their names in a bundle."""
     return {

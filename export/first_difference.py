@@ -17,7 +17,8 @@ from onnx import helper
 
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
 from ccnvr.edge.network.file import unpack
-from ccnvr.edge.network.layers import Float32, QuantizedNetwork
+from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.train.network.ccnvr import CCNVR
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.015}
 
 def first_difference(
     network: CCNVR,
-    networks: Mapping[str, QuantizedNetwork],
+    networks: Mapping[str, NetworkArrays],
     parity: Parity,
     kind: str,
     model: bytes,
@@ -95,7 +96,7 @@ def of_torch(network: CCNVR, spectra: Float32) -> Layers:
     return found
 
 
-def of_data(network: QuantizedNetwork, spectra: Float32) -> Layers:
+def of_data(network: NetworkArrays, spectra: Float32) -> Layers:
     """Of a network as data."""
     return dict(NumpyBackend(network).layers(spectra))
 

@@ -20,7 +20,7 @@ from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
     DenseLayer,
-    QuantizedNetwork,
+    NetworkArrays,
     StoredInt8,
     Weight,
     as_float,
@@ -96,7 +96,7 @@ class _Graph:
         return self.node("DequantizeLinear", [stored, scale, zero], name)
 
 
-def to_onnx(network: QuantizedNetwork) -> bytes:
+def to_onnx(network: NetworkArrays) -> bytes:
     """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n,
     outputs)`, float32.
 
@@ -138,7 +138,7 @@ def to_onnx(network: QuantizedNetwork) -> bytes:
     return serialised
 
 
-def _standardised(graph: _Graph, network: QuantizedNetwork) -> str:
+def _standardised(graph: _Graph, network: NetworkArrays) -> str:
     """Each band less its mean, over its deviation, where the network asks for it."""
     if network.standardisation is None:
         return "spectra"
@@ -149,7 +149,7 @@ def _standardised(graph: _Graph, network: QuantizedNetwork) -> str:
     )
 
 
-def _convolutions(graph: _Graph, network: QuantizedNetwork, value: str) -> str:
+def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
     """Conv, ReLU, max-pool: `(n, filters, steps)`; between activations where the network computes
     in int8.
     """
@@ -215,7 +215,7 @@ def _flattened(graph: _Graph, config: NetworkConfig, features: str) -> str:
     return graph.node("Flatten", [_whole(graph, config, features)], "pooled", axis=1)
 
 
-def _recurrent(graph: _Graph, network: QuantizedNetwork, features: str) -> str:
+def _recurrent(graph: _Graph, network: NetworkArrays, features: str) -> str:
     """GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
 
     Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ccnvr.edge.bundle.archive import model_part
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
-from ccnvr.edge.network.layers import Float32, QuantizedNetwork
+from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.first_difference import first_difference
 from ccnvr.export.runtimes import (
     LITERT,
@@ -30,6 +29,7 @@ from ccnvr.export.runtimes import (
     TFLITE_RUNTIME,
     Runtime,
 )
+from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.libraries import load as libraries
@@ -38,8 +38,6 @@ from ccnvr.train.libraries.load import Pool
 from ccnvr.train.libraries.r_packages import moisture_at_hand
 from ccnvr.train.network.ccnvr import CCNVR, answers
 from ccnvr.train.recipe.recipe import TrainingRecipe
-
-Array = NDArray[np.float64]
 
 WANTED_SPECTRA = 500
 FEWEST_SPECTRA = 200
@@ -244,7 +242,7 @@ class Gate:
     def __init__(
         self,
         network: CCNVR,
-        networks: Mapping[str, QuantizedNetwork],
+        networks: Mapping[str, NetworkArrays],
         spectra: Spectra,
         targets: tuple[str, ...],
     ) -> None:

@@ -15,7 +15,8 @@ from ccnvr.edge.engines import litert as litert_backend
 from ccnvr.edge.engines import numpy_reference as numpy_backend
 from ccnvr.edge.engines import onnx as onnx_backend
 from ccnvr.edge.engines.isolated import IsolatedBackend
-from ccnvr.edge.engines.registry import ENGINES, Backend, EngineError, Float32
+from ccnvr.edge.engines.registry import ENGINES, Backend, EngineError
+from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import UsageError
 
 NUMPY = "numpy"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,12 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ccnvr.edge.chemometrics.grid import MOST_BANDS, Grid, resampling_matrix
 from ccnvr.edge.chemometrics.targets import TRANSFORMS
 from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 if TYPE_CHECKING:
     from ccnvr.train.recipe.recipe import TrainingRecipe
 
-Array = NDArray[np.float64]
 
 RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
 """For each mode, the recipe that has what a parameter leaves open."""

@@ -14,9 +14,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from shlex import quote
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ccnvr.edge.atomic_files import are_one, check_writable, write_atomically
 from ccnvr.edge.bundle.manifest import Manifest, Part, parse
 from ccnvr.edge.chemometrics import correction as corrections
@@ -25,8 +22,6 @@ from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-
-Array = NDArray[np.float64]
 
 MANIFEST = "manifest.json"
 MODEL_FORMATS = ("network", "onnx", "tflite")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
-from ccnvr.edge.chemometrics.preprocess import Recipe
+from ccnvr.edge.chemometrics.preprocess import Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.typed import build
 
@@ -51,7 +51,7 @@ class Manifest:
     name: str
     created: str
     targets: tuple[Target, ...]
-    recipe: Recipe
+    recipe: Preprocessing
     parts: dict[str, Part]
     domain: DomainShape | None = None
     card: Card = field(default_factory=Card)

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.chemometrics.preprocess import Channel, Recipe, snv
-
-Array = NDArray[np.float64]
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, snv
+from ccnvr.firmware_bridge.arrays import Array
 
 PART = "domain.f32"
 """Name of the part in a bundle."""
@@ -71,13 +70,13 @@ class DomainShape:
         """The smoothing, as a channel of a preprocessing recipe."""
         return Channel(self.window, polyorder=2, deriv=0, snv=False)
 
-    def recipe(self, grid: Grid) -> Recipe:
+    def recipe(self, grid: Grid) -> Preprocessing:
         """The preprocessing that comes before `views`, on the model's grid.
 
         Raises:
             ValueError: the window is longer than the grid.
         """
-        return Recipe(grid, (self.channel,))
+        return Preprocessing(grid, (self.channel,))
 
     def views(self, smoothed: NDArray[np.floating]) -> Array:
         """Smoothed absorbance `(..., grid bands)` -> `(..., 2, bands looked at)`: as it is, and

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
-
-Array = NDArray[np.float64]
 
 MOST_BANDS = 4_200
 """As many as the finest library has (LUCAS); bounds what a recipe can make this module allocate."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 # {library: {property: {figure: value}}}
 AccuracyTable = dict[str, dict[str, dict[str, int | float | None]]]

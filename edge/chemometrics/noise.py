@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
-
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 LARGEST_MOVE = 100.0
 """In sd of a property."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.correction import CompiledCorrection, Correction
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 
-Array = NDArray[np.float64]
 Floats = TypeVar("Floats", Array, NDArray[np.float32])
 
 
@@ -73,7 +73,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preprocessing:
     """All that turns absorbance into model input."""
 
     grid: Grid
@@ -223,7 +223,7 @@ class Preprocessor:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Preprocessing,
         wavelengths_nm: Array | Sequence[float],
         correction: Correction | None = None,
     ) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.domain import Position
-
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 TRANSFORMS = ("identity", "log1p")
 

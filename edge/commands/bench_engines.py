@@ -8,14 +8,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.engines.isolated import IsolatedBackend
 from ccnvr.edge.engines.registry import ENGINES, Choice
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.network.layers import PROFILES
-
-Float32 = NDArray[np.float32]
+from ccnvr.firmware_bridge.arrays import Float32
 
 COLD_STARTS = 5
 

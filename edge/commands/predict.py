@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.atomic_files import are_one, write_atomically
 from ccnvr.edge.chemometrics.grid import of_file
@@ -24,9 +23,9 @@ from ccnvr.edge.commands.arguments import add_model_choice
 from ccnvr.edge.inference.predictor import Model, Predictor
 from ccnvr.edge.spectrum_files.csv_table import QUANTITIES, SpectraTable
 from ccnvr.edge.spectrum_files.read import read_tables
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 
-Array = NDArray[np.float64]
 Row = tuple[str, dict[str, Estimate], list[str]]
 
 

@@ -15,12 +15,10 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.engines.registry import EngineError
 from ccnvr.edge.engines.worker import Limits, receive, send
-
-Float32 = NDArray[np.float32]
+from ccnvr.firmware_bridge.arrays import Float32
 
 SECONDS = 60.0
 """A model that takes longer to load, or to answer, has hung; on the slowest Raspberry Pi it is a

@@ -1,4 +1,4 @@
-"""Runs a `QuantizedNetwork` with NumPy alone: where no engine can be installed, and as the oracle
+"""Runs a `NetworkArrays` with NumPy alone: where no engine can be installed, and as the oracle
 of the others.
 
 Its int8 convolutions are exact: products of small whole numbers, summed in floats that hold them
@@ -21,12 +21,12 @@ from ccnvr.edge.network.layers import (
     ConvolutionLayer,
     DenseLayer,
     Direction,
-    Float32,
-    QuantizedNetwork,
+    NetworkArrays,
     StoredInt8,
     as_float,
 )
 from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.firmware_bridge.arrays import Float32
 
 _EXACT_IN_FLOAT32 = 2**24
 _NUMBERS_AT_ONCE = 1 << 21
@@ -38,7 +38,7 @@ class NumpyBackend:
 
     name = "numpy"
 
-    def __init__(self, network: QuantizedNetwork) -> None:
+    def __init__(self, network: NetworkArrays) -> None:
         config = network.config
         self._config = config
         self._standardisation = network.standardisation

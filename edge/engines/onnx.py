@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.engines.registry import EngineError
+from ccnvr.firmware_bridge.arrays import Float32
 
 # onnxruntime's telemetry writes a device id to disk and looks for a server; a soil instrument does
 # neither.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
-
-Float32 = NDArray[np.float32]
 
 
 class OnnxBackend:

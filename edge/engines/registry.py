@@ -15,13 +15,11 @@ from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
 from ccnvr.edge.network.layers import PROFILES
+from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-
-Float32 = NDArray[np.float32]
 
 AUTO = "auto"
 

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.engines.registry import EngineError
-
-Float32 = NDArray[np.float32]
+from ccnvr.firmware_bridge.arrays import Float32
 
 
 class TfliteInterpreter:

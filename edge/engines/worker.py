@@ -21,12 +21,10 @@ from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from ccnvr.edge.engines.registry import ENGINES, EngineError
+from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError
-
-Float32 = NDArray[np.float32]
 
 LARGEST_MESSAGE = 64 << 20
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
-
-Array = NDArray[np.float64]
 
 LOWEST_SIGNAL = 0.005
 """White less dark, as a share of saturation, below which a band carries no usable signal."""

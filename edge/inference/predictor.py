@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from math import hypot
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.bundle.archive import Bundle, BundleError, SelfTest, read
 from ccnvr.edge.chemometrics.correction import Correction
@@ -22,9 +21,8 @@ from ccnvr.edge.engines.isolated import IsolatedBackend
 from ccnvr.edge.engines.registry import AUTO, Backend, Choice, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proved as proof
+from ccnvr.firmware_bridge.arrays import Array, Float32
 
-Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
 _Expected = tuple[Float32, Array]
 
 SELF_TEST_TOLERANCES = {"fp32": 1e-3, "weights": 1e-3, "int8": 0.2}

@@ -15,7 +15,7 @@ import numpy as np
 from ccnvr.edge.network.layers import (
     GATES,
     Activation,
-    QuantizedNetwork,
+    NetworkArrays,
     assemble,
     direction_names,
     layout,
@@ -40,7 +40,7 @@ class _Header:
     activations: tuple[Activation, ...]
 
 
-def pack(network: QuantizedNetwork) -> bytes:
+def pack(network: NetworkArrays) -> bytes:
     """As a part of a bundle; equal networks give equal bytes."""
     header = json.dumps(
         asdict(_Header(network.profile, network.config, network.activations)), allow_nan=False
@@ -53,7 +53,7 @@ def pack(network: QuantizedNetwork) -> bytes:
     return b"".join([_MAGIC, header.encode(), b"\n", *arrays])
 
 
-def unpack(content: bytes) -> QuantizedNetwork:
+def unpack(content: bytes) -> NetworkArrays:
     """A network from a bundle's part. Its size must be what the header makes it, and nothing larger
     than the part is allocated.
 

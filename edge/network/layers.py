@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.firmware_bridge.arrays import Float32
 
-Float32 = NDArray[np.float32]
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 
@@ -140,7 +140,7 @@ class Standardisation:
 
 
 @dataclass(frozen=True, eq=False)
-class QuantizedNetwork:
+class NetworkArrays:
     """Model input `(n, channels, bands)` -> standardised targets `(n, outputs)`, float32.
 
     The standardisation where `config` has one; convolutions with same padding, ReLU and max-pool;
@@ -282,7 +282,7 @@ def assemble(
     profile: str,
     scales: tuple[Activation, ...],
     tensors: Mapping[str, NDArray[Any]],
-) -> QuantizedNetwork:
+) -> NetworkArrays:
     """A network from its arrays by name.
 
     Raises:
@@ -302,7 +302,7 @@ def assemble(
 
     try:
         numbers = range(len(config.convolutions))
-        return QuantizedNetwork(
+        return NetworkArrays(
             config=config,
             profile=profile,
             standardisation=Standardisation(

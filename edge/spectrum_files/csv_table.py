@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files.water_bands import upside_down
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-
-Array = NDArray[np.float64]
 
 QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
 """What a file may hold, with the range of values that a surface can have; the ends are outside it.

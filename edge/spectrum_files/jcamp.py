@@ -12,11 +12,11 @@ import numpy as np
 from ccnvr.edge.spectrum_files.raw_spectrum import (
     MOST_POINTS,
     MOST_SPECTRA,
-    Array,
     AxisUnit,
     Malformed,
     RawSpectrum,
 )
+from ccnvr.firmware_bridge.arrays import Array
 
 MAGIC = b"##TITLE"
 

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-
-Array = NDArray[np.float64]
 
 VISNIR_SETS = ("CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
 """The sets whose spectra reach from the visible to 2498 nm."""

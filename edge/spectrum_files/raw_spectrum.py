@@ -10,9 +10,8 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 MOST_POINTS = 100_000
 """More points than any spectrum has; bounds what a short file can make a reader allocate."""

@@ -9,13 +9,13 @@ import numpy as np
 
 from ccnvr.edge.spectrum_files.raw_spectrum import (
     MOST_SPECTRA,
-    Array,
     AxisUnit,
     Malformed,
     RawSpectrum,
     numbers,
     unpack,
 )
+from ccnvr.firmware_bridge.arrays import Array
 
 _HEADER, _SUBHEADER = 512, 32
 _NEW_LITTLE_ENDIAN = 0x4B

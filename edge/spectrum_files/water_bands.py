@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
+
 Levels = tuple[tuple[float, float], ...]
 
 # Left shoulder, band and right shoulder, in nm; that at 1414 is of water and of clay's hydroxyl.

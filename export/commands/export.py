@@ -18,7 +18,7 @@ from ccnvr.edge.bundle.archive import MODEL_FORMATS
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.commands.arguments import some_of
 from ccnvr.edge.engines.litert import LiteRtBackend
-from ccnvr.edge.network.layers import PROFILES, QuantizedNetwork
+from ccnvr.edge.network.layers import PROFILES, NetworkArrays
 from ccnvr.export.c_array import (
     HEADER,
     INSTALL,
@@ -35,7 +35,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.commands.quantize import with_progress
 from ccnvr.train.libraries.load import PROPERTIES, Pool
-from ccnvr.train.network.convert import as_data
+from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.quantization import run as quantized_run
 from ccnvr.train.quantization.run import Settings
 from ccnvr.train.recipe.recipe import TrainingRecipe
@@ -156,7 +156,7 @@ def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple
     training_pool = cache(partial(run_folder.training_pool, folder, recipe, report))
     # First, for quantizing takes minutes.
     spectra = real_spectra(recipe, training_pool, calibration.correction)
-    networks = {"fp32": as_data(calibration.network)}
+    networks = {"fp32": to_arrays(calibration.network)}
     if rounded:
         networks = _quantized(folder, recipe, calibration, training_pool)
     finished = Finished(folder, recipe, calibration, report, networks, domain)
@@ -182,7 +182,7 @@ def _quantized(
     recipe: TrainingRecipe,
     calibration: Calibration,
     training_pool: Callable[[], Pool],
-) -> dict[str, QuantizedNetwork]:
+) -> dict[str, NetworkArrays]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:
         soils = quantized_run.training_soils(recipe, training_pool())

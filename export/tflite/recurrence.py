@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.network.layers import Direction, Float32, StoredInt8, Weight
+from ccnvr.edge.network.layers import Direction, StoredInt8, Weight
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.export.tflite.graph import Model, Operator, Subgraph
 from ccnvr.export.tflite.layers import fully_connected
+from ccnvr.firmware_bridge.arrays import Float32
 
 # Gates by their place in torch's order, those through the logistic function first: GRU r z | n,
 # LSTM i f o | g.

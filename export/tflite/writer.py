@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.network.layers import Activation, QuantizedNetwork, Weight, direction_names
+from ccnvr.edge.network.layers import Activation, NetworkArrays, Weight, direction_names
 from ccnvr.export.tflite.graph import Model, Operator, Subgraph
 from ccnvr.export.tflite.layers import (
     RELU,
@@ -26,7 +26,7 @@ from ccnvr.export.tflite.layers import (
 from ccnvr.export.tflite.recurrence import averaged_states
 
 
-def to_tflite(network: QuantizedNetwork, *, micro: bool = False) -> bytes:
+def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
     """The network as a TFLite model: `spectra (1, channels, bands)` -> `properties (1, outputs)`,
     float32 both.
 
@@ -72,7 +72,7 @@ def to_tflite(network: QuantizedNetwork, *, micro: bool = False) -> bytes:
     return model.to_bytes()
 
 
-def _standardised(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+def _standardised(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     """Each band of `(1, channels, bands)` less its mean, over its deviation, where the network asks
     for it.
     """
@@ -94,14 +94,14 @@ def _standardised(graph: Subgraph, network: QuantizedNetwork, value: int) -> int
     return value
 
 
-def _by_band(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+def _by_band(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     """`(1, channels, bands)` -> `(1, 1, bands, channels)`, as TFLite convolves."""
     channels, bands = network.config.in_channels, network.config.bands
     value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
     return _reshaped(graph, "image", value, (1, 1, bands, channels))
 
 
-def _convolutions(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+def _convolutions(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     """Convolutions and pools; `(1, 1, bands, channels)` -> `(1, 1, bands, filters)`, floats."""
     config, scales = network.config, network.activations
     bands = config.bands
@@ -124,7 +124,7 @@ def _convolutions(graph: Subgraph, network: QuantizedNetwork, value: int) -> int
     return dequantize(graph, "features", value, shape) if network.computes_int8 else value
 
 
-def _whole_steps(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
+def _whole_steps(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     """`(1, 1, bands, filters)` -> `(steps x patch, filters)`: what does not fill the last step is
     left out.
     """
@@ -147,7 +147,7 @@ def _whole_steps(graph: Subgraph, network: QuantizedNetwork, value: int) -> int:
     )
 
 
-def _recurrent(model: Model, main: Subgraph, network: QuantizedNetwork, features: int) -> int:
+def _recurrent(model: Model, main: Subgraph, network: NetworkArrays, features: int) -> int:
     """The averaged states of both directions side by side, `(1, directions x hidden)`."""
     config = network.config
     sequence = _whole_steps(main, network, features)
@@ -174,7 +174,7 @@ def _recurrent(model: Model, main: Subgraph, network: QuantizedNetwork, features
     )
 
 
-def _flattened(graph: Subgraph, network: QuantizedNetwork, features: int) -> int:
+def _flattened(graph: Subgraph, network: NetworkArrays, features: int) -> int:
     """For a network without a recurrent layer, channel by channel: `(1, filters x steps)`."""
     config = network.config
     value = _whole_steps(graph, network, features)

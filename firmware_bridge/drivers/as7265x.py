@@ -17,15 +17,10 @@ import time
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
-from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
-    Array,
-    PolledInstrument,
-    Reading,
-    read_twice,
-)
+from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading, read_twice
 from ccnvr.firmware_bridge.transport import Transport
 
 ON_THE_WIRE = "RSTUVWJIGHKLABCDEF"

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
     BOOT,
-    Array,
     PolledInstrument,
     Reading,
     floats,

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
     BOOT,
-    Array,
     PolledInstrument,
     Reading,
     read_twice,

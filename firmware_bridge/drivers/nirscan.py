@@ -20,9 +20,10 @@ import time
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent
-from ccnvr.firmware_bridge.polled.instrument import BOOT, Array, PolledInstrument, Reading
+from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading
 from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Decoder, Packet, encode
 from ccnvr.firmware_bridge.transport import Transport
 

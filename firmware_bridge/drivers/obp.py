@@ -21,13 +21,13 @@ from contextlib import suppress
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
     BOOT,
     MOST_PIXELS,
-    Array,
     PolledInstrument,
     Reading,
     floats,

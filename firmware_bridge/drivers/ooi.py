@@ -18,13 +18,13 @@ import struct
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
     BOOT,
     MOST_PIXELS,
-    Array,
     PolledInstrument,
     Reading,
     scan_twice,

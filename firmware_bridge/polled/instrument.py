@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import (
     InstrumentInfo,
@@ -27,8 +27,6 @@ from ccnvr.firmware_bridge.instrument import (
 )
 from ccnvr.firmware_bridge.polled.exchange import Exchange, Garbled
 from ccnvr.firmware_bridge.transport import Transport
-
-Array = NDArray[np.float64]
 
 TIMEOUT_S = 1.0
 

@@ -17,11 +17,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import ScanKind
-
-Array = NDArray[np.float64]
 
 WHITE_PANEL_REFLECTANCE = 0.99
 

@@ -11,16 +11,14 @@ import secrets
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.link.board import Board
 from ccnvr.firmware_bridge.link.device import Device, Exposure
 from ccnvr.firmware_bridge.link.messages import CoefficientKind, Held, ScanRequest
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice, made_up_soils
-
-Array = NDArray[np.float64]
 
 PIXELS = 512
 DETECTOR = Detector()

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.drivers.lines import Profile, read_profile
 from ccnvr.firmware_bridge.polled.instrument import wavelengths_nm
-from ccnvr.firmware_bridge.simulators.bench import Array, Bench, Detector, SimulatedDevice
+from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
 COEFFICIENTS = {
     "multispeq": (365.0, 63.8),

@@ -6,10 +6,11 @@ import struct
 
 import numpy as np
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.drivers import nirscan as nano
 from ccnvr.firmware_bridge.polled.exchange import Damage
 from ccnvr.firmware_bridge.polled.nirscan_frames import Decoder, Packet, encode
-from ccnvr.firmware_bridge.simulators.bench import Array, Bench, Detector, SimulatedDevice
+from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
 WAVELENGTHS = np.linspace(901.0, 1_701.0, 228)
 _SCAN_MS = 10

@@ -39,7 +39,7 @@ from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.experiments.comparison import DEFAULT_RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters
-from ccnvr.train.network.convert import as_data
+from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.quantization import run as quantized_run
 from ccnvr.train.recipe import recipe as training_recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
@@ -76,14 +76,14 @@ def test_the_graph_answers_as_torch_does(changes: dict[str, Any], rng: np.random
     net, inputs = network(**changes), rng.normal(size=(5, 2, 140)).astype(np.float32)
     with torch.inference_mode():
         expected = net(torch.from_numpy(inputs)).numpy()
-    model = to_onnx(as_data(net))
+    model = to_onnx(to_arrays(net))
     np.testing.assert_allclose(answers(model, inputs), expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(answers(model, inputs[:1]), expected[:1], rtol=0, atol=1e-6)
     assert (
         onnx.load_from_string(model).opset_import[0].version,
         onnx.load_from_string(model).ir_version,
     ) == (13, 8)
-    assert to_onnx(as_data(net)) == model
+    assert to_onnx(to_arrays(net)) == model
 
 
 @pytest.mark.parametrize("changes", SHAPES)
@@ -109,7 +109,7 @@ def test_torch_s_own_exporter_agrees(changes: dict[str, Any], rng: np.random.Gen
         warnings.simplefilter("ignore")
         torch.onnx.export(net, (torch.from_numpy(inputs),), stream, dynamo=False)  # type: ignore[arg-type]
     np.testing.assert_allclose(
-        answers(to_onnx(as_data(net)), inputs),
+        answers(to_onnx(to_arrays(net)), inputs),
         answers(stream.getvalue(), inputs),
         rtol=0,
         atol=1e-6,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.cli import main
-from ccnvr.edge.network.layers import PROFILES, QuantizedNetwork
+from ccnvr.edge.network.layers import PROFILES, NetworkArrays
 from ccnvr.export import parity
 from ccnvr.export.finished import WRITERS
 from ccnvr.export.parity import Gate, ParityError, Spectra
@@ -62,7 +62,7 @@ class Bench:
 
     gate: Gate
     network: CCNVR
-    networks: dict[str, QuantizedNetwork]
+    networks: dict[str, NetworkArrays]
     spectra: Spectra
 
     def write(self, profile: str, engine: str) -> bytes:

@@ -21,7 +21,7 @@ from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export import c_array
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.network.convert import as_data
+from ccnvr.train.network.convert import to_arrays
 from tests.support import recipes
 from tests.support.bundles_of_all import all_profiles
 
@@ -134,7 +134,7 @@ def test_litert_torch_s_own_conversion_agrees(changes: dict[str, Any]) -> None:
         network, inputs = a_network(recipes.network_config(**changes))
         converted = litert_torch.convert(network, (inputs[:1],))
         expected = np.concatenate([converted(one[None]) for one in inputs])
-    found = LiteRtBackend(to_tflite(as_data(network)))(inputs.numpy())
+    found = LiteRtBackend(to_tflite(to_arrays(network)))(inputs.numpy())
     np.testing.assert_allclose(found, expected, rtol=0, atol=FLOAT_LIMIT)
 
 

@@ -15,16 +15,16 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import MODEL_FORMATS, SelfTest
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
-from ccnvr.edge.network.layers import PROFILES, Activation, QuantizedNetwork
+from ccnvr.edge.network.layers import PROFILES, Activation, NetworkArrays
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export.finished import write_models
 from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.network.convert import as_data, with_int8_convolutions, with_int8_weights
+from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
 
 
-def all_profiles(network: CCNVR) -> dict[str, QuantizedNetwork]:
+def all_profiles(network: CCNVR) -> dict[str, NetworkArrays]:
     """The network in each profile, its activations from -8 to 8 and 0 to 8."""
-    exact = as_data(network)
+    exact = to_arrays(network)
     scales = [
         Activation.of_range(-8.0 if number == 0 else 0.0, 8.0)
         for number in range(len(exact.convolutions) + 1)

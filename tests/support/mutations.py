@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ccnvr.edge.network.layers import GATES, Activation, QuantizedNetwork, assemble
+from ccnvr.edge.network.layers import GATES, Activation, NetworkArrays, assemble
 from ccnvr.export.tflite.graph import _FILE_IDENTIFIER, _Builder
 
 Tensors = dict[str, NDArray[Any]]
@@ -27,15 +27,15 @@ class Mutation:
     """
 
     name: str
-    change: Callable[[Tensors, QuantizedNetwork], None]
+    change: Callable[[Tensors, NetworkArrays], None]
     layers: tuple[str, ...]
     slight: bool = False
 
 
-def _largest(name: str, factor: float) -> Callable[[Tensors, QuantizedNetwork], None]:
+def _largest(name: str, factor: float) -> Callable[[Tensors, NetworkArrays], None]:
     """One number of a tensor, its largest, changed."""
 
-    def change(tensors: Tensors, _: QuantizedNetwork) -> None:
+    def change(tensors: Tensors, _: NetworkArrays) -> None:
         size = np.abs(tensors[name].astype(float))
         if f"{name}.scales" in tensors:
             size = (size.T * tensors[f"{name}.scales"]).T
@@ -46,11 +46,11 @@ def _largest(name: str, factor: float) -> Callable[[Tensors, QuantizedNetwork], 
 
 
 def _ordered(
-    name: str, order: Callable[[NDArray[Any], QuantizedNetwork], NDArray[Any]]
+    name: str, order: Callable[[NDArray[Any], NetworkArrays], NDArray[Any]]
 ) -> Callable[..., None]:
     """A tensor with its numbers in another order, and its scales with them where rows are moved."""
 
-    def change(tensors: Tensors, network: QuantizedNetwork) -> None:
+    def change(tensors: Tensors, network: NetworkArrays) -> None:
         for key in (name, f"{name}.scales"):
             if key in tensors and (
                 key == name or len(order(tensors[key], network)) == len(tensors[key])
@@ -60,10 +60,10 @@ def _ordered(
     return change
 
 
-def _gates_swapped(first: int, second: int) -> Callable[[Tensors, QuantizedNetwork], None]:
+def _gates_swapped(first: int, second: int) -> Callable[[Tensors, NetworkArrays], None]:
     """Two gates of the forward direction, weights and biases."""
 
-    def change(tensors: Tensors, network: QuantizedNetwork) -> None:
+    def change(tensors: Tensors, network: NetworkArrays) -> None:
         gates = list(range(GATES[network.config.cell]))
         gates[first], gates[second] = gates[second], gates[first]
         for name in [name for name in tensors if name.startswith("forward.")]:
@@ -73,13 +73,13 @@ def _gates_swapped(first: int, second: int) -> Callable[[Tensors, QuantizedNetwo
     return change
 
 
-def _directions_swapped(tensors: Tensors, _: QuantizedNetwork) -> None:
+def _directions_swapped(tensors: Tensors, _: NetworkArrays) -> None:
     for name in [name for name in tensors if name.startswith("forward.")]:
         other = name.replace("forward", "backward")
         tensors[name], tensors[other] = tensors[other], tensors[name]
 
 
-def _reset_before_the_bias(tensors: Tensors, network: QuantizedNetwork) -> None:
+def _reset_before_the_bias(tensors: Tensors, network: NetworkArrays) -> None:
     """The candidate's bias of the state added outside of what the reset gate multiplies."""
     candidate = slice(2 * network.config.hidden, None)
     tensors["forward.input_bias"][candidate] += tensors["forward.state_bias"][candidate]
@@ -88,8 +88,8 @@ def _reset_before_the_bias(tensors: Tensors, network: QuantizedNetwork) -> None:
 
 def _columns(
     order: Callable[[NDArray[Any]], NDArray[Any]], name: str
-) -> Callable[[Tensors, QuantizedNetwork], None]:
-    def change(tensors: Tensors, _: QuantizedNetwork) -> None:
+) -> Callable[[Tensors, NetworkArrays], None]:
+    def change(tensors: Tensors, _: NetworkArrays) -> None:
         tensors[name] = np.ascontiguousarray(order(tensors[name]))
 
     return change
@@ -170,7 +170,7 @@ LINEAR = (
 """Of networks with a linear path."""
 
 
-def mutated(network: QuantizedNetwork, mutation: Mutation) -> QuantizedNetwork:
+def mutated(network: NetworkArrays, mutation: Mutation) -> NetworkArrays:
     """The network with a fault."""
     tensors = {name: value.copy() for name, value in network.tensors().items()}
     mutation.change(tensors, network)
@@ -178,8 +178,8 @@ def mutated(network: QuantizedNetwork, mutation: Mutation) -> QuantizedNetwork:
 
 
 def with_activation(
-    network: QuantizedNetwork, number: int, factor: float, shift: int
-) -> QuantizedNetwork:
+    network: NetworkArrays, number: int, factor: float, shift: int
+) -> NetworkArrays:
     """The network with another scale or zero point of one activation; the biases stay."""
     scales = list(network.activations)
     old = scales[number]

@@ -18,9 +18,7 @@ from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain, DomainShape
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from ccnvr.firmware_bridge.arrays import Array, Integers
 
 FALSE_ALARMS = 0.04
 """Share of soils like the training soils that may be flagged; 5 % is promised, so that chance has

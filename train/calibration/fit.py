@@ -19,6 +19,7 @@ from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.pool import load_before
 from ccnvr.train.libraries.load import Pool
@@ -31,8 +32,6 @@ from ccnvr.train.network.scales import make_targets, restore, standardise
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe.changes import Kernel
 from ccnvr.train.recipe.recipe import TrainingRecipe
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.targets import Difficulty, Target
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_quantile
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 COVERAGE = 0.9
 

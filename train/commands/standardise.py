@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.manifest import Manifest
@@ -27,11 +26,11 @@ from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import standards
 
-Array = NDArray[np.float64]
 Figures = dict[str, dict[str, Any]]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.spectrum_files import limesoda
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.experiments.contenders import Budget, CalibrationSet, Choice, Contender, PredictAll
@@ -25,7 +26,6 @@ from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import PROPERTIES, Pool
 from ccnvr.train.recipe import recipe as recipes
 
-Array = NDArray[np.float64]
 Vary = Callable[[Array, int], Array]
 """Spectra and a repetition's seed -> spectra."""
 

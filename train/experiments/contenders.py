@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.recipe import recipe as recipes
@@ -22,7 +23,6 @@ from ccnvr.train.rivals.method import Method
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import tune
 
-Array = NDArray[np.float64]
 Choice = dict[str, Any]
 PredictAll = Callable[[Array], Array]
 """Absorbance `(n, bands)` -> properties `(n, properties)`."""

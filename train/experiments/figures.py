@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
+
 Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 mpl.rcParams.update(

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import Comparison, Vary
-
-Array = NDArray[np.float64]
 
 LEVELS = (0.0003, 0.001, 0.003, 0.01)
 """Standard deviations in absorbance, per band of the common grid."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from ccnvr.edge.chemometrics.metrics import accuracy
-
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 RESAMPLES = 2000
 

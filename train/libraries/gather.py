@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 ROWS_AT_ONCE = 256
 

@@ -15,20 +15,18 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, of_file
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import own_files
 from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.libraries.gather import Rows, Soils
 from ccnvr.train.libraries.properties import PROPERTIES as PROPERTIES
 from ccnvr.train.libraries.properties import UNITS as UNITS
-from ccnvr.train.libraries.sensor import Instrument, View
-
-Array = NDArray[np.float64]
+from ccnvr.train.libraries.sensor import Sensor, View
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Pool:
 
 
 def load(
-    spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: Instrument | None = None
+    spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: Sensor | None = None
 ) -> Library:
     """One library, `NAME`, `NAME:PART` or a path that ends in .csv or .parquet, resampled onto
     `grid`.
@@ -135,7 +133,7 @@ def _library(name: str, soils: Soils, part: str) -> Library:
     )
 
 
-def open_sets(grid: Grid, instrument: Instrument | None = None) -> tuple[str, ...]:
+def open_sets(grid: Grid, instrument: Sensor | None = None) -> tuple[str, ...]:
     """LimeSoDa's sets that cover the grid, if it is installed: an export is proved on real spectra,
     and a user's alone may be too few.
     """

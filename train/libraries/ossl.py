@@ -15,7 +15,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import absorbance
@@ -24,8 +23,6 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.gather import Gathering, Soils
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.tables import Row, Table
-
-Array = NDArray[np.float64]
 
 FILE = "ossl_all_L1_v1.2.csv.gz"
 NEOSPECTRA_SPECTRA = "neospectra_nir_v1.2.csv.gz"

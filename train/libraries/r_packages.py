@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 import rdata
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.libraries import downloads
 from ccnvr.train.libraries.downloads import PublishedFile
 from ccnvr.train.libraries.gather import Soils
 from ccnvr.train.libraries.sensor import View
-
-Array = NDArray[np.float64]
 
 NIRSOIL = PublishedFile(
     repository="l-ramirez-lopez/prospectr",

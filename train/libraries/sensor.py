@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import (
     MOST_BANDS,
@@ -23,14 +22,13 @@ from ccnvr.edge.chemometrics.grid import (
     check_wavelengths,
     resampling_matrix,
 )
-
-Array = NDArray[np.float64]
+from ccnvr.firmware_bridge.arrays import Array
 
 _SD_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
 
 
 @dataclass(frozen=True)
-class Instrument:
+class Sensor:
     """A sensor, in nm: each pixel's centre, and the full width at half maximum of its line shape,
     one for all or one each.
     """
@@ -60,7 +58,7 @@ class Instrument:
             raise ValueError(f"fwhm_nm of {widths.min():g} nm is not a width; it must be above 0")
 
 
-def line_shapes(wavelengths_nm: Array, instrument: Instrument) -> Array:
+def line_shapes(wavelengths_nm: Array, instrument: Sensor) -> Array:
     """`(pixels, library bands)` matrix that takes a library's spectra to the sensor's; rows add up
     to 1.
 
@@ -106,7 +104,7 @@ class View:
     """
 
     grid: Grid
-    instrument: Instrument | None = None
+    instrument: Sensor | None = None
 
     def matrix(self, wavelengths_nm: Array) -> Array:
         """`(grid bands, library bands)`, from a library's absorbance to the grid's; bands outside

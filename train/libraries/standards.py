@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.correction import (
     MOST_DIRECTIONS,
@@ -27,10 +26,9 @@ from ccnvr.edge.chemometrics.grid import Grid, of_file, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.spectrum_files.csv_table import SpectraTable, read_spectra
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.sensor import bands_used
-
-Array = NDArray[np.float64]
 
 SPARE_STANDARDS = 3
 """Standards beyond the number of fitted components: one each for the mean, for being left out, and

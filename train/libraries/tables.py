@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files.csv_table import bounded_lines
 from ccnvr.edge.spectrum_files.limesoda import DataError
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.libraries.sensor import View
-
-Array = NDArray[np.float64]
 
 _MISSING = frozenset({"", "NA", "NaN", "nan", "n.d.", "ND"})
 

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.preprocess import BandedOperator, Preprocessor, savgol_matrix
+from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.recipe.changes import Augmentation
 
-Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 _NOISE_SPECTRA = 256

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
-from ccnvr.edge.network.layers import Float32
 from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.firmware_bridge.arrays import Float32
 
 _LINEAR_INIT_SD = 0.06
 _BATCH = 256

@@ -1,4 +1,4 @@
-"""From the torch network to `QuantizedNetwork` and back, and from float weights to int8."""
+"""From the torch network to `NetworkArrays` and back, and from float weights to int8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ccnvr.edge.network.layers import (
     ConvolutionLayer,
     DenseLayer,
     Direction,
-    QuantizedNetwork,
+    NetworkArrays,
     Standardisation,
     StoredInt8,
     assemble,
@@ -27,7 +27,7 @@ _LARGEST_BIAS = 2.0**30
 """In units of the accumulator, to which as much again may be added."""
 
 
-def as_data(network: CCNVR) -> QuantizedNetwork:
+def to_arrays(network: CCNVR) -> NetworkArrays:
     """The network of torch with its float weights: profile `fp32`."""
     config = network.config
     state = {
@@ -46,7 +46,7 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return Direction(*(state[f"recurrent.{name}_l0{suffix}"] for name in names))
 
-    return QuantizedNetwork(
+    return NetworkArrays(
         config=config,
         profile="fp32",
         standardisation=standardisation,
@@ -68,7 +68,7 @@ def as_data(network: CCNVR) -> QuantizedNetwork:
     )
 
 
-def as_torch(network: QuantizedNetwork) -> CCNVR:
+def as_torch(network: NetworkArrays) -> CCNVR:
     """The torch network that answers as a network of profile `fp32` does, ready to predict and to
     be trained on.
 
@@ -90,7 +90,7 @@ def as_torch(network: QuantizedNetwork) -> CCNVR:
             suffix = "_reverse" if layer == "backward" else ""
             state[f"recurrent.{what}_{'ih' if side == 'input' else 'hh'}_l0{suffix}"] = tensor
         else:
-            # torch numbers the modules of the sequence, see `as_data`.
+            # torch numbers the modules of the sequence, see `to_arrays`.
             number = layer.removeprefix("convolution")
             state[name if layer == number else f"convolutions.{3 * int(number)}.{kind}"] = tensor
     if network.standardisation is not None and made.scale is not None:
@@ -108,8 +108,8 @@ def as_torch(network: QuantizedNetwork) -> CCNVR:
 
 
 def with_int8_weights(
-    network: QuantizedNetwork, rounded: Mapping[str, StoredInt8] | None = None
-) -> QuantizedNetwork:
+    network: NetworkArrays, rounded: Mapping[str, StoredInt8] | None = None
+) -> NetworkArrays:
     """A float network with its weights as int8: profile `weights`. Those that are not `rounded`
     become the nearest int8.
     """
@@ -120,9 +120,7 @@ def with_int8_weights(
     return assemble(network.config, "weights", (), tensors)
 
 
-def with_int8_convolutions(
-    network: QuantizedNetwork, scales: tuple[Activation, ...]
-) -> QuantizedNetwork:
+def with_int8_convolutions(network: NetworkArrays, scales: tuple[Activation, ...]) -> NetworkArrays:
     """A network of profile `weights` with convolutions that compute in int8 between activations of
     these scales: `int8`.
     """
@@ -139,7 +137,7 @@ def with_int8_convolutions(
     return assemble(network.config, "int8", scales, tensors)
 
 
-def with_outputs(network: QuantizedNetwork, columns: Sequence[int]) -> QuantizedNetwork:
+def with_outputs(network: NetworkArrays, columns: Sequence[int]) -> NetworkArrays:
     """The network with these outputs alone."""
     tensors = network.tensors()
     for name in [name for name in tensors if name.startswith(("output.", "linear."))]:

@@ -14,15 +14,11 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
 from ccnvr.train.network.ccnvr import answers
 from ccnvr.train.recipe.changes import Kernel
-
-Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 MOST_SOILS = 4000
 """That one is fitted to, drawn at random of more, those with rare properties first: its time grows

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.network.augment import Mixture
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe.rounds import Fit
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

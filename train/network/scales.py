@@ -5,14 +5,12 @@ deviations, there and back.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.load import UNITS
 from ccnvr.train.recipe.recipe import TrainingRecipe
-
-Array = NDArray[np.float64]
 
 FEWEST_VALUES = 10
 """With a property's value, to train on."""

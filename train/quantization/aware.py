@@ -20,7 +20,7 @@ from ccnvr.train.network.ccnvr import CCNVR
 
 class QuantizationAware(nn.Module):
     """`network`, copied, with int8 activations of these scales, by their numbers in
-    `QuantizedNetwork.activations`.
+    `NetworkArrays.activations`.
 
     With all of them, and with `int8_weights`, it answers as the NumPy backend does with the same
     network quantized, but for rounding of its own.

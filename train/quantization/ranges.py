@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
-from ccnvr.edge.network.layers import Activation, Float32, QuantizedNetwork, activations
+from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
+from ccnvr.firmware_bridge.arrays import Float32
 
 _SPECTRA_AT_ONCE = 64
 _MOST_NUMBERS = 4_000_000
@@ -53,7 +54,7 @@ class _Seen:
 
 
 def ranges(
-    network: QuantizedNetwork, inputs: Float32, percentiles: tuple[float, ...]
+    network: NetworkArrays, inputs: Float32, percentiles: tuple[float, ...]
 ) -> list[tuple[Activation, ...]]:
     """For each percentile the scales of all activations of a float network, from model input `(n,
     channels, bands)`.

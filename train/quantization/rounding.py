@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ccnvr.edge.network.layers import DIRECTIONS, Float32, StoredInt8
+from ccnvr.edge.network.layers import DIRECTIONS, StoredInt8
+from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.network.ccnvr import CCNVR
-
-Array = NDArray[np.float64]
 
 _SPECTRA_AT_ONCE = 64
 _WIDEST = 4096
@@ -53,7 +51,7 @@ def rounded_to(weight: Float32, products: Array) -> StoredInt8:
 def input_products(
     network: CCNVR, inputs: Float32, advance: Callable[[int], None] = lambda spectra: None
 ) -> dict[str, Array]:
-    """For each weight, by its name in `QuantizedNetwork.tensors`, the sum of x x^T over what its
+    """For each weight, by its name in `NetworkArrays.tensors`, the sum of x x^T over what its
     layer reads.
 
     From model input `(n, channels, bands)`; `advance` hears of every few spectra. Layers of

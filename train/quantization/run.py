@@ -14,27 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
 from ccnvr.edge.network.file import pack, unpack
-from ccnvr.edge.network.layers import Activation, QuantizedNetwork, activations
+from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
 from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import fold_of
 from ccnvr.train.libraries.load import Pool
-from ccnvr.train.network.convert import as_data, with_int8_convolutions, with_int8_weights
+from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.ranges import ranges
 from ccnvr.train.quantization.rounding import input_products, rounded_to
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
-
-Array = NDArray[np.float64]
 
 FOLDER = "quantized"
 REPORT = "report.json"
@@ -88,7 +86,7 @@ class Report:
 class Quantized:
     """A run's network in every profile, and how it came to them."""
 
-    networks: dict[str, QuantizedNetwork]
+    networks: dict[str, NetworkArrays]
     report: Report
 
 
@@ -138,7 +136,7 @@ def load(folder: Path, calibration: Calibration) -> Quantized | None:
         ) from error
     if report.checkpoint != _digest(folder):
         return None
-    return Quantized({"fp32": as_data(calibration.network), **networks}, report)
+    return Quantized({"fp32": to_arrays(calibration.network), **networks}, report)
 
 
 def quantize(
@@ -158,10 +156,10 @@ def quantize(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
     )
     inputs, validation = preprocess.batch(soils.calibration), preprocess.batch(soils.validation)
-    network = as_data(calibration.network)
+    network = to_arrays(calibration.network)
     expected = NumpyBackend(network)(validation)
 
-    def difference(candidate: QuantizedNetwork) -> float:
+    def difference(candidate: NetworkArrays) -> float:
         return float(np.sqrt(np.mean((NumpyBackend(candidate)(validation) - expected) ** 2)))
 
     products = input_products(calibration.network, inputs, advance)
@@ -169,7 +167,7 @@ def quantize(
     weights = with_int8_weights(
         network, {name: rounded_to(tensors[name], product) for name, product in products.items()}
     )
-    tried: list[tuple[Candidate, QuantizedNetwork, tuple[Activation, ...]]] = []
+    tried: list[tuple[Candidate, NetworkArrays, tuple[Activation, ...]]] = []
     percentiles = settings.percentiles if activations(network.config, "int8") else (100.0,)
     for percentile, scales in zip(percentiles, ranges(network, inputs, percentiles), strict=True):
         quantized = with_int8_convolutions(weights, scales)
@@ -205,7 +203,7 @@ def _trained(
     scales: tuple[Activation, ...],
     spectra: Array,
     advance: Callable[[int], None],
-) -> QuantizedNetwork:
+) -> NetworkArrays:
     """The float network after training with int8 weights and activations, in its own folder until
     it is done.
     """
@@ -240,7 +238,7 @@ def _trained(
         checkpoint,
         on_epoch,
     )
-    return as_data(trained.network)
+    return to_arrays(trained.network)
 
 
 def _keep(folder: Path, quantized: Quantized) -> None:

@@ -7,19 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
-from ccnvr.edge.network.layers import Float32, StoredInt8, assemble, stored_weights
+from ccnvr.edge.network.layers import StoredInt8, assemble, stored_weights
+from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import answers
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.run import Quantized, Soils
 from ccnvr.train.recipe.recipe import TrainingRecipe
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

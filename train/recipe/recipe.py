@@ -14,7 +14,7 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths
-from ccnvr.edge.chemometrics.preprocess import Channel, Recipe
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import TRANSFORMS
 from ccnvr.edge.network.shape import NetworkConfig, NetworkShape
 from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
@@ -22,7 +22,7 @@ from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import PROPERTIES
-from ccnvr.train.libraries.sensor import Instrument
+from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.recipe.changes import Kernel
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining
@@ -59,7 +59,7 @@ class TrainingRecipe:
     fit: Fit
     transforms: dict[str, str]
     file_quantity: str = "reflectance"
-    instrument: Instrument | None = None
+    instrument: Sensor | None = None
     epo: Epo | None = None
     teacher_networks: tuple[NetworkShape, ...] = ()
     gaussian_processes: tuple[Kernel, ...] = ()
@@ -109,9 +109,9 @@ class TrainingRecipe:
         return tuple(self.transforms)
 
     @property
-    def preprocessing(self) -> Recipe:
+    def preprocessing(self) -> Preprocessing:
         """As the edge compiles it."""
-        return Recipe(self.grid, self.channels)
+        return Preprocessing(self.grid, self.channels)
 
     @property
     def all_epochs(self) -> int:
@@ -187,7 +187,7 @@ class TrainingRecipe:
         )
 
 
-def _check_covered(grid: Grid, instrument: Instrument) -> None:
+def _check_covered(grid: Grid, instrument: Sensor) -> None:
     try:
         check_wavelengths(np.array(instrument.centres_nm), grid)
     except WavelengthError as error:
@@ -248,7 +248,7 @@ def read(path: Path, instrument: Path | None = None) -> str:
         return recipe
     sensor = _text(instrument, "instrument")
     # By itself first, so that what is wrong with it is said of its file.
-    _parsed(Instrument, sensor, f"instrument {instrument}")
+    _parsed(Sensor, sensor, f"instrument {instrument}")
     return f"{recipe}\n[instrument]\n{sensor}"
 
 

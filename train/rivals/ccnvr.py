@@ -6,20 +6,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Channel
 from ccnvr.edge.network.shape import Convolution, NetworkShape
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.rivals.method import Configuration, Method, Predict
-
-Array = NDArray[np.float64]
 
 STACKS = ("snv, derivatives, absorbance", "snv, derivatives", "snv, derivative")
 _STEP_NM = 4.0

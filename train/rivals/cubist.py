@@ -11,7 +11,8 @@ from cubist import Cubist
 from cubist.exceptions import CubistError
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.train.rivals.method import Array, Configuration, Predict, suggest_treatment
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.train.rivals.method import Configuration, Predict, suggest_treatment
 from ccnvr.train.rivals.regression import (
     Regressor,
     standardised,

@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.rivals.method import (
-    Array,
     Configuration,
     Method,
     Predict,

@@ -15,13 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, Recipe
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor
 from ccnvr.edge.chemometrics.targets import TRANSFORMS, Target
+from ccnvr.firmware_bridge.arrays import Array
 
-Array = NDArray[np.float64]
 Configuration = dict[str, Any]
 Predict = Callable[[Array], Array]
 """Absorbance `(n, bands)` -> property `(n,)`."""
@@ -105,7 +104,9 @@ def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Arra
     """Absorbance `(n, bands)` -> `(n, features)`: the treated channels side by side, every
     `thin`-th band of each.
     """
-    preprocess = Preprocessor(Recipe(grid, channels(configuration, grid)), grid.wavelengths())
+    preprocess = Preprocessor(
+        Preprocessing(grid, channels(configuration, grid)), grid.wavelengths()
+    )
     thin = configuration.get("thin", 1)
 
     def apply(spectra: Array) -> Array:

@@ -10,9 +10,9 @@ import optuna
 
 from ccnvr.edge.chemometrics.grid import WIDEST_GAP_NM, Grid
 from ccnvr.edge.typed import build
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.rivals.method import (
     TREATMENTS,
-    Array,
     Configuration,
     Method,
     Predict,

@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.train.rivals.method import Array, Configuration, Method, Predict, features, scaled_target
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.train.rivals.method import Configuration, Method, Predict, features, scaled_target
 
 _FEWEST_BANDS = 20
 """That thinning leaves; a sensor with few bands keeps all of them."""

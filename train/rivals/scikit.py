@@ -19,10 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.rivals.cubist import CubistRules
 from ccnvr.train.rivals.memory_based import MemoryBasedLearner
 from ccnvr.train.rivals.method import (
-    Array,
     Configuration,
     Method,
     Predict,

@@ -17,8 +17,9 @@ from sklearn.model_selection import GroupKFold
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train.rivals.method import Array, Configuration, Method
+from ccnvr.train.rivals.method import Configuration, Method
 
 Groups = NDArray[np.int64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.edge.atomic_files import check_absent, make_folder, write_atomically
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.edge.chemometrics.targets import Target
@@ -43,8 +44,6 @@ from ccnvr.train.recipe.rounds import Finetuned
 from ccnvr.train.runs.folder import Report
 from ccnvr.train.libraries.properties import PROPERTIES
 
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 FEWEST_SOILS = 10
 """In which a property must be measured: with fewer, no 90 % of their errors can be told."""

@@ -17,8 +17,8 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import PART, Domain, DomainShape
@@ -35,7 +35,6 @@ from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.network.epochs import read_network
 
-Array = NDArray[np.float64]
 
 REPORT = "report.json"
 RECIPE = "recipe.toml"

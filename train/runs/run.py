@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.atomic_files import remove_leftovers
@@ -36,7 +37,6 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.folder import CHECKPOINT, Report, claim, keep_report, soils_of
 from ccnvr.train.network.team import ALONE, Team
 
-Array = NDArray[np.float64]
 
 
 def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE) -> Report:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
@@ -26,8 +27,6 @@ from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.studies import materials
 from ccnvr.train.studies.intervals import HELD_OUT
 
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Table = dict[str, Any]
 
 FOLDS = 5

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, Target
-from ccnvr.edge.network.layers import Float32
+from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
@@ -36,8 +35,6 @@ from ccnvr.train.network.epochs import read_network
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Table = dict[str, Any]
 
 PASSES = 50

@@ -22,11 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
+from ccnvr.firmware_bridge.arrays import Array
 
-Array = NDArray[np.float64]
 # (centre in nm, standard deviation in nm, strength)
 Bands = tuple[tuple[float, float, float], ...]
 

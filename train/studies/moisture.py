@@ -23,6 +23,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import Accuracy, accuracy
 from ccnvr.edge.chemometrics.preprocess import Channel
 from ccnvr.edge.network.shape import Convolution, NetworkShape
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.libraries.r_packages import MoistureStates, read_moisture
 from ccnvr.train.libraries.standards import Pairs, fit_epo
@@ -30,7 +31,6 @@ from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 
-Array = NDArray[np.float64]
 Predict = Callable[[Array], Array]
 
 GRID = Grid(400.0, 10.0, 206)

@@ -12,20 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor
 from ccnvr.edge.network.shape import Convolution, NetworkShape
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
-
-Array = NDArray[np.float64]
 
 SOILS, BANDS = 18_000, 4_200
 _COMPONENTS = 30

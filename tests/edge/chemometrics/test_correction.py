@@ -19,7 +19,7 @@ from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import Correction, pack, projection, standardisation, unpack
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
-from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, Recipe, absorbance
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor, absorbance
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.train.libraries import load as libraries
@@ -63,7 +63,7 @@ def test_compiled_with_the_filters_it_equals_correcting_first(
     correction = some_correction(rng, GRID.bands, window, rank)
     wavelengths = np.arange(1100.0, 2500.0, 3.7)
     spectra = 0.5 + 0.01 * np.cumsum(rng.normal(size=(3, wavelengths.size)), axis=1)
-    recipe = Recipe(GRID, CHANNELS)
+    recipe = Preprocessing(GRID, CHANNELS)
     compiled = Preprocessor(recipe, wavelengths, correction)
     corrected = correction(spectra @ resampling_matrix(wavelengths, GRID).T)
     expected = Preprocessor(recipe, GRID.wavelengths()).batch(corrected)
@@ -74,7 +74,7 @@ def test_compiled_with_the_filters_it_equals_correcting_first(
 
 def test_a_change_of_a_spectrum_is_projected_but_has_no_offset(rng: np.random.Generator) -> None:
     compiled = Preprocessor(
-        Recipe(GRID, CHANNELS), GRID.wavelengths(), some_correction(rng, GRID.bands, 5, 3)
+        Preprocessing(GRID, CHANNELS), GRID.wavelengths(), some_correction(rng, GRID.bands, 5, 3)
     )
     spectra, changes = rng.normal(0.5, 0.1, (2, 4, GRID.bands))
     difference = compiled.filter(spectra + changes) - compiled.filter(spectra)
@@ -100,7 +100,7 @@ def test_varied_training_spectra_are_corrected_after_they_are_varied(
         input_shift=0.0,
     )
     correction = some_correction(rng, GRID.bands, 5, 3)
-    recipe, rows = Recipe(GRID, (Channel(snv=False),)), rng.permutation(len(soils))[:16]
+    recipe, rows = Preprocessing(GRID, (Channel(snv=False),)), rng.permutation(len(soils))[:16]
 
     def varied(correction: Correction | None) -> np.ndarray:
         inputs = VariedInputs(
@@ -114,7 +114,7 @@ def test_varied_training_spectra_are_corrected_after_they_are_varied(
 def test_weights_of_zero_leave_the_offset(rng: np.random.Generator) -> None:
     offset = rng.normal(size=GRID.bands)
     compiled = Preprocessor(
-        Recipe(GRID, (Channel(snv=False),)),
+        Preprocessing(GRID, (Channel(snv=False),)),
         GRID.wavelengths(),
         standardisation(np.zeros((GRID.bands, 3)), offset),
     )

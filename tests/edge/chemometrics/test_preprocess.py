@@ -17,8 +17,8 @@ from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelength
 from ccnvr.edge.chemometrics.preprocess import (
     BandedOperator,
     Channel,
+    Preprocessing,
     Preprocessor,
-    Recipe,
     SpectrumError,
     absorbance,
     savgol_matrix,
@@ -60,7 +60,7 @@ def test_standard_normal_variate_equals_chemotools_s(batch: np.ndarray) -> None:
 def test_real_soils_through_scipy_and_chemotools_give_the_model_s_input() -> None:
     soils = limesoda.load("UL.120")
     spectra = absorbance(soils.reflectance)
-    ours = Preprocessor(Recipe(GRID, CHANNELS), soils.wavelengths_nm).batch(spectra)
+    ours = Preprocessor(Preprocessing(GRID, CHANNELS), soils.wavelengths_nm).batch(spectra)
     resampled = np.array(
         [np.interp(GRID.wavelengths(), soils.wavelengths_nm, spectrum) for spectrum in spectra]
     )
@@ -84,7 +84,7 @@ def test_the_compiled_operator_equals_the_dense_matrix(seed: int, pixels: int) -
     if np.any(np.diff(wavelengths) == 0.0):
         return
     spectrum = np.cumsum(rng.normal(size=wavelengths.size)) * 0.01 + 0.5
-    preprocess = Preprocessor(Recipe(GRID, CHANNELS), wavelengths)
+    preprocess = Preprocessor(Preprocessing(GRID, CHANNELS), wavelengths)
     np.testing.assert_allclose(
         preprocess(spectrum), preprocess.batch(spectrum[None])[0], rtol=1e-6, atol=1e-6
     )
@@ -136,7 +136,7 @@ def test_reflectance_that_is_not_positive_is_refused(bad: float) -> None:
 
 
 def test_spectra_that_cannot_be_used_are_refused() -> None:
-    preprocess = Preprocessor(Recipe(GRID, CHANNELS), GRID.wavelengths())
+    preprocess = Preprocessor(Preprocessing(GRID, CHANNELS), GRID.wavelengths())
     with pytest.raises(SpectrumError, match="has 199 bands but the instrument stated 200"):
         preprocess(np.zeros(199))
     with pytest.raises(SpectrumError, match="constant"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.noise import LARGEST_MOVE, NoiseMeter, NoiseTrial
-from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, Recipe, absorbance
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.pipeline import reflectance
 from ccnvr.edge.inference.predictor import Model, Predictor
@@ -136,7 +136,7 @@ def test_answers_move_as_far_as_those_of_linear_models_do(
     step: float, rng: np.random.Generator
 ) -> None:
     grid, bands = Grid(1104.0, 4.0, 348), np.arange(1104.0, 2499.0, step)
-    preprocess = Preprocessor(Recipe(grid, (Channel(snv=False),)), bands)
+    preprocess = Preprocessor(Preprocessing(grid, (Channel(snv=False),)), bands)
     weights = rng.normal(size=(348, 60))
 
     def answer(absorbance: np.ndarray) -> np.ndarray:

@@ -18,13 +18,13 @@ from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.network.layers import (
     PROFILES,
     Activation,
-    QuantizedNetwork,
+    NetworkArrays,
     StoredInt8,
     assemble,
     layout,
 )
 from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.network.convert import as_data
+from ccnvr.train.network.convert import to_arrays
 from tests.support import recipes
 from tests.support.bundles_of_all import all_profiles
 
@@ -38,7 +38,7 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def profiles(**changes: Any) -> dict[str, QuantizedNetwork]:
+def profiles(**changes: Any) -> dict[str, NetworkArrays]:
     torch.manual_seed(5)
     return all_profiles(CCNVR(recipes.network_config(**changes)).eval())
 
@@ -244,7 +244,7 @@ def test_sums_too_large_for_float32_stay_exact(rng: np.random.Generator) -> None
 def test_torch_s_weights_come_over_unchanged() -> None:
     network = CCNVR(recipes.network_config(cell="lstm", standardise=True, linear=True))
     network(torch.randn(40, 2, 140))
-    data = as_data(network.eval())
+    data = to_arrays(network.eval())
     count = sum(parameter.numel() for parameter in network.parameters())
     assert (
         sum(

@@ -15,7 +15,7 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.simulators.handheld import onto_pixels, pixel_wavelengths
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.sensor import Instrument, View, line_shapes
+from ccnvr.train.libraries.sensor import Sensor, View, line_shapes
 from ccnvr.train.recipe import recipe as training_recipes
 from ccnvr.train.runs import run as runs
 from tests.support import recipes
@@ -30,7 +30,7 @@ def test_a_line_shape_has_the_width_and_the_centre_that_it_states(
     fwhm: float, centre: float
 ) -> None:
     wavelengths = np.arange(1000.0, 2500.5, 0.5)
-    sensor = Instrument((centre, centre + 5.0), fwhm)
+    sensor = Sensor((centre, centre + 5.0), fwhm)
     matrix = line_shapes(wavelengths, sensor)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0, rtol=0, atol=1e-12)
     seen = matrix[0] @ wavelengths
@@ -41,7 +41,7 @@ def test_a_line_shape_has_the_width_and_the_centre_that_it_states(
 
 
 def seen_in_absorbance(soils: limesoda.SoilSet, fwhm: float) -> np.ndarray:
-    view = View(GRID, Instrument(PIXELS, fwhm))
+    view = View(GRID, Sensor(PIXELS, fwhm))
     return absorbance(soils.reflectance) @ view.matrix(soils.wavelengths_nm).T
 
 
@@ -53,7 +53,7 @@ def test_a_view_in_absorbance_is_close_to_light_adding_up_in_reflectance(
     fwhm: float, library: str, largest: float
 ) -> None:
     soils = limesoda.load(library)
-    sensor = Instrument(PIXELS, fwhm)
+    sensor = Sensor(PIXELS, fwhm)
     sensed = absorbance(soils.reflectance @ line_shapes(soils.wavelengths_nm, sensor).T)
     difference = (
         seen_in_absorbance(soils, fwhm) - sensed @ resampling_matrix(pixel_wavelengths(), GRID).T
@@ -89,7 +89,7 @@ def test_without_an_instrument_a_view_only_resamples() -> None:
 
 
 def test_every_kind_of_library_is_seen_through_the_sensor(tmp_path: Path) -> None:
-    sensor = Instrument(PIXELS, 8.0)
+    sensor = Sensor(PIXELS, 8.0)
     soils = limesoda.load("SL.125")
     expected = seen_in_absorbance(soils, 8.0)
     np.testing.assert_array_equal(
@@ -112,7 +112,7 @@ def test_nirsoil_is_seen_through_the_sensor(
 ) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     plain = libraries.load("nirsoil", Grid(1100.0, 2.0, 700)).spectra
-    view = View(GRID, Instrument(PIXELS, 8.0))
+    view = View(GRID, Sensor(PIXELS, 8.0))
     seen = libraries.load("nirsoil", GRID, instrument=view.instrument).spectra
     np.testing.assert_allclose(
         seen, plain @ view.matrix(np.linspace(1100.0, 2498.0, 700)).T, rtol=0, atol=1e-10
@@ -124,22 +124,22 @@ def test_what_a_library_cannot_show_is_refused() -> None:
     with pytest.raises(
         WavelengthError, match=r"pixels lie at 1000-1500 nm and the library covers 1100-2495 nm"
     ):
-        line_shapes(wavelengths, Instrument((1000.0, 1500.0), 10.0))
+        line_shapes(wavelengths, Sensor((1000.0, 1500.0), 10.0))
     with pytest.raises(
         WavelengthError,
         match=r"pixel at 1250 nm is 4 nm wide and the library's bands lie 5 nm apart",
     ):
-        line_shapes(wavelengths, Instrument((1200.0, 1250.0), (10.0, 4.0)))
+        line_shapes(wavelengths, Sensor((1200.0, 1250.0), (10.0, 4.0)))
     with pytest.raises(
         WavelengthError, match=r"^UL\.120: the instrument's pixels lie at 300-2400 nm"
     ):
         libraries.load(
             "UL.120",
             Grid(1200.0, 10.0, 100),
-            instrument=Instrument(tuple(np.arange(300.0, 2401.0, 10.0)), 12.0),
+            instrument=Sensor(tuple(np.arange(300.0, 2401.0, 10.0)), 12.0),
         )
     with pytest.raises(WavelengthError, match=r"covers 1200\.0-1210\.0 nm"):
-        View(GRID, Instrument((1200.0, 1210.0), 10.0)).matrix(np.arange(1100.0, 2500.0, 5.0))
+        View(GRID, Sensor((1200.0, 1210.0), 10.0)).matrix(np.arange(1100.0, 2500.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_instrument_s_file_stands_for_a_table_of_the_recipe(tmp_path: Path) -
     sensor.write_text(f"centres_nm = {list(PIXELS)}\nfwhm_nm = 8\n")
     path = recipes.write(tmp_path)
     recipe = training_recipes.parse(training_recipes.read(path, sensor), path)
-    assert recipe.instrument == Instrument(PIXELS, 8.0)
+    assert recipe.instrument == Sensor(PIXELS, 8.0)
     assert training_recipes.load(path).instrument is None
     missing = run_ccnvr(
         "train", path, "--out", tmp_path / "run", "--instrument", tmp_path / "none.toml"

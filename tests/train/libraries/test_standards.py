@@ -27,7 +27,7 @@ from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.libraries import standards
-from ccnvr.train.libraries.sensor import Instrument, line_shapes
+from ccnvr.train.libraries.sensor import Sensor, line_shapes
 from ccnvr.train.libraries.standards import Pairs
 from ccnvr.train.network import scales
 from ccnvr.train.runs import folder as run_folder
@@ -45,7 +45,7 @@ def second_instrument(wavelengths: np.ndarray, reflectance: np.ndarray) -> np.nd
     """Simulated: lines of 12 nm, a scale that reads 2 nm high, 3 % gain, an offset and a tilt of
     absorbance.
     """
-    sensor = Instrument(
+    sensor = Sensor(
         tuple(
             np.clip(wavelengths - 2.0, wavelengths[0], None) + np.arange(wavelengths.size) * 1e-9
         ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, Recipe
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor
 from ccnvr.train.experiments.contenders import RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
@@ -40,7 +40,7 @@ def test_noise_comes_through_the_second_derivative_which_the_steady_recipe_leave
 def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Generator) -> None:
     soils = libraries.load("SL.125", GRID).spectra
     rows = rng.permutation(len(soils))[:80]
-    plain = Preprocessor(Recipe(GRID, (Channel(snv=False),)), GRID.wavelengths())
+    plain = Preprocessor(Preprocessing(GRID, (Channel(snv=False),)), GRID.wavelengths())
 
     def changes(**sds: float) -> np.ndarray:
         """What is added to the absorbance `(80, bands)`."""
@@ -68,7 +68,7 @@ def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Gener
 
 def test_augmentation_shifts_and_broadens_as_an_instrument_would() -> None:
     fine = Grid(1400.0, 1.0, 500)
-    plain = Preprocessor(Recipe(fine, (Channel(snv=False),)), fine.wavelengths())
+    plain = Preprocessor(Preprocessing(fine, (Channel(snv=False),)), fine.wavelengths())
     amounts = np.random.default_rng(3).normal(size=200)
 
     def band(centre: float, sd: float) -> np.ndarray:
@@ -102,7 +102,9 @@ def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -
         noise=0.001,
         input_shift=0.1,
     )
-    preprocess = Preprocessor(Recipe(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths())
+    preprocess = Preprocessor(
+        Preprocessing(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths()
+    )
     inputs = VariedInputs(preprocess, soils, settings, seed=1)
     for mixing in (0.0, 0.5):
         batch = Mixture.of(rng.permutation(len(soils))[:16], mixing, rng)
@@ -117,7 +119,9 @@ def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -
 
 def test_soils_are_mixed_in_absorbance(rng: np.random.Generator) -> None:
     soils = libraries.load("UL.120", GRID).spectra
-    preprocess = Preprocessor(Recipe(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths())
+    preprocess = Preprocessor(
+        Preprocessing(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths()
+    )
     inputs = VariedInputs(preprocess, soils, Augmentation(slope=0.0, input_shift=0.0), seed=1)
     batch = Mixture.of(np.arange(20), 1.0, rng)
     assert batch.partners is not None and batch.weights is not None

@@ -18,7 +18,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.commands import quantize as quantize_command
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
-from ccnvr.train.network.convert import as_data
+from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.network.convert import with_outputs as data_with_outputs
 from ccnvr.train.network.epochs import read_network
 from ccnvr.train.quantization import ranges, sensitivity
@@ -88,7 +88,7 @@ def test_rounding_with_compensation_changes_layers_less_than_to_the_nearest(
     changes: dict[str, Any], rng: np.random.Generator
 ) -> None:
     network, inputs = network_and_inputs(rng, **changes)
-    products, tensors = input_products(network, inputs), as_data(network).tensors()
+    products, tensors = input_products(network, inputs), to_arrays(network).tensors()
     assert set(products) == set(stored_weights(network.config))
     errors, widths = [], []
     for name, product in products.items():
@@ -117,7 +117,7 @@ def test_ranges_leave_out_what_lies_beyond_the_percentile(rng: np.random.Generat
     network, inputs = network_and_inputs(rng)
     inputs[0, 0, 0] = 1000.0
     (all_of_it,), (most_of_it,) = (
-        ranges.ranges(as_data(network), inputs, (p,)) for p in (100.0, 99.9)
+        ranges.ranges(to_arrays(network), inputs, (p,)) for p in (100.0, 99.9)
     )
     assert all_of_it[0].scale > 20 * most_of_it[0].scale
     assert all(scale.zero_point == -128 for scale in most_of_it[1:])
@@ -135,7 +135,7 @@ def test_of_an_activation_too_large_to_keep_every_band_is_seen_and_no_extreme_is
     )  # in every other band, which steps of 8 from 0 never see
     inputs[7, 1, 13] = 1000.0
     inputs[11, 0, 5] = -500.0
-    (extremes,), (most,) = (ranges.ranges(as_data(network), inputs, (p,)) for p in (100.0, 99.0))
+    (extremes,), (most,) = (ranges.ranges(to_arrays(network), inputs, (p,)) for p in (100.0, 99.0))
     assert extremes[0].scale == np.float32(1500.0 / 255.0)
     assert 20.0 < 255 * most[0].scale < 50.0
 

@@ -13,13 +13,13 @@ import torch
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy
-from ccnvr.edge.chemometrics.preprocess import Preprocessor, Recipe
+from ccnvr.edge.chemometrics.preprocess import Preprocessing, Preprocessor
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.rivals.method import (
     TREATMENTS,
-    Array,
     Configuration,
     Method,
     Predict,
@@ -118,7 +118,7 @@ def test_treatments_are_those_of_the_edge(soils: tuple[Array, Array]) -> None:
         configuration = {"treatment": treatment, "window_nm": 30, "thin": 3}
         chosen = channels(configuration, GRID)
         assert all(channel.window in (1, 9) for channel in chosen)  # 9 bands of 4 nm span 32 nm
-        whole = Preprocessor(Recipe(GRID, chosen), GRID.wavelengths()).batch(spectra)
+        whole = Preprocessor(Preprocessing(GRID, chosen), GRID.wavelengths()).batch(spectra)
         assert whole.shape[1] == len(chosen)
         np.testing.assert_array_equal(
             features(configuration, GRID)(spectra), whole[:, :, ::3].reshape(len(spectra), -1)

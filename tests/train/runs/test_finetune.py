@@ -40,10 +40,10 @@ from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.finetune import Settings
 
 from ccnvr.train.recipe.changes import Kernel
-from ccnvr.train.libraries.sensor import Instrument
+from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.calibration.pool import load_pool
-from ccnvr.train.network.convert import as_data, as_torch, with_int8_weights
+from ccnvr.train.network.convert import to_arrays, as_torch, with_int8_weights
 from ccnvr.train.recipe.rounds import Finetuned, Pretraining
 from ccnvr.train.libraries.standards import Epo
 
@@ -309,7 +309,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
     """Not once more through the instrument that the base was trained for, and as what it holds."""
     base = bases.read(str(finished_run))
-    instrument = Instrument(tuple(np.arange(1100.0, 2500.0, 6.0).tolist()), 18.0)
+    instrument = Sensor(tuple(np.arange(1100.0, 2500.0, 6.0).tolist()), 18.0)
     seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, instrument=instrument))
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12, step=2)
     outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
@@ -332,11 +332,11 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[st
     inputs = rng.normal(0.0, 1.0, (40, 2, 140)).astype(np.float32)
     # Twice: its statistics are those of what it saw, if it standardises.
     network.train()(torch.from_numpy(3.0 * inputs))
-    data = unpack(pack(as_data(network.eval())))
+    data = unpack(pack(to_arrays(network.eval())))
     back = as_torch(data)
     with torch.inference_mode():
         np.testing.assert_allclose(back(torch.from_numpy(inputs)).numpy(), NumpyBackend(data)(inputs), atol=2e-6)
-    for name, tensor in as_data(back).tensors().items():
+    for name, tensor in to_arrays(back).tensors().items():
         np.testing.assert_allclose(tensor, data.tensors()[name], rtol=1e-5, err_msg=name)
 
 
@@ -397,7 +397,7 @@ def test_any_recipe_is_written_as_it_is_read(
         name=name,
         libraries=tuple(libraries),
         fit=dataclasses.replace(plain.fit, learning_rate=rate),
-        instrument=Instrument(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
+        instrument=Sensor(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
         epo=Epo("dry.csv", 'wet "1".csv', 2),
         teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
         gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
