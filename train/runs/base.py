@@ -16,13 +16,13 @@ from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
 from ccnvr.edge.network.file import unpack
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.network.ccnvr import with_outputs
+from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.network.ccnvr import with_outputs
 from ccnvr.train.network.convert import as_torch
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.runs import folder as run_folder
 
 DEFAULT = "default"
 
@@ -49,7 +49,9 @@ class Base:
         )
         transforms = {name: self.recipe.transforms[name] for name in properties}
         return dataclasses.replace(
-            self, recipe=dataclasses.replace(self.recipe, transforms=transforms), calibration=calibration
+            self,
+            recipe=dataclasses.replace(self.recipe, transforms=transforms),
+            calibration=calibration,
         )
 
 
@@ -64,8 +66,10 @@ def read(source: str) -> Base:
     if source == DEFAULT or path.is_file():
         return _of_bundle(bundles.read(source))
     if not path.is_dir():
-        raise UsageError(f"no model at {source}; give 'default', a .ccnvr file, or the folder of "
-                         "a finished ccnvr train")
+        raise UsageError(
+            f"no model at {source}; give 'default', a .ccnvr file, or the folder of "
+            "a finished ccnvr train"
+        )
     recipe, calibration, report = run_folder.load(path)
     digest = hashlib.sha256((path / run_folder.CHECKPOINT).read_bytes()).hexdigest()
     return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
@@ -91,10 +95,11 @@ def _of_bundle(bundle: Bundle) -> Base:
     content = bundle.parts.get(model_part("fp32", "network"))
     stated = manifest.card.training.get("recipe")
     if content is None or not isinstance(stated, dict):
-        missing = "recipe in its card" if content is not None else (
-                                                                   "part "
-                                                                   f"{model_part('fp32', 'network')}"
-                                                                   )
+        missing = (
+            "recipe in its card"
+            if content is not None
+            else (f"part {model_part('fp32', 'network')}")
+        )
         raise BundleError(
             f"bundle {bundle.source} has no {missing}, so it cannot be fine-tuned; give the "
             "folder of the run that it was "
@@ -122,9 +127,18 @@ def _of_bundle(bundle: Bundle) -> Base:
             "the folder of the run that it was exported from"
         )
     calibration = Calibration(network, manifest.targets, correction)
-    return Base(bundle.source, bundle.digest, recipe, calibration, _history(manifest.card.soils, manifest.card.training))
+    return Base(
+        bundle.source,
+        bundle.digest,
+        recipe,
+        calibration,
+        _history(manifest.card.soils, manifest.card.training),
+    )
 
 
 def _history(soils: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """What the card of the fine-tuned model says of the one before; the recipe it has itself."""
-    return {"soils": soils, "training": {name: value for name, value in training.items() if name != "recipe"}}
+    return {
+        "soils": soils,
+        "training": {name: value for name, value in training.items() if name != "recipe"},
+    }

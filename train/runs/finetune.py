@@ -22,28 +22,27 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.edge.atomic_files import check_absent, make_folder, write_atomically
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.libraries import load as libraries
-from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.recipe import recipe as recipes
-from ccnvr.train.runs import run as runs
-from ccnvr.train.runs.base import Base, at_hand
-from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.calibration.fit import FINETUNING, Calibration
 from ccnvr.train.calibration.folds import fold_of, soil_of
+from ccnvr.train.calibration.pool import doubts, load_pool, shared
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.libraries.own_files import ENDINGS
-from ccnvr.train.calibration.pool import doubts, load_pool, shared
+from ccnvr.train.libraries.properties import PROPERTIES
+from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Finetuned
+from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.runs import run as runs
+from ccnvr.train.runs.base import Base, at_hand
 from ccnvr.train.runs.folder import Report
-from ccnvr.train.libraries.properties import PROPERTIES
-
 
 FEWEST_SOILS = 10
 """In which a property must be measured: with fewer, no 90 % of their errors can be told."""
@@ -52,9 +51,9 @@ SOILS_PER_FOLD = 4
 """At least, so that a fold is more than single soils."""
 
 _HEADER = (
-          "# Written by ccnvr finetune: the recipe of the model that it started from, and what "
-          "came after in [[finetuned]]."
-          )
+    "# Written by ccnvr finetune: the recipe of the model that it started from, and what "
+    "came after in [[finetuned]]."
+)
 
 PROVED_ON = 200
 """Real spectra: with fewer, no export is possible."""
@@ -109,7 +108,11 @@ class Outcome:
     def no_better(self) -> list[str]:
         """Properties whose RMSE is not lower than that of the model as it is."""
         (before,), (after,) = self.as_it_is.values(), self.fine_tuned.values()
-        return [name for name in after if not (after[name]["rmse"] or 0.0) < (before[name]["rmse"] or 0.0)]
+        return [
+            name
+            for name in after
+            if not (after[name]["rmse"] or 0.0) < (before[name]["rmse"] or 0.0)
+        ]
 
     def useless(self) -> list[str]:
         """Properties for which the fine-tuned model does worse than the mean of the soils."""
@@ -145,7 +148,9 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     make_folder(folder)
     folds = fold_of(own.pool, settings.folds, settings.seed)
     calibration, out_of_fold = _fit(base, own.pool, folds, settings)
-    as_it_is = runs.accuracy_by_library(recipe, own.pool, fitting.predict(recipe, base.calibration, own.pool.spectra))
+    as_it_is = runs.accuracy_by_library(
+        recipe, own.pool, fitting.predict(recipe, base.calibration, own.pool.spectra)
+    )
     fine_tuned = runs.accuracy_by_library(recipe, own.pool, out_of_fold)
     accuracy = {
         f"{settings.folds}-fold cross-validation on the soils of the fine-tuning": fine_tuned,
@@ -154,11 +159,17 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     report, domain = runs.conclude(recipe, calibration, own.pool, out_of_fold, folds, accuracy)
     report.soils.update({"parts": [str(path)], "seen_before": len(seen)})
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
-    run_folder.claim(folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction)
+    run_folder.claim(
+        folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction
+    )
     _keep_checkpoint(folder, calibration)
     run_folder.keep_report(folder, report, domain)
-    not_compared = tuple(name for name in (*base.recipe.libraries, *before) if name not in (*compared, *also))
-    return Outcome(report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes)
+    not_compared = tuple(
+        name for name in (*base.recipe.libraries, *before) if name not in (*compared, *also)
+    )
+    return Outcome(
+        report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes
+    )
 
 
 def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
@@ -184,9 +195,8 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
             left_out[name] = f"measured in {count} of your soils, {FEWEST_SOILS} are needed"
         elif values[known].min() == values[known].max():
             left_out[name] = (
-                             f"{values[known][0]:g} in all of your soils, so there is nothing to "
-                             "learn"
-                             )
+                f"{values[known][0]:g} in all of your soils, so there is nothing to learn"
+            )
     properties = tuple(name for name in base.recipe.properties if name not in left_out)
     if not properties:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -195,31 +205,54 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
             "the laboratory's values"
         )
     values = pool.targets[:, [PROPERTIES.index(name) for name in properties]]
-    return OwnSoils(run_folder.with_values(dataclasses.replace(pool, targets=values)), properties, left_out)
+    return OwnSoils(
+        run_folder.with_values(dataclasses.replace(pool, targets=values)), properties, left_out
+    )
 
 
 def _fit(base: Base, pool: Pool, folds: Integers, settings: Settings) -> tuple[Calibration, Array]:
     """The calibration fine-tuned on all soils, and `(n, targets)` predictions by those tuned
     without each soil's fold.
     """
-    chosen = {"epochs": settings.epochs, "learning_rate": settings.learning_rate, "seed": settings.seed}
-    recipe = dataclasses.replace(base.recipe, fit=dataclasses.replace(base.recipe.fit, **{**FINETUNING, **chosen}))
+    chosen = {
+        "epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "seed": settings.seed,
+    }
+    recipe = dataclasses.replace(
+        base.recipe, fit=dataclasses.replace(base.recipe.fit, **{**FINETUNING, **chosen})
+    )
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    with tqdm(total=(settings.folds + 1) * settings.epochs, unit="epoch", desc="folds", mininterval=pause) as bar:
+    with tqdm(
+        total=(settings.folds + 1) * settings.epochs, unit="epoch", desc="folds", mininterval=pause
+    ) as bar:
 
         def tuned(rows: NDArray[np.bool_], offset: int) -> Calibration:
             soils, seed = (pool.spectra[rows], pool.targets[rows]), settings.seed * 1000 + offset
             advance = partial(_advance, bar)
-            return fitting.finetune(recipe, base.calibration, *soils, seed, settings.layers, advance, soil_of(pool)[rows])
+            return fitting.finetune(
+                recipe,
+                base.calibration,
+                *soils,
+                seed,
+                settings.layers,
+                advance,
+                soil_of(pool)[rows],
+            )
 
         out_of_fold = np.empty_like(pool.targets)
         for number in range(settings.folds):
             held_out = folds == number
-            out_of_fold[held_out] = fitting.predict(recipe, tuned(~held_out, number + 1), pool.spectra[held_out])
+            out_of_fold[held_out] = fitting.predict(
+                recipe, tuned(~held_out, number + 1), pool.spectra[held_out]
+            )
         bar.set_description("all soils")
         calibration = tuned(folds >= 0, 0)
-    targets = tuple(_reaching(target, column) for target, column in zip(calibration.targets, pool.targets.T, strict=True))
+    targets = tuple(
+        _reaching(target, column)
+        for target, column in zip(calibration.targets, pool.targets.T, strict=True)
+    )
     return dataclasses.replace(calibration, targets=targets), out_of_fold
 
 
@@ -230,17 +263,25 @@ def _advance(bar: tqdm[Any], loss: float) -> None:
 
 def _reaching(target: Target, values: Array) -> Target:
     """The range seen in training is that of the base's soils and of these."""
-    lowest, highest = min(target.lowest, float(np.nanmin(values))), max(target.highest, float(np.nanmax(values)))
+    lowest, highest = (
+        min(target.lowest, float(np.nanmin(values))),
+        max(target.highest, float(np.nanmax(values))),
+    )
     return dataclasses.replace(target, lowest=lowest, highest=highest)
 
 
-def _recipe(base: Base, path: Path, quantity: str, others: tuple[str, ...], settings: Settings) -> TrainingRecipe:
+def _recipe(
+    base: Base, path: Path, quantity: str, others: tuple[str, ...], settings: Settings
+) -> TrainingRecipe:
     """The base's, with this round at its end. The user's file comes first, so that no export is
     proved without it.
     """
     data = str(path)
     done = Finetuned(
-        base=f"{base.recipe.name} {base.digest[:16]}", data=data, quantity=quantity, **dataclasses.asdict(settings)
+        base=f"{base.recipe.name} {base.digest[:16]}",
+        data=data,
+        quantity=quantity,
+        **dataclasses.asdict(settings),
     )
     return dataclasses.replace(
         base.recipe,

@@ -18,23 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.edge.atomic_files import make_folder, write_atomically
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import PART, Domain, DomainShape
-from ccnvr.edge.atomic_files import make_folder, write_atomically
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
-from ccnvr.edge.typed import build
 from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train.libraries import load as libraries
-from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.libraries.load import Pool
 from ccnvr.train.calibration.pool import load_pool
-from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.epochs import read_network
-
+from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe.recipe import TrainingRecipe
 
 REPORT = "report.json"
 RECIPE = "recipe.toml"
@@ -93,11 +91,16 @@ def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
         recipe = recipes.load(folder / RECIPE)
         network = read_network(folder / CHECKPOINT, recipe)
     except OSError:
-        way_out = "run the same ccnvr train again, which goes on" if (folder / INPUTS).exists() else "give that of one"
+        way_out = (
+            "run the same ccnvr train again, which goes on"
+            if (folder / INPUTS).exists()
+            else "give that of one"
+        )
         raise UsageError(f"{folder} holds no finished training run; {way_out}") from None
     except ValueError as error:
-        raise UsageError(f"the report of {folder} cannot be read ({error}); run ccnvr train with "
-                         f"--out {folder}") from error
+        raise UsageError(
+            f"the report of {folder} cannot be read ({error}); run ccnvr train with --out {folder}"
+        ) from error
     return recipe, Calibration(network, report.targets, _kept_correction(folder, recipe)), report
 
 
@@ -126,10 +129,17 @@ def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:
         UsageError: they are no longer those that the run was trained on.
     """
     pool = load_pool(recipe.libraries, recipe)
-    learnt = pool if not recipe.finetuned else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
+    learnt = (
+        pool
+        if not recipe.finetuned
+        else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
+    )
     now, then = soils_of(recipe, learnt), report.soils
     # The sums of spectra are younger than the first runs.
-    if any(now[name] != then.get(name, now[name]) for name in ("trained_on", "measured", "sample_ids_sha256", "data_sha256")):
+    if any(
+        now[name] != then.get(name, now[name])
+        for name in ("trained_on", "measured", "sample_ids_sha256", "data_sha256")
+    ):
         counts = f"{sum(then['trained_on'].values())} then, {len(learnt.sample_ids)} now"
         raise UsageError(
             f"the soils that {folder} was trained on have changed since ({counts}), in number, "
@@ -146,7 +156,13 @@ def with_values(pool: Pool) -> Pool:
     return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
 
 
-def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None, before: Pool | None = None) -> None:
+def claim(
+    folder: Path,
+    recipe: bytes,
+    pool: Pool,
+    correction: Correction | None,
+    before: Pool | None = None,
+) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be
     mixed.
     """
@@ -161,8 +177,10 @@ def claim(folder: Path, recipe: bytes, pool: Pool, correction: Correction | None
     if not kept.exists() and copied.exists() and copied.read_bytes() != recipe:
         raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
     if kept.exists() and kept.read_text() != digest.hexdigest():
-        raise UsageError(f"{folder} holds a run of another recipe or of other data; give another "
-                         "--out, or delete it")
+        raise UsageError(
+            f"{folder} holds a run of another recipe or of other data; give another "
+            "--out, or delete it"
+        )
     make_folder(folder)
     with write_atomically(copied) as stream:
         stream.write(recipe)
@@ -197,7 +215,12 @@ def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> 
         "not_trained_on": list(recipe.tests),
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "data_sha256": _data_digest(pool).hex(),
-        "measured": {name: int(np.sum(~np.isnan(pool.targets[:, i]))) for i, name in enumerate(recipe.properties)},
-        "sources": {name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}},
+        "measured": {
+            name: int(np.sum(~np.isnan(pool.targets[:, i])))
+            for i, name in enumerate(recipe.properties)
+        },
+        "sources": {
+            name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}
+        },
         **({"learnt_before": dict(first)} if first else {}),
     }

@@ -17,29 +17,30 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.edge.atomic_files import remove_leftovers
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
-from ccnvr.edge.atomic_files import remove_leftovers
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import intervals
-from ccnvr.train.libraries import load as libraries
-from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of, twins_of
+from ccnvr.train.calibration.pool import doubts, load_before, load_pool, shared
+from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.ccnvr import parameters
-from ccnvr.train.calibration.pool import doubts, load_before, load_pool, shared
+from ccnvr.train.network.team import ALONE, Team
+from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.folder import CHECKPOINT, Report, claim, keep_report, soils_of
-from ccnvr.train.network.team import ALONE, Team
 
 
-
-def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE) -> Report:
+def train(
+    recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE
+) -> Report:
     """Carry out a recipe in `folder`, or go on where an earlier try ended; `instrument_path` stands
     for its [instrument].
 
@@ -50,9 +51,15 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     text = recipes.read(recipe_path, instrument_path)
     recipe = recipes.parse(text, recipe_path)
     if recipe.finetuned:
-        raise UsageError(f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes "
-                         "into its runs; take it out")
-    for name in (*recipe.libraries, *recipe.tests, *(recipe.pretraining.libraries if recipe.pretraining else ())):
+        raise UsageError(
+            f"recipe {recipe_path} has [[finetuned]], which ccnvr finetune writes "
+            "into its runs; take it out"
+        )
+    for name in (
+        *recipe.libraries,
+        *recipe.tests,
+        *(recipe.pretraining.libraries if recipe.pretraining else ()),
+    ):
         libraries.check(name)
     pool = load_pool(recipe.libraries, recipe)
     held_out = load_pool(recipe.tests, recipe)
@@ -66,7 +73,11 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     check_folds(recipe, pool.targets, soil, folds)
     correction = recipe.correction()
     if team.first:
-        for words in (twins_of(pool, soil), *doubts(pool, recipe.properties), *doubts(held_out, recipe.properties)):
+        for words in (
+            twins_of(pool, soil),
+            *doubts(pool, recipe.properties),
+            *doubts(held_out, recipe.properties),
+        ):
             if words:
                 print(f"warning: {words}", file=sys.stderr)
         claim(folder, text.encode(), pool, correction, before)
@@ -74,7 +85,14 @@ def train(recipe_path: Path, folder: Path, instrument_path: Path | None = None, 
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
     epochs = recipe.folds * _untaught(recipe).all_epochs + recipe.all_epochs
-    with tqdm(total=epochs, unit="epoch", desc="folds", smoothing=0.02, mininterval=pause, disable=not team.first) as bar:
+    with tqdm(
+        total=epochs,
+        unit="epoch",
+        desc="folds",
+        smoothing=0.02,
+        mininterval=pause,
+        disable=not team.first,
+    ) as bar:
         fits = _Fits(pool, before, correction, folder, bar, team)
         out_of_fold = _cross_validate(recipe, fits, folds)
         bar.set_description("all soils")
@@ -108,7 +126,9 @@ def conclude(
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, calibration.correction)
     report = Report(
         finished=datetime.now(UTC).date().isoformat(),
-        targets=intervals.with_intervals(calibration.targets, pool.targets, out_of_fold, folds, fitted),
+        targets=intervals.with_intervals(
+            calibration.targets, pool.targets, out_of_fold, folds, fitted
+        ),
         domain=None if fitted is None else fitted.domain.shape,
         accuracy=accuracy,
         soils=soils_of(recipe, pool, before),
@@ -130,7 +150,8 @@ def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) ->
     for library in dict.fromkeys(pool.origin):
         rows = origin == library
         figures = {
-            name: accuracy(pool.targets[rows, column], predicted[rows, column]) for column, name in enumerate(recipe.properties)
+            name: accuracy(pool.targets[rows, column], predicted[rows, column])
+            for column, name in enumerate(recipe.properties)
         }
         table[library] = {name: figure.as_dict() for name, figure in figures.items() if figure.n}
     return table
@@ -165,7 +186,9 @@ class _Fits:
     bar: tqdm[Any]
     team: Team
 
-    def fit(self, recipe: TrainingRecipe, rows: NDArray[np.int64], part: str, offset: int) -> Calibration:
+    def fit(
+        self, recipe: TrainingRecipe, rows: NDArray[np.int64], part: str, offset: int
+    ) -> Calibration:
         """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
         folder = self.folder / part
         folder.mkdir(exist_ok=True)
@@ -216,4 +239,6 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64
 def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:
     if not held_out.sample_ids:
         return {}
-    return accuracy_by_library(recipe, held_out, fitting.predict(recipe, calibration, held_out.spectra))
+    return accuracy_by_library(
+        recipe, held_out, fitting.predict(recipe, calibration, held_out.spectra)
+    )

@@ -14,38 +14,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support import recipes
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.soil_files import write_soils
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics import correction as corrections
-from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.cli import main
 from ccnvr.edge.chemometrics.correction import projection
-from ccnvr.edge.network.file import pack, unpack
+from ccnvr.edge.cli import main
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.network.file import pack, unpack
+from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.typed import build
 from ccnvr.export import parity
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.libraries.sensor import Sensor
+from ccnvr.train.libraries.standards import Epo
+from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.convert import as_torch, to_arrays, with_int8_weights
+from ccnvr.train.recipe import recipe
+from ccnvr.train.recipe.changes import Kernel
+from ccnvr.train.recipe.rounds import Finetuned, Pretraining
 from ccnvr.train.runs import base as bases
 from ccnvr.train.runs import finetune
-from ccnvr.train.recipe import recipe
 from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.finetune import Settings
-
-from ccnvr.train.recipe.changes import Kernel
-from ccnvr.train.libraries.sensor import Sensor
-from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.calibration.pool import load_pool
-from ccnvr.train.network.convert import to_arrays, as_torch, with_int8_weights
-from ccnvr.train.recipe.rounds import Finetuned, Pretraining
-from ccnvr.train.libraries.standards import Epo
+from tests.support import recipes
+from tests.support.soil_files import write_soils
 
 QUICK = ("--epochs", "2", "--folds", "2")
 TWO = Settings(epochs=2, folds=2)
@@ -61,7 +60,10 @@ def few(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def test_a_run_is_fine_tuned_exported_and_predicts(
-    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_soils(tmp_path / "mine.csv", "CV.98", pH=few(limesoda.load("CV.98").properties["pH"], 9))
@@ -104,7 +106,9 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out
     again, _, _ = run_folder.load(Path("again"))
     assert again.libraries == made.libraries
-    assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(f"{made.name} ")
+    assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(
+        f"{made.name} "
+    )
 
 
 Refused = Callable[..., None]
@@ -125,15 +129,26 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     return check
 
 
-def test_a_fine_tuned_run_is_no_run_of_training(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
+def test_a_fine_tuned_run_is_no_run_of_training(
+    finished_run: Path, tmp_path: Path, refused: Refused
+) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "mine"
     outcome = finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", out, TWO)
     assert outcome.report.domain is None
     for study in ("intervals", "domain"):
         words = ("was fine-tuned", str(soils), "name a run of ccnvr train")
         refused(2, words, "experiment", study, out, "--out", tmp_path / "study")
-    refused(2, ("[[finetuned]]", "take it out"), "train", out / "recipe.toml", "--out", tmp_path / "other")
-    refused(2, (f"{out} holds a run of another recipe",), "train", recipes.write(tmp_path), "--out", out)
+    refused(
+        2,
+        ("[[finetuned]]", "take it out"),
+        "train",
+        out / "recipe.toml",
+        "--out",
+        tmp_path / "other",
+    )
+    refused(
+        2, (f"{out} holds a run of another recipe",), "train", recipes.write(tmp_path), "--out", out
+    )
     assert run_folder.load(out)[2].accuracy == outcome.report.accuracy
     assert not (tmp_path / "other").exists()
 
@@ -143,14 +158,22 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
     base = bases.read("default")
     out = tmp_path / "mine"
-    outcome = finetune.finetune(base, soils, "reflectance", out, Settings("head", epochs=1, folds=5))
+    outcome = finetune.finetune(
+        base, soils, "reflectance", out, Settings("head", epochs=1, folds=5)
+    )
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
     assert set(outcome.soils.left_out) == {"N", "CEC"}
     made, calibration, report = run_folder.load(out)
-    assert made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
+    assert (
+        made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
+    )
     before, after = base.calibration.network.state_dict(), calibration.network.state_dict()
-    changed = {name for name in after if name[:7] != "output." and not torch.equal(before[name], after[name])}
+    changed = {
+        name
+        for name in after
+        if name[:7] != "output." and not torch.equal(before[name], after[name])
+    }
     assert changed == {"dense.weight", "dense.bias", "linear.weight"}
     assert after["output.weight"].shape == (3, 64)
     assert report.training["base"]["sha256"] == bundles.read("default").digest
@@ -164,13 +187,25 @@ def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_
     carbon = 3.0 * limesoda.load("SL.125").properties["OC"]
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 60, OC=carbon)
     base = bases.read(str(finished_run))
-    outcome = finetune.finetune(base, soils, "reflectance", tmp_path / "mine", Settings(epochs=25, learning_rate=0.01, folds=3))
+    outcome = finetune.finetune(
+        base,
+        soils,
+        "reflectance",
+        tmp_path / "mine",
+        Settings(epochs=25, learning_rate=0.01, folds=3),
+    )
     before, after = (table["mine.csv"]["OC"] for table in (outcome.as_it_is, outcome.fine_tuned))
-    assert after["rmse"] is not None and before["rmse"] is not None and after["rmse"] < 0.6 * before["rmse"]
+    assert (
+        after["rmse"] is not None
+        and before["rmse"] is not None
+        and after["rmse"] < 0.6 * before["rmse"]
+    )
     assert "OC" not in outcome.no_better()
     oc = outcome.report.targets[0]
     assert oc.highest == pytest.approx(max(base.calibration.targets[0].highest, carbon[:60].max()))
-    assert oc.difficulty is not None and oc.half_width_90 != base.calibration.targets[0].half_width_90
+    assert (
+        oc.difficulty is not None and oc.half_width_90 != base.calibration.targets[0].half_width_90
+    )
 
 
 def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
@@ -198,9 +233,17 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
     ("values", "count", "words"),
     [
         ({}, 9, ("OC: measured in 9 of your soils, 10 are needed", "add soils")),
-        ({"OC": None, "pH": None}, 30, ("no property to fine-tune", "clay: ", "does not predict it")),
+        (
+            {"OC": None, "pH": None},
+            30,
+            ("no property to fine-tune", "clay: ", "does not predict it"),
+        ),
         ({"OC": None, "clay": None, "pH": np.full(98, 6.0)}, 30, ("pH: 6 in all of your soils",)),
-        ({"OC": None, "clay": None, "pH": None, "P": np.ones(98)}, 30, ("none of the columns OC, N",)),
+        (
+            {"OC": None, "clay": None, "pH": None, "P": np.ones(98)},
+            30,
+            ("none of the columns OC, N",),
+        ),
     ],
 )
 def test_soils_that_teach_nothing_are_refused(
@@ -208,7 +251,9 @@ def test_soils_that_teach_nothing_are_refused(
 ) -> None:
     soils = write_soils(tmp_path / "mine.csv", "CV.98", count, **values)
     with pytest.raises(UsageError) as refusal:
-        finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", tmp_path / "out", TWO)
+        finetune.finetune(
+            bases.read(str(finished_run)), soils, "reflectance", tmp_path / "out", TWO
+        )
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert not (tmp_path / "out").exists()
 
@@ -218,33 +263,53 @@ def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
 ) -> None:
     in_percent = limesoda.load("CV.98").properties["OC"] / 10.0
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 15, OC=in_percent, pH=None)
-    assert main(["finetune", str(finished_run), str(soils), "--out", str(tmp_path / "out"), *QUICK]) == 0
+    assert (
+        main(["finetune", str(finished_run), str(soils), "--out", str(tmp_path / "out"), *QUICK])
+        == 0
+    )
     told = capsys.readouterr()
-    assert "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
+    assert (
+        "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
+    )
     assert "warning: for OC the mean of your soils would do better (R2 below 0)" in told.out
 
 
 def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 18)
     header, *rows = soils.read_text().splitlines()
-    twice = [row.replace(f"field-{number},", f"field-{number // 2},", 1) for number, row in enumerate(rows)]
+    twice = [
+        row.replace(f"field-{number},", f"field-{number // 2},", 1)
+        for number, row in enumerate(rows)
+    ]
     soils.write_text("\n".join([header, *twice]))
     with pytest.raises(UsageError, match="OC: measured in 9 of your soils"):
         finetune.read_soils(bases.read(str(finished_run)), soils, "reflectance")
 
 
-def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
+def test_wrong_use_is_one_sentence_and_leaves_no_folder(
+    finished_run: Path, tmp_path: Path, refused: Refused
+) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
     visible = tmp_path / "visible.csv"
     lines = [line.split(",") for line in soils.read_text().splitlines()]
-    kept = [column for column, name in enumerate(lines[0]) if not name.isdigit() or int(name) < 1000]
+    kept = [
+        column for column, name in enumerate(lines[0]) if not name.isdigit() or int(name) < 1000
+    ]
     visible.write_text("\n".join(",".join(line[column] for column in kept) for line in lines))
     for code, words, arguments in (
         (2, (f"no model at {tmp_path / 'none'}", "'default'"), (tmp_path / "none", soils)),
         (2, ("holds no finished training run",), (tmp_path, soils)),
         (2, ("SL.125 is no .csv or .parquet file",), (finished_run, "SL.125")),
-        (2, (f"{soils} row 2", "holds fractions", "--quantity"), (finished_run, soils, "--quantity", "percent")),
-        (2, (f"{soils} row 2", "rises at 1917 nm"), (finished_run, soils, "--quantity", "absorbance")),
+        (
+            2,
+            (f"{soils} row 2", "holds fractions", "--quantity"),
+            (finished_run, soils, "--quantity", "percent"),
+        ),
+        (
+            2,
+            (f"{soils} row 2", "rises at 1917 nm"),
+            (finished_run, soils, "--quantity", "absorbance"),
+        ),
         (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
         (1, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
     ):
@@ -257,7 +322,10 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(finished_run: Path, tmp_
 
 
 def altered(
-    tmp_path: Path, card: dict[str, Any] | None = None, without: str = "", parts: Mapping[str, bytes] = MappingProxyType({})
+    tmp_path: Path,
+    card: dict[str, Any] | None = None,
+    without: str = "",
+    parts: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """The default bundle with another recipe in its card, without a part, or with more of them."""
     bundle = bundles.read("default")
@@ -294,16 +362,29 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     monkeypatch.delenv("CCNVR_DATA", raising=False)
     direction = rng.normal(size=(348, 1))
     correction = projection(direction / np.linalg.norm(direction), np.full(348, 0.01))
-    path = altered(tmp_path, {"libraries": ["lucas2009", "away.csv"]}, parts={corrections.PART: corrections.pack(correction)})
+    path = altered(
+        tmp_path,
+        {"libraries": ["lucas2009", "away.csv"]},
+        parts={corrections.PART: corrections.pack(correction)},
+    )
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
     out = tmp_path / "mine"
-    outcome = finetune.finetune(bases.read(path), soils, "reflectance", out, Settings("head", epochs=1, folds=2))
-    assert outcome.not_compared == ("lucas2009", "away.csv") and outcome.substitutes == limesoda.VISNIR_SETS
+    outcome = finetune.finetune(
+        bases.read(path), soils, "reflectance", out, Settings("head", epochs=1, folds=2)
+    )
+    assert (
+        outcome.not_compared == ("lucas2009", "away.csv")
+        and outcome.substitutes == limesoda.VISNIR_SETS
+    )
     made, calibration, _ = run_folder.load(out)
     assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert len(load_pool(made.libraries, made).sample_ids) >= finetune.PROVED_ON == parity.FEWEST_SPECTRA
+    assert (
+        len(load_pool(made.libraries, made).sample_ids)
+        >= finetune.PROVED_ON
+        == parity.FEWEST_SPECTRA
+    )
 
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
@@ -323,11 +404,17 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"cell": cell, "bidirectional": bidirectional} for cell in ("gru", "lstm") for bidirectional in (True, False)),
+        *(
+            {"cell": cell, "bidirectional": bidirectional}
+            for cell in ("gru", "lstm")
+            for bidirectional in (True, False)
+        ),
         *recipes.SHAPES,
     ],
 )
-def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[str, Any], rng: np.random.Generator) -> None:
+def test_the_torch_network_of_a_bundle_answers_as_its_data_does(
+    changes: dict[str, Any], rng: np.random.Generator
+) -> None:
     network = CCNVR(recipes.network_config(**changes))
     inputs = rng.normal(0.0, 1.0, (40, 2, 140)).astype(np.float32)
     # Twice: its statistics are those of what it saw, if it standardises.
@@ -335,7 +422,9 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(changes: dict[st
     data = unpack(pack(to_arrays(network.eval())))
     back = as_torch(data)
     with torch.inference_mode():
-        np.testing.assert_allclose(back(torch.from_numpy(inputs)).numpy(), NumpyBackend(data)(inputs), atol=2e-6)
+        np.testing.assert_allclose(
+            back(torch.from_numpy(inputs)).numpy(), NumpyBackend(data)(inputs), atol=2e-6
+        )
     for name, tensor in to_arrays(back).tensors().items():
         np.testing.assert_allclose(tensor, data.tensors()[name], rtol=1e-5, err_msg=name)
 
@@ -352,13 +441,23 @@ def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
 
 
 def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
-    small = recipe.load(recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true")))
+    small = recipe.load(
+        recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
+    )
     pool = load_pool(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
-    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head")
+    tuned = fitting.finetune(
+        small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head"
+    )
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"dense.weight", "dense.bias", "output.weight", "output.bias", "linear.weight"}
+    assert changed == {
+        "dense.weight",
+        "dense.bias",
+        "output.weight",
+        "output.bias",
+        "linear.weight",
+    }
 
 
 RECIPES = sorted((Path(runs.__file__).parents[1] / "recipes").glob("*_recipe.toml"))
@@ -373,7 +472,9 @@ def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
-ROUNDS = st.builds(Finetuned, TEXT, TEXT, st.just("percent"), TEXT, WHOLE, st.floats(0.0, 1.0), WHOLE, WHOLE)
+ROUNDS = st.builds(
+    Finetuned, TEXT, TEXT, st.just("percent"), TEXT, WHOLE, st.floats(0.0, 1.0), WHOLE, WHOLE
+)
 OTHERS = st.lists(TEXT.map("another {}".format), min_size=1).map(tuple)
 BEFORE = st.builds(Pretraining, OTHERS, st.integers(1, 10**6), st.just({"clay": "log1p"}))
 
@@ -387,7 +488,12 @@ BEFORE = st.builds(Pretraining, OTHERS, st.integers(1, 10**6), st.just({"clay": 
     before=st.none() | BEFORE,
 )
 def test_any_recipe_is_written_as_it_is_read(
-    name: str, libraries: list[str], rate: float, widths: Any, rounds: list[Finetuned], before: Pretraining | None
+    name: str,
+    libraries: list[str],
+    rate: float,
+    widths: Any,
+    rounds: list[Finetuned],
+    before: Pretraining | None,
 ) -> None:
     plain = recipe.load(RECIPES[0])
     transforms = {name: value for name, value in plain.transforms.items() if name != "clay"}
@@ -408,7 +514,9 @@ def test_any_recipe_is_written_as_it_is_read(
     )
     assert recipe.parse(recipe.write(varied), RECIPES[0]) == varied
     # As a bundle's card keeps it.
-    assert build(recipe.TrainingRecipe, json.loads(json.dumps(dataclasses.asdict(varied)))) == varied
+    assert (
+        build(recipe.TrainingRecipe, json.loads(json.dumps(dataclasses.asdict(varied)))) == varied
+    )
 
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
@@ -416,4 +524,6 @@ def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None
     pool = load_pool(("CV.98",), base.recipe)
     both = fitting.predict(base.recipe, base.calibration, pool.spectra)
     one = base.only(("pH",))
-    np.testing.assert_allclose(fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(
+        fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5
+    )

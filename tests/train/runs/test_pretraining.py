@@ -12,22 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import recipes
 import torch
-from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
-from ccnvr.edge.cli import main
 from ccnvr.edge.chemometrics.metrics import accuracy
+from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.recipe import recipe
-from ccnvr.train.runs import folder as run_folder
-
-from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.calibration.pool import load_pool
 from ccnvr.train.experiments.contenders import Network, contenders
 from ccnvr.train.libraries.load import Pool
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.recipe import recipe
+from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
+from ccnvr.train.runs import folder as run_folder
+from tests.support import recipes
+from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 BEFORE = """
 [pretraining]
@@ -38,7 +37,9 @@ epochs = 2
 SENSOR = f"\n[instrument]\ncentres_nm = {list(range(1090, 2520, 5))}\nfwhm_nm = 8\n"
 BESIDE = 'beside = { clay = "identity" }'
 SCORED_GRID = np.arange(1104.0, 1104.0 + 1400.0, 10.0)
-SCORED_ALONE = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:train"').replace(', "SL.125:test"', "")
+SCORED_ALONE = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:train"').replace(
+    ', "SL.125:test"', ""
+)
 
 
 @pytest.fixture
@@ -51,15 +52,21 @@ def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> N
     pool = load_pool(("UL.120:train",), small)
     with_others = dataclasses.replace(
         small,
-        pretraining=Pretraining(("SL.125",), 60, {"clay": "identity"}, batch_size=8, learning_rate=1e-2),
-        fit=Fit(epochs=1, learning_rate=1e-6, augmentation=Augmentation(slope=0.01, input_shift=0.01)),
+        pretraining=Pretraining(
+            ("SL.125",), 60, {"clay": "identity"}, batch_size=8, learning_rate=1e-2
+        ),
+        fit=Fit(
+            epochs=1, learning_rate=1e-6, augmentation=Augmentation(slope=0.01, input_shift=0.01)
+        ),
     )
     alone = dataclasses.replace(with_others, pretraining=None)
     few, rest = slice(0, None, 4), np.arange(len(pool.spectra)) % 4 > 0
 
     def missed(of: TrainingRecipe) -> float:
         calibration = fitting.fit(of, pool.spectra[few], pool.targets[few], 1)
-        found = accuracy(pool.targets[rest, 0], fitting.predict(of, calibration, pool.spectra[rest])[:, 0])
+        found = accuracy(
+            pool.targets[rest, 0], fitting.predict(of, calibration, pool.spectra[rest])[:, 0]
+        )
         assert found.rmse is not None
         return found.rmse
 
@@ -67,7 +74,9 @@ def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> N
 
 
 @pytest.mark.parametrize("done", [1, 3])
-def test_a_fit_cut_off_before_or_after_goes_on_to_the_same_network(small: TrainingRecipe, tmp_path: Path, done: int) -> None:
+def test_a_fit_cut_off_before_or_after_goes_on_to_the_same_network(
+    small: TrainingRecipe, tmp_path: Path, done: int
+) -> None:
     class Killed(Exception):
         pass
 
@@ -98,8 +107,10 @@ def test_a_recipe_with_it_is_written_and_read(small: TrainingRecipe, tmp_path: P
     ("before", "words"),
     [
         (BEFORE.replace('["SL.125"]', "[]"), "pretraining: libraries is empty"),
-        (BEFORE.replace("SL.125", "UL.120:test"), "UL.120:train is scored, and soils of that "
-                                                  "library are learnt before"),
+        (
+            BEFORE.replace("SL.125", "UL.120:test"),
+            "UL.120:train is scored, and soils of that library are learnt before",
+        ),
         (BEFORE.replace("SL.125", "CV.98"), "CV.98 is scored"),
         (BEFORE.replace("clay", "OC"), "OC stands in transforms and in pretraining.beside"),
         (BEFORE.replace("clay", "sand"), "target 'sand'"),
@@ -130,27 +141,41 @@ def _as_file(pool: Pool, path: Path) -> Path:
     return path
 
 
-def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(small: TrainingRecipe, tmp_path: Path) -> None:
+def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(
+    small: TrainingRecipe, tmp_path: Path
+) -> None:
     theirs = _as_file(load_pool(("UL.120:test",), small), tmp_path / "theirs.csv")
     before = BEFORE.replace('["SL.125"]', f'["SL.125", "{theirs}"]')
-    result = run_ccnvr("train", recipes.write(tmp_path, SCORED_ALONE + before), "--out", tmp_path / "run")
+    result = run_ccnvr(
+        "train", recipes.write(tmp_path, SCORED_ALONE + before), "--out", tmp_path / "run"
+    )
     assert_one_sentence(result, 2, "12 spectra that are scored", "are in [pretraining] too")
 
 
 def test_a_run_goes_on_with_the_same_soils_only(small: TrainingRecipe, tmp_path: Path) -> None:
     theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
-    run, text = tmp_path / "run", SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, "")
+    run, text = (
+        tmp_path / "run",
+        SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, ""),
+    )
     path = recipes.write(tmp_path, text)
     assert run_ccnvr("train", path, "--out", run).returncode == 0
     theirs.write_text("\n".join(theirs.read_text().splitlines()[:-1]) + "\n")
-    assert_one_sentence(run_ccnvr("train", path, "--out", run), 2, "holds a run of another recipe "
-                                                                   "or of other data")
+    assert_one_sentence(
+        run_ccnvr("train", path, "--out", run), 2, "holds a run of another recipe or of other data"
+    )
 
 
-def test_a_run_killed_while_it_learns_other_soils_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    text = SCORED_ALONE.replace("epochs = 3", "epochs = 3\nteachers = 1") + BEFORE.replace("epochs = 2", "epochs = 40")
+def test_a_run_killed_while_it_learns_other_soils_ends_as_if_it_had_not_been(
+    tmp_path: Path,
+) -> None:
+    text = SCORED_ALONE.replace("epochs = 3", "epochs = 3\nteachers = 1") + BEFORE.replace(
+        "epochs = 2", "epochs = 40"
+    )
     path = recipes.write(tmp_path, text)
-    cut = subprocess.Popen([*CCNVR, "train", path, "--out", tmp_path / "cut"], stderr=subprocess.DEVNULL)
+    cut = subprocess.Popen(
+        [*CCNVR, "train", path, "--out", tmp_path / "cut"], stderr=subprocess.DEVNULL
+    )
     checkpoint, deadline = tmp_path / "cut" / "final" / "pretrained.pt", time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -168,14 +193,18 @@ def test_a_run_killed_while_it_learns_other_soils_ends_as_if_it_had_not_been(tmp
 
 def test_a_run_with_it_is_exported_and_fine_tuned(small: TrainingRecipe, tmp_path: Path) -> None:
     run, bundle = tmp_path / "run", tmp_path / "made.ccnvr"
-    text = SCORED_ALONE.replace('"CV.98", "SC.93", "UL.120:test"', '"SC.93"') + BEFORE.replace("SL.125", "CV.98")
+    text = SCORED_ALONE.replace('"CV.98", "SC.93", "UL.120:test"', '"SC.93"') + BEFORE.replace(
+        "SL.125", "CV.98"
+    )
     assert run_ccnvr("train", recipes.write(tmp_path, text), "--out", run).returncode == 0
     result = run_ccnvr("export", run, "--out", bundle, "--profile", "fp32", "--only", "network")
     assert result.returncode == 0, result.stderr
     shown = run_ccnvr("inspect", bundle).stdout
     assert "learnt before these: CV.98 98" in shown and f"{'UL.120':<10}{108:>7}" in shown
     some = load_pool(("CV.98:test",), small)
-    theirs = _as_file(dataclasses.replace(some, sample_ids=some.sample_ids[:10]), tmp_path / "few.csv")
+    theirs = _as_file(
+        dataclasses.replace(some, sample_ids=some.sample_ids[:10]), tmp_path / "few.csv"
+    )
     result = run_ccnvr("finetune", run, theirs, "--epochs", 2, "--out", tmp_path / "tuned")
     assert result.returncode == 0, result.stderr
     tuned = json.loads((tmp_path / "tuned" / "report.json").read_text())
@@ -183,7 +212,9 @@ def test_a_run_with_it_is_exported_and_fine_tuned(small: TrainingRecipe, tmp_pat
 
 
 def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path) -> None:
-    path = recipes.write(tmp_path, SCORED_ALONE + BEFORE.replace('["SL.125"]', '["SL.125:train", "SSP.460"]'))
+    path = recipes.write(
+        tmp_path, SCORED_ALONE + BEFORE.replace('["SL.125"]', '["SL.125:train", "SSP.460"]')
+    )
     out = tmp_path / "out"
     chosen = ("--recipe", path, "--methods", "CCNVR distilled", "--seeds", 1, "--out", out)
     result = run_ccnvr("experiment", "accuracy", "--data", "SL.125", *chosen)
@@ -192,9 +223,8 @@ def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path
     before = [choice["recipe"]["pretraining"] for choice in choices.values()]
     assert [each["libraries"] for each in before] == [["SSP.460"]] * 10
     assert [each["beside"] for each in before] == [{}] * 10, (
-                                                             "what is predicted stands beside "
-                                                             "nothing"
-                                                             )
+        "what is predicted stands beside nothing"
+    )
     both = contenders(("CCNVR distilled",), path, ("SL.125", "SSP.460"))["CCNVR distilled"]
     assert isinstance(both, Network) and both.recipe.pretraining is None
     result = run_ccnvr("experiment", "transfer", "--recipe", path, "--out", out)
@@ -205,11 +235,12 @@ def test_an_experiment_goes_on_with_the_same_soils_only(
     small: TrainingRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
-    path = recipes.write(tmp_path, SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, ""))
+    path = recipes.write(
+        tmp_path, SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, "")
+    )
     given = (
-            f"--data CV.98 --recipe {path} --methods PLSR --trials 1 --seeds 1 --out "
-            f"{tmp_path / 'out'}"
-            )
+        f"--data CV.98 --recipe {path} --methods PLSR --trials 1 --seeds 1 --out {tmp_path / 'out'}"
+    )
     again = ["experiment", "accuracy", *given.split()]
     assert main(again) == 0 == main(again)
     theirs.write_text("\n".join(theirs.read_text().splitlines()[:-1]) + "\n")
@@ -225,17 +256,27 @@ def test_an_experiment_shows_all_methods_the_same_spectra(
     experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = recipes.write(tmp_path, SCORED_ALONE + SENSOR)
-    assert main(["experiment", experiment, "--recipe", str(path), "--out", str(tmp_path / "out")]) == 2
-    assert "has [instrument], which would change CCNVR's spectra and no rival's" in capsys.readouterr().err
+    assert (
+        main(["experiment", experiment, "--recipe", str(path), "--out", str(tmp_path / "out")]) == 2
+    )
+    assert (
+        "has [instrument], which would change CCNVR's spectra and no rival's"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_tells_of_these_soils_and_whose_they_are(small: TrainingRecipe, tmp_path: Path) -> None:
+def test_the_card_tells_of_these_soils_and_whose_they_are(
+    small: TrainingRecipe, tmp_path: Path
+) -> None:
     path = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
     path.write_text(path.read_text().replace("OC", "SOM_pct", 1))
     before = load_pool((str(path), "CV.98"), small)
     soils = run_folder.soils_of(small, load_pool(small.libraries, small), before)
-    assert soils["trained_on"] == {"UL.120": 108} and soils["learnt_before"] == {"theirs.csv": 125, "CV.98": 98}
+    assert soils["trained_on"] == {"UL.120": 108} and soils["learnt_before"] == {
+        "theirs.csv": 125,
+        "CV.98": 98,
+    }
     assert list(soils["sources"]) == ["UL.120", "theirs.csv", "CV.98"]
     assert "0.58" in soils["sources"]["theirs.csv"]["values"]
     assert "learnt_before" not in run_folder.soils_of(small, load_pool(small.libraries, small))

@@ -12,29 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import recipes
 import torch
-from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
-from tests.support.soil_files import write_soils
 
-from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.cli import main
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.edge.cli import main
+from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.csv_table import read_spectra
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.network import ccnvr as networks
-from ccnvr.train.recipe import recipe
-from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.network import scales
-from ccnvr.train.runs import run as runs
-from ccnvr.train.network.augment import Mixture
-from ccnvr.train.network.lesson import Lesson
-from ccnvr.train.libraries.load import Pool
-from ccnvr.train.network.ccnvr import parameters
 from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.libraries.load import Pool
+from ccnvr.train.network import ccnvr as networks
+from ccnvr.train.network import scales
+from ccnvr.train.network.augment import Mixture
+from ccnvr.train.network.ccnvr import parameters
+from ccnvr.train.network.lesson import Lesson
+from ccnvr.train.recipe import recipe
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.runs import run as runs
+from tests.support import recipes
+from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
+from tests.support.soil_files import write_soils
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -60,7 +60,10 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     assert outputs.grad is not None
     assert outputs.grad[:, 1].tolist() == [0.0, 0.0, 0.0]
     assert outputs.grad[2, 0] == 0.0
-    assert Lesson(wanted, known * 0).loss(outputs, outputs, Mixture(np.arange(3)), settings).item() == 0.0
+    assert (
+        Lesson(wanted, known * 0).loss(outputs, outputs, Mixture(np.arange(3)), settings).item()
+        == 0.0
+    )
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
@@ -76,7 +79,9 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
         scales.make_targets(small, np.full((50, 2), 10.0))
 
 
-def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
+def test_an_interrupted_fit_resumes_to_the_same_network(
+    small: recipe.TrainingRecipe, tmp_path: Path
+) -> None:
     pool = load_pool(small.libraries, small)
 
     class Killed(Exception):
@@ -88,7 +93,9 @@ def test_an_interrupted_fit_resumes_to_the_same_network(small: recipe.TrainingRe
             raise Killed
 
     losses: list[float] = []
-    whole = fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "whole.pt", lambda loss: None)
+    whole = fitting.fit(
+        small, pool.spectra, pool.targets, 7, tmp_path / "whole.pt", lambda loss: None
+    )
     with pytest.raises(Killed):
         fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", killed_after_two)
     rest: list[float] = []
@@ -103,14 +110,16 @@ def test_training_learns(tmp_path: Path) -> None:
         recipes.write(
             tmp_path,
             recipes.SMALL.replace(
-                "epochs = 3", "epochs = 40\nbatch_size = 8\naugmentation = { slope = 0.0, "
-                              "input_shift = 0.0 }"
+                "epochs = 3",
+                "epochs = 40\nbatch_size = 8\naugmentation = { slope = 0.0, input_shift = 0.0 }",
             ),
         )
     )
     pool = load_pool(("UL.120:train",), longer)
     losses: list[float] = []
-    calibration = fitting.fit(longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append)
+    calibration = fitting.fit(
+        longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append
+    )
     assert losses[-1] < 0.8 * losses[0]
     found = accuracy(pool.targets[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
     assert found.r2 is not None and found.r2 > 0.3
@@ -126,11 +135,22 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     losses: list[float] = []
     first = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt", losses.append)
     assert len(losses) == taught.all_epochs == 6
-    assert {path.name for path in tmp_path.glob("*.pt")} == {"checkpoint.pt", "teacher-0.pt", "teacher-1.pt"}
+    assert {path.name for path in tmp_path.glob("*.pt")} == {
+        "checkpoint.pt",
+        "teacher-0.pt",
+        "teacher-1.pt",
+    }
     (tmp_path / "checkpoint.pt").unlink()
     again = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt")
-    alone = fitting.fit(dataclasses.replace(taught, fit=dataclasses.replace(taught.fit, teachers=0)), pool.spectra, values, 3)
-    predicted = [fitting.predict(taught, calibration, pool.spectra) for calibration in (first, again, alone)]
+    alone = fitting.fit(
+        dataclasses.replace(taught, fit=dataclasses.replace(taught.fit, teachers=0)),
+        pool.spectra,
+        values,
+        3,
+    )
+    predicted = [
+        fitting.predict(taught, calibration, pool.spectra) for calibration in (first, again, alone)
+    ]
     np.testing.assert_array_equal(predicted[0], predicted[1])
     assert np.abs(predicted[0] - predicted[2]).max() > 1e-3
 
@@ -150,11 +170,15 @@ def test_of_a_mixture_the_laboratory_says_what_it_says_of_both() -> None:
     lesson = Lesson.of(np.array([[1.0, np.nan], [3.0, 5.0]]))
     outputs = torch.tensor([[2.0, 100.0]])
     mixture = Mixture(np.array([0]), np.array([1]), np.array([0.25]))
-    assert lesson.loss(outputs, outputs, mixture, Fit(epochs=1)).item() == pytest.approx((2.0 - 2.5) ** 2)
+    assert lesson.loss(outputs, outputs, mixture, Fit(epochs=1)).item() == pytest.approx(
+        (2.0 - 2.5) ** 2
+    )
     np.testing.assert_array_equal(lesson.measured(), [[1.0, np.nan], [3.0, 5.0]])
 
 
-@pytest.mark.parametrize(("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)])
+@pytest.mark.parametrize(
+    ("cell", "bidirectional"), [("gru", True), ("gru", False), ("lstm", True), ("lstm", False)]
+)
 def test_every_shape_of_network_runs(cell: str, bidirectional: bool) -> None:
     config = recipes.network_config(cell, bidirectional)
     network = networks.CCNVR(config)
@@ -194,8 +218,10 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
         (("bands = 140", "bands = 1"), "grid of 1 bands"),
         (("pool = 4", "pool = 0"), "convolutions[0].pool = 0 must be at least 1"),
         (("hidden = 8", "hidden = 0"), "recipe.toml: hidden = 0 must be at least 1"),
-        (("hidden = 8", "hidden = 8\ndropout = 3"), "recipe.toml: dropout = 3.0 must be from 0 to "
-                                                    "below 1"),
+        (
+            ("hidden = 8", "hidden = 8\ndropout = 3"),
+            "recipe.toml: dropout = 3.0 must be from 0 to below 1",
+        ),
         (("window = 5", "window = 4"), "filter of window 4"),
         (("window = 5", "window = 145"), "longer than the grid"),
         (('{ OC = "log1p", pH = "identity" }', "{}"), "transforms is empty"),
@@ -206,7 +232,9 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
         (("[fit]", "[fit"), "correct it"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+def test_a_recipe_that_cannot_be_is_named(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace(*change))
     assert_one_sentence(run_ccnvr("train", path, "--out", tmp_path / "run"), 2, words)
     assert not (tmp_path / "run").exists()
@@ -215,7 +243,9 @@ def test_a_recipe_that_cannot_be_is_named(tmp_path: Path, change: tuple[str, str
 def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Path) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("epochs = 3", "epochs = 6"))
     folder = tmp_path / "run"
-    process = subprocess.Popen([*CCNVR, "train", str(path), "--out", str(folder)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*CCNVR, "train", str(path), "--out", str(folder)], stderr=subprocess.DEVNULL
+    )
     checkpoint, deadline = folder / "fold-1" / "checkpoint.pt", time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -230,19 +260,35 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
     assert not list(folder.rglob("*.part"))
     assert "R2" not in result.stdout and "rpiq" in result.stdout
     assert f"ccnvr export {folder}" in result.stdout
-    assert (folder / "fold-0" / "checkpoint.pt").read_bytes() == (finished / "checkpoint.pt").read_bytes()
+    assert (folder / "fold-0" / "checkpoint.pt").read_bytes() == (
+        finished / "checkpoint.pt"
+    ).read_bytes()
     report = json.loads((folder / "report.json").read_text())
     assert report["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
-    assert set(report["accuracy"]["soils held out from training"]) == {"CV.98", "SC.93", "UL.120", "SL.125"}
+    assert set(report["accuracy"]["soils held out from training"]) == {
+        "CV.98",
+        "SC.93",
+        "UL.120",
+        "SL.125",
+    }
     other = recipes.write(tmp_path, recipes.SMALL)
-    assert_one_sentence(run_ccnvr("train", other, "--out", folder), 2, "holds a run of another "
-                                                                       "recipe")
+    assert_one_sentence(
+        run_ccnvr("train", other, "--out", folder), 2, "holds a run of another recipe"
+    )
     checkpoint = folder / "final" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    assert_one_sentence(run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"), 1, str(checkpoint), "damaged", "delete it")
+    assert_one_sentence(
+        run_ccnvr("export", folder, "--out", tmp_path / "x.ccnvr"),
+        1,
+        str(checkpoint),
+        "damaged",
+        "delete it",
+    )
 
 
-def test_a_run_knows_its_soils_on_another_processor_too(small: recipe.TrainingRecipe, tmp_path: Path) -> None:
+def test_a_run_knows_its_soils_on_another_processor_too(
+    small: recipe.TrainingRecipe, tmp_path: Path
+) -> None:
     pool = load_pool(("UL.120",), small)
     run_folder.claim(tmp_path / "run", b"recipe", pool, None)
     a_last_bit = dataclasses.replace(pool, spectra=np.nextafter(pool.spectra, 2.0))
@@ -258,7 +304,11 @@ def test_a_run_knows_its_soils_on_another_processor_too(small: recipe.TrainingRe
 
 def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> None:
     template = (Path(runs.__file__).parents[1] / "recipes" / "own_library_recipe.toml").read_text()
-    for line, change in (("epochs = 160", "epochs = 1"), ("folds = 5", "folds = 2"), ('tests = ["CV.98"]', "tests = []")):
+    for line, change in (
+        ("epochs = 160", "epochs = 1"),
+        ("folds = 5", "folds = 2"),
+        ('tests = ["CV.98"]', "tests = []"),
+    ):
         assert line in template
         template = template.replace(line, change)
     soils = limesoda.load("SSP.460")
@@ -273,7 +323,9 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
     (tmp_path / "recipe.toml").write_text(template)
     assert run_ccnvr("train", "recipe.toml", "--out", "run", cwd=tmp_path).returncode == 0
     # Without the moisture set, whose spectra the gate would take where they are at hand.
-    alone = {name: value for name, value in os.environ.items() if name != "CCNVR_DATA"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    alone = {name: value for name, value in os.environ.items() if name != "CCNVR_DATA"} | {
+        "XDG_CACHE_HOME": str(tmp_path)
+    }
     exported = run_ccnvr("export", "run", "--out", "mine.ccnvr", cwd=tmp_path, env=alone)
     assert exported.returncode == 0, exported.stderr
     assert "460 real spectra, 0 of them held out" in exported.stdout
@@ -287,12 +339,20 @@ def test_a_file_that_holds_something_else_leaves_no_folder(tmp_path: Path, quant
     mine = write_soils(tmp_path / "mine.csv", "CV.98")
     if quantity == "reflectance":
         table = read_spectra(mine)
-        rows = [[name, "12", *map(str, -np.log10(row))] for name, row in zip(table.sample_ids, table.spectra, strict=True)]
-        mine.write_text("\n".join(map(",".join, [["sample_id", "OC", *map(str, table.wavelengths_nm)], *rows])))
+        rows = [
+            [name, "12", *map(str, -np.log10(row))]
+            for name, row in zip(table.sample_ids, table.spectra, strict=True)
+        ]
+        mine.write_text(
+            "\n".join(map(",".join, [["sample_id", "OC", *map(str, table.wavelengths_nm)], *rows]))
+        )
     changed = recipes.SMALL.replace('"UL.120:train",', f'"UL.120:train", "{mine}",')
     path = recipes.write(tmp_path, f'file_quantity = "{quantity}"\n{changed}')
-    with pytest.raises(UsageError, match=rf"{mine} row 2: sample 'field-0' .*in a recipe by "
-                                         r"file_quantity"):
+    with pytest.raises(
+        UsageError,
+        match=rf"{mine} row 2: sample 'field-0' .*in a recipe by "
+        r"file_quantity",
+    ):
         runs.train(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -300,11 +360,15 @@ def test_a_file_that_holds_something_else_leaves_no_folder(tmp_path: Path, quant
 def test_a_property_that_nobody_measured_leaves_no_folder(tmp_path: Path) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("pH =", "CEC ="))
     result = run_ccnvr("train", path, "--out", tmp_path / "run")
-    assert_one_sentence(result, 2, "CEC was measured in 0 spectra to train on", "'transforms'", "column CEC")
+    assert_one_sentence(
+        result, 2, "CEC was measured in 0 spectra to train on", "'transforms'", "column CEC"
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_in_the_folder_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine, other = tmp_path / "recipe.toml", tmp_path / "other.toml"
     mine.write_text("mine")
     other.write_text(recipes.SMALL)
@@ -314,7 +378,10 @@ def test_a_recipe_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_figures_of_merit_by_hand() -> None:
-    measured, predicted = np.array([1.0, 2.0, 3.0, 4.0, np.nan]), np.array([1.5, 2.0, 3.0, 5.0, 9.0])
+    measured, predicted = (
+        np.array([1.0, 2.0, 3.0, 4.0, np.nan]),
+        np.array([1.5, 2.0, 3.0, 5.0, 9.0]),
+    )
     found = accuracy(measured, predicted)
     assert (found.n, found.mae, found.bias) == (4, 0.375, 0.375)
     assert found.rmse == pytest.approx(np.sqrt(1.25 / 4))
@@ -328,12 +395,24 @@ def test_the_sum_of_a_run_s_data_survives_another_computer_s_rounding(tmp_path: 
     made = recipe.load(recipes.write(tmp_path))
     # As files in single precision hold them: many lie in the middle between two numbers of half
     # precision.
-    spectra = np.random.default_rng(2).uniform(0.1, 1.5, (40, 2000)).astype(np.float32).astype(np.float64)
-    spectra[:, ::7] = (spectra[:, ::7].astype(np.float16) + np.float16(0.0)).astype(np.float64) + 2.0**-12
-    pool = Pool([str(row) for row in range(40)], ["UL.120"] * 40, spectra, np.ones((40, len(made.properties))))
+    spectra = (
+        np.random.default_rng(2).uniform(0.1, 1.5, (40, 2000)).astype(np.float32).astype(np.float64)
+    )
+    spectra[:, ::7] = (spectra[:, ::7].astype(np.float16) + np.float16(0.0)).astype(
+        np.float64
+    ) + 2.0**-12
+    pool = Pool(
+        [str(row) for row in range(40)],
+        ["UL.120"] * 40,
+        spectra,
+        np.ones((40, len(made.properties))),
+    )
     sums = {
         run_folder.soils_of(made, dataclasses.replace(pool, spectra=changed))["data_sha256"]
         for changed in (spectra, np.nextafter(spectra, 0.0), np.nextafter(spectra, 9.0))
     }
     assert len(sums) == 1
-    assert run_folder.soils_of(made, dataclasses.replace(pool, spectra=spectra + 0.002))["data_sha256"] not in sums
+    assert (
+        run_folder.soils_of(made, dataclasses.replace(pool, spectra=spectra + 0.002))["data_sha256"]
+        not in sums
+    )
