@@ -89,7 +89,7 @@ def choose_soils(count: int, seed: int) -> list[DemoSoil]:
     return [soils[index] for index in order]
 
 
-def _held_out(soils: limesoda.SoilSet) -> Iterator[DemoSoil]:
+def _held_out(soils: limesoda.LimeSoDaSet) -> Iterator[DemoSoil]:
     for row in np.flatnonzero(soils.folds == limesoda.HELD_OUT_FOLD):
         reflectance = np.interp(WAVELENGTHS_NM, soils.wavelengths_nm, soils.reflectance[row])
         laboratory = {

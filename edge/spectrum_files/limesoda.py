@@ -35,7 +35,7 @@ class DataError(CcnvrError):
 
 
 @dataclass(frozen=True)
-class SoilSet:
+class LimeSoDaSet:
     """One set: soils in rows.
 
     `reflectance` is a fraction; `properties` maps OC (g/kg), pH and clay (%) to one value a soil.
@@ -67,7 +67,7 @@ def data_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
-def load(name: str) -> SoilSet:
+def load(name: str) -> LimeSoDaSet:
     """Read one of `VISNIR_SETS`.
 
     Organic matter is turned into organic carbon by the factor 0.58 (van Bemmelen), percent into
@@ -103,7 +103,7 @@ def load(name: str) -> SoilSet:
     return _soil_set(name, data, columns, folds)
 
 
-def _soil_set(name: str, data: Array, columns: list[str], folds: NDArray[np.int64]) -> SoilSet:
+def _soil_set(name: str, data: Array, columns: list[str], folds: NDArray[np.int64]) -> LimeSoDaSet:
     bands = [index for index, column in enumerate(columns) if column.startswith("wl_")]
     by_matter = "SOM_target" in columns
     percent_carbon = (
@@ -111,7 +111,7 @@ def _soil_set(name: str, data: Array, columns: list[str], folds: NDArray[np.int6
         if by_matter
         else data[:, columns.index("SOC_target")]
     )
-    return SoilSet(
+    return LimeSoDaSet(
         name=name,
         wavelengths_nm=np.array([float(columns[index].removeprefix("wl_")) for index in bands]),
         reflectance=data[:, bands] / 100.0,

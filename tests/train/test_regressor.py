@@ -47,7 +47,7 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def soils() -> limesoda.SoilSet:
+def soils() -> limesoda.LimeSoDaSet:
     """SL.125 from 2000 nm, where clay and organic matter absorb: few bands, so that tests are
     quick.
     """
@@ -77,7 +77,7 @@ def test_scikit_learn_s_own_checks_pass(estimator: CCNVRRegressor, check: Any) -
     check(estimator)
 
 
-def test_it_serves_in_pipelines_and_cross_validation(soils: limesoda.SoilSet) -> None:
+def test_it_serves_in_pipelines_and_cross_validation(soils: limesoda.LimeSoDaSet) -> None:
     model = CCNVRRegressor(
         wavelengths=soils.wavelengths_nm, target_transform="log1p", **SMALL, random_state=0
     )
@@ -87,7 +87,9 @@ def test_it_serves_in_pipelines_and_cross_validation(soils: limesoda.SoilSet) ->
 
 
 @pytest.mark.parametrize("mode", ["best", "paper"])
-def test_it_learns_several_properties_some_not_measured(mode: str, soils: limesoda.SoilSet) -> None:
+def test_it_learns_several_properties_some_not_measured(
+    mode: str, soils: limesoda.LimeSoDaSet
+) -> None:
     spectra = absorbance(soils.reflectance)
     values = np.stack([soils.properties["OC"], soils.properties["clay"]], axis=1)
     known = values.copy()
@@ -101,7 +103,7 @@ def test_it_learns_several_properties_some_not_measured(mode: str, soils: limeso
         assert r2 is not None and r2 > 0.3
 
 
-def test_a_random_state_decides_all_and_disturbs_nothing(soils: limesoda.SoilSet) -> None:
+def test_a_random_state_decides_all_and_disturbs_nothing(soils: limesoda.LimeSoDaSet) -> None:
     spectra, values = absorbance(soils.reflectance)[:30], soils.properties["OC"][:30]
     state = torch.get_rng_state()
     once, again, other = (
@@ -115,7 +117,7 @@ def test_a_random_state_decides_all_and_disturbs_nothing(soils: limesoda.SoilSet
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_is_not_given_is_as_in_the_recipe(soils: limesoda.SoilSet) -> None:
+def test_what_is_not_given_is_as_in_the_recipe(soils: limesoda.LimeSoDaSet) -> None:
     spectra = absorbance(soils.reflectance)[:20]
     for mode, file in regressors.RECIPES.items():
         plain = recipes.load(Path(regressors.__file__).parent / "recipes" / file)
@@ -177,7 +179,7 @@ def test_errors_speak_of_y_and_of_parameters(
         CCNVRRegressor(**{**SMALL, **changes}).fit(rng.normal(size=(20, 10)), y)
 
 
-def test_parameters_may_come_from_a_search(soils: limesoda.SoilSet) -> None:
+def test_parameters_may_come_from_a_search(soils: limesoda.LimeSoDaSet) -> None:
     spectra, values = absorbance(soils.reflectance)[:30], soils.properties["OC"][:30]
     drawn = {"epochs": np.int64(1), "dropout": np.float64(0.1), "dense": np.arange(16, 17)[0]}
     model = CCNVRRegressor(**{**SMALL, **drawn}, random_state=0).fit(spectra, values)

@@ -40,7 +40,7 @@ def test_a_line_shape_has_the_width_and_the_centre_that_it_states(
     assert deviation * 2.354820 == pytest.approx(fwhm, rel=2e-3)
 
 
-def seen_in_absorbance(soils: limesoda.SoilSet, fwhm: float) -> np.ndarray:
+def seen_in_absorbance(soils: limesoda.LimeSoDaSet, fwhm: float) -> np.ndarray:
     view = View(GRID, Sensor(PIXELS, fwhm))
     return absorbance(soils.reflectance) @ view.matrix(soils.wavelengths_nm).T
 
