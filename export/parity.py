@@ -31,7 +31,7 @@ from ccnvr.export.runtimes import (
 )
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import Pool

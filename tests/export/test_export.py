@@ -35,7 +35,7 @@ from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.experiments.comparison import DEFAULT_RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters

@@ -29,13 +29,13 @@ from ccnvr.export.runtimes import (
     available,
 )
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.recipe.settings import Augmentation
 from ccnvr.train.runs import folder as run_folder
 from tests.support.bundles_of_all import all_profiles
 from tests.support.mutations import (

@@ -21,7 +21,7 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.pool import load_before
+from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.augment import VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR, answers, with_outputs
@@ -30,8 +30,8 @@ from ccnvr.train.network.gaussian_process import GaussianProcess
 from ccnvr.train.network.lesson import Lesson
 from ccnvr.train.network.scales import make_targets, restore, standardise
 from ccnvr.train.network.team import ALONE, Team
-from ccnvr.train.recipe.changes import Kernel
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.recipe.settings import Kernel
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import downloads, lucas, ossl, r_packages
 from ccnvr.train.libraries.downloads import PublishedFile
-from ccnvr.train.libraries.gather import Soils
 from ccnvr.train.libraries.own_files import ENDINGS
 from ccnvr.train.libraries.sensor import View
+from ccnvr.train.libraries.soils import Soils
 
 
 @dataclass(frozen=True)

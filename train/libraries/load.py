@@ -23,10 +23,10 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import own_files
 from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
-from ccnvr.train.libraries.gather import Rows, Soils
 from ccnvr.train.libraries.properties import PROPERTIES as PROPERTIES
 from ccnvr.train.libraries.properties import UNITS as UNITS
 from ccnvr.train.libraries.sensor import Sensor, View
+from ccnvr.train.libraries.soils import Rows, Soils
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.spectrum_files.csv_table import Layout, SpectraTable, layout, read_blocks
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.libraries.gather import ROWS_AT_ONCE, Rows, Soils
 from ccnvr.train.libraries.properties import LARGEST, PROPERTIES, UNITS
 from ccnvr.train.libraries.sensor import View, bands_used
+from ccnvr.train.libraries.soils import ROWS_AT_ONCE, Rows, Soils
 
 ENDINGS = (".csv", ".parquet")
 

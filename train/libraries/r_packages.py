@@ -19,8 +19,8 @@ from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.libraries import downloads
 from ccnvr.train.libraries.downloads import PublishedFile
-from ccnvr.train.libraries.gather import Soils
 from ccnvr.train.libraries.sensor import View
+from ccnvr.train.libraries.soils import Soils
 
 NIRSOIL = PublishedFile(
     repository="l-ramirez-lopez/prospectr",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.preprocess import BandedOperator, Preprocessor, savgol_matrix
 from ccnvr.firmware_bridge.arrays import Array, Float32
-from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.recipe.settings import Augmentation
 
 Rows = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
 from ccnvr.train.network.ccnvr import answers
-from ccnvr.train.recipe.changes import Kernel
+from ccnvr.train.recipe.settings import Kernel
 
 MOST_SOILS = 4000
 """That one is fitted to, drawn at random of more, those with rare properties first: its time grows

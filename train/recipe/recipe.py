@@ -24,8 +24,8 @@ from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import PROPERTIES
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
-from ccnvr.train.recipe.changes import Kernel
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining
+from ccnvr.train.recipe.settings import Kernel
 
 MOST_PROCESSES = 10
 

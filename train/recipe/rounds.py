@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
-from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.recipe.settings import Augmentation
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from ccnvr.edge.chemometrics.preprocess import Channel
 from ccnvr.edge.network.shape import Convolution, NetworkShape
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.recipe.settings import Augmentation
 from ccnvr.train.rivals.method import Configuration, Method, Predict
 
 STACKS = ("snv, derivatives, absorbance", "snv, derivatives", "snv, derivative")

@@ -30,7 +30,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import FINETUNING, Calibration
 from ccnvr.train.calibration.folds import fold_of, soil_of
-from ccnvr.train.calibration.pool import doubts, load_pool, shared
+from ccnvr.train.calibration.recipe_soils import doubts, load_pool, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.libraries.load import Pool

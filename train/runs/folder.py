@@ -27,7 +27,7 @@ from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.epochs import read_network

@@ -28,7 +28,7 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import intervals
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of, twins_of
-from ccnvr.train.calibration.pool import doubts, load_before, load_pool, shared
+from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_pool, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.ccnvr import parameters

@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import r_packages
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.runs import folder as run_folder

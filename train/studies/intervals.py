@@ -27,7 +27,7 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, conformal_quantile
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR, answers

@@ -27,9 +27,9 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.libraries.r_packages import MoistureStates, read_moisture
 from ccnvr.train.libraries.standards import Pairs, fit_epo
-from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.recipe.settings import Augmentation
 
 Predict = Callable[[Array], Array]
 

@@ -21,9 +21,9 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.recipe.settings import Augmentation
 
 SOILS, BANDS = 18_000, 4_200
 _COMPONENTS = 30

@@ -24,7 +24,7 @@ from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
-from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.recipe.settings import Augmentation
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)

@@ -14,7 +14,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.recipe import recipe
 from tests.support import recipes

@@ -32,7 +32,7 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_quantile
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import r_packages
 from ccnvr.train.network.ccnvr import CCNVR

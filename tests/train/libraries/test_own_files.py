@@ -21,7 +21,7 @@ from ccnvr.edge.spectrum_files import csv_table as spectra_csv
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.csv_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.pool import doubts
+from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import own_files
 from tools import memory_of_a_large_csv

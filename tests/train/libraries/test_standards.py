@@ -25,7 +25,7 @@ from ccnvr.edge.spectrum_files.csv_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries import standards
 from ccnvr.train.libraries.sensor import Sensor, line_shapes
 from ccnvr.train.libraries.standards import Pairs

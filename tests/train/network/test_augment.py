@@ -11,7 +11,7 @@ from ccnvr.train.experiments.contenders import RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
 from ccnvr.train.recipe import recipe as recipes
-from ccnvr.train.recipe.changes import Augmentation
+from ccnvr.train.recipe.settings import Augmentation
 
 GRID = Grid(1104.0, 10.0, 140)
 

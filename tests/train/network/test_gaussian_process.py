@@ -16,12 +16,12 @@ from sklearn.gaussian_process.kernels import Matern
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.network import gaussian_process
 from ccnvr.train.network.gaussian_process import GaussianProcess
 from ccnvr.train.recipe import recipe
-from ccnvr.train.recipe.changes import Augmentation, Kernel
 from ccnvr.train.recipe.rounds import Fit
+from ccnvr.train.recipe.settings import Augmentation, Kernel
 from tests.support import recipes
 
 CALM = Augmentation(slope=0.01, input_shift=0.01)

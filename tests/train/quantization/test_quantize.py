@@ -15,7 +15,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
 from ccnvr.edge.network.layers import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.commands import quantize as quantize_command
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import to_arrays

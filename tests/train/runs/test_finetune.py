@@ -29,14 +29,14 @@ from ccnvr.edge.typed import build
 from ccnvr.export import parity
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.convert import as_torch, to_arrays, with_int8_weights
 from ccnvr.train.recipe import recipe
-from ccnvr.train.recipe.changes import Kernel
 from ccnvr.train.recipe.rounds import Finetuned, Pretraining
+from ccnvr.train.recipe.settings import Kernel
 from ccnvr.train.runs import base as bases
 from ccnvr.train.runs import finetune
 from ccnvr.train.runs import folder as run_folder

@@ -17,13 +17,13 @@ import torch
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.experiments.contenders import Network, contenders
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.recipe import recipe
-from ccnvr.train.recipe.changes import Augmentation
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
+from ccnvr.train.recipe.settings import Augmentation
 from ccnvr.train.runs import folder as run_folder
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr

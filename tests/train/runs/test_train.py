@@ -21,7 +21,7 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.csv_table import read_spectra
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.pool import load_pool
+from ccnvr.train.calibration.recipe_soils import load_pool
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.network import scales
