@@ -34,7 +34,7 @@ from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import answers, with_outputs
 from ccnvr.train.network.convert import with_outputs as data_with_outputs
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.runs.folder import Report
+from ccnvr.train.runs.folder import RunReport
 
 SELF_TEST_SPECTRA = 3
 
@@ -55,7 +55,7 @@ class Finished:
     folder: Path
     recipe: TrainingRecipe
     calibration: Calibration
-    report: Report
+    report: RunReport
     networks: dict[str, NetworkArrays]
     domain: bytes | None
 

@@ -31,7 +31,7 @@ from ccnvr.export.runtimes import (
 )
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import Pool
@@ -132,21 +132,21 @@ class Parity:
 
 
 def real_spectra(
-    recipe: TrainingRecipe, training_pool: Callable[[], Pool], correction: Correction | None = None
+    recipe: TrainingRecipe, training_soils: Callable[[], Pool], correction: Correction | None = None
 ) -> Spectra:
     """Spectra to prove an export on: of all soils that were held out from training, and hostile
     inputs of their shape.
 
     If these are fewer than `WANTED_SPECTRA`, then those of the moisture set too, where it is at
     hand, of which no library has a spectrum, though geeves has its soils; and if need be those of
-    training soils, which `training_pool` reads. They say nothing about accuracy, but show as well
+    training soils, which `training_soils` reads. They say nothing about accuracy, but show as well
     whether two programs agree, and so do the soils of LimeSoDa, where it is installed, which stand
     in where all of these are fewer than `FEWEST_SPECTRA`.
 
     Raises:
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
-    pool = load_pool(recipe.tests, recipe)
+    pool = load_soils(recipe.tests, recipe)
     names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.targets
     if len(names) < WANTED_SPECTRA and recipe.instrument is None:
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
@@ -157,7 +157,7 @@ def real_spectra(
             )
     held_out = len(names)
     if held_out < WANTED_SPECTRA:
-        pools = [training_pool()]
+        pools = [training_soils()]
         if len(names) + len(pools[0].sample_ids) < FEWEST_SPECTRA:
             pools.append(_open_soils(recipe))
         for more in pools:
@@ -189,7 +189,7 @@ def _open_soils(recipe: TrainingRecipe) -> Pool:
     """
     named = {library_and_part(name)[0] for name in (*recipe.libraries, *recipe.tests)}
     sets = libraries.open_sets(recipe.grid, recipe.instrument)
-    return load_pool(tuple(name for name in sets if name not in named), recipe)
+    return load_soils(tuple(name for name in sets if name not in named), recipe)
 
 
 def hostile_inputs(real: Float32) -> dict[str, Float32]:

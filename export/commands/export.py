@@ -153,12 +153,12 @@ def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple
         )
     domain = None if report.domain is None else _read_domain(folder)
     # Read when first asked for, and once: a large library takes minutes.
-    training_pool = cache(partial(run_folder.training_pool, folder, recipe, report))
+    training_soils = cache(partial(run_folder.training_soils, folder, recipe, report))
     # First, for quantizing takes minutes.
-    spectra = real_spectra(recipe, training_pool, calibration.correction)
+    spectra = real_spectra(recipe, training_soils, calibration.correction)
     networks = {"fp32": to_arrays(calibration.network)}
     if rounded:
-        networks = _quantized(folder, recipe, calibration, training_pool)
+        networks = _quantized(folder, recipe, calibration, training_soils)
     finished = Finished(folder, recipe, calibration, report, networks, domain)
     return (
         (finished.only(targets), spectra.only([there.index(name) for name in targets]))
@@ -181,11 +181,11 @@ def _quantized(
     folder: Path,
     recipe: TrainingRecipe,
     calibration: Calibration,
-    training_pool: Callable[[], Pool],
+    training_soils: Callable[[], Pool],
 ) -> dict[str, NetworkArrays]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:
-        soils = quantized_run.training_soils(recipe, training_pool())
+        soils = quantized_run.calibration_split(recipe, training_soils())
         quantized = with_progress(folder, recipe, calibration, soils, Settings())
     return quantized.networks
 

@@ -35,7 +35,7 @@ from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.experiments.comparison import DEFAULT_RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters
@@ -123,7 +123,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
     assert main(["export", str(finished_run), "--out", str(path)]) == 0
     recipe, calibration, report = run_folder.load(finished_run)
-    pool = load_pool(recipe.tests, recipe)
+    pool = load_soils(recipe.tests, recipe)
     assert len(pool.spectra) >= 200
     expected = fitting.predict(recipe, calibration, pool.spectra)
     for backend, profile, limit in (
@@ -169,7 +169,7 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
     assert re.search(r"^linear\.weight +560 ", capsys.readouterr().out, re.MULTILINE)
     assert main(["export", str(run), "--out", str(bundle), "--c-array", str(tmp_path / "c")]) == 0
     recipe, calibration, _ = run_folder.load(run)
-    spectra = load_pool(("SL.125:test",), recipe).spectra
+    spectra = load_soils(("SL.125:test",), recipe).spectra
     expected = fitting.predict(recipe, calibration, spectra)
     for backend, profile, limit in (
         ("onnx", "fp32", 1e-4),

@@ -29,7 +29,7 @@ from ccnvr.export.runtimes import (
     available,
 )
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.ccnvr import CCNVR
@@ -108,7 +108,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
             augmentation=Augmentation(slope=0.0, input_shift=0.0),
         ),
     )
-    pool = load_pool(recipe.libraries, recipe)
+    pool = load_soils(recipe.libraries, recipe)
     network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
     spectra = parity.real_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
@@ -348,15 +348,15 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     few = dataclasses.replace(recipe, tests=("UL.120:test",))
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
 
-    def training_pool(made: TrainingRecipe = few) -> Pool:
-        return load_pool(made.libraries, made)
+    def training_soils(made: TrainingRecipe = few) -> Pool:
+        return load_soils(made.libraries, made)
 
-    spectra: Spectra = parity.real_spectra(few, training_pool)
+    spectra: Spectra = parity.real_spectra(few, training_soils)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
     assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
     # Too few even so: the soils of the sets that the recipe does not name stand in.
     fewer = dataclasses.replace(few, libraries=("UL.120:train",))
-    spectra = parity.real_spectra(fewer, partial(training_pool, fewer))
+    spectra = parity.real_spectra(fewer, partial(training_soils, fewer))
     assert (len(spectra.real), spectra.held_out) == (120 + 98 + 93 + 125 + 460, 12)
     assert [name.partition("/")[0] for name in spectra.names[118:122]] == [
         "UL.120",
@@ -369,12 +369,12 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
         pytest.raises(ParityError, match=r"120 real .* install LimeSoDa"),
     ):
         without.setattr(libraries, "open_sets", lambda grid, instrument: ())
-        parity.real_spectra(fewer, partial(training_pool, fewer))
+        parity.real_spectra(fewer, partial(training_soils, fewer))
     moist = {
         state: np.random.default_rng(0).random((100, recipe.grid.bands))
         for state in ("drying", "wet")
     }
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: moist)
-    spectra = parity.real_spectra(few, training_pool)
+    spectra = parity.real_spectra(few, training_soils)
     assert (len(spectra.real), spectra.held_out) == (12 + 200 + 221, 212)
     assert spectra.names[12] == "moisture, drying/1" and np.isnan(spectra.properties[12:212]).all()

@@ -23,7 +23,7 @@ a neighbour as near.
 _SPECTRA_AT_ONCE = 512
 
 
-def load_pool(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
+def load_soils(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
     """The named libraries on the recipe's grid, with the recipe's properties; no names give no
     soils.
     """
@@ -50,7 +50,7 @@ def load_before(recipe: TrainingRecipe) -> Pool | None:
     first = recipe.first_round
     if first is None:
         return None
-    pool, own = load_pool(first.libraries, first), len(recipe.properties)
+    pool, own = load_soils(first.libraries, first), len(recipe.properties)
     for name, values in zip(first.properties[own:], pool.targets.T[own:], strict=True):
         if fault := unlearnable(values, first.transforms[name]):
             raise UsageError(

@@ -18,7 +18,7 @@ from ccnvr.train.calibration.domain import FEWEST_SOILS
 from ccnvr.train.calibration.fit import LAYERS
 from ccnvr.train.runs import base as bases
 from ccnvr.train.runs import finetune
-from ccnvr.train.runs.finetune import Outcome, Settings
+from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings
 from ccnvr.train.runs.folder import export_command
 
 
@@ -47,36 +47,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         choices=LAYERS,
-        default=Settings.layers,
-        help=f"what is tuned ({Settings.layers})",
+        default=FinetuningSettings.layers,
+        help=f"what is tuned ({FinetuningSettings.layers})",
     )
     parser.add_argument(
         "--epochs",
         type=whole_number(1, 10_000),
-        default=Settings.epochs,
-        help=f"of each network ({Settings.epochs})",
+        default=FinetuningSettings.epochs,
+        help=f"of each network ({FinetuningSettings.epochs})",
     )
     parser.add_argument(
         "--learning-rate",
         type=number(1e-7, 1.0),
-        default=Settings.learning_rate,
-        help=f"({Settings.learning_rate:g})",
+        default=FinetuningSettings.learning_rate,
+        help=f"({FinetuningSettings.learning_rate:g})",
     )
     parser.add_argument(
         "--folds",
         type=whole_number(2, 20),
-        default=Settings.folds,
-        help=f"at most, of at least 4 soils ({Settings.folds})",
+        default=FinetuningSettings.folds,
+        help=f"at most, of at least 4 soils ({FinetuningSettings.folds})",
     )
     parser.add_argument(
-        "--seed", type=whole_number(0, 2**31 - 1), default=Settings.seed, help=f"({Settings.seed})"
+        "--seed",
+        type=whole_number(0, 2**31 - 1),
+        default=FinetuningSettings.seed,
+        help=f"({FinetuningSettings.seed})",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune, print what it gained and what there is to know of it."""
     torch.set_num_threads(1)
-    settings = Settings(
+    settings = FinetuningSettings(
         arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed
     )
     try:
@@ -92,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _text(outcome: Outcome) -> list[str]:
+def _text(outcome: FinetuningOutcome) -> list[str]:
     soils = outcome.soils
     lines = [
         f"{soils.count} soils, {outcome.folds} folds; fine-tuned for {', '.join(soils.properties)}"
@@ -107,7 +110,7 @@ def _text(outcome: Outcome) -> list[str]:
     return [*lines, accuracy_table(_rows(outcome), "model")]
 
 
-def _notes(outcome: Outcome) -> list[str]:
+def _notes(outcome: FinetuningOutcome) -> list[str]:
     """What to know of the figures and of the model."""
     notes, seen = [], outcome.seen_before
     if seen:
@@ -144,6 +147,6 @@ def _notes(outcome: Outcome) -> list[str]:
     return notes
 
 
-def _rows(outcome: Outcome) -> AccuracyTable:
+def _rows(outcome: FinetuningOutcome) -> AccuracyTable:
     (before,), (after,) = outcome.as_it_is.values(), outcome.fine_tuned.values()
     return {"as it is": before, "fine-tuned": after}

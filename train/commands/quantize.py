@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Quantize, keep the networks in the run's folder and print the figures."""
     torch.set_num_threads(1)
     recipe, calibration, report = run_folder.load(arguments.run)
-    soils = quantized_run.training_soils(
-        recipe, run_folder.training_pool(arguments.run, recipe, report)
+    soils = quantized_run.calibration_split(
+        recipe, run_folder.training_soils(arguments.run, recipe, report)
     )
     settings = Settings(
         tuple(arguments.percentile or PERCENTILES), arguments.epochs, arguments.learning_rate

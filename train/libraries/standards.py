@@ -206,7 +206,7 @@ def after(second: Correction, first: Correction) -> Correction:
 
 
 @dataclass(frozen=True)
-class Line:
+class LineFit:
     """What a slope and a bias do to one property: RMSE in its unit before, and after with each
     standard left out.
     """
@@ -218,7 +218,7 @@ class Line:
     after: float
 
 
-def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, Line]:
+def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, LineFit]:
     """A target whose outputs `(n,)` are corrected to the measured values `(n,)`, in the target's
     unit, NaN where not measured.
 
@@ -257,7 +257,7 @@ def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, L
         return float(np.sqrt(np.mean((target.restore(answers) - measured[known]) ** 2)))
 
     fitted = dataclasses.replace(target, mean=target.mean + target.sd * bias, sd=target.sd * slope)
-    return fitted, Line(int(z.size), slope, bias, rmse(z), rmse(corrected))
+    return fitted, LineFit(int(z.size), slope, bias, rmse(z), rmse(corrected))
 
 
 def _line(predicted: Array, wanted: Array) -> tuple[float, float]:

@@ -101,7 +101,7 @@ class Soils:
     validation_values: Array
 
 
-def training_soils(recipe: TrainingRecipe, pool: Pool) -> Soils:
+def calibration_split(recipe: TrainingRecipe, pool: Pool) -> Soils:
     """Of the pool that a recipe's libraries are. The first of its folds is for validation; its
     tests are not touched.
     """

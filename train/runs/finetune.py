@@ -30,7 +30,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import FINETUNING, Calibration
 from ccnvr.train.calibration.folds import fold_of, soil_of
-from ccnvr.train.calibration.recipe_soils import doubts, load_pool, shared
+from ccnvr.train.calibration.recipe_soils import doubts, load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
 from ccnvr.train.libraries.load import Pool
@@ -42,7 +42,7 @@ from ccnvr.train.recipe.rounds import Finetuned
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.base import Base, at_hand
-from ccnvr.train.runs.folder import Report
+from ccnvr.train.runs.folder import RunReport
 
 FEWEST_SOILS = 10
 """In which a property must be measured: with fewer, no 90 % of their errors can be told."""
@@ -60,7 +60,7 @@ PROVED_ON = 200
 
 
 @dataclass(frozen=True)
-class Settings:
+class FinetuningSettings:
     """`layers` is one of `fit.LAYERS`; there are never more `folds` than a fourth of the soils."""
 
     layers: str = "all"
@@ -87,7 +87,7 @@ class OwnSoils:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FinetuningOutcome:
     """A finished fine-tuning: what it did to the accuracy on the user's soils.
 
     `seen_before` are the sample ids of those that the base was trained on, so that it looks better
@@ -96,7 +96,7 @@ class Outcome:
     soils are at hand.
     """
 
-    report: Report
+    report: RunReport
     soils: OwnSoils
     folds: int
     as_it_is: AccuracyTable
@@ -120,7 +120,9 @@ class Outcome:
         return [name for name, merit in after.items() if (merit["r2"] or 0.0) < 0.0]
 
 
-def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Settings) -> Outcome:
+def finetune(
+    base: Base, path: Path, quantity: str, folder: Path, settings: FinetuningSettings
+) -> FinetuningOutcome:
     """Fine-tune a base on the soils of a file that holds `quantity`, and keep the result in
     `folder`.
 
@@ -135,10 +137,10 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
         print(f"warning: {words}", file=sys.stderr)
     kept = at_hand(base.recipe.libraries)
     compared = tuple(name for name in kept if not _large(name))
-    known = load_pool(compared, base.recipe)
+    known = load_soils(compared, base.recipe)
     before = base.recipe.pretraining.libraries if base.recipe.pretraining else ()
     also = tuple(name for name in at_hand(before) if not _large(name))
-    seen = shared(own.pool, known, load_pool(also, base.recipe))
+    seen = shared(own.pool, known, load_soils(also, base.recipe))
     few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
     base = base.only(own.properties)
@@ -167,7 +169,7 @@ def finetune(base: Base, path: Path, quantity: str, folder: Path, settings: Sett
     not_compared = tuple(
         name for name in (*base.recipe.libraries, *before) if name not in (*compared, *also)
     )
-    return Outcome(
+    return FinetuningOutcome(
         report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes
     )
 
@@ -210,7 +212,9 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
     )
 
 
-def _fit(base: Base, pool: Pool, folds: Integers, settings: Settings) -> tuple[Calibration, Array]:
+def _fit(
+    base: Base, pool: Pool, folds: Integers, settings: FinetuningSettings
+) -> tuple[Calibration, Array]:
     """The calibration fine-tuned on all soils, and `(n, targets)` predictions by those tuned
     without each soil's fold.
     """
@@ -271,7 +275,7 @@ def _reaching(target: Target, values: Array) -> Target:
 
 
 def _recipe(
-    base: Base, path: Path, quantity: str, others: tuple[str, ...], settings: Settings
+    base: Base, path: Path, quantity: str, others: tuple[str, ...], settings: FinetuningSettings
 ) -> TrainingRecipe:
     """The base's, with this round at its end. The user's file comes first, so that no export is
     proved without it.

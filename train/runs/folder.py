@@ -27,7 +27,7 @@ from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.epochs import read_network
@@ -44,7 +44,7 @@ _BESIDE = np.pi * 1e-5
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """What a finished run found; `accuracy` maps a title to a table; `finished` is a date."""
 
     finished: str
@@ -55,7 +55,7 @@ class Report:
     domain: DomainShape | None = None
 
 
-def keep_report(folder: Path, report: Report, domain: Domain | None) -> None:
+def keep_report(folder: Path, report: RunReport, domain: Domain | None) -> None:
     """Finish a run: its report is the last of its files."""
     if domain is not None:
         with write_atomically(folder / PART) as stream:
@@ -64,7 +64,7 @@ def keep_report(folder: Path, report: Report, domain: Domain | None) -> None:
         stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
 
 
-def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
+def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, RunReport]:
     """A finished run of `ccnvr train`, whose cross-validation a study can look at again.
 
     Raises:
@@ -80,14 +80,14 @@ def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
     return recipe, calibration, report
 
 
-def load(folder: Path) -> tuple[TrainingRecipe, Calibration, Report]:
+def load(folder: Path) -> tuple[TrainingRecipe, Calibration, RunReport]:
     """A finished run.
 
     Raises:
         UsageError: the folder holds none.
     """
     try:
-        report = build(Report, json.loads((folder / REPORT).read_text()))
+        report = build(RunReport, json.loads((folder / REPORT).read_text()))
         recipe = recipes.load(folder / RECIPE)
         network = read_network(folder / CHECKPOINT, recipe)
     except OSError:
@@ -122,17 +122,17 @@ def export_command(folder: Path) -> str:
     return f"ccnvr export {quote(str(folder))} --out {quote(f'{folder.resolve().name}.ccnvr')}"
 
 
-def training_pool(folder: Path, recipe: TrainingRecipe, report: Report) -> Pool:
+def training_soils(folder: Path, recipe: TrainingRecipe, report: RunReport) -> Pool:
     """The soils of a finished run's libraries, once more.
 
     Raises:
         UsageError: they are no longer those that the run was trained on.
     """
-    pool = load_pool(recipe.libraries, recipe)
+    pool = load_soils(recipe.libraries, recipe)
     learnt = (
         pool
         if not recipe.finetuned
-        else with_values(load_pool((recipe.finetuned[-1].data,), recipe))
+        else with_values(load_soils((recipe.finetuned[-1].data,), recipe))
     )
     now, then = soils_of(recipe, learnt), report.soils
     # The sums of spectra are younger than the first runs.

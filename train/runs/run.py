@@ -28,19 +28,19 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import intervals
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of, twins_of
-from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_pool, shared
+from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network.ccnvr import parameters
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.runs.folder import CHECKPOINT, Report, claim, keep_report, soils_of
+from ccnvr.train.runs.folder import CHECKPOINT, RunReport, claim, keep_report, soils_of
 
 
 def train(
     recipe_path: Path, folder: Path, instrument_path: Path | None = None, team: Team = ALONE
-) -> Report:
+) -> RunReport:
     """Carry out a recipe in `folder`, or go on where an earlier try ended; `instrument_path` stands
     for its [instrument].
 
@@ -61,8 +61,8 @@ def train(
         *(recipe.pretraining.libraries if recipe.pretraining else ()),
     ):
         libraries.check(name)
-    pool = load_pool(recipe.libraries, recipe)
-    held_out = load_pool(recipe.tests, recipe)
+    pool = load_soils(recipe.libraries, recipe)
+    held_out = load_soils(recipe.tests, recipe)
     soil = soil_of(pool)
     folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
     # What would end the work is refused before the folder is made.
@@ -116,7 +116,7 @@ def conclude(
     folds: NDArray[np.int64],
     accuracy: dict[str, AccuracyTable],
     before: Pool | None = None,
-) -> tuple[Report, Domain | None]:
+) -> tuple[RunReport, Domain | None]:
     """The report of a calibration on the soils of a pool, with the domain and the intervals that
     these soils ask for.
 
@@ -124,7 +124,7 @@ def conclude(
     `folds` `(n,)`; the soils `before` were learnt first.
     """
     fitted = domains.fit(recipe.grid, pool.spectra, pool.origin, folds, calibration.correction)
-    report = Report(
+    report = RunReport(
         finished=datetime.now(UTC).date().isoformat(),
         targets=intervals.with_intervals(
             calibration.targets, pool.targets, out_of_fold, folds, fitted

@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import r_packages
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.runs import folder as run_folder
@@ -48,8 +48,8 @@ def domain_table(folder: Path) -> Table:
     """
     recipe, calibration, report = run_folder.load_trained(folder)
     pool, held_out = (
-        run_folder.training_pool(folder, recipe, report),
-        load_pool(recipe.tests, recipe),
+        run_folder.training_soils(folder, recipe, report),
+        load_soils(recipe.tests, recipe),
     )
     return flagged_shares(
         recipe.grid,

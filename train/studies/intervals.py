@@ -27,7 +27,7 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, conformal_quantile
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR, answers
@@ -74,7 +74,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
             missing, or an unknown library is one that it was trained on.
     """
     recipe, calibration, report = run_folder.load_trained(folder)
-    pool = run_folder.training_pool(folder, recipe, report)
+    pool = run_folder.training_soils(folder, recipe, report)
     seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
     fitted = domains.fit(
         recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction
@@ -93,7 +93,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
         (HELD_OUT, recipe.tests),
         *((f"unknown library {name}", (name,)) for name in unknown),
     ):
-        others = load_pool(names, recipe)
+        others = load_soils(names, recipe)
         if both := set(pool.sample_ids) & set(others.sample_ids):
             raise UsageError(
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among "

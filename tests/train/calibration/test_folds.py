@@ -14,7 +14,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.recipe import recipe
 from tests.support import recipes
@@ -35,7 +35,7 @@ def _trained_on(path: Path) -> str:
 def test_folds_hold_each_library_evenly_and_keep_twins_together(
     small: recipe.TrainingRecipe,
 ) -> None:
-    pool = load_pool(("SC.93", "CV.98"), small)
+    pool = load_soils(("SC.93", "CV.98"), small)
     # As scans of one soil: two more of the first one, under its sample id.
     again = [*range(len(pool.spectra)), 0, 0]
     noise = 1e-3 * np.random.default_rng(1).normal(size=(2, 1))

@@ -32,7 +32,7 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_quantile
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import r_packages
 from ccnvr.train.network.ccnvr import CCNVR
@@ -428,7 +428,7 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
     assert json.loads(json.dumps(table)) == table
     recipe, _, report = run_folder.load(folder)
     seen = interval_study.out_of_fold(
-        folder, recipe, load_pool(recipe.libraries, recipe), report.targets
+        folder, recipe, load_soils(recipe.libraries, recipe), report.targets
     )
     for column, name in enumerate(("OC", "pH")):
         found = table["properties"][name]
@@ -466,7 +466,7 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
 def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -> None:
     folder, _ = finished
     recipe, _, report = run_folder.load(folder)
-    pool = load_pool(recipe.libraries, recipe)
+    pool = load_soils(recipe.libraries, recipe)
     seen = interval_study.out_of_fold(folder, recipe, pool, report.targets)
     predicted = np.stack(
         [

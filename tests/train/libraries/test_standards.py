@@ -25,7 +25,7 @@ from ccnvr.edge.spectrum_files.csv_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import standards
 from ccnvr.train.libraries.sensor import Sensor, line_shapes
 from ccnvr.train.libraries.standards import Pairs
@@ -227,7 +227,7 @@ def test_a_bundle_trained_with_epo_answers_as_its_checkpoint(small: Path) -> Non
     recipe, calibration, _ = run_folder.load(small.parent / "run")
     assert calibration.correction is not None
     assert calibration.correction.directions.shape == (140, 2)
-    pool = load_pool(("CV.98:test",), recipe)
+    pool = load_soils(("CV.98:test",), recipe)
     predictor = Model(str(small)).bind(GRID.wavelengths())
     found = [predictor(spectrum)["OC"].value for spectrum in pool.spectra]
     np.testing.assert_allclose(
@@ -241,7 +241,7 @@ def test_a_bundle_trained_with_epo_answers_as_its_checkpoint(small: Path) -> Non
 
 def test_fine_tuning_keeps_the_correction(small: Path) -> None:
     recipe, calibration, _ = run_folder.load(small.parent / "run")
-    pool = load_pool(("CV.98:test",), recipe)
+    pool = load_soils(("CV.98:test",), recipe)
     tuned = fitting.finetune(recipe, calibration, pool.spectra, pool.targets, seed=1)
     assert tuned.correction is not None
     assert tuned.correction is calibration.correction
@@ -255,7 +255,7 @@ def test_fine_tuning_keeps_the_correction(small: Path) -> None:
 
 def test_the_domain_of_a_bundle_with_epo_knows_corrected_soils(small: Path, soils: Pairs) -> None:
     recipe, calibration, _ = run_folder.load(small.parent / "run")
-    held_out = load_pool(("UL.120:test", "SL.125:test"), recipe).spectra
+    held_out = load_soils(("UL.120:test", "SL.125:test"), recipe).spectra
     assert out_of_domain(small, GRID.wavelengths(), held_out) < 0.1
     domain = Model(str(small)).domain
     assert domain is not None
@@ -271,7 +271,7 @@ def test_the_studies_of_a_run_with_epo_look_at_corrected_soils(small: Path) -> N
     table = domain_study.domain_table(small.parent / "run")
     assert table["false alarms on held-out folds"]["all"]["flagged"] < 0.15
     recipe, calibration, report = run_folder.load(small.parent / "run")
-    pool = load_pool(recipe.libraries, recipe)
+    pool = load_soils(recipe.libraries, recipe)
     seen = interval_study.out_of_fold(
         small.parent / "run", recipe, pool, report.targets, calibration.correction
     )

@@ -16,7 +16,7 @@ from sklearn.gaussian_process.kernels import Matern
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.network import gaussian_process
 from ccnvr.train.network.gaussian_process import GaussianProcess
 from ccnvr.train.recipe import recipe
@@ -34,7 +34,7 @@ def small(tmp_path: Path) -> recipe.TrainingRecipe:
 
 @pytest.mark.parametrize(("length", "noise"), [(1.5, 0.02), (4.0, 0.003), (4.0, 1e-6)])
 def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe, length: float, noise: float) -> None:
-    pool = load_pool(("UL.120:train",), small)
+    pool = load_soils(("UL.120:train",), small)
     inputs = Preprocessor(small.preprocessing, small.grid.wavelengths()).batch(pool.spectra)
     targets = np.stack([np.log(pool.targets[:, 0]), np.full(len(pool.targets), np.nan)], axis=1)
     targets[::5, 0] = np.nan
@@ -127,7 +127,7 @@ def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> 
     """Of a process that says the mean of every soil, which the laboratory's values alone do not
     teach.
     """
-    pool, unseen = load_pool(("UL.120:train",), small), load_pool(("UL.120:test",), small)
+    pool, unseen = load_soils(("UL.120:train",), small), load_soils(("UL.120:test",), small)
     untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
@@ -151,7 +151,7 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "[network]", "[network]\nlinear = true"
     )
     small = recipe.load(recipes.write(tmp_path, text))
-    pool, local = load_pool(("UL.120:train",), small), load_pool(("CV.98",), small)
+    pool, local = load_soils(("UL.120:train",), small), load_soils(("CV.98",), small)
     base = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuning = dataclasses.replace(small, fit=Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
     spreads = []

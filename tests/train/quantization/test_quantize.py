@@ -15,7 +15,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.engines.numpy_reference import NumpyBackend
 from ccnvr.edge.network.layers import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.commands import quantize as quantize_command
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import to_arrays
@@ -198,7 +198,7 @@ def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(
     (
         folder / "quantized" / "int8.network"
     ).mkdir()  # so that it cannot be written, and the one before it can
-    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
+    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
     with pytest.raises(CcnvrError, match=r"int8.network"):
         quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
     assert quantized_run.load(folder, calibration) is None
@@ -263,7 +263,7 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(
     finished_run: Path, tmp_path: Path
 ) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
-    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
+    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
     settings = quantized_run.Settings(epochs=3)
     results = []
     for name in ("whole", "interrupted"):
@@ -308,7 +308,7 @@ def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(
     recipe, calibration, _ = run_folder.load(finished_run)
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
-    soils = quantized_run.training_soils(recipe, load_pool(recipe.libraries, recipe))
+    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
     soils.validation_values[:, 0] = np.nan
     for cost in sensitivity.costs(recipe, calibration, quantized, soils):
         assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])

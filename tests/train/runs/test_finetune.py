@@ -29,7 +29,7 @@ from ccnvr.edge.typed import build
 from ccnvr.export import parity
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.network.ccnvr import CCNVR
@@ -42,12 +42,12 @@ from ccnvr.train.runs import finetune
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.base import Base
-from ccnvr.train.runs.finetune import Settings
+from ccnvr.train.runs.finetune import FinetuningSettings
 from tests.support import recipes
 from tests.support.soil_files import write_soils
 
 QUICK = ("--epochs", "2", "--folds", "2")
-TWO = Settings(epochs=2, folds=2)
+TWO = FinetuningSettings(epochs=2, folds=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,7 +93,7 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
     with open("out.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 30 and not any("pH" in column for column in rows[0])
-    pool = load_pool(("mine.csv",), made)
+    pool = load_soils(("mine.csv",), made)
     expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
     np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
     whole = Path("mine.csv").read_text()
@@ -159,7 +159,7 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     base = bases.read("default")
     out = tmp_path / "mine"
     outcome = finetune.finetune(
-        base, soils, "reflectance", out, Settings("head", epochs=1, folds=5)
+        base, soils, "reflectance", out, FinetuningSettings("head", epochs=1, folds=5)
     )
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
@@ -192,7 +192,7 @@ def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_
         soils,
         "reflectance",
         tmp_path / "mine",
-        Settings(epochs=25, learning_rate=0.01, folds=3),
+        FinetuningSettings(epochs=25, learning_rate=0.01, folds=3),
     )
     before, after = (table["mine.csv"]["OC"] for table in (outcome.as_it_is, outcome.fine_tuned))
     assert (
@@ -370,7 +370,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
     out = tmp_path / "mine"
     outcome = finetune.finetune(
-        bases.read(path), soils, "reflectance", out, Settings("head", epochs=1, folds=2)
+        bases.read(path), soils, "reflectance", out, FinetuningSettings("head", epochs=1, folds=2)
     )
     assert (
         outcome.not_compared == ("lucas2009", "away.csv")
@@ -381,7 +381,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
     assert (
-        len(load_pool(made.libraries, made).sample_ids)
+        len(load_soils(made.libraries, made).sample_ids)
         >= finetune.PROVED_ON
         == parity.FEWEST_SPECTRA
     )
@@ -396,8 +396,8 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
     outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
     made, _, _ = run_folder.load(tmp_path / "mine")
     assert made.instrument == instrument
-    plain = load_pool((str(soils),), dataclasses.replace(made, instrument=None)).spectra
-    np.testing.assert_array_equal(load_pool((str(soils),), made).spectra, plain)
+    plain = load_soils((str(soils),), dataclasses.replace(made, instrument=None)).spectra
+    np.testing.assert_array_equal(load_soils((str(soils),), made).spectra, plain)
     np.testing.assert_array_equal(outcome.soils.pool.spectra, plain)
 
 
@@ -432,7 +432,7 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(
 def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
     small = recipe.load(recipes.write(tmp_path, text))
-    pool = load_pool(("UL.120:train",), small)
+    pool = load_soils(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1)
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
@@ -444,7 +444,7 @@ def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
     small = recipe.load(
         recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
     )
-    pool = load_pool(("UL.120:train",), small)
+    pool = load_soils(("UL.120:train",), small)
     calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
     tuned = fitting.finetune(
         small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head"
@@ -521,7 +521,7 @@ def test_any_recipe_is_written_as_it_is_read(
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
     base: Base = bases.read(str(finished_run))
-    pool = load_pool(("CV.98",), base.recipe)
+    pool = load_soils(("CV.98",), base.recipe)
     both = fitting.predict(base.recipe, base.calibration, pool.spectra)
     one = base.only(("pH",))
     np.testing.assert_allclose(

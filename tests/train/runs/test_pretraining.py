@@ -17,7 +17,7 @@ import torch
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.experiments.contenders import Network, contenders
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.recipe import recipe
@@ -49,7 +49,7 @@ def small(tmp_path: Path) -> TrainingRecipe:
 
 def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> None:
     """One that then hardly learns knows the property all the same."""
-    pool = load_pool(("UL.120:train",), small)
+    pool = load_soils(("UL.120:train",), small)
     with_others = dataclasses.replace(
         small,
         pretraining=Pretraining(
@@ -85,7 +85,7 @@ def test_a_fit_cut_off_before_or_after_goes_on_to_the_same_network(
         if len(losses) == done:
             raise Killed
 
-    pool = load_pool(small.libraries, small)
+    pool = load_soils(small.libraries, small)
     losses: list[float] = []
     every: list[float] = []
     whole = fitting.fit(small, pool.spectra, pool.targets, 7, None, every.append)
@@ -144,7 +144,7 @@ def _as_file(pool: Pool, path: Path) -> Path:
 def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(
     small: TrainingRecipe, tmp_path: Path
 ) -> None:
-    theirs = _as_file(load_pool(("UL.120:test",), small), tmp_path / "theirs.csv")
+    theirs = _as_file(load_soils(("UL.120:test",), small), tmp_path / "theirs.csv")
     before = BEFORE.replace('["SL.125"]', f'["SL.125", "{theirs}"]')
     result = run_ccnvr(
         "train", recipes.write(tmp_path, SCORED_ALONE + before), "--out", tmp_path / "run"
@@ -153,7 +153,7 @@ def test_a_spectrum_that_is_scored_is_not_learnt_before_under_another_name(
 
 
 def test_a_run_goes_on_with_the_same_soils_only(small: TrainingRecipe, tmp_path: Path) -> None:
-    theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    theirs = _as_file(load_soils(("SL.125",), small), tmp_path / "theirs.csv")
     run, text = (
         tmp_path / "run",
         SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, ""),
@@ -201,7 +201,7 @@ def test_a_run_with_it_is_exported_and_fine_tuned(small: TrainingRecipe, tmp_pat
     assert result.returncode == 0, result.stderr
     shown = run_ccnvr("inspect", bundle).stdout
     assert "learnt before these: CV.98 98" in shown and f"{'UL.120':<10}{108:>7}" in shown
-    some = load_pool(("CV.98:test",), small)
+    some = load_soils(("CV.98:test",), small)
     theirs = _as_file(
         dataclasses.replace(some, sample_ids=some.sample_ids[:10]), tmp_path / "few.csv"
     )
@@ -234,7 +234,7 @@ def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path
 def test_an_experiment_goes_on_with_the_same_soils_only(
     small: TrainingRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    theirs = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    theirs = _as_file(load_soils(("SL.125",), small), tmp_path / "theirs.csv")
     path = recipes.write(
         tmp_path, SCORED_ALONE + BEFORE.replace("SL.125", str(theirs)).replace(BESIDE, "")
     )
@@ -269,14 +269,14 @@ def test_an_experiment_shows_all_methods_the_same_spectra(
 def test_the_card_tells_of_these_soils_and_whose_they_are(
     small: TrainingRecipe, tmp_path: Path
 ) -> None:
-    path = _as_file(load_pool(("SL.125",), small), tmp_path / "theirs.csv")
+    path = _as_file(load_soils(("SL.125",), small), tmp_path / "theirs.csv")
     path.write_text(path.read_text().replace("OC", "SOM_pct", 1))
-    before = load_pool((str(path), "CV.98"), small)
-    soils = run_folder.soils_of(small, load_pool(small.libraries, small), before)
+    before = load_soils((str(path), "CV.98"), small)
+    soils = run_folder.soils_of(small, load_soils(small.libraries, small), before)
     assert soils["trained_on"] == {"UL.120": 108} and soils["learnt_before"] == {
         "theirs.csv": 125,
         "CV.98": 98,
     }
     assert list(soils["sources"]) == ["UL.120", "theirs.csv", "CV.98"]
     assert "0.58" in soils["sources"]["theirs.csv"]["values"]
-    assert "learnt_before" not in run_folder.soils_of(small, load_pool(small.libraries, small))
+    assert "learnt_before" not in run_folder.soils_of(small, load_soils(small.libraries, small))

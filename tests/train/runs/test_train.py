@@ -21,7 +21,7 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.csv_table import read_spectra
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_pool
+from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.load import Pool
 from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.network import scales
@@ -67,7 +67,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
-    values = load_pool(small.libraries, small).targets
+    values = load_soils(small.libraries, small).targets
     targets = scales.make_targets(small, values)
     standardised = scales.standardise(targets, values)
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
@@ -82,7 +82,7 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
 def test_an_interrupted_fit_resumes_to_the_same_network(
     small: recipe.TrainingRecipe, tmp_path: Path
 ) -> None:
-    pool = load_pool(small.libraries, small)
+    pool = load_soils(small.libraries, small)
 
     class Killed(Exception):
         pass
@@ -115,7 +115,7 @@ def test_training_learns(tmp_path: Path) -> None:
             ),
         )
     )
-    pool = load_pool(("UL.120:train",), longer)
+    pool = load_soils(("UL.120:train",), longer)
     losses: list[float] = []
     calibration = fitting.fit(
         longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append
@@ -129,7 +129,7 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     """With teachers the result differs, repeats, and their checkpoints serve again."""
     text = recipes.SMALL.replace("epochs = 3", "epochs = 2\nteachers = 2")
     taught = recipe.load(recipes.write(tmp_path, text))
-    pool = load_pool(("UL.120:train",), taught)
+    pool = load_soils(("UL.120:train",), taught)
     values = pool.targets.copy()
     values[::2, 0] = np.nan
     losses: list[float] = []
@@ -289,7 +289,7 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
 def test_a_run_knows_its_soils_on_another_processor_too(
     small: recipe.TrainingRecipe, tmp_path: Path
 ) -> None:
-    pool = load_pool(("UL.120",), small)
+    pool = load_soils(("UL.120",), small)
     run_folder.claim(tmp_path / "run", b"recipe", pool, None)
     a_last_bit = dataclasses.replace(pool, spectra=np.nextafter(pool.spectra, 2.0))
     run_folder.claim(tmp_path / "run", b"recipe", a_last_bit, None)
