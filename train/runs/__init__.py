@@ -1,0 +1,1 @@
+"""A training run: its folder, the training itself, and fine-tuning of what it made."""
