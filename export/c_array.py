@@ -59,8 +59,8 @@ def is_installed() -> bool:
     return find_spec("tflite_micro") is not None
 
 
-class MicroBackend:
-    """A model on TFLite Micro's interpreter; a `Backend`."""
+class MicroSession:
+    """A model on TFLite Micro's interpreter; a `Session`."""
 
     name = "TFLite Micro"
 
@@ -68,7 +68,7 @@ class MicroBackend:
         self._interpreter = _interpreter(model, arena)
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`."""
+        """See `Session`."""
         outputs = []
         for row in range(len(inputs)):
             self._interpreter.set_input(inputs[row : row + 1], 0)

@@ -20,7 +20,7 @@ from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.chemometrics.grid import resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack
 from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.onnx_writer import to_onnx
@@ -211,7 +211,7 @@ def _self_test(finished: Finished, models: dict[str, bytes]) -> bytes:
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
     ).batch(spectra)
     quantized = {
-        profile: _rows(NumpyBackend(network)(inputs))
+        profile: _rows(NumpySession(network)(inputs))
         for profile, network in finished.networks.items()
         if profile != "fp32" and any(name.startswith(model_part(profile, "")) for name in models)
     }

@@ -1,4 +1,4 @@
-"""What the layers of each artefact give, under the names of `NumpyBackend.layers`, to find where
+"""What the layers of each artefact give, under the names of `NumpySession.layers`, to find where
 two of them part.
 """
 
@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from onnx import helper
 
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import unpack
 from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.firmware_bridge.arrays import Float32
@@ -98,7 +98,7 @@ def of_torch(network: CCNVR, spectra: Float32) -> Layers:
 
 def of_data(network: NetworkArrays, spectra: Float32) -> Layers:
     """Of a network as data."""
-    return dict(NumpyBackend(network).layers(spectra))
+    return dict(NumpySession(network).layers(spectra))
 
 
 def of_network(model: bytes, spectra: Float32) -> Layers:

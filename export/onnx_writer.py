@@ -100,7 +100,7 @@ def to_onnx(network: NetworkArrays) -> bytes:
     """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n,
     outputs)`, float32.
 
-    The tensors within have the names of `NumpyBackend.layers`.
+    The tensors within have the names of `NumpySession.layers`.
     """
     config = network.config
     graph = _Graph()

@@ -16,7 +16,7 @@ import torch
 from ccnvr.edge.bundle.archive import model_part
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.first_difference import first_difference
 from ccnvr.export.runtimes import (
@@ -257,7 +257,7 @@ class Gate:
         self.torch = answers(network, self._inputs)
         self._sizes = np.maximum(1.0, _linear_sizes(network, self._inputs))
         self._oracles = {
-            profile: NumpyBackend(one)(self._inputs) for profile, one in networks.items()
+            profile: NumpySession(one)(self._inputs) for profile, one in networks.items()
         }
 
     def prove(self, profile: str, runtime: Runtime, model: bytes) -> tuple[Parity, Float32]:

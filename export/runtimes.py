@@ -14,8 +14,8 @@ import numpy as np
 from ccnvr.edge.engines import litert as litert_backend
 from ccnvr.edge.engines import numpy_reference as numpy_backend
 from ccnvr.edge.engines import onnx as onnx_backend
-from ccnvr.edge.engines.isolated import IsolatedBackend
-from ccnvr.edge.engines.registry import ENGINES, Backend, EngineError
+from ccnvr.edge.engines.isolated import IsolatedSession
+from ccnvr.edge.engines.registry import ENGINES, EngineError, Session
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import UsageError
 
@@ -40,7 +40,7 @@ class Runtime:
 
     name: str
     kind: str
-    open_model: Callable[[bytes], Backend]
+    open_model: Callable[[bytes], Session]
 
     def outputs(self, model: bytes, inputs: Float32) -> Float32:
         """Model input `(n, channels, bands)` -> `(n, targets)` by an artefact.
@@ -49,7 +49,7 @@ class Runtime:
             EngineError: the engine refuses it.
         """
         backend = self.open_model(model)
-        with closing(backend) if isinstance(backend, IsolatedBackend) else nullcontext():
+        with closing(backend) if isinstance(backend, IsolatedSession) else nullcontext():
             starts = range(0, len(inputs), _SPECTRA_AT_ONCE)
             return np.concatenate(
                 [backend(inputs[start : start + _SPECTRA_AT_ONCE]) for start in starts]
@@ -66,7 +66,7 @@ def available(tflite_python: Path | None = None) -> list[Runtime]:
         Runtime(NUMPY, "network", numpy_backend.open_model),
         Runtime(ONNXRUNTIME, "onnx", onnx_backend.open_model),
         Runtime(LITERT, "tflite", litert_backend.open_model),
-        Runtime(LITERT_PLAIN, "tflite", partial(litert_backend.LiteRtBackend, xnnpack=False)),
+        Runtime(LITERT_PLAIN, "tflite", partial(litert_backend.LiteRtSession, xnnpack=False)),
     ]
     if tflite_python is not None:
         _check_python(tflite_python)
@@ -105,8 +105,8 @@ def _check_python(python: Path) -> None:
         )
 
 
-def _elsewhere(model: bytes, python: Path) -> Backend:
+def _elsewhere(model: bytes, python: Path) -> Session:
     try:
-        return IsolatedBackend("tflite", model, python=python)
+        return IsolatedSession("tflite", model, python=python)
     except EngineError as error:
         raise EngineError(f"{error} (in {python})") from error

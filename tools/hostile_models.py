@@ -28,7 +28,7 @@ import numpy as np
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
 from ccnvr.edge.chemometrics.preprocess import SpectrumError
-from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES
 from ccnvr.edge.engines.worker import Limits, serve
 from ccnvr.edge.inference import predictor
@@ -39,7 +39,7 @@ from ccnvr.firmware_bridge.simulators.handheld import synthetic_soils
 SECONDS = 20.0
 
 
-class ForkedBackend(IsolatedBackend):
+class ForkedSession(IsolatedSession):
     """As its parent class, but by fork from this process, which has the engine imported: tens of
     times faster to start.
     """
@@ -50,7 +50,7 @@ class ForkedBackend(IsolatedBackend):
 
 
 class _Forked:
-    """What `IsolatedBackend` uses of a Popen."""
+    """What `IsolatedSession` uses of a Popen."""
 
     def __init__(self, name: str, limits: Limits | None) -> None:
         to_child, from_child = os.pipe(), os.pipe()
@@ -180,7 +180,7 @@ def run(
     monkey = cast(Any, predictor)
     monkey.proof.known = lambda *_: False
     monkey.proof.remember = lambda *_: None
-    monkey.IsolatedBackend = lambda *arguments, **options: ForkedBackend(
+    monkey.IsolatedSession = lambda *arguments, **options: ForkedSession(
         *arguments, **options, seconds=SECONDS
     )
     counts: collections.Counter[str] = collections.Counter()

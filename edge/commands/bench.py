@@ -117,7 +117,7 @@ def _stages(model: Model, store: Store) -> Stages:
         "decode frames": lambda: Decoder().feed(wire),
         "preprocessing, compiled": lambda: compiled(spectrum),
         "preprocessing, as for many": lambda: compiled.batch(spectrum[None]),
-        "inference": lambda: model.backend(inputs),
+        "inference": lambda: model.session(inputs),
         "counts to prediction": lambda: pipeline(sample),
         "commit to the store": lambda: store.add_scan(
             info,

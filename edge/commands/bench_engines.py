@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, Choice
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.network.layers import PROFILES
@@ -49,7 +49,7 @@ def compare(bundle_path: str, first: Model, inputs: Float32, rounds: int) -> dic
     for _ in range(rounds):
         for choice, model in models.items():
             started = time.perf_counter()
-            model.backend(inputs)
+            model.session(inputs)
             latency[choice].append(time.perf_counter() - started)
     cold: dict[Choice, list[tuple[float, float]]] = {choice: [] for choice in models}
     for _ in range(COLD_STARTS):
@@ -69,7 +69,7 @@ def compare(bundle_path: str, first: Model, inputs: Float32, rounds: int) -> dic
 def _cold_start(choice: Choice, part: bytes, inputs: Float32) -> tuple[float, float]:
     """Seconds to the first answer of a new process, and its peak of resident memory in MB."""
     started = time.perf_counter()
-    with IsolatedBackend(choice.engine.name, part) as backend:
+    with IsolatedSession(choice.engine.name, part) as backend:
         backend(inputs)
         return time.perf_counter() - started, backend.peak_memory / 1e6
 

@@ -1,1 +1,1 @@
-"""The inference engines behind one `Backend` protocol."""
+"""The inference engines behind one `Session` protocol."""

@@ -26,8 +26,8 @@ second or two.
 """
 
 
-class IsolatedBackend:
-    """A `Backend` whose engine runs in a child process, and whose crash is an error here.
+class IsolatedSession:
+    """A `Session` whose engine runs in a child process, and whose crash is an error here.
 
     `python` is an interpreter with ccnvr and the engine installed, this one if None. After a crash
     the next input finds a new child. Close it, or use it as a context manager.
@@ -75,7 +75,7 @@ class IsolatedBackend:
         )
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`."""
+        """See `Session`."""
         if not self._end_process.alive:
             self._open()
         outputs = self._ask(np.ascontiguousarray(inputs, dtype=np.float32))

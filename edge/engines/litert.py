@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ccnvr.edge.engines.tflite_interpreter import TfliteInterpreter
 
 
-class LiteRtBackend(TfliteInterpreter):
+class LiteRtSession(TfliteInterpreter):
     """LiteRT on one thread.
 
     Raises:
@@ -27,4 +27,4 @@ class LiteRtBackend(TfliteInterpreter):
         )
 
 
-open_model = LiteRtBackend
+open_model = LiteRtSession

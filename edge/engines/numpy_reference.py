@@ -33,7 +33,7 @@ _NUMBERS_AT_ONCE = 1 << 21
 """Of a convolution's columns: more spectra than fit are run one part after the other."""
 
 
-class NumpyBackend:
+class NumpySession:
     """A network ready to run; weights are unpacked once."""
 
     name = "numpy"
@@ -65,7 +65,7 @@ class NumpyBackend:
         self._most_rows = max(1, _NUMBERS_AT_ONCE // max([config.bands, *columns]))
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`.
+        """See `Session`.
 
         Raises:
             EngineError: the inputs are of another shape.
@@ -117,14 +117,14 @@ class NumpyBackend:
         yield "properties", outputs
 
 
-def open_model(content: bytes) -> NumpyBackend:
+def open_model(content: bytes) -> NumpySession:
     """The network in a bundle's part, ready to run.
 
     Raises:
         EngineError: it is malformed, or too large.
     """
     try:
-        return NumpyBackend(unpack(content))
+        return NumpySession(unpack(content))
     except ValueError as error:
         raise EngineError(error) from error
 

@@ -16,7 +16,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 
-class OnnxBackend:
+class OnnxSession:
     """onnxruntime on one thread: a scan is small, and a Raspberry Pi's other cores have other work.
 
     Raises:
@@ -44,7 +44,7 @@ class OnnxBackend:
             raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`.
+        """See `Session`.
 
         Raises:
             EngineError: it fails on these inputs.
@@ -56,4 +56,4 @@ class OnnxBackend:
         return np.asarray(outputs, dtype=np.float32)
 
 
-open_model = OnnxBackend
+open_model = OnnxSession

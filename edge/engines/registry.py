@@ -35,7 +35,7 @@ class EngineError(CcnvrError):
         super().__init__((" ".join(str(what).split()) or type(what).__name__)[:_LONGEST_MESSAGE])
 
 
-class Backend(Protocol):
+class Session(Protocol):
     """An inference engine with a network in it."""
 
     name: str
@@ -47,7 +47,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """How to come by an engine. `module` has `open_model(bytes) -> Backend` and imports `library`
+    """How to come by an engine. `module` has `open_model(bytes) -> Session` and imports `library`
     as it is imported itself.
 
     `package` is the library's distribution, `install` the command that brings it, `artefact` the
@@ -103,7 +103,7 @@ class Engine:
         except (PackageNotFoundError, ValueError):
             return 98, 0  # a build of one's own is for the NumPy that is here
 
-    def load(self) -> Callable[[bytes], Backend]:
+    def load(self) -> Callable[[bytes], Session]:
         """Import the engine; gives what turns a model's bytes into a backend, or raises
         `EngineError`.
 
@@ -113,7 +113,7 @@ class Engine:
         """
         self.check()
         try:
-            open_model: Callable[[bytes], Backend] = importlib.import_module(self.module).open_model
+            open_model: Callable[[bytes], Session] = importlib.import_module(self.module).open_model
         except ImportError as error:
             raise UsageError(
                 f"the backend {self.name} needs {self.package}, which is here but does not load "

@@ -9,7 +9,7 @@ from tflite_runtime.interpreter import Interpreter
 from ccnvr.edge.engines.tflite_interpreter import TfliteInterpreter
 
 
-class TfliteBackend(TfliteInterpreter):
+class TfliteSession(TfliteInterpreter):
     """tflite-runtime on one thread.
 
     Raises:
@@ -22,4 +22,4 @@ class TfliteBackend(TfliteInterpreter):
         super().__init__(lambda: Interpreter(model_content=model, num_threads=1))
 
 
-open_model = TfliteBackend
+open_model = TfliteSession

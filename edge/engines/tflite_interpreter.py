@@ -36,7 +36,7 @@ class TfliteInterpreter:
             raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Backend`.
+        """See `Session`.
 
         Raises:
             EngineError: it fails on one of them.

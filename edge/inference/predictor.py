@@ -17,8 +17,8 @@ from ccnvr.edge.chemometrics.grid import check_wavelengths
 from ccnvr.edge.chemometrics.noise import NoiseMeter, NoiseTrial
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, SpectrumError
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, Estimate, estimate, half_width
-from ccnvr.edge.engines.isolated import IsolatedBackend
-from ccnvr.edge.engines.registry import AUTO, Backend, Choice, EngineError, choose
+from ccnvr.edge.engines.isolated import IsolatedSession
+from ccnvr.edge.engines.registry import AUTO, Choice, EngineError, Session, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proved as proof
 from ccnvr.firmware_bridge.arrays import Array, Float32
@@ -73,8 +73,8 @@ class Model:
         new = not proof.known(self.bundle, self.choice)
         if new:
             self._try(test)
-        self.backend: Backend = self._open()
-        self.self_test_difference = self._difference(self.backend, test)
+        self.session: Session = self._open()
+        self.self_test_difference = self._difference(self.session, test)
         if new:
             proof.remember(self.bundle, self.choice)
 
@@ -94,7 +94,7 @@ class Model:
             BundleError: the engine fails on it, or answers in another shape.
         """
         with self._refusal():
-            outputs = self.backend(inputs)
+            outputs = self.session(inputs)
             if outputs.shape != (len(inputs), len(self.bundle.manifest.targets)):
                 raise EngineError(
                     f"it answers in the shape {outputs.shape} to {len(inputs)} spectra"
@@ -107,7 +107,7 @@ class Model:
         engine.load()  # an engine that does not load is no fault of the bundle
         with (
             self._refusal(),
-            IsolatedBackend(
+            IsolatedSession(
                 engine.name,
                 self.bundle.parts[self.choice.part],
                 limits=Limits(MODEL_MEMORY, TRIAL_SECONDS),
@@ -115,7 +115,7 @@ class Model:
         ):
             self._difference(trial, test)
 
-    def _open(self) -> Backend:
+    def _open(self) -> Session:
         """The engine with the network: here, or in a process of its own."""
         engine, part = self.choice.engine, self.bundle.parts[self.choice.part]
         open_model = engine.load()
@@ -123,7 +123,7 @@ class Model:
             return (
                 open_model(part)
                 if engine.in_process
-                else IsolatedBackend(engine.name, part, limits=Limits(MODEL_MEMORY))
+                else IsolatedSession(engine.name, part, limits=Limits(MODEL_MEMORY))
             )
 
     @contextmanager
@@ -157,7 +157,7 @@ class Model:
             ) from error
         return inputs, expected
 
-    def _difference(self, backend: Backend, test: _Expected) -> float:
+    def _difference(self, backend: Session, test: _Expected) -> float:
         inputs, expected = test
         try:
             outputs = backend(inputs)

@@ -17,13 +17,13 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import MODEL_FORMATS
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.commands.arguments import some_of
-from ccnvr.edge.engines.litert import LiteRtBackend
+from ccnvr.edge.engines.litert import LiteRtSession
 from ccnvr.edge.network.layers import PROFILES, NetworkArrays
 from ccnvr.export.c_array import (
     HEADER,
     INSTALL,
     SOURCE,
-    MicroBackend,
+    MicroSession,
     is_installed,
     micro_model,
     write_c_array,
@@ -131,8 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _micro_runtime() -> Runtime:
     """What runs a model for TFLite Micro here: itself, or else LiteRT's kernels."""
     if is_installed():
-        return Runtime(TFLITE_MICRO, "tflite", MicroBackend)
-    return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtBackend, xnnpack=False))
+        return Runtime(TFLITE_MICRO, "tflite", MicroSession)
+    return Runtime(MICRO_ON_LITERT, "tflite", partial(LiteRtSession, xnnpack=False))
 
 
 def _finished(folder: Path, targets: tuple[str, ...], *, rounded: bool) -> tuple[Finished, Spectra]:

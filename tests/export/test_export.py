@@ -23,8 +23,8 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.cli import main
-from ccnvr.edge.engines.litert import LiteRtBackend
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.litert import LiteRtSession
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.edge.typed import build
@@ -92,7 +92,7 @@ def test_int8_graphs_answer_as_numpy_does(
 ) -> None:
     inputs = rng.normal(0.0, 2.0, (40, 2, 140)).astype(np.float32)
     for profile, data in all_profiles(network(**changes)).items():
-        expected = NumpyBackend(data)(inputs)
+        expected = NumpySession(data)(inputs)
         np.testing.assert_allclose(
             answers(to_onnx(data), inputs), expected, rtol=0, atol=1e-6, err_msg=profile
         )
@@ -352,7 +352,7 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
     assert content == to_tflite(quantized.networks["int8"], micro=True)
-    assert LiteRtBackend(content)(np.zeros((1, len(recipe.channels), 140), np.float32)).shape == (
+    assert LiteRtSession(content)(np.zeros((1, len(recipe.channels), 140), np.float32)).shape == (
         1,
         2,
     )

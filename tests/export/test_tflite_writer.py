@@ -14,9 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccnvr.edge.engines.isolated import IsolatedBackend
-from ccnvr.edge.engines.litert import LiteRtBackend
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.isolated import IsolatedSession
+from ccnvr.edge.engines.litert import LiteRtSession
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export import c_array
 from ccnvr.export.tflite.writer import to_tflite
@@ -82,9 +82,9 @@ def test_litert_answers_as_numpy_and_torch_do(config: NetworkConfig, seed: int) 
     with torch.inference_mode():
         exact = network(inputs).numpy()
     for profile, data in all_profiles(network).items():
-        model, expected = to_tflite(data), NumpyBackend(data)(inputs.numpy())
+        model, expected = to_tflite(data), NumpySession(data)(inputs.numpy())
         for xnnpack in (True, False):
-            found = LiteRtBackend(model, xnnpack=xnnpack)(inputs.numpy())
+            found = LiteRtSession(model, xnnpack=xnnpack)(inputs.numpy())
             assert found.shape == exact.shape and found.dtype == np.float32
             limit = (
                 FLOAT_LIMIT if profile != "int8" else FLOAT_LIMIT + INT8_STEPS * largest_step(data)
@@ -103,10 +103,10 @@ def largest_step(data: Any) -> float:
 def test_tflite_runtime_answers_so_too(changes: dict[str, Any], tflite_python: Any) -> None:
     network, inputs = a_network(recipes.network_config(**changes))
     for profile, data in all_profiles(network).items():
-        with IsolatedBackend("tflite", to_tflite(data), python=tflite_python) as backend:
+        with IsolatedSession("tflite", to_tflite(data), python=tflite_python) as backend:
             found = backend(inputs.numpy())
         limit = FLOAT_LIMIT if profile != "int8" else FLOAT_LIMIT + INT8_STEPS * largest_step(data)
-        assert np.abs(found - NumpyBackend(data)(inputs.numpy())).max() <= limit
+        assert np.abs(found - NumpySession(data)(inputs.numpy())).max() <= limit
 
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
@@ -114,10 +114,10 @@ def test_tflite_micro_s_own_model_answers_so_too(changes: dict[str, Any]) -> Non
     network, inputs = a_network(recipes.network_config(**changes))
     profiles = all_profiles(network)
     for data in (profiles["fp32"], profiles["int8"]):
-        model, expected = to_tflite(data, micro=True), NumpyBackend(data)(inputs.numpy())
-        engines: list[Any] = [LiteRtBackend(model, xnnpack=False)]
+        model, expected = to_tflite(data, micro=True), NumpySession(data)(inputs.numpy())
+        engines: list[Any] = [LiteRtSession(model, xnnpack=False)]
         if c_array.is_installed():
-            engines.append(c_array.MicroBackend(model))
+            engines.append(c_array.MicroSession(model))
         for engine in engines:
             limit = FLOAT_LIMIT + INT8_STEPS * largest_step(data)
             assert np.abs(engine(inputs.numpy()) - expected).max() <= limit
@@ -134,7 +134,7 @@ def test_litert_torch_s_own_conversion_agrees(changes: dict[str, Any]) -> None:
         network, inputs = a_network(recipes.network_config(**changes))
         converted = litert_torch.convert(network, (inputs[:1],))
         expected = np.concatenate([converted(one[None]) for one in inputs])
-    found = LiteRtBackend(to_tflite(to_arrays(network)))(inputs.numpy())
+    found = LiteRtSession(to_tflite(to_arrays(network)))(inputs.numpy())
     np.testing.assert_allclose(found, expected, rtol=0, atol=FLOAT_LIMIT)
 
 
@@ -178,14 +178,14 @@ def test_xnnpack_is_on_and_can_be_left_out() -> None:
         for xnnpack in (True, False):
             operators = [
                 step["op_name"]
-                for step in LiteRtBackend(model, xnnpack=xnnpack).interpreter._get_ops_details()
+                for step in LiteRtSession(model, xnnpack=xnnpack).interpreter._get_ops_details()
             ]
             assert ("DELEGATE" in operators) == xnnpack
 
 
 def test_a_call_leaves_nothing_behind() -> None:
     network, inputs = a_network(recipes.network_config(cell="lstm"))
-    backend = LiteRtBackend(to_tflite(all_profiles(network)["fp32"]))
+    backend = LiteRtSession(to_tflite(all_profiles(network)["fp32"]))
     once = backend(inputs.numpy())
     np.testing.assert_array_equal(backend(inputs.numpy()), once)
     np.testing.assert_array_equal(backend(inputs.numpy()[::-1]), once[::-1])

@@ -14,7 +14,7 @@ import torch
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import MODEL_FORMATS, SelfTest
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import PROFILES, Activation, NetworkArrays
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export.finished import write_models
@@ -54,7 +54,7 @@ def write(path: Path) -> Path:
         np.array(default.self_test().absorbance)
     )
     expected = {
-        profile: tuple(map(tuple, NumpyBackend(network)(inputs).astype(float).tolist()))
+        profile: tuple(map(tuple, NumpySession(network)(inputs).astype(float).tolist()))
         for profile, network in profiles.items()
     }
     test = SelfTest(default.self_test().absorbance, expected.pop("fp32"), expected)

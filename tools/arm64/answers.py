@@ -20,7 +20,7 @@ import numpy as np
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.registry import ENGINES, Backend, Choice
+from ccnvr.edge.engines.registry import ENGINES, Choice, Session
 from ccnvr.edge.network.layers import PROFILES
 
 MARK = 0x51500000
@@ -33,7 +33,7 @@ COUNTED = 5
 """Inferences of each kind that are counted, after two that are not."""
 
 
-def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Backend]]:
+def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Session]]:
     """What can run here, opened in this process: emulation of one program starts no other."""
     for engine in ENGINES.values():
         if find_spec(engine.library) is None or engine.obstacle is not None:

@@ -163,7 +163,7 @@ def _outputs(model: Model, spectra: Array) -> Array:
     recipe = model.bundle.manifest.recipe
     inputs = Preprocessor(recipe, recipe.grid.wavelengths(), model.correction).batch(spectra)
     return np.concatenate(
-        [model.backend(inputs[row : row + 1]) for row in range(len(inputs))]
+        [model.session(inputs[row : row + 1]) for row in range(len(inputs))]
     ).astype(np.float64)
 
 
@@ -175,7 +175,7 @@ def _with_correction(model: Model, correction: Correction) -> tuple[Manifest, di
     inputs = Preprocessor(manifest.recipe, manifest.recipe.grid.wavelengths(), correction).batch(
         np.array(test.absorbance)
     )
-    expected = tuple(map(tuple, model.backend(inputs).astype(np.float64).tolist()))
+    expected = tuple(map(tuple, model.session(inputs).astype(np.float64).tolist()))
     parts = {
         **model.bundle.parts,
         bundles.SELF_TEST: json.dumps(

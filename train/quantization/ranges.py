@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
 from ccnvr.firmware_bridge.arrays import Float32
 
@@ -62,7 +62,7 @@ def ranges(
     seen = [_Seen(len(inputs)) for _ in range(activations(network.config, "int8"))]
     if not seen:
         return [() for _ in percentiles]
-    backend = NumpyBackend(network)
+    backend = NumpySession(network)
     for start in range(0, len(inputs), _SPECTRA_AT_ONCE):
         batch = inputs[start : start + _SPECTRA_AT_ONCE]
         layers = [("input", batch), *backend.layers(batch)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
 from ccnvr.edge.typed import build
@@ -157,10 +157,10 @@ def quantize(
     )
     inputs, validation = preprocess.batch(soils.calibration), preprocess.batch(soils.validation)
     network = to_arrays(calibration.network)
-    expected = NumpyBackend(network)(validation)
+    expected = NumpySession(network)(validation)
 
     def difference(candidate: NetworkArrays) -> float:
-        return float(np.sqrt(np.mean((NumpyBackend(candidate)(validation) - expected) ** 2)))
+        return float(np.sqrt(np.mean((NumpySession(candidate)(validation) - expected) ** 2)))
 
     products = input_products(calibration.network, inputs, advance)
     tensors = network.tensors()

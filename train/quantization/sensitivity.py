@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import StoredInt8, assemble, stored_weights
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.calibration.fit import Calibration
@@ -45,7 +45,7 @@ def costs(
     inputs = preprocess.batch(soils.validation)
     truth = scales.standardise(calibration.targets, soils.validation_values)
     network = quantized.networks["fp32"]
-    expected = NumpyBackend(network)(inputs)
+    expected = NumpySession(network)(inputs)
     known = np.flatnonzero(np.isfinite(truth).any(axis=0))
     properties = [recipe.properties[column] for column in known]
     exact = _rmse(expected[:, known], truth[:, known])
@@ -62,7 +62,7 @@ def costs(
     for name in stored_weights(network.config):
         restored = StoredInt8(stored[name], stored[f"{name}.scales"]).restored()
         changed = assemble(network.config, "fp32", (), {**floats, name: restored})
-        found.append(cost(name, restored.size, NumpyBackend(changed)(inputs)))
+        found.append(cost(name, restored.size, NumpySession(changed)(inputs)))
     for number, scale in enumerate(quantized.networks["int8"].activations):
         rounding = QuantizationAware(
             calibration.network, {number: scale}, int8_weights=False

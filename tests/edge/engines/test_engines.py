@@ -22,7 +22,7 @@ import pytest
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError, model_part
 from ccnvr.edge.engines import isolated
-from ccnvr.edge.engines.isolated import IsolatedBackend
+from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proved as proof
@@ -192,13 +192,13 @@ def test_a_new_bundle_is_tried_once_in_another_process(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     tried: list[str] = []
-    started = IsolatedBackend._start
+    started = IsolatedSession._start
 
     def start(self: object, name: str, *arguments: Any) -> Any:
         tried.append(name)
         return started(name, *arguments)
 
-    monkeypatch.setattr(IsolatedBackend, "_start", start)
+    monkeypatch.setattr(IsolatedSession, "_start", start)
     for _ in range(2):
         Model(str(all_artefacts), "numpy")
     assert tried == ["numpy"]
@@ -263,13 +263,13 @@ def test_what_a_model_does_to_its_engine_stays_in_the_trial(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EngineError, match=words):
-        IsolatedBackend("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
+        IsolatedSession("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
 
 
 def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
     """A worker whose parent is gone reads the end of its input, and ends."""
     model = bundles.read(all_artefacts).parts["model.fp32.network"]
-    backend = IsolatedBackend("numpy", model)
+    backend = IsolatedSession("numpy", model)
     process = backend._process
     assert process.stdin is not None
     process.stdin.close()
@@ -283,9 +283,9 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
     assert not ENGINES["tflite"].in_process
     monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], in_process=False))
     model = Model(str(all_artefacts), "numpy")
-    assert isinstance(model.backend, IsolatedBackend)
+    assert isinstance(model.session, IsolatedSession)
     inputs = np.ones((2, 4, 348), dtype=np.float32)
-    process = model.backend._process
+    process = model.session._process
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -310,7 +310,7 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
         model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs)
     )
     assert process.returncode == -signal.SIGKILL
-    second = model.backend._process
+    second = model.session._process
     del model
     assert second.returncode == -signal.SIGKILL
 
@@ -324,7 +324,7 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
     def interrupted(stream: Any) -> None:
         raise KeyboardInterrupt
 
-    with IsolatedBackend("numpy", model) as backend:
+    with IsolatedSession("numpy", model) as backend:
         expected = backend(second)
         assert not np.array_equal(backend(first), expected)
         with monkeypatch.context() as change:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.network.layers import (
     PROFILES,
@@ -55,7 +55,7 @@ def test_a_network_survives_its_file(changes: dict[str, Any], rng: np.random.Gen
             network.activations,
         )
         assert pack(again) == content
-        np.testing.assert_array_equal(NumpyBackend(again)(inputs), NumpyBackend(network)(inputs))
+        np.testing.assert_array_equal(NumpySession(again)(inputs), NumpySession(network)(inputs))
 
 
 @given(arrays(np.float32, (3, 7), elements=st.floats(-1e3, 1e3, width=32)))
@@ -202,7 +202,7 @@ def test_the_layout_is_that_of_the_tensors() -> None:
 def test_a_large_batch_is_that_of_single_spectra(rng: np.random.Generator) -> None:
     network = profiles()["int8"]
     inputs = rng.normal(size=(700, 2, 140)).astype(np.float32)
-    backend = NumpyBackend(network)
+    backend = NumpySession(network)
     backend._most_rows = 64
     single = np.concatenate([backend(inputs[row : row + 1]) for row in range(0, 700, 50)])
     np.testing.assert_allclose(backend(inputs)[::50], single, rtol=0, atol=1e-6)
@@ -223,7 +223,7 @@ def test_sums_too_large_for_float32_stay_exact(rng: np.random.Generator) -> None
     tensors["convolution2.weight"] = rng.integers(100, 128, (2, 600, 139)).astype(np.int8)
     network = assemble(config, "int8", network.activations, tensors)
     layers = dict(
-        NumpyBackend(network).layers(rng.normal(0.0, 5.0, (1, 2, 140)).astype(np.float32))
+        NumpySession(network).layers(rng.normal(0.0, 5.0, (1, 2, 140)).astype(np.float32))
     )
     before, after = network.activations[2:]
     inputs = np.rint(layers["convolution1"][0] / before.scale).astype(np.int64)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ccnvr.edge.cli import main
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import StoredInt8, stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
@@ -58,7 +58,7 @@ def test_training_as_int8_computes_what_numpy_does(
         student = QuantizationAware(network, dict(enumerate(profiles[profile].activations))).eval()
         with torch.inference_mode():
             found = student(torch.from_numpy(inputs)).numpy()
-        difference = found - NumpyBackend(profiles[profile])(inputs)
+        difference = found - NumpySession(profiles[profile])(inputs)
         # A value half way between two steps may go either way.
         assert np.sqrt(np.mean(difference**2)) < 2e-4
         assert np.median(np.abs(difference)) < 1e-6
@@ -144,9 +144,9 @@ def test_of_an_activation_too_large_to_keep_every_band_is_seen_and_no_extreme_is
 def test_fewer_outputs_answer_as_before(linear: bool, rng: np.random.Generator) -> None:
     network, inputs = network_and_inputs(rng, linear=linear)
     for data in all_profiles(network).values():
-        expected = NumpyBackend(data)(inputs)[:, [2, 0]]
+        expected = NumpySession(data)(inputs)[:, [2, 0]]
         np.testing.assert_allclose(
-            NumpyBackend(data_with_outputs(data, [2, 0]))(inputs), expected, rtol=0, atol=1e-6
+            NumpySession(data_with_outputs(data, [2, 0]))(inputs), expected, rtol=0, atol=1e-6
         )
     with torch.inference_mode():
         whole, some = (

@@ -22,7 +22,7 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import projection
 from ccnvr.edge.cli import main
-from ccnvr.edge.engines.numpy_reference import NumpyBackend
+from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.typed import build
@@ -423,7 +423,7 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(
     back = as_torch(data)
     with torch.inference_mode():
         np.testing.assert_allclose(
-            back(torch.from_numpy(inputs)).numpy(), NumpyBackend(data)(inputs), atol=2e-6
+            back(torch.from_numpy(inputs)).numpy(), NumpySession(data)(inputs), atol=2e-6
         )
     for name, tensor in to_arrays(back).tensors().items():
         np.testing.assert_allclose(tensor, data.tensors()[name], rtol=1e-5, err_msg=name)
