@@ -42,7 +42,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Identification:
     """What a port said: the driver that recognised it and `instrument`, or in `problem` why nothing
     is known.
     """
@@ -52,7 +52,7 @@ class Answer:
     problem: str | None = None
 
 
-NOT_ASKED = Answer(problem="not asked")
+NOT_ASKED = Identification(problem="not asked")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Found:
     """A port, or another URL, and its answer."""
 
     url: str
-    answer: Answer
+    answer: Identification
     port: Port | None = None
 
 
@@ -85,7 +85,7 @@ def _shown(text: str | None) -> str:
     return "".join(character if character.isprintable() else "?" for character in text or "")
 
 
-def ask(url: str) -> Answer:
+def ask(url: str) -> Identification:
     """Listen, then ask as each driver does, or only as the one that the URL names.
 
     Raises:
@@ -95,19 +95,19 @@ def ask(url: str) -> Answer:
     driver, port, _ = drivers.resolve(url)
     try:
         if not named and (heard := _listen(port)):
-            return Answer(
+            return Identification(
                 problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent; name "
                 "its driver in a URL"
             )
         found = drivers.probe(port, [driver.name] if named else list(drivers.DRIVERS))
     except InstrumentError as error:
-        return Answer(problem=str(error))
+        return Identification(problem=str(error))
     if found is None:
-        return Answer(
+        return Identification(
             problem="no driver knows what is there; check its power and baud rate, or name its "
             "driver in a URL"
         )
-    return Answer(found[0].name, found[1])
+    return Identification(found[0].name, found[1])
 
 
 def _listen(port: str) -> bytes:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from serial.tools.list_ports_common import ListPortInfo
 
 from ccnvr.edge import cli
-from ccnvr.firmware_bridge.connect.discovery import Answer, Found, Port, udev_rules
+from ccnvr.firmware_bridge.connect.discovery import Found, Identification, Port, udev_rules
 from ccnvr.firmware_bridge.serving.port import PtyPort
 from ccnvr.firmware_bridge.transport import SerialTransport
 from tests.support.helpers import assert_one_sentence, run_ccnvr
@@ -144,7 +144,7 @@ def test_an_adapter_without_a_serial_number_is_known_by_its_socket() -> None:
         [
             Found(
                 "serial:///dev/ttyUSB0",
-                Answer(),
+                Identification(),
                 Port("/dev/ttyUSB0", "CH340", 0x1A86, 0x7523, None, "1-1.2"),
             )
         ]
@@ -157,7 +157,9 @@ def test_an_adapter_without_a_serial_number_is_known_by_its_socket() -> None:
 @given(st.text(max_size=40))
 def test_whatever_a_device_says_of_itself_a_rule_stays_one_rule(usb_serial: str) -> None:
     found = Found(
-        "serial:///dev/ttyUSB0", Answer("ccnvr", "x"), Port("/dev/x", "d", 1, 2, usb_serial, "1-1")
+        "serial:///dev/ttyUSB0",
+        Identification("ccnvr", "x"),
+        Port("/dev/x", "d", 1, 2, usb_serial, "1-1"),
     )
     comment, *rest = udev_rules([found]).splitlines()
     rule = rest[-1]
