@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ccnvr.edge.spectrum_files.csv_table import QUANTITIES, read_spectra
 from ccnvr.firmware_bridge.connect import registry as drivers
+from ccnvr.firmware_bridge.connect.sim_url import simulate
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.serving import faults, replay
 from ccnvr.firmware_bridge.serving.port import serve_at
@@ -130,7 +131,7 @@ def _device(arguments: argparse.Namespace) -> SimulatedDevice:
                 f"--spectra is for the ccnvr link's instrument, not for {driver.name}, which sees "
                 "made-up soils"
             )
-        return driver.simulate(arguments.seed, arguments.pace)
+        return simulate(driver, arguments.seed, arguments.pace)
     if arguments.spectra is None:
         soils = synthetic_soils(20, arguments.seed)
     else:

@@ -17,7 +17,7 @@ The module of its simulator has `make(seed, pace) -> SimulatedDevice`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlencode
@@ -25,7 +25,6 @@ from urllib.parse import urlencode
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
 from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD, REPLY_MS
-from ccnvr.firmware_bridge.simulators.bench import SimulatedDevice
 from ccnvr.firmware_bridge.transport import SerialTransport, Transport, split_url
 
 PROBE_S = 0.3
@@ -64,14 +63,6 @@ class Driver:
         return cast(
             DriverModule, module if self.profile is None else module.for_profile(self.profile)
         )
-
-    def simulate(self, seed: int = 1, pace: float = 0.0) -> SimulatedDevice:
-        """A simulated instrument of this kind."""
-        module = importlib.import_module(f"ccnvr.firmware_bridge.{self.simulator}")
-        make: Callable[[int, float], SimulatedDevice] = (
-            module.make if self.profile is None else module.maker(self.profile)
-        )
-        return make(seed, pace)
 
 
 DRIVERS = {

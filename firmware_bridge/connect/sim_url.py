@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ccnvr.firmware_bridge.connect import registry as drivers
+import importlib
+from collections.abc import Callable
+
+from ccnvr.firmware_bridge.connect.registry import Driver, find
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
 from ccnvr.firmware_bridge.serving import faults
 from ccnvr.firmware_bridge.serving.port import PtyPort, TcpPort
 from ccnvr.firmware_bridge.serving.server import BackgroundServer, SimulatedInstrument
+from ccnvr.firmware_bridge.simulators.bench import SimulatedDevice
 from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 
@@ -19,7 +23,7 @@ def open_simulated(url: str) -> Instrument:
         UsageError: an option is unknown or malformed.
     """
     parts, given = split_url(url)
-    driver = drivers.find(given.pop("driver", "ccnvr"))
+    driver = find(given.pop("driver", "ccnvr"))
     script = given.pop("faults", "")
     try:
         seed, pace = int(given.pop("seed", "1")), float(given.pop("pace", "1"))
@@ -33,7 +37,7 @@ def open_simulated(url: str) -> Instrument:
             f"instrument {url!r} is not sim://?driver=NAME&seed=N&pace=X&faults=SCRIPT with N "
             "from 0 and X from 0 to 100"
         )
-    device = driver.simulate(seed, pace)
+    device = simulate(driver, seed, pace)
     line = faults.Line(device, faults.parse(script), seed)
     server = BackgroundServer(TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(), line)
     try:
@@ -43,3 +47,15 @@ def open_simulated(url: str) -> Instrument:
         server.close()
         raise
     return SimulatedInstrument(instrument, device.bench, server)
+
+
+def simulate(driver: Driver, seed: int = 1, pace: float = 0.0) -> SimulatedDevice:
+    """Return a simulated instrument of the kind that `driver` speaks to.
+
+    `seed` determines its noise; `pace` scales the time of an acquisition: 1 is real time, 0 none.
+    """
+    module = importlib.import_module(f"ccnvr.firmware_bridge.{driver.simulator}")
+    make: Callable[[int, float], SimulatedDevice] = (
+        module.make if driver.profile is None else module.maker(driver.profile)
+    )
+    return make(seed, pace)

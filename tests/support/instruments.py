@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ccnvr.firmware_bridge.connect.registry import DRIVERS, Driver
+from ccnvr.firmware_bridge.connect.sim_url import simulate
 from ccnvr.firmware_bridge.drivers import as7265x as driver_as7265x
 from ccnvr.firmware_bridge.drivers import nirscan as driver_nirscan
 from ccnvr.firmware_bridge.errors import LinkLost
@@ -166,6 +167,6 @@ def create(driver: Driver, transport: Transport, timeout_s: float) -> Instrument
 def set_up(name: str, seed: int = 1, device: SimulatedDevice | None = None) -> Setup:
     """A driver and its simulated instrument, identified and configured; in virtual time."""
     driver = DRIVERS[name]
-    setup = Setup(driver, Line(device or driver.simulate(seed), [], seed))
+    setup = Setup(driver, Line(device or simulate(driver, seed), [], seed))
     setup.reopen()
     return setup

@@ -22,6 +22,7 @@ from ccnvr.edge.chemometrics.grid import WavelengthError
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.firmware_bridge.connect import registry as drivers
 from ccnvr.firmware_bridge.connect.registry import DRIVERS, open_instrument
+from ccnvr.firmware_bridge.connect.sim_url import simulate
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.serving import faults
@@ -59,7 +60,7 @@ def test_the_table_of_faults_is_what_really_happens() -> None:
 def on_a_port(name: str, folder: Path) -> Iterator[tuple[str, Setup]]:
     """A simulated instrument on a real port, whose URL stays when it is unplugged."""
     driver = DRIVERS[name]
-    line = Line(driver.simulate(1))
+    line = Line(simulate(driver, 1))
     server = TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(folder / "port")
     with BackgroundServer(server, line) as port:
         yield port.url, Setup(driver, line, 0.4)
@@ -216,14 +217,14 @@ def test_a_wrong_rate_is_a_lost_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["big", "little"])
 def test_nirone_s_byte_order_is_told_and_said(order: str, clock: Clock) -> None:
-    device = simulator_nirone.SimulatedNirone(DRIVERS["nirone"].simulate().bench, order)
+    device = simulator_nirone.SimulatedNirone(simulate(DRIVERS["nirone"]).bench, order)
     setup = set_up("nirone", device=device)
     assert f"{order}-endian floats (by plausibility)" in setup.info.firmware
     assert setup.error(setup.scan()) == 0.0
 
 
 def test_a_byte_order_that_cannot_be_told_is_asked_for(clock: Clock) -> None:
-    device = simulator_nirone.SimulatedNirone(DRIVERS["nirone"].simulate().bench)
+    device = simulator_nirone.SimulatedNirone(simulate(DRIVERS["nirone"]).bench)
     # Without light and offset it measures nothing, which looks the same in both orders.
     device.bench.lamp_works, device.bench.detector = (
         False,
@@ -275,7 +276,7 @@ def test_a_malformed_script_is_wrong_use(script: str) -> None:
 
 def test_the_same_seed_makes_the_same_faults() -> None:
     def run(seed: int) -> list[bytes]:
-        line = Line(DRIVERS["as7265x"].simulate(), faults.parse("flip@50%,garbage@20%"), seed)
+        line = Line(simulate(DRIVERS["as7265x"]), faults.parse("flip@50%,garbage@20%"), seed)
         return [piece.data for _ in range(40) for piece in line.exchange(b"ATVERHW\r\n")]
 
     assert run(3) == run(3) != run(4)
