@@ -21,8 +21,8 @@ from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate, Target
 from ccnvr.edge.commands.arguments import add_model_choice
 from ccnvr.edge.inference.predictor import Model, Predictor
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES, SpectraTable
 from ccnvr.edge.spectrum_files.read import read_tables
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES, SpectraTable
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 

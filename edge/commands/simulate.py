@@ -14,7 +14,8 @@ import signal
 import threading
 from pathlib import Path
 
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES, read_spectra
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.connect import registry as drivers
 from ccnvr.firmware_bridge.connect.sim_url import simulate
 from ccnvr.firmware_bridge.errors import UsageError

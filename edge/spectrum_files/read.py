@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files import asd as asd_file
-from ccnvr.edge.spectrum_files import jcamp as jcamp_file
-from ccnvr.edge.spectrum_files import opus as opus_file
-from ccnvr.edge.spectrum_files import sed_sig as column_file
-from ccnvr.edge.spectrum_files import spc as spc_file
-from ccnvr.edge.spectrum_files.csv_table import SpectraTable, read_blocks
-from ccnvr.edge.spectrum_files.raw_spectrum import Malformed, RawSpectrum
+from ccnvr.edge.spectrum_files.formats import asd as asd_file
+from ccnvr.edge.spectrum_files.formats import jcamp as jcamp_file
+from ccnvr.edge.spectrum_files.formats import opus as opus_file
+from ccnvr.edge.spectrum_files.formats import sed_sig as column_file
+from ccnvr.edge.spectrum_files.formats import spc as spc_file
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import Malformed, RawSpectrum
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.spectrum_files.tables.text_table import read_blocks
 from ccnvr.firmware_bridge.errors import UsageError
 
 LARGEST_FILE = 64 << 20

@@ -12,7 +12,7 @@ import torch
 
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy_table
 from ccnvr.edge.commands.arguments import number, whole_number
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
 from ccnvr.train.calibration.fit import LAYERS

@@ -25,7 +25,7 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.edge.inference.predictor import Model
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries

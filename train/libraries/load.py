@@ -63,7 +63,7 @@ def load(
     """One library, `NAME`, `NAME:PART` or a path that ends in .csv or .parquet, resampled onto
     `grid`.
 
-    `file_quantity` is what a file holds, one of `spectra_csv.QUANTITIES`. `instrument` sees the
+    `file_quantity` is what a file holds, one of `spectra_table.QUANTITIES`. `instrument` sees the
     spectra first, if one is given.
 
     Raises:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
-from ccnvr.edge.spectrum_files.csv_table import Layout, SpectraTable, layout, read_blocks
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.spectrum_files.tables.text_table import Layout, layout, read_blocks
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.properties import LARGEST, PROPERTIES, UNITS
@@ -72,7 +73,7 @@ COLUMNS = _columns()
 
 
 def read(path: Path, quantity: str, view: View) -> Soils:
-    """The file's soils; `quantity` is what its spectra are, one of `spectra_csv.QUANTITIES`.
+    """The file's soils; `quantity` is what its spectra are, one of `spectra_table.QUANTITIES`.
 
     Raises:
         UsageError: it is malformed, which names row and column, or holds no property or one twice,
@@ -155,7 +156,7 @@ def _laboratory(table: SpectraTable, name: str) -> Array:
 
 
 def _read_parquet(path: Path) -> Iterator[SpectraTable]:
-    """As `spectra_csv.read_blocks`; rows count from 1, since no header is a row. Memory holds about
+    """As `text_table.read_blocks`; rows count from 1, since no header is a row. Memory holds about
     one row group, decoded.
     """
     try:

@@ -25,7 +25,8 @@ from ccnvr.edge.chemometrics.correction import (
 from ccnvr.edge.chemometrics.grid import Grid, of_file, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
-from ccnvr.edge.spectrum_files.csv_table import SpectraTable, read_spectra
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.sensor import bands_used

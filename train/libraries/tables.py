@@ -17,8 +17,8 @@ from typing import IO
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.csv_table import bounded_lines
 from ccnvr.edge.spectrum_files.limesoda import DataError
+from ccnvr.edge.spectrum_files.tables.text_table import bounded_lines
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.libraries.sensor import View
 

@@ -17,7 +17,7 @@ from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelength
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import TRANSFORMS
 from ccnvr.edge.network.shape import NetworkConfig, NetworkShape
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.catalogue import library_and_part

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from ccnvr.edge.spectrum_files.csv_table import QUANTITIES
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.train.recipe.settings import Augmentation
 
 

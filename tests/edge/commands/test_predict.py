@@ -15,7 +15,7 @@ import pytest
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.inference.predictor import Model
-from ccnvr.edge.spectrum_files.csv_table import read_spectra
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 

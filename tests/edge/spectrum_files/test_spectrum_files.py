@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ccnvr.edge.spectrum_files.csv_table import SpectraTable, read_spectra
 from ccnvr.edge.spectrum_files.read import read_tables
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from tests.support import spectrum_builders as build
 from tests.support.helpers import assert_one_sentence, run_ccnvr

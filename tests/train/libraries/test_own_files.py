@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError
-from ccnvr.edge.spectrum_files import csv_table as spectra_csv
 from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.spectrum_files.csv_table import read_spectra
+from ccnvr.edge.spectrum_files.tables import text_table
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries import load as libraries
@@ -135,7 +135,7 @@ def test_parquet_and_csv_give_the_same_library(
     np.testing.assert_allclose(parquet.spectra, csv.spectra, rtol=1e-12)
     np.testing.assert_array_equal(parquet.targets, csv.targets)
     assert parquet.sample_ids == ["soils.parquet/a", "soils.parquet/b", "soils.parquet/c"]
-    monkeypatch.setattr(spectra_csv, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(text_table, "_ROWS_AT_ONCE", 2)
     monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
     for whole in (parquet, csv):
         again = libraries.load(str(tmp_path / whole.name), GRID)
@@ -237,7 +237,7 @@ def test_a_parquet_file_that_cannot_be_used_is_named(
 def test_what_a_file_does_not_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spectra_csv, "_ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(text_table, "_ROWS_AT_ONCE", 1)
     monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
     reflectance = columns(OC=[1, 2, 3])
     of_last = {
@@ -296,10 +296,10 @@ def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
 
 def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_csv(tmp_path / "soils.csv", columns(OC=[1, 2, 3]))
-    monkeypatch.setattr(spectra_csv, "_MOST_COLUMNS", 100)
+    monkeypatch.setattr(text_table, "_MOST_COLUMNS", 100)
     with pytest.raises(UsageError, match="has 143 columns, more than 100"):
         read_spectra(path)
-    monkeypatch.setattr(spectra_csv, "_LONGEST_LINE", 200)
+    monkeypatch.setattr(text_table, "_LONGEST_LINE", 200)
     with pytest.raises(UsageError, match=rf"^{path}: line 1 has 200 characters or more; save"):
         read_spectra(path)
     monkeypatch.undo()

@@ -21,7 +21,7 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.commands.predict import predict_blocks
 from ccnvr.edge.inference.predictor import Model
 from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.spectrum_files.csv_table import read_spectra
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting

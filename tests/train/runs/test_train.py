@@ -18,7 +18,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.spectrum_files.csv_table import read_spectra
+from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils

@@ -38,7 +38,7 @@ class AxisUnit(Enum):
 class RawSpectrum:
     """A spectrum as a file has it: `axis` and `values` are `(points,)`.
 
-    `quantity` is one of `spectra_csv.QUANTITIES`, or None where the file says reflectance but not
+    `quantity` is one of `spectra_table.QUANTITIES`, or None where the file says reflectance but not
     on which scale.
     """
 

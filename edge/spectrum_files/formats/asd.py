@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.raw_spectrum import AxisUnit, Malformed, RawSpectrum, numbers, unpack
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
+    AxisUnit,
+    Malformed,
+    RawSpectrum,
+    numbers,
+    unpack,
+)
 
 MAGIC = (b"ASD", b"as2", b"as3", b"as4", b"as5", b"as6", b"as7", b"as8")
 

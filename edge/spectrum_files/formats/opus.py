@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.raw_spectrum import AxisUnit, Malformed, RawSpectrum, numbers, unpack
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
+    AxisUnit,
+    Malformed,
+    RawSpectrum,
+    numbers,
+    unpack,
+)
 
 MAGIC = b"\n\n\xfe\xfe"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.raw_spectrum import (
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
     MOST_POINTS,
     MOST_SPECTRA,
     AxisUnit,

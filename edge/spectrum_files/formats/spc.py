@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.raw_spectrum import (
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
     MOST_SPECTRA,
     AxisUnit,
     Malformed,

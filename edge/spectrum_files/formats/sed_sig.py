@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.raw_spectrum import MOST_POINTS, AxisUnit, Malformed, RawSpectrum
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
+    MOST_POINTS,
+    AxisUnit,
+    Malformed,
+    RawSpectrum,
+)
 from ccnvr.firmware_bridge.arrays import Array
 
 SIG_MAGIC = b"/*** Spectra Vista "

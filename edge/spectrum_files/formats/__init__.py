@@ -1,0 +1,1 @@
+"""Readers of the files that spectrometers and their programs write."""
