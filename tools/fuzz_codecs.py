@@ -29,6 +29,7 @@ from ccnvr.firmware_bridge.drivers import lines as driver_lines
 from ccnvr.firmware_bridge.drivers import nirone as driver_nirone
 from ccnvr.firmware_bridge.drivers import nirscan as driver_nirscan
 from ccnvr.firmware_bridge.drivers import ooi as driver_ooi
+from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import Settings
 from ccnvr.firmware_bridge.link import frames as codec
 from ccnvr.firmware_bridge.polled import nirscan_frames as codec_nirscan
@@ -193,16 +194,16 @@ def targets() -> dict[str, Target]:
             True,
         ),
         "obp": _stream(
-            [codec_obp.Message(0x101100, 7, data) for data in bits],
+            [codec_obp.ObpMessage(0x101100, 7, data) for data in bits],
             codec_obp.encode,
-            codec_obp.Decoder,
-            codec_obp.Message,
+            lambda: SlidingDecoder(codec_obp.next_message),
+            codec_obp.ObpMessage,
             True,
         ),
         "nirscan": _stream(
             [codec_nirscan.Packet(0x2E, 7, data) for data in bits],
             codec_nirscan.encode,
-            codec_nirscan.Decoder,
+            lambda: SlidingDecoder(codec_nirscan.next_packet),
             codec_nirscan.Packet,
             False,
         ),

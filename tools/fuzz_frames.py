@@ -93,7 +93,7 @@ def fuzz(frames: int, seed: int) -> Iterator[Counter[str]]:
                 if isinstance(event, Frame):
                     counts["accepted unharmed" if event in sent else "false accepts"] += 1
                 else:
-                    counts[event.reason.value] += 1
+                    counts[str(event.reason)] += 1
         frames -= counts["frames"]
         yield counts
 

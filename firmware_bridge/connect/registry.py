@@ -71,7 +71,7 @@ DRIVERS = {
         Driver(
             "ccnvr",
             "instruments that speak the ccnvr link",
-            "link.entry",
+            "link.driver",
             "simulators.handheld",
             DEFAULT_BAUD,
             timeout_s=REPLY_MS / 1000.0,

@@ -21,10 +21,11 @@ import time
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent
 from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading
-from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Decoder, Packet, encode
+from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Packet, encode, next_packet
 from ccnvr.firmware_bridge.transport import Transport
 
 VERSIONS, SERIAL, MODEL = 0x0216, 0x0233, 0x023C
@@ -123,7 +124,8 @@ class NirscanNano(PolledInstrument):
         self._sequence = (self._sequence + 1) % 256
         self.exchange.send(encode(Packet(command, self._sequence, data, flags)))
         reply = self.exchange.read_frame(
-            Decoder(), lambda packet: (packet.command, packet.sequence) == (command, self._sequence)
+            SlidingDecoder(next_packet),
+            lambda packet: (packet.command, packet.sequence) == (command, self._sequence),
         )
         if reply.response:
             raise Denied(
@@ -160,7 +162,7 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> N
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
     """What a NIRscan Nano says of itself."""
-    decoder = Decoder()
+    decoder = SlidingDecoder(next_packet)
     transport.write(encode(Packet(MODEL)))
     while data := transport.read(timeout_s):
         for event in decoder.feed(data):

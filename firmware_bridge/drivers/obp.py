@@ -23,6 +23,7 @@ import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
@@ -38,9 +39,9 @@ from ccnvr.firmware_bridge.polled.obp_frames import (
     ACK_WANTED,
     NACK,
     VERSIONS,
-    Decoder,
-    Message,
+    ObpMessage,
     encode,
+    next_message,
 )
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import number
@@ -228,17 +229,17 @@ class OceanBinary(PolledInstrument):
     def _ask(self, message: int, data: bytes = b"", flags: int = 0, busy_s: float = 0.0) -> bytes:
         self._regarding = (self._regarding + 1) % 2**32
         self.exchange.send(
-            encode(Message(message, self._regarding, data, flags, version=self._version))
+            encode(ObpMessage(message, self._regarding, data, flags, version=self._version))
         )
 
-        def wanted(reply: Message) -> bool:
+        def wanted(reply: ObpMessage) -> bool:
             return (
                 reply.regarding == self._regarding
                 and reply.type == message
                 and reply.error != _DEFERRED
             )
 
-        reply = self.exchange.read_frame(Decoder(), wanted, busy_s)
+        reply = self.exchange.read_frame(SlidingDecoder(next_message), wanted, busy_s)
         if self._protected and not reply.protected:
             raise Garbled("a reply without its MD5 came")
         if reply.error == _BAD_CHECKSUM:
@@ -268,12 +269,12 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> O
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
     """The serial number of an OBP device at this rate."""
-    decoder = Decoder()
+    decoder = SlidingDecoder(next_message)
     # Without MD5, and regarding nothing: a device that takes single letters for commands finds none
     # in it.
-    transport.write(encode(Message(SERIAL, protected=False)))
+    transport.write(encode(ObpMessage(SERIAL, protected=False)))
     while data := transport.read(timeout_s):
         for event in decoder.feed(data):
-            if isinstance(event, Message):
+            if isinstance(event, ObpMessage):
                 return f"OBP device, serial number {event.data.decode('ascii', errors='replace')!r}"
     return None

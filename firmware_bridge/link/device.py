@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.link.board import Board
-from ccnvr.firmware_bridge.link.frames import Damage, Decoder, Frame, Reason, encode
+from ccnvr.firmware_bridge.link.frames import Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.link.messages import (
     BaudRate,
     Capabilities,
@@ -52,7 +53,7 @@ class Exposure:
     temperature_c: float
 
 
-class Detector(Protocol):
+class Spectrometer(Protocol):
     """The measuring part of an instrument."""
 
     info: InstrumentInfo
@@ -101,13 +102,13 @@ class Device:
 
     def __init__(
         self,
-        detector: Detector,
+        spectrometer: Spectrometer,
         board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.board = board or Board()
         self.baud = self.board.starting_baud
-        self._detector = detector
+        self._spectrometer = spectrometer
         self._clock = clock
         self._decoder = Decoder()
         self._scans: dict[int, tuple[Scanned, bytes]] = {}
@@ -198,7 +199,7 @@ class Device:
 
     def _wavelengths(self, request: Frame) -> bytes:
         _unpacked(Nothing, request)
-        return self._detector.info.wavelengths_nm.astype("<f4").tobytes()
+        return self._spectrometer.info.wavelengths_nm.astype("<f4").tobytes()
 
     def _kept(self, request: Frame) -> bytes:
         number = _unpacked(ScanNumber, request).number
@@ -222,7 +223,7 @@ class Device:
         return Frame(request.type | 0x80, request.sequence, payload, request.chunk, chunks)
 
     def _capabilities(self, hello: Hello) -> Capabilities:
-        info = self._detector.info
+        info = self._spectrometer.info
         return Capabilities(
             nonce=hello.nonce,
             boot=info.boot,
@@ -241,7 +242,7 @@ class Device:
         )
 
     def _scan(self, request: ScanRequest) -> Scanned:
-        info = self._detector.info
+        info = self._spectrometer.info
         if (
             not info.shortest_integration_us
             <= request.integration_us
@@ -257,7 +258,7 @@ class Device:
         if request.kind is ScanKind.SAMPLE and self._waiting() >= SAMPLES_KEPT:
             raise _Refuse(ErrorCode.STORE_FULL, f"{SAMPLES_KEPT} samples wait to be acknowledged")
         number = self._next_number
-        exposure = self._detector.expose(request, number)
+        exposure = self._spectrometer.expose(request, number)
         self._next_number += 1
         if request.kind is not ScanKind.SAMPLE:
             # A new reference replaces one of its kind, so references can be taken whatever waits.
@@ -294,9 +295,9 @@ class Device:
         return sum(kept.kind is ScanKind.SAMPLE for kept, _ in self._scans.values())
 
     def _status(self, _: Payload) -> Status:
-        temperature = _centi(self._detector.temperature_c())
+        temperature = _centi(self._spectrometer.temperature_c())
         return Status(
-            self._detector.info.boot,
+            self._spectrometer.info.boot,
             self.board.presses,
             temperature,
             self._waiting(),

@@ -29,6 +29,7 @@ from ccnvr.firmware_bridge.link.messages import (
 from ccnvr.firmware_bridge.link.session import Link, Refused
 from ccnvr.firmware_bridge.link_constants import MOST_PIXELS, REPLY_MS, WHITE_MS
 from ccnvr.firmware_bridge.transport import Transport
+from ccnvr.firmware_bridge.url_options import number
 
 REPLY_TIMEOUT_S = REPLY_MS / 1000.0
 
@@ -188,3 +189,18 @@ class LinkInstrument:
             saturated=scanned.saturated,
             temperature_c=self.controls.celsius(scanned.temperature_centi_c),
         )
+
+
+def create(transport: Transport, options: dict[str, str], timeout_s: float) -> LinkInstrument:
+    """A driver over `transport`; option `fast_baud` (0 for no change)."""
+    return LinkInstrument(transport, timeout_s, int(number(options, "fast_baud", 0, 0, 12_000_000)))
+
+
+def probe(transport: Transport, timeout_s: float) -> str | None:
+    """Model and serial number of what answers HELLO."""
+    try:
+        # Its session repeats a request several times before it gives up.
+        info = LinkInstrument(transport, timeout_s / 4.0).identify()
+    except InstrumentError:
+        return None
+    return f"{info.model}, serial number {info.serial}"

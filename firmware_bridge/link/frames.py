@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.link_constants import (
     HEADER_FORMAT,
     INCOMPATIBLE_FLAGS,
@@ -35,7 +36,7 @@ class Frame:
     chunks: int = 1
 
 
-class Reason(Enum):
+class Reason(StrEnum):
     """What was wrong with the bytes between two delimiters."""
 
     STUFFING = "byte stuffing"
@@ -43,17 +44,6 @@ class Reason(Enum):
     CHECKSUM = "checksum"
     VERSION = "link version"
     FLAGS = "incompatible flags"
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Bytes that are no frame: a value, not an exception, since a link is expected to be noisy.
-
-    `found` is the version or flags byte when that is the reason, else the number of bytes dropped.
-    """
-
-    reason: Reason
-    found: int
 
 
 def cobs_encode(data: bytes) -> bytes:

@@ -8,8 +8,9 @@ import time
 from collections import deque
 
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.instrument import LinkStatistics
-from ccnvr.firmware_bridge.link.frames import Damage, Decoder, Frame, Reason, encode
+from ccnvr.firmware_bridge.link.frames import Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.link.messages import ErrorCode, Refusal, Type
 from ccnvr.firmware_bridge.link_constants import AFTER_DAMAGE_MS, ATTEMPTS, VERSION
 from ccnvr.firmware_bridge.transport import Transport

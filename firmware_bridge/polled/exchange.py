@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.framing import Damage, SlidingDecoder
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 from ccnvr.firmware_bridge.transport import Transport
 
@@ -38,29 +39,6 @@ class Garbled(Trouble):
 
 class Denied(Trouble):
     """The instrument says that it cannot; perhaps because it understood something else."""
-
-
-class Damage:
-    """Bytes that are no frame, as a codec reports them: `why`, and how many were `dropped`."""
-
-    __slots__ = ("dropped", "why")
-
-    def __init__(self, why: str, dropped: int) -> None:
-        self.why = why
-        self.dropped = dropped
-
-    def __repr__(self) -> str:
-        return f"Damage({self.why!r}, {self.dropped})"
-
-
-class Decoder(Protocol[F]):
-    """A codec's receiving half: bytes in, frames and damage out; never raises, holds at most one
-    frame.
-    """
-
-    def feed(self, data: bytes) -> list[F | Damage]:
-        """What is complete after `data`, in order."""
-        ...
 
 
 class Exchange:
@@ -168,7 +146,7 @@ class Exchange:
         return self._take(found + len(end))[:found]
 
     def read_frame(
-        self, decoder: Decoder[F], wanted: Callable[[F], bool], busy_s: float = 0.0
+        self, decoder: SlidingDecoder[F], wanted: Callable[[F], bool], busy_s: float = 0.0
     ) -> F:
         """The first frame that is `wanted`; others are late ones, and are counted and
         passed over.
@@ -177,7 +155,7 @@ class Exchange:
         while True:
             for event in decoder.feed(self._take(len(self._arrived))):
                 if isinstance(event, Damage):
-                    damage = f"a damaged frame came ({event.why})"
+                    damage = f"a damaged frame came ({event.reason})"
                 elif wanted(event):
                     return event
                 else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from ccnvr.firmware_bridge.polled.exchange import Damage
+from ccnvr.firmware_bridge.framing import Step, bytes_before
 
 READ, WRITE = 0xC0, 0x40
 """Flags of a request that wants a reply."""
@@ -57,50 +57,23 @@ def encode(packet: Packet) -> bytes:
     return _START + sum(body).to_bytes(4, "little") + body + _END
 
 
-class Decoder:
-    """Turns a byte stream, cut anywhere, into packets and damage. Slides on by one byte where no
-    packet begins.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[Packet | Damage]:
-        """What is complete after `data`, in order; never raises on any bytes."""
-        self._buffer += data
-        events: list[Packet | Damage] = []
-        while (event := self._next()) is not None:
-            events.append(event)
-        return events
-
-    def _next(self) -> Packet | Damage | None:
-        start = self._buffer.find(_START)
-        if start < 0:
-            start = len(self._buffer) - _half_mark(self._buffer)
-        if start:
-            return self._drop(start, "no packet begins here")
-        if len(self._buffer) < _HEADER.size:
-            return None
-        _, checksum, flags, sequence, length = _HEADER.unpack_from(self._buffer)
-        if not 2 <= length <= MAX_PAYLOAD:
-            return self._drop(1, "length")
-        size = _HEADER.size + length + len(_END)
-        if len(self._buffer) < size:
-            return None
-        whole = bytes(self._buffer[:size])
-        if not whole.endswith(_END):
-            return self._drop(1, "end mark")
-        if sum(whole[8 : -len(_END)]) != checksum:
-            return self._drop(1, "checksum")
-        del self._buffer[:size]
-        payload = whole[_HEADER.size : -len(_END)]
-        return Packet(int.from_bytes(payload[:2], "little"), sequence, payload[2:], flags)
-
-    def _drop(self, count: int, why: str) -> Damage:
-        del self._buffer[:count]
-        return Damage(why, count)
-
-
-def _half_mark(buffer: bytearray) -> int:
-    """How many bytes at the end may be the beginning of a start mark."""
-    return next((count for count in (3, 2, 1) if buffer.endswith(_START[:count])), 0)
+def next_packet(buffer: bytearray) -> Step[Packet] | None:
+    """Return the packet or damage at the beginning of `buffer`; see `framing.SlidingDecoder`."""
+    if before := bytes_before(_START, buffer):
+        return Step.over(before, "no packet begins here")
+    if len(buffer) < _HEADER.size:
+        return None
+    _, checksum, flags, sequence, length = _HEADER.unpack_from(buffer)
+    if not 2 <= length <= MAX_PAYLOAD:
+        return Step.over(1, "length")
+    size = _HEADER.size + length + len(_END)
+    if len(buffer) < size:
+        return None
+    whole = bytes(buffer[:size])
+    if not whole.endswith(_END):
+        return Step.over(1, "end mark")
+    if sum(whole[8 : -len(_END)]) != checksum:
+        return Step.over(1, "checksum")
+    payload = whole[_HEADER.size : -len(_END)]
+    packet = Packet(int.from_bytes(payload[:2], "little"), sequence, payload[2:], flags)
+    return Step(packet, size)

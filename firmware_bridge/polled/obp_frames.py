@@ -11,7 +11,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from ccnvr.firmware_bridge.polled.exchange import Damage
+from ccnvr.firmware_bridge.framing import Step, bytes_before
 
 VERSIONS = (0x1100, 0x1000, 0x2000)
 
@@ -28,7 +28,7 @@ _NO_CHECKSUM, _MD5 = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ObpMessage:
     """One message. `regarding` is the host's own value, which the device echoes; `protected` says
     that it bears an MD5.
     """
@@ -42,7 +42,7 @@ class Message:
     protected: bool = True
 
 
-def encode(message: Message) -> bytes:
+def encode(message: ObpMessage) -> bytes:
     """The bytes of one message.
 
     Raises:
@@ -76,56 +76,32 @@ def _md5(data: bytes) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 
-class Decoder:
-    """Turns a byte stream, cut anywhere, into messages and damage. Slides on by one byte where no
-    message begins.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[Message | Damage]:
-        """What is complete after `data`, in order; never raises on any bytes."""
-        self._buffer += data
-        events: list[Message | Damage] = []
-        while (event := self._next()) is not None:
-            events.append(event)
-        return events
-
-    def _next(self) -> Message | Damage | None:
-        start = self._buffer.find(_START)
-        if start < 0:
-            # Half of the mark may be here already.
-            start = len(self._buffer) - self._buffer.endswith(_START[:1])
-        if start:
-            return self._drop(start, "no message begins here")
-        if len(self._buffer) < _HEADER.size:
-            return None
-        fields = _HEADER.unpack_from(self._buffer)
-        _, version, flags, error, kind, regarding, _, checksum, length, immediate, remaining = (
-            fields
-        )
-        payload = remaining - _AROUND
-        sane = (
-            version in VERSIONS
-            and checksum in (_NO_CHECKSUM, _MD5)
-            and length <= _IMMEDIATE
-            and 0 <= payload <= MAX_PAYLOAD
-        )
-        if not sane or (length and payload):
-            return self._drop(1, "header")
-        size = _HEADER.size + remaining
-        if len(self._buffer) < size:
-            return None
-        whole = bytes(self._buffer[:size])
-        if not whole.endswith(_FOOTER):
-            return self._drop(1, "footer")
-        if checksum == _MD5 and _md5(whole[:-_AROUND]) != whole[-_AROUND : -len(_FOOTER)]:
-            return self._drop(1, "MD5")
-        del self._buffer[:size]
-        data = whole[_HEADER.size : -_AROUND] or immediate[:length]
-        return Message(kind, regarding, data, flags, error, version, checksum == _MD5)
-
-    def _drop(self, count: int, why: str) -> Damage:
-        del self._buffer[:count]
-        return Damage(why, count)
+def next_message(buffer: bytearray) -> Step[ObpMessage] | None:
+    """Return the message or damage at the beginning of `buffer`; see `framing.SlidingDecoder`."""
+    if before := bytes_before(_START, buffer):
+        return Step.over(before, "no message begins here")
+    if len(buffer) < _HEADER.size:
+        return None
+    _, version, flags, error, kind, regarding, _, checksum, length, immediate, remaining = (
+        _HEADER.unpack_from(buffer)
+    )
+    payload = remaining - _AROUND
+    sane = (
+        version in VERSIONS
+        and checksum in (_NO_CHECKSUM, _MD5)
+        and length <= _IMMEDIATE
+        and 0 <= payload <= MAX_PAYLOAD
+    )
+    if not sane or (length and payload):
+        return Step.over(1, "header")
+    size = _HEADER.size + remaining
+    if len(buffer) < size:
+        return None
+    whole = bytes(buffer[:size])
+    if not whole.endswith(_FOOTER):
+        return Step.over(1, "footer")
+    if checksum == _MD5 and _md5(whole[:-_AROUND]) != whole[-_AROUND : -len(_FOOTER)]:
+        return Step.over(1, "MD5")
+    data = whole[_HEADER.size : -_AROUND] or immediate[:length]
+    message = ObpMessage(kind, regarding, data, flags, error, version, checksum == _MD5)
+    return Step(message, size)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ccnvr.firmware_bridge.schema.schema import Field, Payload, Schema
+from ccnvr.firmware_bridge.schema.schema import FieldSpec, PayloadSpec, Schema
 
 _CODES = {"u8": "<B", "u16": "<H", "u32": "<I", "i16": "<h"}
 
@@ -46,7 +46,7 @@ class DamageVector:
 class PayloadVector:
     """A payload's values and bytes."""
 
-    payload: Payload
+    payload: PayloadSpec
     values: dict[str, Any]
     wire: bytes
 
@@ -211,7 +211,7 @@ def _stuffed(data: bytes) -> bytes:
     return bytes(out)
 
 
-def _bytes(field: Field, value: Any) -> bytes:
+def _bytes(field: FieldSpec, value: Any) -> bytes:
     if field.type in _CODES:
         return struct.pack(_CODES[field.type], value)
     if field.type == "bit":

@@ -35,7 +35,7 @@ class Enumeration:
 
 
 @dataclass(frozen=True)
-class Field:
+class FieldSpec:
     """A field of a header or payload; `meaning` names the enumeration or flags of its values, empty
     if it is a plain number.
     """
@@ -49,19 +49,19 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Payload:
+class PayloadSpec:
     """What a message carries, with example values for the golden vectors."""
 
     name: str
     title: str
     text: str
-    fields: tuple[Field, ...]
+    fields: tuple[FieldSpec, ...]
     extensible: bool
     examples: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Message:
+class MessageSpec:
     """A frame type. `payload` names a payload; `chunked` says what the chunks add up to; one of
     them is empty, or both.
     """
@@ -70,7 +70,7 @@ class Message:
     value: int
     payload: str
     chunked: str
-    reply: Message | None
+    reply: MessageSpec | None
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Schema:
     """All of `link.toml`."""
 
     constants: tuple[Constant, ...]
-    header: tuple[Field, ...]
+    header: tuple[FieldSpec, ...]
     enumerations: tuple[Enumeration, ...]
-    payloads: tuple[Payload, ...]
-    messages: tuple[Message, ...]
+    payloads: tuple[PayloadSpec, ...]
+    messages: tuple[MessageSpec, ...]
 
     def constant(self, name: str) -> int:
         """The value of a constant."""
@@ -91,7 +91,7 @@ class Schema:
         """An enumeration by its name."""
         return {enumeration.name: enumeration for enumeration in self.enumerations}[name]
 
-    def types(self) -> list[Message]:
+    def types(self) -> list[MessageSpec]:
         """Requests, then replies, then ERROR, each by its value."""
         replies = [message.reply for message in self.messages if message.reply]
         return sorted([*self.messages, *replies], key=lambda message: message.value)
@@ -117,9 +117,9 @@ def _constants(entries: dict[str, Any]) -> tuple[Constant, ...]:
     return tuple(Constant(name, entry["value"], entry["text"]) for name, entry in entries.items())
 
 
-def _field(entry: dict[str, Any]) -> Field:
+def _field(entry: dict[str, Any]) -> FieldSpec:
     meaning = entry.get("enum", entry.get("flags", ""))
-    return Field(
+    return FieldSpec(
         entry["name"],
         entry["type"],
         entry["text"],
@@ -129,9 +129,9 @@ def _field(entry: dict[str, Any]) -> Field:
     )
 
 
-def _payload(name: str, entry: dict[str, Any]) -> Payload:
+def _payload(name: str, entry: dict[str, Any]) -> PayloadSpec:
     fields = tuple(_field(field) for field in entry["fields"])
-    return Payload(
+    return PayloadSpec(
         name,
         entry["title"],
         entry["text"],
@@ -141,10 +141,10 @@ def _payload(name: str, entry: dict[str, Any]) -> Payload:
     )
 
 
-def _message(entry: dict[str, Any]) -> Message:
+def _message(entry: dict[str, Any]) -> MessageSpec:
     reply = entry.get("reply")
     if reply is not None:
         reply = _message({**reply, "value": entry["value"] | 0x80})
-    return Message(
+    return MessageSpec(
         entry["name"], entry["value"], entry.get("payload", ""), entry.get("chunked", ""), reply
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ccnvr.firmware_bridge.schema.schema import SIZES, Enumeration, Field, Payload, Schema
+from ccnvr.firmware_bridge.schema.schema import SIZES, Enumeration, FieldSpec, PayloadSpec, Schema
 
 NOTICE = "Generated from link.toml by `make generate`: change that file, not this one."
 
@@ -149,7 +149,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def carried(schema: Schema) -> list[Payload]:
+def carried(schema: Schema) -> list[PayloadSpec]:
     """The payloads that have fields: C has no empty structures."""
     return [payload for payload in schema.payloads if payload.fields]
 
@@ -220,7 +220,7 @@ def _enumeration(enumeration: Enumeration) -> list[str]:
     return [*lines, "};", ""]
 
 
-def _structure(payload: Payload) -> list[str]:
+def _structure(payload: PayloadSpec) -> list[str]:
     name = snake(payload.name)
     lines = [f"/* {payload.title}. {payload.text} */", f"struct ccnvr_{name} {{"]
     for field in payload.fields:
@@ -230,7 +230,7 @@ def _structure(payload: Payload) -> list[str]:
     return [*lines, "};", f"#define CCNVR_LONGEST_{name.upper()} ({longest})", ""]
 
 
-def _longest(field: Field) -> str:
+def _longest(field: FieldSpec) -> str:
     if field.type == "name":
         return "1u + CCNVR_LONGEST_NAME"
     if field.type == "doubles":
@@ -238,12 +238,12 @@ def _longest(field: Field) -> str:
     return _MOST.get(field.type) or f"{SIZES[field.type]}u"
 
 
-def _pack_prototype(payload: Payload) -> str:
+def _pack_prototype(payload: PayloadSpec) -> str:
     name = snake(payload.name)
     return f"size_t ccnvr_pack_{name}(const struct ccnvr_{name} *message, uint8_t *out)"
 
 
-def _unpack_prototype(payload: Payload) -> str:
+def _unpack_prototype(payload: PayloadSpec) -> str:
     name = snake(payload.name)
     return (
         f"bool ccnvr_unpack_{name}(const uint8_t *payload, size_t length, struct ccnvr_{name} "
@@ -251,7 +251,7 @@ def _unpack_prototype(payload: Payload) -> str:
     )
 
 
-def _pack(payload: Payload) -> list[str]:
+def _pack(payload: PayloadSpec) -> list[str]:
     lines = [_pack_prototype(payload), "{", "    uint8_t *end = out;"]
     for field in payload.fields:
         value = f"message->{field.name}"
@@ -268,7 +268,7 @@ def _pack(payload: Payload) -> list[str]:
     return [*lines, "    return (size_t)(end - out);", "}"]
 
 
-def _unpack(schema: Schema, payload: Payload) -> list[str]:
+def _unpack(schema: Schema, payload: PayloadSpec) -> list[str]:
     lines = [_unpack_prototype(payload), "{", "    struct reader in = {payload, length, true};"]
     later = [field for field in payload.fields if field.later]
     for field in payload.fields:
@@ -280,7 +280,7 @@ def _unpack(schema: Schema, payload: Payload) -> list[str]:
     return [*lines, f"    return in.whole{'' if payload.extensible else ' && in.left == 0u'};", "}"]
 
 
-def _read(schema: Schema, field: Field) -> list[str]:
+def _read(schema: Schema, field: FieldSpec) -> list[str]:
     value = f"message->{field.name}"
     if field.type == "name":
         return [f"    {value} = get_name(&in);"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from ccnvr.firmware_bridge.schema.schema import Enumeration, Field, Payload, Schema
+from ccnvr.firmware_bridge.schema.schema import Enumeration, FieldSpec, PayloadSpec, Schema
 
 _WIDTH = 100
 
@@ -95,7 +95,7 @@ def _enumeration(enumeration: Enumeration) -> list[str]:
     return lines + [f"    {value.name} = {value.value}" for value in enumeration.values]
 
 
-def _payload(payload: Payload) -> list[str]:
+def _payload(payload: PayloadSpec) -> list[str]:
     lines = [
         "@dataclass(frozen=True)",
         f"class {payload.name}(Payload):",
@@ -128,7 +128,7 @@ def _docstring(text: str, indent: str) -> list[str]:
     return [indent + line for line in closed]
 
 
-def _class_of(field: Field) -> str:
+def _class_of(field: FieldSpec) -> str:
     return {
         "bit": "Bit",
         "name": "Name",
@@ -138,7 +138,7 @@ def _class_of(field: Field) -> str:
     }.get(field.type, "Number")
 
 
-def _annotation(field: Field) -> str:
+def _annotation(field: FieldSpec) -> str:
     plain = {
         "bit": "bool",
         "name": "str",
@@ -156,7 +156,7 @@ def _annotation(field: Field) -> str:
     )
 
 
-def _layout(field: Field) -> str:
+def _layout(field: FieldSpec) -> str:
     arguments = [f'"{field.name}"']
     if field.type in _STRUCT_CODES:
         arguments.append(f'"{_STRUCT_CODES[field.type]}"')

@@ -10,9 +10,9 @@ from ccnvr.firmware_bridge.schema.schema import (
     SIZES,
     Constant,
     Enumeration,
-    Field,
-    Message,
-    Payload,
+    FieldSpec,
+    MessageSpec,
+    PayloadSpec,
     Schema,
 )
 
@@ -80,7 +80,7 @@ def _messages(schema: Schema) -> list[str]:
     titles = {payload.name: payload.title for payload in schema.payloads}
     titles["Nothing"] = "none"
 
-    def cells(message: Message | None) -> str:
+    def cells(message: MessageSpec | None) -> str:
         if message is None:
             return " | | |"
         carried = f"chunk of {message.chunked}" if message.chunked else titles[message.payload]
@@ -89,7 +89,7 @@ def _messages(schema: Schema) -> list[str]:
     return [f"|{cells(message)}{cells(message.reply)}" for message in schema.messages]
 
 
-def _payload(payload: Payload) -> list[str]:
+def _payload(payload: PayloadSpec) -> list[str]:
     rows, offset = [], 0
     fixed = True
     for field in payload.fields:
@@ -99,6 +99,6 @@ def _payload(payload: Payload) -> list[str]:
     return rows
 
 
-def _type(field: Field) -> str:
+def _type(field: FieldSpec) -> str:
     name = _TYPES.get(field.type, field.type)
     return f"{name}, {field.meaning}" if field.meaning else name

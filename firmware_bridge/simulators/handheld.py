@@ -70,7 +70,7 @@ def simulated_board() -> Board:
 
 
 class SimulatedSpectrometer:
-    """A `device.Detector` that looks at the given soils in turn, and starts over after the last.
+    """A `device.Spectrometer` that sees at the given soils in turn, and starts over after the last.
 
     `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only.
     `pace` scales the time that a scan takes: 1 is real time, 0 none.

@@ -8,8 +8,8 @@ import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.drivers import nirscan as nano
-from ccnvr.firmware_bridge.polled.exchange import Damage
-from ccnvr.firmware_bridge.polled.nirscan_frames import Decoder, Packet, encode
+from ccnvr.firmware_bridge.framing import Damage, SlidingDecoder
+from ccnvr.firmware_bridge.polled.nirscan_frames import Packet, encode, next_packet
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
 WAVELENGTHS = np.linspace(901.0, 1_701.0, 228)
@@ -22,7 +22,7 @@ class SimulatedNirscan(SimulatedDevice):
 
     def reset(self) -> None:
         """Start anew."""
-        self._decoder = Decoder()
+        self._decoder = SlidingDecoder(next_packet)
         self._repeats, self._lamp = 1, True
         self._file, self._unread = b"", b""
         self._scanned: Array | None = None

@@ -10,16 +10,16 @@ from collections.abc import Callable
 import numpy as np
 
 from ccnvr.firmware_bridge.drivers import obp
-from ccnvr.firmware_bridge.polled.exchange import Damage
+from ccnvr.firmware_bridge.framing import Damage, SlidingDecoder
 from ccnvr.firmware_bridge.polled.instrument import wavelengths_nm
 from ccnvr.firmware_bridge.polled.obp_frames import (
     ACK,
     ACK_WANTED,
     NACK,
     RESPONSE,
-    Decoder,
-    Message,
+    ObpMessage,
     encode,
+    next_message,
 )
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
@@ -42,7 +42,7 @@ class SimulatedOcean(SimulatedDevice):
     def reset(self) -> None:
         """Start anew."""
         self.baud = 9_600
-        self._decoder = Decoder()
+        self._decoder = SlidingDecoder(next_message)
         self._protected, self._lamp = False, True
         self._integration_us, self._averages = 10_000, 1
 
@@ -51,7 +51,7 @@ class SimulatedOcean(SimulatedDevice):
         messages = (event for event in self._decoder.feed(data) if not isinstance(event, Damage))
         return b"".join(self._answer(message) for message in messages)
 
-    def _answer(self, request: Message) -> bytes:
+    def _answer(self, request: ObpMessage) -> bytes:
         protected, error, data = self._protected, 0, None
         if request.version != self._version:
             error = 1
@@ -64,12 +64,12 @@ class SimulatedOcean(SimulatedDevice):
         acknowledged = NACK if error else ACK if request.flags & ACK_WANTED else 0
         flags = RESPONSE | acknowledged
         return encode(
-            Message(
+            ObpMessage(
                 request.type, request.regarding, data or b"", flags, error, self._version, protected
             )
         )
 
-    def _carry_out(self, request: Message) -> bytes | None:
+    def _carry_out(self, request: ObpMessage) -> bytes | None:
         """The data of the reply; None for an unknown message. Raises ValueError with the error's
         number.
         """
@@ -81,7 +81,7 @@ class SimulatedOcean(SimulatedDevice):
         }
         return self._known(common, request) if request.type in common else self._own(request)
 
-    def _own(self, request: Message) -> bytes | None:
+    def _own(self, request: ObpMessage) -> bytes | None:
         if self._version == 0x2000:
             return self._known(
                 {
@@ -114,7 +114,7 @@ class SimulatedOcean(SimulatedDevice):
         )
 
     @staticmethod
-    def _known(commands: dict[int, Callable[[bytes], bytes]], request: Message) -> bytes | None:
+    def _known(commands: dict[int, Callable[[bytes], bytes]], request: ObpMessage) -> bytes | None:
         command = commands.get(request.type)
         try:
             return None if command is None else command(request.data)

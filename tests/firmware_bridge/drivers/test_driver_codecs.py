@@ -17,24 +17,25 @@ from hypothesis import strategies as st
 from ccnvr.firmware_bridge.connect.registry import DRIVERS
 from ccnvr.firmware_bridge.drivers import asd as driver_asd
 from ccnvr.firmware_bridge.drivers import lines as driver_lines
+from ccnvr.firmware_bridge.framing import Damage, SlidingDecoder, Step
 from ccnvr.firmware_bridge.polled import nirscan_frames as codec_nirscan
 from ccnvr.firmware_bridge.polled import obp_frames as codec_obp
-from ccnvr.firmware_bridge.polled.exchange import Damage, Denied, Garbled
+from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled
 from ccnvr.firmware_bridge.polled.nirscan_frames import Packet
-from ccnvr.firmware_bridge.polled.obp_frames import ACK_WANTED, VERSIONS, Message
+from ccnvr.firmware_bridge.polled.obp_frames import ACK_WANTED, VERSIONS, ObpMessage
 from tools import fuzz_codecs
 
 GOLDEN_OBP = {
     # GET_SERIAL, and an integration time of 100000 us with and without MD5, as Ocean's sheets lay
     # them out.
-    Message(0x100, protected=False): "c1c00011"
+    ObpMessage(0x100, protected=False): "c1c00011"
     + "00000000"
     + "00010000"
     + "00" * 28
     + "14000000"
     + "00" * 16
     + "c5c4c3c2",
-    Message(
+    ObpMessage(
         0x110010, data=struct.pack("<I", 100_000), flags=ACK_WANTED, protected=False
     ): "c1c00011"
     + "04000000"
@@ -46,7 +47,7 @@ GOLDEN_OBP = {
     + "14000000"
     + "00" * 16
     + "c5c4c3c2",
-    Message(0x110010, data=struct.pack("<I", 100_000), flags=ACK_WANTED): "c1c00011"
+    ObpMessage(0x110010, data=struct.pack("<I", 100_000), flags=ACK_WANTED): "c1c00011"
     + "04000000"
     + "10001100"
     + "00" * 10
@@ -60,20 +61,20 @@ GOLDEN_OBP = {
 
 
 @pytest.mark.parametrize("message", GOLDEN_OBP)
-def test_ocean_s_golden_messages(message: Message) -> None:
+def test_ocean_s_golden_messages(message: ObpMessage) -> None:
     data = bytes.fromhex(GOLDEN_OBP[message])
     assert codec_obp.encode(message) == data
-    assert codec_obp.Decoder().feed(data) == [message]
+    assert SlidingDecoder(codec_obp.next_message).feed(data) == [message]
 
 
 def test_a_message_whose_md5_does_not_match_is_no_message() -> None:
-    data = bytearray(codec_obp.encode(Message(0x101100, 5, bytes(range(100)))))
+    data = bytearray(codec_obp.encode(ObpMessage(0x101100, 5, bytes(range(100)))))
     for position in range(8, len(data) - 4):
         data[position] ^= 1
         assert not [
             event
-            for event in codec_obp.Decoder().feed(bytes(data))
-            if isinstance(event, Message) and event.protected
+            for event in SlidingDecoder(codec_obp.next_message).feed(bytes(data))
+            if isinstance(event, ObpMessage) and event.protected
         ]
         data[position] ^= 1
 
@@ -83,11 +84,11 @@ def test_a_nirscan_s_golden_packet() -> None:
     data = bytes.fromhex("414243445e0000004001030018020044434241")
     packet = Packet(0x0218, 1, b"\0", codec_nirscan.WRITE)
     assert codec_nirscan.encode(packet) == data
-    assert codec_nirscan.Decoder().feed(data) == [packet]
+    assert SlidingDecoder(codec_nirscan.next_packet).feed(data) == [packet]
 
 
 messages = st.builds(
-    Message,
+    ObpMessage,
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**32 - 1),
     st.binary(max_size=60),
@@ -101,15 +102,27 @@ packets = st.builds(
 )
 
 
-@pytest.mark.parametrize("which", [codec_obp, codec_nirscan])
+@pytest.mark.parametrize(
+    ("frame", "encode", "take_next"),
+    [
+        (messages, codec_obp.encode, codec_obp.next_message),
+        (packets, codec_nirscan.encode, codec_nirscan.next_packet),
+    ],
+    ids=["obp", "nirscan"],
+)
 @given(st.data())
-def test_a_stream_cut_anywhere_gives_the_same_frames(which: object, data: st.DataObject) -> None:
-    frames = data.draw(st.lists(messages if which is codec_obp else packets, max_size=4))
+def test_a_stream_cut_anywhere_gives_the_same_frames(
+    frame: st.SearchStrategy[object],
+    encode: Callable[[object], bytes],
+    take_next: Callable[[bytearray], Step[object] | None],
+    data: st.DataObject,
+) -> None:
+    frames = data.draw(st.lists(frame, max_size=4))
     garbage = data.draw(
         st.binary(max_size=12).map(lambda noise: noise.replace(b"\xc1", b"").replace(b"A", b""))
     )
-    stream = b"".join(garbage + which.encode(frame) for frame in frames)  # type: ignore[attr-defined]
-    decoder, found = which.Decoder(), []  # type: ignore[attr-defined]
+    stream = b"".join(garbage + encode(frame) for frame in frames)
+    decoder, found = SlidingDecoder(take_next), []
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
     for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += decoder.feed(stream[start:stop])
@@ -118,7 +131,10 @@ def test_a_stream_cut_anywhere_gives_the_same_frames(which: object, data: st.Dat
 
 @given(st.binary(max_size=3_000))
 def test_no_bytes_make_a_codec_raise_or_hoard(data: bytes) -> None:
-    for decoder in (codec_obp.Decoder(), codec_nirscan.Decoder()):
+    for decoder in (
+        SlidingDecoder(codec_obp.next_message),
+        SlidingDecoder(codec_nirscan.next_packet),
+    ):
         for start in range(0, len(data), 100):
             decoder.feed(data[start : start + 100])
         assert len(decoder._buffer) <= codec_obp.MAX_PAYLOAD + 64

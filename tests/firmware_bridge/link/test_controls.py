@@ -177,7 +177,7 @@ def test_a_detector_that_fails_is_a_hardware_error_and_keeps_the_old_reference()
     instrument = device()
     host = connect(instrument)
     white = host.scan(ScanKind.WHITE)
-    instrument._detector = Broken(synthetic_soils(1, 1))  # type: ignore[assignment]
+    instrument._spectrometer = Broken(synthetic_soils(1, 1))  # type: ignore[assignment]
     with pytest.raises(Refused, match="error 6: the lamp is out"):
         host.scan(ScanKind.WHITE)
     assert [kept.number for kept in host.unacknowledged()] == [white.number]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.link.frames import (
     MAX_ENCODED,
-    Damage,
     Decoder,
     Frame,
     Reason,

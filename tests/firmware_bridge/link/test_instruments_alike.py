@@ -17,9 +17,10 @@ import pytest
 
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.driver import LinkInstrument
-from ccnvr.firmware_bridge.link.frames import Damage, Decoder, Frame, cobs_encode, encode
+from ccnvr.firmware_bridge.link.frames import Decoder, Frame, cobs_encode, encode
 from ccnvr.firmware_bridge.link.messages import (
     BaudRate,
     Capabilities,

@@ -12,9 +12,10 @@ import pytest
 
 from ccnvr.firmware_bridge import link_constants
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.framing import Damage
 from ccnvr.firmware_bridge.instrument import ScanKind
 from ccnvr.firmware_bridge.link import messages
-from ccnvr.firmware_bridge.link.frames import Damage, Decoder, Frame, Reason, encode
+from ccnvr.firmware_bridge.link.frames import Decoder, Frame, Reason, encode
 from ccnvr.firmware_bridge.link.payload import Payload
 from ccnvr.firmware_bridge.schema import generate as schema_generate
 from ccnvr.firmware_bridge.schema import schema
