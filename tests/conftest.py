@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from ccnvr.edge.cli import main
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.link import device
 from ccnvr.firmware_bridge.link.device import Device
 from ccnvr.firmware_bridge.serving.port import PtyPort
@@ -68,9 +68,9 @@ def tflite_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
+def model() -> ProvedModel:
     """The bundle that comes with the package."""
-    return Model("default")
+    return ProvedModel("default")
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ from ccnvr.edge.chemometrics.preprocess import SpectrumError
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES
 from ccnvr.edge.engines.worker import Limits, serve
-from ccnvr.edge.inference import predictor
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference import proved_model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layers import PROFILES
 from ccnvr.firmware_bridge.simulators.handheld import synthetic_soils
 
@@ -138,7 +138,7 @@ def with_model(source: Bundle, part: str, content: bytes, path: Path) -> None:
 def outcome(path: Path, engine: str, profile: str) -> str:
     """What loading came to; whatever is not one clear error is raised."""
     try:
-        model = Model(str(path), engine, profile)
+        model = ProvedModel(str(path), engine, profile)
     except BundleError as error:
         text = str(error)
         assert "\n" not in text or engine != "numpy", text
@@ -177,9 +177,9 @@ def run(
     part = model_part(profile, ENGINES[engine].artefact)
     ENGINES[engine].load()
     # None is remembered: each must be tried.
-    monkey = cast(Any, predictor)
-    monkey.proof.known = lambda *_: False
-    monkey.proof.remember = lambda *_: None
+    monkey = cast(Any, proved_model)
+    monkey.proofs.known = lambda *_: False
+    monkey.proofs.remember = lambda *_: None
     monkey.IsolatedSession = lambda *arguments, **options: ForkedSession(
         *arguments, **options, seconds=SECONDS
     )

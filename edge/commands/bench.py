@@ -23,7 +23,7 @@ from ccnvr.edge.commands.arguments import add_model_choice, whole_number
 from ccnvr.edge.commands.bench_link import FASTEST_WIRE_BAUD, throughput
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References, reflectance
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link.frames import Decoder, Frame, encode
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Time stages and backends, or the link's codec, and print medians and ratios."""
     if arguments.link:
         return _run_link(arguments)
-    model = Model(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
     with tempfile.TemporaryDirectory(prefix="ccnvr-bench-") as folder:
         store = Store(Path(folder) / "bench.sqlite", owner=True)
         try:
@@ -103,7 +103,7 @@ def _run_link(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _stages(model: Model, store: Store) -> Stages:
+def _stages(model: ProvedModel, store: Store) -> Stages:
     info, dark, white, sample = _simulated_scans()
     pipeline = Pipeline(model.bind(info.wavelengths_nm), info, References(dark, white, 0.99))
     prediction = pipeline(sample)

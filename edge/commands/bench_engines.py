@@ -11,7 +11,7 @@ import numpy as np
 
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, Choice
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layers import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
 
@@ -32,7 +32,9 @@ class Figures:
     model_kb: float
 
 
-def compare(bundle_path: str, first: Model, inputs: Float32, rounds: int) -> dict[Choice, Figures]:
+def compare(
+    bundle_path: str, first: ProvedModel, inputs: Float32, rounds: int
+) -> dict[Choice, Figures]:
     """Figures of each pair, that of `first` before all; each round runs all, so that a busy machine
     disturbs all alike.
     """
@@ -42,9 +44,11 @@ def compare(bundle_path: str, first: Model, inputs: Float32, rounds: int) -> dic
         for profile in PROFILES
         if engine.obstacle is None
     ]
-    there = [choice for choice in choices if choice.part in first.bundle.parts]
+    there = [choice for choice in choices if choice.model_file in first.bundle.parts]
     there.sort(key=lambda choice: choice != first.choice)
-    models = {choice: Model(bundle_path, choice.engine.name, choice.profile) for choice in there}
+    models = {
+        choice: ProvedModel(bundle_path, choice.engine.name, choice.profile) for choice in there
+    }
     latency: dict[Choice, list[float]] = {choice: [] for choice in models}
     for _ in range(rounds):
         for choice, model in models.items():
@@ -54,13 +58,13 @@ def compare(bundle_path: str, first: Model, inputs: Float32, rounds: int) -> dic
     cold: dict[Choice, list[tuple[float, float]]] = {choice: [] for choice in models}
     for _ in range(COLD_STARTS):
         for choice in models:
-            cold[choice].append(_cold_start(choice, first.bundle.parts[choice.part], inputs))
+            cold[choice].append(_cold_start(choice, first.bundle.parts[choice.model_file], inputs))
     return {
         choice: Figures(
             latency_ms=float(np.median(latency[choice])) * 1e3,
             cold_start_ms=float(np.median([seconds for seconds, _ in cold[choice]])) * 1e3,
             peak_memory_mb=float(np.median([peak for _, peak in cold[choice]])),
-            model_kb=len(first.bundle.parts[choice.part]) / 1e3,
+            model_kb=len(first.bundle.parts[choice.model_file]) / 1e3,
         )
         for choice in models
     }

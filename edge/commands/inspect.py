@@ -12,7 +12,7 @@ from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.commands.arguments import add_model_choice
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle, run its self-test, print its card."""
-    model = Model(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
     manifest = model.bundle.manifest
     if arguments.json:
         print(manifest.to_json())
@@ -39,7 +39,7 @@ def _shown(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _lines(model: Model) -> Iterator[str]:
+def _lines(model: ProvedModel) -> Iterator[str]:
     manifest, card = model.bundle.manifest, model.bundle.manifest.card
     grid = manifest.recipe.grid
     yield (

@@ -20,7 +20,8 @@ from ccnvr.edge.chemometrics.grid import of_file
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate, Target
 from ccnvr.edge.commands.arguments import add_model_choice
-from ccnvr.edge.inference.predictor import Model, Predictor
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.read import read_tables
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES, SpectraTable
 from ccnvr.firmware_bridge.arrays import Array
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
     for path in (Path(arguments.bundle), *arguments.file):
         _check_kept(path, arguments.out)
-    model = Model(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
     passed_over: list[Path] = []
     blocks = _kept(read_tables(arguments.file, passed_over.append), arguments.out)
     rows = predict_blocks(model, blocks, arguments.quantity)
@@ -81,7 +82,9 @@ def _check_kept(path: Path, out: Path | None) -> None:
         raise UsageError(f"--out {out} is a file that is read, {path}; name another")
 
 
-def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str | None) -> list[Row]:
+def predict_blocks(
+    model: ProvedModel, blocks: Iterable[SpectraTable], quantity: str | None
+) -> list[Row]:
     """Sample id, estimates and flags of each spectrum.
 
     `quantity` holds for files that do not say what they hold, None means reflectance.
@@ -103,12 +106,12 @@ def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str |
             table.rows, table.sample_ids, reflectance, strict=True
         ):
             try:
-                estimates, flags = predictor.answer(absorbance(spectrum))
+                prediction = predictor(absorbance(spectrum))
             except SpectrumError as error:
                 raise UsageError(
                     f"{table.path} {table.unit} {number}: sample {sample_id!r}: {error}"
                 ) from error
-            rows.append((sample_id, estimates, flags))
+            rows.append((sample_id, prediction.estimates, list(prediction.flags)))
     return rows
 
 

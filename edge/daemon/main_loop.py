@@ -16,8 +16,9 @@ from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.reader import Ended, Reader, Work
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
-from ccnvr.edge.inference.pipeline import NO_REFERENCES, Prediction
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.pipeline import NO_REFERENCES
+from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 
 
@@ -50,7 +51,7 @@ def run(
             stored.
         OSError: `deliver` failed, as when the reader of a pipe goes away.
     """
-    model = Model(config.model.bundle, config.model.backend, config.model.profile)
+    model = ProvedModel(config.model.bundle, config.model.backend, config.model.profile)
     say(f"backend {model.choice}")
     store = Store(config.store_path, owner=True)
     try:
@@ -71,7 +72,7 @@ def run(
     return RunSummary(predicted, reader.statistics)
 
 
-def _predict_all(store: Store, model: Model, reader: Reader, stream: Stream) -> int:
+def _predict_all(store: Store, model: ProvedModel, reader: Reader, stream: Stream) -> int:
     predicted = 0
     while True:
         item = reader.work.get()
@@ -87,7 +88,7 @@ def _predict_all(store: Store, model: Model, reader: Reader, stream: Stream) -> 
             reader.stop()
 
 
-def _predict(store: Store, model: Model, work: Work) -> None:
+def _predict(store: Store, model: ProvedModel, work: Work) -> None:
     prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
     prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
     latency_ms = round((time.monotonic() - work.received) * 1e3, 3)

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from ccnvr.edge.daemon.config import Config, ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
-from ccnvr.edge.inference.predictor import Model, Predictor
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError
 from ccnvr.firmware_bridge.instrument import (
@@ -80,7 +81,7 @@ class Reader(threading.Thread):
     def __init__(
         self,
         config: Config,
-        model: Model,
+        model: ProvedModel,
         count: int | None,
         notice: Callable[[str], None],
         renew: bool = False,

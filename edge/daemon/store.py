@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ccnvr.edge.inference.pipeline import Prediction
+from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 

@@ -181,7 +181,7 @@ class Choice:
     profile: str
 
     @property
-    def part(self) -> str:
+    def model_file(self) -> str:
         """The bundle's file."""
         return model_part(self.profile, self.engine.artefact)
 
@@ -212,11 +212,11 @@ def choose(backend: str, profile: str, bundle: Bundle) -> Choice:
         for name in (PROFILES if profile == AUTO else (profile,))
     ]
     for choice in choices:
-        if choice.part in bundle.parts:
+        if choice.model_file in bundle.parts:
             return choice
     there = ", ".join(name for name in bundle.parts if name.startswith("model.")) or "no model"
     raise BundleError(
         f"bundle {bundle.source} has {there} and not "
-        f"{' or '.join(choice.part for choice in choices)}; export it with "
+        f"{' or '.join(choice.model_file for choice in choices)}; export it with "
         "that part, or choose another backend or profile"
     )

@@ -1,5 +1,6 @@
-"""Counts -> reflectance -> prediction, with the checks that turn a bad scan into "rescan" instead
-of a number.
+"""Counts -> reflectance -> prediction, with checks that give a bad scan a `rescan` flag.
+
+In: an instrument's scans and its dark and white references. Out: a `Prediction` for each scan.
 """
 
 from __future__ import annotations
@@ -9,85 +10,63 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
-from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
 
 LOWEST_SIGNAL = 0.005
-"""White less dark, as a share of saturation, below which a band carries no usable signal."""
+"""The least white minus dark signal of a usable band, as a share of the saturation counts."""
 
 
 @dataclass(frozen=True)
 class References:
-    """The dark and white scans that belong to a sample, and the reflectance of the white panel."""
+    """The dark and white scans for a sample, and the reflectance of the white panel (0 to 1)."""
 
     dark: Scan
     white: Scan
     panel_reflectance: float
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """Estimates by property, empty where the scan must be taken again; `flags` says why, and what
-    else to know.
-    """
-
-    estimates: dict[str, Estimate]
-    flags: tuple[str, ...]
+    def reflectance(self, counts: Array, bands: slice) -> Array:
+        """Return the reflectance of a sample from its counts at `bands`."""
+        dark, white = self.dark.counts[bands], self.white.counts[bands]
+        return reflectance(counts, dark, white, self.panel_reflectance)
 
 
 def reflectance(counts: Array, dark: Array, white: Array, panel_reflectance: float) -> Array:
-    """`(sample - dark) / (white - dark) x panel reflectance`, elementwise; all counts at one
-    integration time.
+    """Return `(counts - dark) / (white - dark) x panel_reflectance`, elementwise.
+
+    All counts must be taken at one integration time.
     """
     ratio: Array = (counts - dark) / (white - dark) * panel_reflectance
     return ratio
 
 
 class Pipeline:
-    """Predicts the scans of one instrument with one pair of references; none if it measures
-    reflectance or absorbance.
+    """Predictions from the scans of one instrument, with one pair of references.
+
+    `references` is None if the instrument itself measures reflectance or absorbance.
 
     Raises:
-        InstrumentError: the white reference is no brighter than the dark one.
+        InstrumentError: a reference is saturated, or the white one is too dark.
+        ValueError: the instrument measures counts and there are no references.
     """
 
     def __init__(
         self, predictor: Predictor, info: InstrumentInfo, references: References | None = None
     ) -> None:
+        if references is not None:
+            _check_references(references, predictor.bands, info)
+        elif info.quantity is Quantity.COUNTS:
+            raise ValueError("counts need a dark and a white reference")
         self._predictor = predictor
         self._references = references
         self._quantity = info.quantity
         self._pixels = info.wavelengths_nm.size
-        if references is not None:
-            self._check(info, references)
-        elif info.quantity is Quantity.COUNTS:
-            raise ValueError("counts need a dark and a white reference")
-
-    def _check(self, info: InstrumentInfo, references: References) -> None:
-        bands = self._predictor.bands
-        self._dark = references.dark.counts[bands]
-        self._white = references.white.counts[bands]
-        wavelengths = info.wavelengths_nm[bands]
-        weakest = int(np.argmin(self._white - self._dark))
-        signal, needed = (self._white - self._dark)[weakest], LOWEST_SIGNAL * info.saturation_counts
-        if references.white.saturated or references.dark.saturated:
-            raise InstrumentError(
-                "the white or dark reference is saturated; shorten the integration time"
-            )
-        if not signal >= needed:
-            raise InstrumentError(
-                f"the white reference is only {signal:.0f} counts above dark at "
-                f"{wavelengths[weakest]:.0f} nm and needs "
-                f"{needed:.0f}; check lamp and panel, or lengthen the integration time"
-            )
 
     def __call__(self, scan: Scan) -> Prediction:
-        """The prediction for a sample's scan; a scan that cannot be used gives flags and
-        no number.
-        """
+        """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
         references = self._references
         if (
             references is not None
@@ -98,15 +77,37 @@ class Pipeline:
             return _rescan("wrong_length")
         if scan.saturated:
             return _rescan("saturated")
-        values = scan.counts[self._predictor.bands]
+        bands = self._predictor.bands
+        values = scan.counts[bands]
         try:
             if references is not None:
-                values = reflectance(values, self._dark, self._white, references.panel_reflectance)
-            spectrum = values if self._quantity is Quantity.ABSORBANCE else absorbance(values)
-            estimates, flags = self._predictor.answer(spectrum)
+                values = references.reflectance(values, bands)
+            if self._quantity is not Quantity.ABSORBANCE:
+                values = absorbance(values)
+            return self._predictor(values)
         except SpectrumError as error:
             return _rescan(error.reason)
-        return Prediction(estimates, tuple(flags))
+
+
+def _check_references(references: References, bands: slice, info: InstrumentInfo) -> None:
+    """Refuse references that leave a band the model uses without a usable signal.
+
+    Raises:
+        InstrumentError: a reference is saturated, or the white one is too dark.
+    """
+    if references.white.saturated or references.dark.saturated:
+        raise InstrumentError(
+            "the white or dark reference is saturated; shorten the integration time"
+        )
+    signals = (references.white.counts - references.dark.counts)[bands]
+    weakest = int(np.argmin(signals))
+    signal, needed = signals[weakest], LOWEST_SIGNAL * info.saturation_counts
+    if not signal >= needed:  # written so that NaN fails
+        raise InstrumentError(
+            f"the white reference is only {signal:.0f} counts above dark at "
+            f"{info.wavelengths_nm[bands][weakest]:.0f} nm and needs {needed:.0f}; check lamp and "
+            "panel, or lengthen the integration time"
+        )
 
 
 def _rescan(reason: str) -> Prediction:
@@ -114,4 +115,4 @@ def _rescan(reason: str) -> Prediction:
 
 
 NO_REFERENCES = _rescan("no_reference")
-"""For a scan whose dark and white references are not known."""
+"""The prediction for a scan without dark and white references."""

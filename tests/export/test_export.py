@@ -25,7 +25,7 @@ from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.cli import main
 from ccnvr.edge.engines.litert import LiteRtSession
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.edge.typed import build
 from ccnvr.export import c_array, parity
@@ -131,7 +131,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
         ("litert", "weights", 0.02),
         ("numpy", "int8", 0.1),
     ):
-        model = Model(str(path), backend, profile)
+        model = ProvedModel(str(path), backend, profile)
         predictor = model.bind(recipe.grid.wavelengths())
         found = np.array(
             [
@@ -176,7 +176,7 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
         ("litert", "weights", 0.02),
         ("numpy", "int8", 0.1),
     ):
-        model = Model(str(bundle), backend, profile)
+        model = ProvedModel(str(bundle), backend, profile)
         predictor = model.bind(recipe.grid.wavelengths())
         found = np.array(
             [[estimate.value for estimate in predictor(spectrum).values()] for spectrum in spectra]
@@ -204,7 +204,7 @@ def test_an_export_writes_what_was_asked_for(finished_run: Path, tmp_path: Path)
         for row in table.values()
         for name in row
     } == {"pH"}
-    assert Model(str(path), "litert").self_test_difference < 0.05
+    assert ProvedModel(str(path), "litert").self_test_difference < 0.05
 
 
 def test_a_run_that_was_not_quantized_is_quantized_by_the_export(
@@ -226,7 +226,7 @@ def test_an_export_in_fp32_alone_rounds_nothing(finished_run: Path, tmp_path: Pa
     assert main(["export", str(folder), *options]) == 0
     assert main(["export", str(folder), *options, "--targets", "clay"]) == 2
     assert not (folder / "quantized").exists()
-    assert Model(str(path), "numpy").self_test_difference < 1e-5
+    assert ProvedModel(str(path), "numpy").self_test_difference < 1e-5
     assert all(title.startswith("fp32 on ") for title in bundles.read(path).manifest.card.parity)
     assert main(["export", str(folder), *options, "--c-array", str(tmp_path / "c")]) == 0
     assert (tmp_path / "c" / c_array.HEADER).exists() and (folder / "quantized").exists()
@@ -400,7 +400,7 @@ def test_tflite_micro_cannot_have_convolutions_stored_as_int8_and_computed_as_fl
         to_tflite(all_profiles(network())["weights"], micro=True)
 
 
-def test_the_default_bundle_states_what_it_is(model: Model) -> None:
+def test_the_default_bundle_states_what_it_is(model: ProvedModel) -> None:
     manifest = model.bundle.manifest
     assert sum(part.bytes for part in manifest.parts.values()) < 4.5e6
     assert [target.name for target in manifest.targets] == ["OC", "N", "CEC", "pH", "clay"]
@@ -497,19 +497,19 @@ def test_an_export_replaces_bundles_alone(
     assert bundles.read(old).manifest.name == "small"
 
 
-def test_the_default_bundle_s_page_shows_its_accuracy(model: Model) -> None:
+def test_the_default_bundle_s_page_shows_its_accuracy(model: ProvedModel) -> None:
     page = (Path(__file__).parents[2] / "docs" / "default-model.md").read_text()
     for title, table in model.bundle.manifest.card.accuracy.items():
         assert f"{title}\n{accuracy_table(table)}" in page
 
 
-def test_the_default_bundle_is_what_its_recipe_makes(model: Model) -> None:
+def test_the_default_bundle_is_what_its_recipe_makes(model: ProvedModel) -> None:
     stated = model.bundle.manifest.card.training["recipe"]
     assert build(TrainingRecipe, stated) == training_recipes.load(DEFAULT_RECIPE)
 
 
 def test_the_default_bundle_on_nirsoil_s_official_test_part(
-    model: Model, nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch
+    model: ProvedModel, nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     grid = Grid(1100.0, 2.0, 700)

@@ -39,8 +39,8 @@ def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Session]]:
         if find_spec(engine.library) is None or engine.obstacle is not None:
             continue
         for choice in (Choice(engine, profile) for profile in PROFILES):
-            if choice.part in bundle.parts:
-                yield choice, choice.engine.load()(bundle.parts[choice.part])
+            if choice.model_file in bundle.parts:
+                yield choice, choice.engine.load()(bundle.parts[choice.model_file])
 
 
 def main(bundle_path: str, spectra_path: str, out_path: str) -> None:

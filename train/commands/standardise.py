@@ -24,7 +24,7 @@ from ccnvr.edge.chemometrics.correction import WIDEST_WINDOW, Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.commands.arguments import whole_number
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             "--field file"
         )
     bundles.check_out(arguments.out, arguments.bundle)
-    model = Model(arguments.bundle)
+    model = ProvedModel(arguments.bundle)
     if arguments.method == "pds":
         correction, figures = _standardise(model, arguments)
         adapted = _with_correction(model, correction)
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _standardise(model: Model, arguments: argparse.Namespace) -> tuple[Correction, Figures]:
+def _standardise(model: ProvedModel, arguments: argparse.Namespace) -> tuple[Correction, Figures]:
     """The bundle's correction with a PDS before it, and what that does to spectra and answers."""
     recipe = model.bundle.manifest.recipe
     pairs = standards.read_pairs(
@@ -134,7 +134,7 @@ def _standardise(model: Model, arguments: argparse.Namespace) -> tuple[Correctio
 
 
 def _correct_answers(
-    model: Model, arguments: argparse.Namespace
+    model: ProvedModel, arguments: argparse.Namespace
 ) -> tuple[tuple[Target, ...], Figures]:
     """Targets with a slope and a bias for each property that the field's file has values of."""
     manifest = model.bundle.manifest
@@ -156,7 +156,7 @@ def _correct_answers(
     return tuple(targets), figures
 
 
-def _outputs(model: Model, spectra: Array) -> Array:
+def _outputs(model: ProvedModel, spectra: Array) -> Array:
     """Standardised answers `(n, targets)` to absorbance on the grid, with the correction that the
     bundle had.
     """
@@ -167,7 +167,9 @@ def _outputs(model: Model, spectra: Array) -> Array:
     ).astype(np.float64)
 
 
-def _with_correction(model: Model, correction: Correction) -> tuple[Manifest, dict[str, bytes]]:
+def _with_correction(
+    model: ProvedModel, correction: Correction
+) -> tuple[Manifest, dict[str, bytes]]:
     """The bundle with another correction; its self-test expects what the proved engine answers to
     corrected spectra.
     """

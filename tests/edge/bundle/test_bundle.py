@@ -14,7 +14,7 @@ import pytest
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.errors import UsageError
 
 
@@ -114,7 +114,7 @@ def test_an_altered_bundle_is_refused_with_its_reason(
 ) -> None:
     rewrite(default, change)
     with pytest.raises(BundleError) as caught:
-        Model(str(default))
+        ProvedModel(str(default))
     assert words in str(caught.value)
 
 
@@ -187,8 +187,8 @@ def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
 
     test["expected"][0][0] += 0.01
     write(bundles.SELF_TEST, json.dumps(test).encode())
-    with pytest.raises(BundleError, match=r"differs from its self-test by 0.01 sd on backend onnx"):
-        Model(str(default))
+    with pytest.raises(BundleError, match=r"differs from its self-test by 0.01 sd on engine onnx"):
+        ProvedModel(str(default))
     ragged = b'{"absorbance": [[1.0], [1.0, 2.0]], "expected": [[1.0]]}'
     for content in (
         b'{"absorbance": [[1.0]], "expected": []}',
@@ -197,14 +197,14 @@ def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
     ):
         write(bundles.SELF_TEST, content)
         with pytest.raises(BundleError, match="fails its self-test"):
-            Model(str(default))
+            ProvedModel(str(default))
     for content in (b"{}", b"[" * 100_000, b'{"absorbance": [[1e999]], "expected": []}'):
         write(bundles.SELF_TEST, content)
         with pytest.raises(BundleError, match="no usable self-test"):
-            Model(str(default))
+            ProvedModel(str(default))
     write("model.fp32.onnx", b"no model")
     with pytest.raises(BundleError, match="onnxruntime refuses the model"):
-        Model(str(default))
+        ProvedModel(str(default))
 
 
 def test_an_unknown_or_missing_engine_is_wrong_use(
@@ -213,10 +213,10 @@ def test_an_unknown_or_missing_engine_is_wrong_use(
     with pytest.raises(
         UsageError, match="backend 'tpu' is not one of auto, onnx, litert, tflite, numpy"
     ):
-        Model(str(default), "tpu")
+        ProvedModel(str(default), "tpu")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'ccnvr\[onnx\]'"):
-        Model(str(default), "onnx")
+        ProvedModel(str(default), "onnx")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "selftest.json"])

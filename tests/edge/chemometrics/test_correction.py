@@ -20,7 +20,7 @@ from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import Correction, pack, projection, standardisation, unpack
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor, absorbance
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
@@ -28,7 +28,7 @@ from ccnvr.train.recipe.settings import Augmentation
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
-BANDS = Model("default").bundle.manifest.recipe.grid.bands
+BANDS = ProvedModel("default").bundle.manifest.recipe.grid.bands
 """Of the bundle that comes with the package."""
 CHANNELS = (Channel(snv=False), Channel(), Channel(7, 2, 1), Channel(9, 3, 2, snv=False))
 
@@ -212,7 +212,7 @@ def test_a_malformed_correction_is_refused_in_one_sentence(
 ) -> None:
     path = adapted(tmp_path / "x.ccnvr", content())
     with pytest.raises(BundleError, match="the correction in bundle") as caught:
-        Model(str(path))
+        ProvedModel(str(path))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -240,16 +240,18 @@ def test_the_self_test_proves_the_correction_too(tmp_path: Path) -> None:
     bends = standardisation(np.ones((BANDS, 1)), 0.1 * np.sin(np.arange(BANDS) / 5.0))
     path = adapted(tmp_path / "x.ccnvr", pack(bends))
     with pytest.raises(BundleError, match="differs from its self-test"):
-        Model(str(path))
+        ProvedModel(str(path))
     assert_one_sentence(run_ccnvr("inspect", path), 1, "differs from its self-test")
 
 
-def test_a_correction_that_changes_nothing_changes_no_answer(tmp_path: Path, model: Model) -> None:
+def test_a_correction_that_changes_nothing_changes_no_answer(
+    tmp_path: Path, model: ProvedModel
+) -> None:
     path = adapted(
         tmp_path / "x.ccnvr", pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))
     )
     soils = limesoda.load("CV.98")
-    corrected = Model(str(path)).bind(soils.wavelengths_nm)
+    corrected = ProvedModel(str(path)).bind(soils.wavelengths_nm)
     plain = model.bind(soils.wavelengths_nm)
     for reflectance in soils.reflectance[:5]:
         spectrum = absorbance(reflectance[plain.bands])
@@ -257,6 +259,6 @@ def test_a_correction_that_changes_nothing_changes_no_answer(tmp_path: Path, mod
             assert corrected(spectrum)[name].value == pytest.approx(estimate.value, rel=1e-5)
 
 
-def test_bundles_without_a_correction_have_none(model: Model) -> None:
+def test_bundles_without_a_correction_have_none(model: ProvedModel) -> None:
     assert model.correction is None
     assert json.loads(model.bundle.manifest.to_json())["schema"] == 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.commands.demo import WAVELENGTHS_NM, choose_soils
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths
 from tests.support.helpers import assert_one_sentence, run_ccnvr
@@ -105,7 +105,7 @@ def test_the_text_shows_each_prediction_beside_the_laboratory(
     assert "20 spectra, 0 frames lost" in result.stdout
 
 
-def test_the_demo_s_soils_are_real_and_not_trained_on(model: Model) -> None:
+def test_the_demo_s_soils_are_real_and_not_trained_on(model: ProvedModel) -> None:
     soils = choose_soils(20, seed=1)
     assert len({soil.sample_id for soil in soils}) == 20
     parts = model.bundle.manifest.card.soils["parts"]

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 
-def test_predictions_are_those_of_the_library_call(model: Model, soils_csv: Path) -> None:
+def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv: Path) -> None:
     result = run_ccnvr("predict", "default", soils_csv, "--json")
     assert result.returncode == 0, result.stderr
     table = read_spectra(soils_csv)

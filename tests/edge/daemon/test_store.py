@@ -19,7 +19,7 @@ import pytest
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.daemon.store import Store, StoreError
 from ccnvr.edge.daemon.stream import Stream
-from ccnvr.edge.inference.pipeline import Prediction
+from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 SETTINGS = Settings(10_000, 16)

@@ -25,8 +25,8 @@ from ccnvr.edge.engines import isolated
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
-from ccnvr.edge.inference import proved as proof
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference import proofs
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layers import PROFILES
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 from tools import hostile_models
@@ -169,8 +169,8 @@ def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
     libraries = {"onnx": "onnxruntime", "litert": "ai_edge_litert"}
     for backend in HERE:
         program = (
-            "import sys; from ccnvr.edge.inference.predictor import Model; "
-            f"Model({str(all_artefacts)!r}, {backend!r}); print(*sys.modules)"
+            "import sys; from ccnvr.edge.inference.proved_model import ProvedModel; "
+            f"ProvedModel({str(all_artefacts)!r}, {backend!r}); print(*sys.modules)"
         )
         loaded = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -200,10 +200,10 @@ def test_a_new_bundle_is_tried_once_in_another_process(
 
     monkeypatch.setattr(IsolatedSession, "_start", start)
     for _ in range(2):
-        Model(str(all_artefacts), "numpy")
+        ProvedModel(str(all_artefacts), "numpy")
     assert tried == ["numpy"]
-    Model(str(all_artefacts), "litert")
-    Model(str(all_artefacts), "numpy", "int8")
+    ProvedModel(str(all_artefacts), "litert")
+    ProvedModel(str(all_artefacts), "numpy", "int8")
     assert tried == ["numpy", "litert", "numpy"]
     folder = tmp_path / "ccnvr" / "proved"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -214,12 +214,12 @@ def test_a_new_bundle_is_tried_once_in_another_process(
     }
     # What others may have written proves nothing.
     folder.chmod(0o777)
-    Model(str(all_artefacts), "numpy")
+    ProvedModel(str(all_artefacts), "numpy")
     assert len(tried) == 4
     # Nor does another version of the engine.
     folder.chmod(0o700)
     monkeypatch.setattr(type(ENGINES["numpy"]), "version", "numpy 99")
-    Model(str(all_artefacts), "numpy")
+    ProvedModel(str(all_artefacts), "numpy")
     assert len(tried) == 5
 
 
@@ -228,8 +228,8 @@ def test_without_a_state_folder_each_start_tries(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    model = Model(str(all_artefacts), "numpy")
-    assert not proof.known(model.bundle, model.choice)
+    model = ProvedModel(str(all_artefacts), "numpy")
+    assert not proofs.known(model.bundle, model.choice)
 
 
 ENDINGS = {
@@ -282,7 +282,7 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
 ) -> None:
     assert not ENGINES["tflite"].in_process
     monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], in_process=False))
-    model = Model(str(all_artefacts), "numpy")
+    model = ProvedModel(str(all_artefacts), "numpy")
     assert isinstance(model.session, IsolatedSession)
     inputs = np.ones((2, 4, 348), dtype=np.float32)
     process = model.session._process
@@ -293,7 +293,7 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
         process.send_signal(number)
     monkeypatch.undo()
     np.testing.assert_array_equal(
-        model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs)
+        model.outputs(inputs), ProvedModel(str(all_artefacts), "numpy").outputs(inputs)
     )
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)
     assert 0 < soft == hard < 4 << 30
@@ -307,7 +307,7 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
     ):
         model.outputs(inputs)
     np.testing.assert_array_equal(
-        model.outputs(inputs), Model(str(all_artefacts), "numpy").outputs(inputs)
+        model.outputs(inputs), ProvedModel(str(all_artefacts), "numpy").outputs(inputs)
     )
     assert process.returncode == -signal.SIGKILL
     second = model.session._process
@@ -466,7 +466,7 @@ def test_a_model_that_fails_on_a_spectrum_after_its_self_test_is_one_sentence(
             [helper.make_node(operator, inputs, [output]) for operator, inputs, output in steps]
         )
 
-    model = Model(str(with_model(tmp_path / "late.ccnvr", fail_on_one_spectrum)), "onnx")
+    model = ProvedModel(str(with_model(tmp_path / "late.ccnvr", fail_on_one_spectrum)), "onnx")
     grid = model.bundle.manifest.recipe.grid
     with pytest.raises(BundleError, match="onnxruntime"):
         model.bind(grid.wavelengths())(np.array(model.bundle.self_test().absorbance[0]))
@@ -486,7 +486,7 @@ def test_weights_beside_the_bundle_are_not_read(
     path = with_model(tmp_path / "outside.ccnvr", put_outside)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError, match="another file"):
-        Model(str(path), "onnx")
+        ProvedModel(str(path), "onnx")
 
 
 def test_the_interpreter_is_quiet_without_standard_error_too() -> None:

@@ -16,7 +16,8 @@ from ccnvr.edge.chemometrics.noise import LARGEST_MOVE, NoiseMeter, NoiseTrial
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.pipeline import reflectance
-from ccnvr.edge.inference.predictor import Model, Predictor
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.messages import ScanRequest
@@ -27,12 +28,12 @@ BANDS = np.arange(1104.0, 2494.0, 4.0)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model("default")
+def model() -> ProvedModel:
+    return ProvedModel("default")
 
 
 @pytest.fixture(scope="module")
-def grid_predictor(model: Model) -> Predictor:
+def grid_predictor(model: ProvedModel) -> Predictor:
     return model.bind(model.bundle.manifest.recipe.grid.wavelengths())
 
 
@@ -164,7 +165,7 @@ def test_a_model_that_answers_noise_with_no_number_knows_nothing(answer: float) 
 @pytest.mark.parametrize("noise", [3e-4, 1e-3, 3e-3])
 def test_intervals_cover_in_noise_what_they_cover_without(
     noise: float,
-    model: Model,
+    model: ProvedModel,
     grid_predictor: Predictor,
     nirsoil_data: object,
     rng: np.random.Generator,
@@ -189,7 +190,7 @@ def test_intervals_cover_in_noise_what_they_cover_without(
 
 @pytest.mark.parametrize("settings", [Settings(10_000, 4), Settings(3_000, 1)])
 def test_what_noise_does_to_answers_is_known_through_a_handheld(
-    model: Model, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    model: ProvedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its noise differs from band to band, and that of its dark and white is in every spectrum."""
     published = limesoda.load("SL.125")
@@ -228,49 +229,46 @@ def test_what_noise_does_to_answers_is_known_through_a_handheld(
 
 
 def test_noise_widens_never_narrows_and_is_told(
-    grid_predictor: Predictor, model: Model, rng: np.random.Generator
+    grid_predictor: Predictor, model: ProvedModel, rng: np.random.Generator
 ) -> None:
     spectrum = np.array(model.bundle.self_test().absorbance[0])
     noisy = spectrum + rng.normal(0.0, 1e-2, spectrum.size)
-    (clean, clean_flags), (wide, flags) = (
-        grid_predictor.answer(spectrum),
-        grid_predictor.answer(noisy),
-    )
+    clean, wide = grid_predictor(spectrum), grid_predictor(noisy)
     assert all(width(wide[name]) > width(before) for name, before in clean.items())
-    assert {flag for flag in flags if flag.endswith(":noisy")} >= {
+    assert {flag for flag in wide.flags if flag.endswith(":noisy")} >= {
         "OC:noisy",
         "N:noisy",
         "CEC:noisy",
     }
-    assert not [flag for flag in clean_flags if flag.endswith(":noisy")]
+    assert not [flag for flag in clean.flags if flag.endswith(":noisy")]
     again = model.bind(model.bundle.manifest.recipe.grid.wavelengths())
-    assert again.answer(noisy) == (wide, flags), "a spectrum has one answer"
+    assert again(noisy) == wide, "a spectrum has one prediction"
 
 
 def test_self_test_soils_that_an_instrument_cannot_show_are_the_bundle_s_fault(
-    model: Model,
+    model: ProvedModel,
 ) -> None:
     grid = model.bundle.manifest.recipe.grid
-    coarse = Model("default")
+    coarse = ProvedModel("default")
     flat = tuple(np.where(np.arange(grid.bands)[::-1] % 3 % 2, 0.9, 0.4).tolist())
     parts = {
         **model.bundle.parts,
         "selftest.json": json.dumps({"absorbance": [flat], "expected": [[0.0] * 5]}).encode(),
     }
     coarse.bundle = dataclasses.replace(model.bundle, parts=parts)
-    with pytest.raises(BundleError, match="self-test that is no soil's"):
+    with pytest.raises(BundleError, match="holds a spectrum that is not a soil's"):
         coarse.bind(np.arange(grid.start_nm, grid.stop_nm + 12.0, 12.0))
 
 
 def test_a_model_without_intervals_says_nothing_of_noise(
-    model: Model, rng: np.random.Generator
+    model: ProvedModel, rng: np.random.Generator
 ) -> None:
     without = [
         dataclasses.replace(target, half_width_90=None) for target in model.bundle.manifest.targets
     ]
     manifest = dataclasses.replace(model.bundle.manifest, targets=tuple(without))
-    bare = Model("default")
+    bare = ProvedModel("default")
     bare.bundle = dataclasses.replace(bare.bundle, manifest=manifest)
-    answers, flags = bare.bind(BANDS).answer(soil_like(BANDS) + rng.normal(0.0, 3e-3, BANDS.size))
-    assert {answer.low for answer in answers.values()} == {None}
-    assert not [flag for flag in flags if flag.endswith(":noisy")]
+    found = bare.bind(BANDS)(soil_like(BANDS) + rng.normal(0.0, 3e-3, BANDS.size))
+    assert {estimate.low for estimate in found.values()} == {None}
+    assert not [flag for flag in found.flags if flag.endswith(":noisy")]

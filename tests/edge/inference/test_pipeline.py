@@ -13,7 +13,7 @@ from ccnvr.edge.chemometrics.grid import WavelengthError
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target, estimate, half_width
 from ccnvr.edge.inference.pipeline import Pipeline, References, reflectance
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.errors import InstrumentError, UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link.messages import ScanRequest
@@ -46,7 +46,7 @@ def take(
 
 
 @pytest.fixture
-def parts(model: Model) -> tuple[SimulatedSpectrometer, InstrumentInfo, References]:
+def parts(model: ProvedModel) -> tuple[SimulatedSpectrometer, InstrumentInfo, References]:
     detector = SimulatedSpectrometer(SOILS, pace=0.0)
     dark, white = take(detector, ScanKind.DARK, 1), take(detector, ScanKind.WHITE, 2)
     return detector, detector.info, References(dark, white, 0.99)
@@ -54,7 +54,7 @@ def parts(model: Model) -> tuple[SimulatedSpectrometer, InstrumentInfo, Referenc
 
 @pytest.fixture
 def pipeline(
-    model: Model, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References]
+    model: ProvedModel, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References]
 ) -> Pipeline:
     _, info, references = parts
     return Pipeline(model.bind(info.wavelengths_nm), info, references)
@@ -72,7 +72,7 @@ def test_counts_give_back_the_reflectance_within_the_noise(
 
 
 def test_predictions_are_those_of_the_noiseless_spectrum_within_the_noise(
-    model: Model,
+    model: ProvedModel,
     pipeline: Pipeline,
     parts: tuple[SimulatedSpectrometer, InstrumentInfo, References],
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_scan_that_cannot_be_used_gets_a_reason_and_no_number(
 
 
 def test_references_that_cannot_serve_are_refused(
-    model: Model, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References]
+    model: ProvedModel, parts: tuple[SimulatedSpectrometer, InstrumentInfo, References]
 ) -> None:
     _, info, references = parts
     predictor = model.bind(info.wavelengths_nm)
@@ -130,7 +130,7 @@ def test_references_that_cannot_serve_are_refused(
 
 @pytest.mark.parametrize("quantity", [Quantity.REFLECTANCE, Quantity.ABSORBANCE])
 def test_an_instrument_that_measures_reflectance_itself_needs_no_references(
-    model: Model,
+    model: ProvedModel,
     parts: tuple[SimulatedSpectrometer, InstrumentInfo, References],
     quantity: Quantity,
 ) -> None:
@@ -139,13 +139,13 @@ def test_an_instrument_that_measures_reflectance_itself_needs_no_references(
     values = SOILS[0] if quantity is Quantity.REFLECTANCE else absorbance(SOILS[0])
     scan = dataclasses.replace(take(detector, ScanKind.SAMPLE, 3), counts=values)
     found = Pipeline(predictor, dataclasses.replace(info, quantity=quantity))(scan)
-    assert found.estimates == predictor(absorbance(SOILS[0][predictor.bands]))
+    assert found == predictor(absorbance(SOILS[0][predictor.bands]))
     with pytest.raises(ValueError, match="counts need a dark and a white reference"):
         Pipeline(predictor, info)
 
 
 def test_noise_outside_the_model_s_grid_does_not_matter(
-    model: Model,
+    model: ProvedModel,
     pipeline: Pipeline,
     parts: tuple[SimulatedSpectrometer, InstrumentInfo, References],
 ) -> None:
@@ -157,7 +157,7 @@ def test_noise_outside_the_model_s_grid_does_not_matter(
     assert pipeline(dataclasses.replace(scan, counts=counts)) == pipeline(scan)
 
 
-def test_an_instrument_of_another_range_is_refused(model: Model) -> None:
+def test_an_instrument_of_another_range_is_refused(model: ProvedModel) -> None:
     with pytest.raises(WavelengthError, match=r"covers 400\.0-1000\.0 nm but the model needs"):
         model.bind(np.linspace(400.0, 1000.0, 256))
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge import cli
 from ccnvr.edge.chemometrics.grid import WavelengthError
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.connect import registry as drivers
 from ccnvr.firmware_bridge.connect.registry import DRIVERS, open_instrument
 from ccnvr.firmware_bridge.connect.sim_url import simulate
@@ -235,7 +235,7 @@ def test_a_byte_order_that_cannot_be_told_is_asked_for(clock: Clock) -> None:
 
 
 def test_eighteen_bands_are_refused_by_a_model_of_continuous_spectra(
-    model: Model, clock: Clock
+    model: ProvedModel, clock: Clock
 ) -> None:
     bands = set_up("as7265x").info.wavelengths_nm
     assert bands.size == 18

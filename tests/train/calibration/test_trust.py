@@ -25,7 +25,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Difficulty, Target, estimate, half_width
 from ccnvr.edge.inference.pipeline import Pipeline, References
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
@@ -282,7 +282,7 @@ def test_a_bundle_carries_domain_and_intervals_to_the_output(
 ) -> None:
     folder, path = finished
     _, _, report = run_folder.load(folder)
-    model = Model(str(path))
+    model = ProvedModel(str(path))
     assert model.domain is not None and model.domain.to_bytes() == (folder / edge.PART).read_bytes()
     assert model.bundle.manifest.targets == report.targets
     shown = run_ccnvr("inspect", path).stdout
@@ -331,7 +331,7 @@ def test_a_scan_out_of_domain_keeps_its_numbers_and_is_flagged(finished: tuple[P
     )
     leaf = 10.0 ** -materials.green_plant(wavelengths, 1, np.random.default_rng(1))[0]
     pipeline = Pipeline(
-        Model(str(finished[1])).bind(wavelengths), info, References(dark, white, 1.0)
+        ProvedModel(str(finished[1])).bind(wavelengths), info, References(dark, white, 1.0)
     )
     prediction = pipeline(scan(ScanKind.SAMPLE, 100.0 + 50_000.0 * leaf))
     assert "out_of_domain:Q" in prediction.flags
@@ -380,9 +380,9 @@ def test_a_bundle_whose_domain_does_not_fit_is_refused(
     with pytest.raises(
         BundleError, match=r"cannot be used: it has 4 bytes where 2 libraries.*export it again"
     ):
-        Model(str(changed(path, out, {**parts, edge.PART: b"none"})))
+        ProvedModel(str(changed(path, out, {**parts, edge.PART: b"none"})))
     with pytest.raises(BundleError, match=r"states a domain but has no domain\.f32"):
-        Model(
+        ProvedModel(
             str(
                 changed(
                     path, out, {name: part for name, part in parts.items() if name != edge.PART}

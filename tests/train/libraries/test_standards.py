@@ -19,7 +19,7 @@ from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.cli import main
 from ccnvr.edge.commands.predict import predict_blocks
-from ccnvr.edge.inference.predictor import Model
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
@@ -206,8 +206,8 @@ def exported(folder: Path, recipe: str) -> Path:
 
 def out_of_domain(bundle: Path, wavelengths: np.ndarray, spectra: np.ndarray) -> float:
     """Share of absorbance `(n, bands)` that a bundle flags as unlike its training soils."""
-    predictor = Model(str(bundle)).bind(wavelengths)
-    flags = [predictor.answer(spectrum[predictor.bands])[1] for spectrum in spectra]
+    predictor = ProvedModel(str(bundle)).bind(wavelengths)
+    flags = [predictor(spectrum[predictor.bands]).flags for spectrum in spectra]
     return float(
         np.mean([any(flag.startswith("out_of_domain") for flag in found) for found in flags])
     )
@@ -215,7 +215,7 @@ def out_of_domain(bundle: Path, wavelengths: np.ndarray, spectra: np.ndarray) ->
 
 def answers(bundle: Path, file: Path) -> np.ndarray:
     """OC of each spectrum."""
-    rows = predict_blocks(Model(str(bundle)), [read_spectra(file)], "reflectance")
+    rows = predict_blocks(ProvedModel(str(bundle)), [read_spectra(file)], "reflectance")
     return np.array([estimates["OC"].value for _, estimates, _ in rows])
 
 
@@ -228,7 +228,7 @@ def test_a_bundle_trained_with_epo_answers_as_its_checkpoint(small: Path) -> Non
     assert calibration.correction is not None
     assert calibration.correction.directions.shape == (140, 2)
     pool = load_soils(("CV.98:test",), recipe)
-    predictor = Model(str(small)).bind(GRID.wavelengths())
+    predictor = ProvedModel(str(small)).bind(GRID.wavelengths())
     found = [predictor(spectrum)["OC"].value for spectrum in pool.spectra]
     np.testing.assert_allclose(
         found, fitting.predict(recipe, calibration, pool.spectra)[:, 0], rtol=1e-3
@@ -257,7 +257,7 @@ def test_the_domain_of_a_bundle_with_epo_knows_corrected_soils(small: Path, soil
     recipe, calibration, _ = run_folder.load(small.parent / "run")
     held_out = load_soils(("UL.120:test", "SL.125:test"), recipe).spectra
     assert out_of_domain(small, GRID.wavelengths(), held_out) < 0.1
-    domain = Model(str(small)).domain
+    domain = ProvedModel(str(small)).domain
     assert domain is not None
     in_training = domains.positions(domain, GRID, held_out, calibration.correction).distance
     assert np.mean(in_training > 1.0) < 0.1
@@ -303,7 +303,7 @@ def test_pds_adapts_a_bundle(
     assert figures["absorbance"]["standards"] == 8
     assert figures["absorbance"]["after"] < 0.3 * figures["absorbance"]["before"]
     assert set(figures) == {"method", "absorbance", "OC (g/kg)", "pH (pH)"}
-    correction = Model(str(out)).correction
+    correction = ProvedModel(str(out)).correction
     assert correction is not None
     assert (correction.weights.shape, correction.directions.shape) == ((140, 5), (140, 2))
     reference = answers(small, files["others"])

@@ -67,7 +67,7 @@ def _is_ours(folder: Path) -> bool:
 def _proved(bundle: Bundle, choice: Choice) -> dict[str, str]:
     return {
         "bundle": bundle.digest,
-        "part": choice.part,
+        "part": choice.model_file,
         "engine": choice.engine.version,
         "ccnvr": version("ccnvr"),
         "numpy": np.__version__,
