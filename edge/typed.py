@@ -1,7 +1,10 @@
-"""Builds typed dataclasses from decoded TOML or JSON, refusing what does not fit.
+"""Typed dataclasses from decoded TOML or JSON, and back.
 
-One reader for the daemon's configuration, a bundle's manifest and a training recipe: unknown keys,
-missing keys and wrong types are errors that name the key.
+The daemon's configuration, a bundle's manifest and a training recipe are all read here: an unknown
+key, a missing key or a value of the wrong type is an error that names the key.
+
+A field whose key in the file has another name states it in its metadata:
+`preprocessing: Preprocessing = field(metadata={FILE_KEY: "recipe"})`.
 """
 
 from __future__ import annotations
@@ -15,43 +18,63 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+FILE_KEY = "file_key"
+
 _LARGEST_WHOLE = 2**63 - 1
 
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class StructureError(ValueError):
-    """A value does not fit the structure; the message names its key."""
+    """The error for a value that does not fit the structure; the message names its key."""
 
 
 def build(cls: type[T], data: object, where: str = "") -> T:
-    """An instance of the dataclass `cls` from a mapping.
+    """Return an instance of the dataclass `cls` built from a mapping.
 
     Fields may be str, int, float, bool, another dataclass (from a mapping, or an instance),
-    `tuple[X, ...]`, `dict[str, X]`, `X | None`, or Any.
+    `tuple[X, ...]`, `dict[str, X]`, `X | None`, or Any. `where` is the key of `data` in the file.
 
     Raises:
-        StructureError: with the key, what was found, and what belongs there.
+        StructureError: a key is unknown or missing, or its value has the wrong type.
     """
     if not isinstance(data, Mapping):
         raise StructureError(f"{where or 'the file'} must be a table of keys, not {data!r:.60}")
     hints = get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {_key(field): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             near = get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(fields)}"
             raise StructureError(f"unknown key {_join(where, key)!r}; {hint}")
     values = {}
-    for name, field in fields.items():
-        if name in data:
-            values[name] = _convert(hints[name], data[name], _join(where, name))
+    for key, field in fields.items():
+        if key in data:
+            values[field.name] = _convert(hints[field.name], data[key], _join(where, key))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise StructureError(f"key {_join(where, name)!r} is missing; add it")
+            raise StructureError(f"key {_join(where, key)!r} is missing; add it")
     try:
         return cls(**values)
     except ValueError as error:
         raise StructureError(f"{where}: {error}" if where else str(error)) from error
+
+
+def to_data(value: Any) -> Any:
+    """Return what `build` reads: dataclasses as dictionaries by the keys of the file."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            _key(field): to_data(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {key: to_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_data(item) for item in value]
+    return value
+
+
+def _key(field: dataclasses.Field[Any]) -> str:
+    """Return the key in the file of a dataclass field."""
+    return str(field.metadata.get(FILE_KEY, field.name))
 
 
 def _join(where: str, key: object) -> str:
@@ -82,7 +105,7 @@ def _convert(hint: Any, value: object, where: str) -> Any:
 
 
 def _convert_union(hints: list[Any], value: object, where: str) -> Any:
-    """None, or the first kind that fits; the last one's error says what belongs there."""
+    """Return None, or the value as the first type that fits; the last one's error is raised."""
     if value is None:
         return None
     for hint in hints[:-1]:
@@ -94,12 +117,12 @@ def _convert_union(hints: list[Any], value: object, where: str) -> Any:
 
 
 def _convert_scalar(hint: Any, value: object, where: str) -> Any:
-    # Python's whole numbers know no end, other code's do.
+    # Python's integers have no limit, but NumPy's and SQLite's have.
     if isinstance(value, int) and not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
         raise StructureError(f"{where!r} is too large a number; {_LARGEST_WHOLE} is the largest")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    # bool is an int to Python, never to a user.
+    # bool is a subclass of int, yet `true` is never meant as a number.
     if (
         not isinstance(hint, type)
         or not isinstance(value, hint)

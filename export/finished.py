@@ -176,7 +176,7 @@ def make_bundle(
         name=recipe.name,
         created=report.finished,
         targets=calibration.targets,
-        recipe=recipe.preprocessing,
+        preprocessing=recipe.preprocessing,
         parts={name: bundles.part_of(content) for name, content in parts.items()},
         domain=report.domain,
         card=Card(

@@ -151,7 +151,7 @@ def outcome(path: Path, engine: str, profile: str) -> str:
             if words in text:
                 return name
         return "refused by the engine"
-    grid = model.bundle.manifest.recipe.grid.wavelengths()
+    grid = model.bundle.manifest.preprocessing.grid.wavelengths()
     try:
         predict = model.bind(grid)
     except BundleError:

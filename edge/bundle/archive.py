@@ -76,7 +76,7 @@ class Bundle:
         if shape is None:
             return None
         try:
-            return domains.read(self.parts[domains.PART], shape, self.manifest.recipe.grid)
+            return domains.read(self.parts[domains.PART], shape, self.manifest.preprocessing.grid)
         except KeyError:
             raise BundleError(
                 f"bundle {self.source} states a domain but has no {domains.PART}; export it again"
@@ -92,7 +92,7 @@ class Bundle:
         if content is None:
             return None
         try:
-            return corrections.unpack(content, self.manifest.recipe.grid.bands)
+            return corrections.unpack(content, self.manifest.preprocessing.grid.bands)
         except Exception as error:  # zipfile and NumPy raise a dozen types on damaged content
             raise BundleError(
                 f"the correction in bundle {self.source} cannot be used ({error}); make the "

@@ -1,10 +1,10 @@
-"""The manifest of a bundle: what the edge must know of a model, typed; and what people should know,
-as it stands.
+"""The manifest of a bundle: what the edge computes with, and a model card for people.
+
+In: `manifest.json`. Out: a typed `Manifest`, or an error that names the key that does not fit.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,14 +13,14 @@ from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.edge.chemometrics.preprocess import Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
-from ccnvr.edge.typed import build
+from ccnvr.edge.typed import FILE_KEY, build, to_data
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the bundle."""
+    """The size and the SHA-256 of one file of the bundle."""
 
     bytes: int
     sha256: str
@@ -28,8 +28,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """What people should know: accuracy by library and property, parity of each artefact on each
-    engine and what its rounding did to the RMSE, data with licences, the recipe.
+    """The model card, for people.
+
+    `accuracy` is by library and property; `parity` says for each model file and engine how far its
+    outputs are from the trained network's and what rounding does to the RMSE; `soils` lists the
+    data with their licences; `training` holds the training recipe.
     """
 
     accuracy: dict[str, AccuracyTable] = field(default_factory=dict)
@@ -40,18 +43,21 @@ class Card:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`card` is for people; the rest is what the edge computes with.
+    """The content of `manifest.json`.
 
-    `parts` names every other file of the bundle; `recipe` turns absorbance into the model's input;
-    `targets` are the model's outputs in order; `domain` says which spectra the model knows, and a
-    bundle without it flags none as foreign.
+    `targets` describes the model's outputs in order, `preprocessing` the way from absorbance to the
+    model's input, and `parts` every other file of the bundle. `domain` describes the spectra that
+    the model was trained on; without it, no spectrum is flagged as out of the domain.
+
+    Raises:
+        ValueError: there is no target, two have one name, or one does not fit the domain.
     """
 
     schema: int
     name: str
     created: str
     targets: tuple[Target, ...]
-    recipe: Preprocessing
+    preprocessing: Preprocessing = field(metadata={FILE_KEY: "recipe"})
     parts: dict[str, Part]
     domain: DomainShape | None = None
     card: Card = field(default_factory=Card)
@@ -72,19 +78,19 @@ class Manifest:
                 )
 
     def to_json(self) -> str:
-        """The manifest as a file."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+        """Return the content of `manifest.json`."""
+        return json.dumps(to_data(self), indent=1, allow_nan=False)
 
 
 def parse(text: str) -> Manifest:
-    """A manifest from its file.
+    """Return the manifest in the text of `manifest.json`.
 
     Raises:
-        ValueError: it is malformed, or of another schema; the message says which.
+        ValueError: it is malformed, or of another schema.
     """
     data = json.loads(text, parse_constant=_refuse_constant)
     schema = data.get("schema") if isinstance(data, dict) else None
-    # Before anything else: a newer schema may differ in every other key.
+    # The schema is checked first, because a newer one may differ in every other key.
     if schema != SCHEMA:
         raise ValueError(
             f"its schema is {schema!r} and this ccnvr reads {SCHEMA}; update ccnvr, or export the "
@@ -94,5 +100,5 @@ def parse(text: str) -> Manifest:
 
 
 def _refuse_constant(name: str) -> None:
-    """JSON has no NaN; Python's reader would let it in."""
-    raise ValueError(f"{name} is no number")
+    """Refuse NaN and Infinity, which Python's reader accepts although JSON has no such numbers."""
+    raise ValueError(f"{name} is not a number")

@@ -70,7 +70,7 @@ class DomainShape:
         """The smoothing, as a channel of a preprocessing recipe."""
         return Channel(self.window, polyorder=2, deriv=0, snv=False)
 
-    def recipe(self, grid: Grid) -> Preprocessing:
+    def preprocessing(self, grid: Grid) -> Preprocessing:
         """The preprocessing that comes before `views`, on the model's grid.
 
         Raises:
@@ -189,7 +189,7 @@ def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
     Raises:
         ValueError: it is malformed.
     """
-    shape.recipe(grid)
+    shape.preprocessing(grid)
     bands = -(-grid.bands // shape.every)
     libraries, components = len(shape.libraries), shape.components
     sizes = [

@@ -212,36 +212,37 @@ class BandedOperator:
 
 
 class Preprocessor:
-    """A recipe, and the bundle's correction if it has one, compiled for the wavelengths of one
-    instrument.
+    """Preprocessing, and the bundle's correction if it has one, compiled for one instrument.
 
     Not safe to call from several threads: it reuses its buffers.
 
     Raises:
-        WavelengthError: the wavelengths do not cover the recipe's grid.
+        WavelengthError: the wavelengths do not cover the grid.
     """
 
     def __init__(
         self,
-        recipe: Preprocessing,
+        preprocessing: Preprocessing,
         wavelengths_nm: Array | Sequence[float],
         correction: Correction | None = None,
     ) -> None:
-        self.recipe = recipe
+        self.preprocessing = preprocessing
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
-        resample = resampling_matrix(self.wavelengths_nm, recipe.grid)
+        resample = resampling_matrix(self.wavelengths_nm, preprocessing.grid)
         self._correct: CompiledCorrection | None = None
         if correction is not None:
             resample = _product(correction.windows(), resample)
-            filters = (_filter_matrix(channel, recipe.grid) for channel in recipe.channels)
+            filters = (
+                _filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
+            )
             self._correct = CompiledCorrection(correction, filters, resample)
         # One operator a channel: a channel without a filter needs far fewer weights than a smoothed
         # one.
         self._operators = [
-            BandedOperator(_product(_filter_matrix(channel, recipe.grid), resample))
-            for channel in recipe.channels
+            BandedOperator(_product(_filter_matrix(channel, preprocessing.grid), resample))
+            for channel in preprocessing.channels
         ]
-        self._out = np.empty((len(recipe.channels), recipe.grid.bands))
+        self._out = np.empty((len(preprocessing.channels), preprocessing.grid.bands))
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
         """Absorbance `(instrument bands,)` -> model input `(channels, bands)`.
@@ -301,7 +302,7 @@ class Preprocessor:
         Raises:
             SpectrumError: a channel is constant.
         """
-        for index, channel in enumerate(self.recipe.channels):
+        for index, channel in enumerate(self.preprocessing.channels):
             if channel.snv:
                 filtered[..., index, :] = snv(filtered[..., index, :])
         return filtered

@@ -66,7 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name, ms in medians.items()
     }
     inputs = np.zeros(
-        (1, len(model.bundle.manifest.recipe.channels), model.bundle.manifest.recipe.grid.bands),
+        (
+            1,
+            len(model.bundle.manifest.preprocessing.channels),
+            model.bundle.manifest.preprocessing.grid.bands,
+        ),
         np.float32,
     )
     backends = bench_backends.compare(arguments.bundle, model, inputs, arguments.rounds)
@@ -108,7 +112,9 @@ def _stages(model: ProvedModel, store: Store) -> Stages:
     pipeline = Pipeline(model.bind(info.wavelengths_nm), info, References(dark, white, 0.99))
     prediction = pipeline(sample)
     spectrum = absorbance(reflectance(sample.counts, dark.counts, white.counts, 0.99))
-    compiled = Preprocessor(model.bundle.manifest.recipe, info.wavelengths_nm, model.correction)
+    compiled = Preprocessor(
+        model.bundle.manifest.preprocessing, info.wavelengths_nm, model.correction
+    )
     inputs = compiled(spectrum)[None]
     wire = _on_the_wire(sample)
     references = (store.add_reference(info, dark).id, store.add_reference(info, white).id)

@@ -41,13 +41,13 @@ def _shown(text: str) -> str:
 
 def _lines(model: ProvedModel) -> Iterator[str]:
     manifest, card = model.bundle.manifest, model.bundle.manifest.card
-    grid = manifest.recipe.grid
+    grid, channels = manifest.preprocessing.grid, manifest.preprocessing.channels
     yield (
         f"{manifest.name}, created {manifest.created}, sha256 of manifest "
         f"{model.bundle.digest[:16]}"
     )
     yield (
-        f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(manifest.recipe.channels)} channels "
+        f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(channels)} channels "
         f"of {grid.bands} bands"
     )
     yield (

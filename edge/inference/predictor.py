@@ -52,7 +52,7 @@ class Predictor:
     """
 
     def __init__(self, model: PredictiveModel, wavelengths_nm: Array) -> None:
-        preprocessing = model.bundle.manifest.recipe
+        preprocessing = model.bundle.manifest.preprocessing
         grid = preprocessing.grid
         check_wavelengths(wavelengths_nm, grid)
         first = int(np.searchsorted(wavelengths_nm, grid.start_nm, side="right")) - 1
@@ -65,7 +65,7 @@ class Predictor:
         self._smooth: Preprocessor | None = None
         if model.domain is not None:
             # The domain was fitted to corrected spectra, as the network was.
-            smoothing = model.domain.shape.recipe(grid)
+            smoothing = model.domain.shape.preprocessing(grid)
             self._smooth = Preprocessor(smoothing, used, model.correction)
         test_soils = [
             np.interp(used, grid.wavelengths(), soil)

@@ -130,7 +130,7 @@ class ProvedModel:
     def _self_test(self) -> _InputsAndOutputs:
         """Return model input and expected outputs of the self-test."""
         test: SelfTest = self.bundle.self_test()
-        preprocessing = self.bundle.manifest.recipe
+        preprocessing = self.bundle.manifest.preprocessing
         try:
             # A profile may have expected outputs of its own, which include its rounding.
             expected = np.array(test.quantized.get(self.choice.profile, test.expected))

@@ -39,18 +39,18 @@ def write(path: Path) -> Path:
     random weights.
     """
     default = bundles.read("default")
-    recipe, targets = default.manifest.recipe, default.manifest.targets
+    preprocessing, targets = default.manifest.preprocessing, default.manifest.targets
     torch.manual_seed(20)
     config = NetworkConfig(
         convolutions=(Convolution(8, 5, 4), Convolution(8, 5, 4)),
         hidden=8,
         dense=8,
-        in_channels=len(recipe.channels),
-        bands=recipe.grid.bands,
+        in_channels=len(preprocessing.channels),
+        bands=preprocessing.grid.bands,
         outputs=len(targets),
     )
     profiles = all_profiles(CCNVR(config).eval())
-    inputs = Preprocessor(recipe, recipe.grid.wavelengths()).batch(
+    inputs = Preprocessor(preprocessing, preprocessing.grid.wavelengths()).batch(
         np.array(default.self_test().absorbance)
     )
     expected = {

@@ -48,12 +48,14 @@ def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
     bundle = bundles.read(bundle_path)
     with np.load(spectra_path) as spectra:
         preprocess = Preprocessor(
-            bundle.manifest.recipe, spectra["wavelengths_nm"], bundle.correction()
+            bundle.manifest.preprocessing, spectra["wavelengths_nm"], bundle.correction()
         )
         inputs = preprocess.batch(spectra["absorbance"])
     test = bundle.self_test()
     test_inputs = Preprocessor(
-        bundle.manifest.recipe, bundle.manifest.recipe.grid.wavelengths(), bundle.correction()
+        bundle.manifest.preprocessing,
+        bundle.manifest.preprocessing.grid.wavelengths(),
+        bundle.correction(),
     ).batch(np.array(test.absorbance))
     outputs: dict[str, Any] = {"inputs": inputs}
     engines: dict[str, dict[str, Any]] = {}
@@ -79,7 +81,7 @@ def count(bundle_path: str, spectra_path: str) -> None:
     bundle = bundles.read(bundle_path)
     with np.load(spectra_path) as spectra:
         wavelengths, soils = spectra["wavelengths_nm"], spectra["absorbance"]
-    preprocess = Preprocessor(bundle.manifest.recipe, wavelengths, bundle.correction())
+    preprocess = Preprocessor(bundle.manifest.preprocessing, wavelengths, bundle.correction())
     inputs = preprocess.batch(soils[: COUNTED + 2])
     names = ["preprocessing"]
     for number in range(COUNTED + 2):

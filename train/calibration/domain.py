@@ -118,7 +118,7 @@ def prepare(
     """Absorbance `(n, bands)` -> the views that the domain looks at, `(n, 2, bands looked at)`, a
     few soils at a time.
     """
-    preprocess = Preprocessor(shape.recipe(grid), grid.wavelengths(), correction)
+    preprocess = Preprocessor(shape.preprocessing(grid), grid.wavelengths(), correction)
     chunks = np.array_split(spectra, -(-len(spectra) // _CHUNK)) if len(spectra) else []
     views = [shape.views(preprocess.batch(chunk)[:, 0]) for chunk in chunks]
     return np.concatenate(views) if views else np.empty((0, 2, -(-grid.bands // shape.every)))

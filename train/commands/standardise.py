@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _standardise(model: ProvedModel, arguments: argparse.Namespace) -> tuple[Correction, Figures]:
     """The bundle's correction with a PDS before it, and what that does to spectra and answers."""
-    recipe = model.bundle.manifest.recipe
+    recipe = model.bundle.manifest.preprocessing
     pairs = standards.read_pairs(
         arguments.reference, arguments.field, recipe.grid, arguments.quantity
     )
@@ -138,7 +138,7 @@ def _correct_answers(
 ) -> tuple[tuple[Target, ...], Figures]:
     """Targets with a slope and a bias for each property that the field's file has values of."""
     manifest = model.bundle.manifest
-    soils = libraries.load(str(arguments.field), manifest.recipe.grid, arguments.quantity)
+    soils = libraries.load(str(arguments.field), manifest.preprocessing.grid, arguments.quantity)
     outputs = _outputs(model, soils.spectra)
     targets, figures = [], {}
     for column, target in enumerate(manifest.targets):
@@ -160,7 +160,7 @@ def _outputs(model: ProvedModel, spectra: Array) -> Array:
     """Standardised answers `(n, targets)` to absorbance on the grid, with the correction that the
     bundle had.
     """
-    recipe = model.bundle.manifest.recipe
+    recipe = model.bundle.manifest.preprocessing
     inputs = Preprocessor(recipe, recipe.grid.wavelengths(), model.correction).batch(spectra)
     return np.concatenate(
         [model.session(inputs[row : row + 1]) for row in range(len(inputs))]
@@ -174,9 +174,9 @@ def _with_correction(
     corrected spectra.
     """
     manifest, test = model.bundle.manifest, model.bundle.self_test()
-    inputs = Preprocessor(manifest.recipe, manifest.recipe.grid.wavelengths(), correction).batch(
-        np.array(test.absorbance)
-    )
+    inputs = Preprocessor(
+        manifest.preprocessing, manifest.preprocessing.grid.wavelengths(), correction
+    ).batch(np.array(test.absorbance))
     expected = tuple(map(tuple, model.session(inputs).astype(np.float64).tolist()))
     parts = {
         **model.bundle.parts,

@@ -166,7 +166,7 @@ def _filtered(
     A block at a time: a large library in double precision may not fit.
     """
     filtered = np.empty(
-        (len(spectra), len(preprocess.recipe.channels), preprocess.recipe.grid.bands),
+        (len(spectra), len(preprocess.preprocessing.channels), preprocess.preprocessing.grid.bands),
         dtype=np.float32,
     )
     for start in range(0, len(spectra), _SPECTRA_AT_ONCE):

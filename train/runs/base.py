@@ -117,7 +117,7 @@ def _of_bundle(bundle: Bundle) -> Base:
         ) from error
     correction = bundle.correction()
     if (
-        recipe.preprocessing != manifest.recipe
+        recipe.preprocessing != manifest.preprocessing
         or recipe.network_config() != network.config
         or (recipe.epo is not None and correction is None)
     ):

@@ -104,7 +104,10 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
             ),
             "'card.accuracy.all.nirsoil.OC.n' is too large a number",
         ),
-        (edit_manifest(lambda m: m["card"].update(soils={"n": float("nan")})), "NaN is no number"),
+        (
+            edit_manifest(lambda m: m["card"].update(soils={"n": float("nan")})),
+            "NaN is not a number",
+        ),
         (edit_manifest(lambda m: m["parts"]["selftest.json"].update(bytes=1)), "the size"),
         (lambda c: c.update({bundles.MANIFEST: b"[" * 100_000}), "cannot be used"),
     ],

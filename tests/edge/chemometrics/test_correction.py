@@ -28,7 +28,7 @@ from ccnvr.train.recipe.settings import Augmentation
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
-BANDS = ProvedModel("default").bundle.manifest.recipe.grid.bands
+BANDS = ProvedModel("default").bundle.manifest.preprocessing.grid.bands
 """Of the bundle that comes with the package."""
 CHANNELS = (Channel(snv=False), Channel(), Channel(7, 2, 1), Channel(9, 3, 2, snv=False))
 

@@ -467,7 +467,7 @@ def test_a_model_that_fails_on_a_spectrum_after_its_self_test_is_one_sentence(
         )
 
     model = ProvedModel(str(with_model(tmp_path / "late.ccnvr", fail_on_one_spectrum)), "onnx")
-    grid = model.bundle.manifest.recipe.grid
+    grid = model.bundle.manifest.preprocessing.grid
     with pytest.raises(BundleError, match="onnxruntime"):
         model.bind(grid.wavelengths())(np.array(model.bundle.self_test().absorbance[0]))
 

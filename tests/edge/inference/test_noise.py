@@ -34,7 +34,7 @@ def model() -> ProvedModel:
 
 @pytest.fixture(scope="module")
 def grid_predictor(model: ProvedModel) -> Predictor:
-    return model.bind(model.bundle.manifest.recipe.grid.wavelengths())
+    return model.bind(model.bundle.manifest.preprocessing.grid.wavelengths())
 
 
 def width(answer: Estimate) -> float:
@@ -170,7 +170,7 @@ def test_intervals_cover_in_noise_what_they_cover_without(
     nirsoil_data: object,
     rng: np.random.Generator,
 ) -> None:
-    soils = libraries.load("nirsoil:test", model.bundle.manifest.recipe.grid)
+    soils = libraries.load("nirsoil:test", model.bundle.manifest.preprocessing.grid)
     answers = [
         grid_predictor(spectrum + rng.normal(0.0, noise, spectrum.size))
         for spectrum in soils.spectra
@@ -241,14 +241,14 @@ def test_noise_widens_never_narrows_and_is_told(
         "CEC:noisy",
     }
     assert not [flag for flag in clean.flags if flag.endswith(":noisy")]
-    again = model.bind(model.bundle.manifest.recipe.grid.wavelengths())
+    again = model.bind(model.bundle.manifest.preprocessing.grid.wavelengths())
     assert again(noisy) == wide, "a spectrum has one prediction"
 
 
 def test_self_test_soils_that_an_instrument_cannot_show_are_the_bundle_s_fault(
     model: ProvedModel,
 ) -> None:
-    grid = model.bundle.manifest.recipe.grid
+    grid = model.bundle.manifest.preprocessing.grid
     coarse = ProvedModel("default")
     flat = tuple(np.where(np.arange(grid.bands)[::-1] % 3 % 2, 0.9, 0.4).tolist())
     parts = {

@@ -151,7 +151,9 @@ def test_noise_outside_the_model_s_grid_does_not_matter(
 ) -> None:
     detector, info, _ = parts
     scan = take(detector, ScanKind.SAMPLE, 3)
-    outside = np.flatnonzero(info.wavelengths_nm < model.bundle.manifest.recipe.grid.start_nm)[:-1]
+    outside = np.flatnonzero(
+        info.wavelengths_nm < model.bundle.manifest.preprocessing.grid.start_nm
+    )[:-1]
     counts = scan.counts.copy()
     counts[outside] = -1e9
     assert pipeline(dataclasses.replace(scan, counts=counts)) == pipeline(scan)

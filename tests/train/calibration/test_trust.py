@@ -226,7 +226,7 @@ def test_distances_are_those_of_the_definition(pool: libraries.Pool, fitted: Fit
 
 def test_one_spectrum_lies_where_training_says(pool: libraries.Pool, fitted: FittedDomain) -> None:
     """The edge, spectrum by spectrum, against training, all at once."""
-    smooth = Preprocessor(fitted.domain.shape.recipe(GRID), GRID.wavelengths())
+    smooth = Preprocessor(fitted.domain.shape.preprocessing(GRID), GRID.wavelengths())
     together = domains.positions(fitted.domain, GRID, pool.spectra[::40])
     for row, spectrum in enumerate(pool.spectra[::40]):
         found = fitted.domain.locate(smooth(spectrum)[0])
