@@ -16,8 +16,9 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.link.board import Board
-from ccnvr.firmware_bridge.link.device import Device, Exposure
+from ccnvr.firmware_bridge.link.device import Device
 from ccnvr.firmware_bridge.link.messages import CoefficientKind, Held, ScanRequest
+from ccnvr.firmware_bridge.link.spectrometer import Exposure
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice, made_up_soils
 
 PIXELS = 512
@@ -70,7 +71,7 @@ def simulated_board() -> Board:
 
 
 class SimulatedSpectrometer:
-    """A `device.Spectrometer` that sees at the given soils in turn, and starts over after the last.
+    """A `link.spectrometer.Spectrometer` that sees at the given soils in turn, and starts over after the last.
 
     `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only.
     `pace` scales the time that a scan takes: 1 is real time, 0 none.

@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
-from ccnvr.firmware_bridge.link.device import Device, Exposure
+from ccnvr.firmware_bridge.link.device import Device
 from ccnvr.firmware_bridge.link.messages import ScanRequest
+from ccnvr.firmware_bridge.link.spectrometer import Exposure
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
 from tools.arm64 import lab
 
@@ -42,7 +43,7 @@ class Spectrometer(SimulatedSpectrometer):
         self.taken = 0
 
     def expose(self, request: ScanRequest, number: int) -> Exposure:
-        """See `device.Detector`."""
+        """See `link.spectrometer.Spectrometer`."""
         self.taken += request.kind is ScanKind.SAMPLE
         return super().expose(request, number)
 
