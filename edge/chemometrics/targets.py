@@ -129,6 +129,12 @@ class Estimate:
     low: float | None
     high: float | None
 
+    def __str__(self) -> str:
+        """Return value, interval and unit, such as `8.06 [1.05, 14.9] g/kg`."""
+        known = self.low is not None and self.high is not None
+        interval = f" [{self.low:.3g}, {self.high:.3g}]" if known else ""
+        return f"{self.value:.3g}{interval} {self.unit}"
+
 
 def half_width(
     target: Target, standardised: float, position: Position | None = None

@@ -59,6 +59,7 @@ class Predictor:
         last = int(np.searchsorted(wavelengths_nm, grid.stop_nm, side="left"))
         self.bands = slice(first, last + 1)
         """The instrument's bands that the model uses; the others may hold anything."""
+        self._instrument_bands = wavelengths_nm.size
         used = wavelengths_nm[self.bands]
         self._model = model
         self._preprocess = Preprocessor(preprocessing, used, model.correction)
@@ -80,7 +81,7 @@ class Predictor:
             ) from error
 
     def __call__(self, absorbance: Array) -> Prediction:
-        """Predict from absorbance `(instrument bands in self.bands,)`.
+        """Predict from absorbance at all the instrument's bands, or at those of `self.bands` alone.
 
         The flags of the prediction name each distance at which the spectrum is unlike the training
         soils (`out_of_domain:Q`), each property whose estimate lies outside the range of the
@@ -91,6 +92,8 @@ class Predictor:
             SpectrumError: the spectrum has the wrong length or cannot be used.
             BundleError: the engine fails on the spectrum.
         """
+        if absorbance.size == self._instrument_bands:
+            absorbance = absorbance[self.bands]
         outputs = self._outputs(absorbance)
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError(

@@ -221,3 +221,13 @@ def test_spectra_that_the_instrument_cannot_see_are_refused() -> None:
     np.testing.assert_allclose(onto_pixels(pixels, SOILS), SOILS)
     with pytest.raises(UsageError, match=r"cover 1200\.0-2496"):
         onto_pixels(np.linspace(1200.0, 2496.0, 512), SOILS)
+
+
+def test_a_predictor_takes_all_bands_of_the_instrument_or_only_those_that_the_model_uses(
+    model: ProvedModel,
+) -> None:
+    wavelengths = np.arange(1000.0, 2520.0, 2.0)
+    predict = model.bind(wavelengths)
+    spectrum = 0.5 + 0.1 * np.sin(wavelengths / 100.0)
+    beside = np.where((wavelengths < 1100.0) | (wavelengths > 2500.0), np.nan, spectrum)
+    assert predict(beside) == predict(spectrum[predict.bands])
