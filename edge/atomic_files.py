@@ -42,7 +42,7 @@ def check_absent(path: Path, option: str) -> None:
         raise UsageError(f"{path} is there already; give another {option}, or delete it")
 
 
-def are_one(path: Path, other: Path) -> bool:
+def is_same_file(path: Path, other: Path) -> bool:
     """Whether two paths lead to one file that is there, links and ways of writing them aside."""
     return path.is_file() and other.is_file() and path.samefile(other)
 

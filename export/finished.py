@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import Bundle, SelfTest, model_part
+from ccnvr.edge.bundle.archive import Bundle, SelfTest, model_file_name
 from ccnvr.edge.bundle.manifest import SCHEMA, Card, Manifest
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.domain import PART
@@ -103,7 +103,7 @@ def write_models(
 ) -> dict[str, bytes]:
     """The artefacts by their names in a bundle."""
     return {
-        model_part(profile, kind): WRITERS[kind](networks[profile])
+        model_file_name(profile, kind): WRITERS[kind](networks[profile])
         for profile in profiles
         for kind in kinds
     }
@@ -151,10 +151,10 @@ def _to_prove(
     """Each profile on each engine that has an artefact to run."""
     found = []
     for profile, network in finished.networks.items():
-        if any(name.startswith(model_part(profile, "")) for name in models):
+        if any(name.startswith(model_file_name(profile, "")) for name in models):
             # The network as data is proved wherever anything is written from it.
-            written = {model_part(profile, "network"): pack(network), **models}
-            parts = [(runtime, model_part(profile, runtime.kind)) for runtime in runtimes]
+            written = {model_file_name(profile, "network"): pack(network), **models}
+            parts = [(runtime, model_file_name(profile, runtime.kind)) for runtime in runtimes]
             found += [
                 (profile, runtime, written[part]) for runtime, part in parts if part in written
             ]
@@ -213,7 +213,8 @@ def _self_test(finished: Finished, models: dict[str, bytes]) -> bytes:
     quantized = {
         profile: _rows(NumpySession(network)(inputs))
         for profile, network in finished.networks.items()
-        if profile != "fp32" and any(name.startswith(model_part(profile, "")) for name in models)
+        if profile != "fp32"
+        and any(name.startswith(model_file_name(profile, "")) for name in models)
     }
     test = SelfTest(_rows(spectra), _rows(answers(calibration.network, inputs)), quantized)
     return json.dumps(asdict(test)).encode()

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ccnvr.edge.network.layers import (
-    GATES,
     Activation,
     ConvolutionLayer,
     DenseLayer,
@@ -25,6 +24,7 @@ from ccnvr.edge.network.layers import (
     Weight,
     as_float,
 )
+from ccnvr.edge.network.layout import GATES
 from ccnvr.edge.network.shape import NetworkConfig
 
 OPSET = 13

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ccnvr.edge.bundle.archive import model_part
+from ccnvr.edge.bundle.archive import model_file_name
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
@@ -328,7 +328,7 @@ class Gate:
             self._network, self._networks, parity, runtime.kind, model, self._inputs[row : row + 1]
         )
         raise ParityError(
-            f"{model_part(parity.profile, runtime.kind)} on {runtime.name} differs from "
+            f"{model_file_name(parity.profile, runtime.kind)} on {runtime.name} differs from "
             f"{parity.reference} by {found} on "
             f"spectrum {self._names[row]}, target {self._targets[column]}, limit {most:g}, first "
             f"in layer {layer}; the export "

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 from tests.support import bundles_of_all
 from tests.support.helpers import build_wheel
 

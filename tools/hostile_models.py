@@ -26,14 +26,14 @@ from typing import Any, cast
 import numpy as np
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
+from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
 from ccnvr.edge.chemometrics.preprocess import SpectrumError
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES
 from ccnvr.edge.engines.worker import Limits, serve
 from ccnvr.edge.inference import proved_model
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.simulators.handheld import synthetic_soils
 
 SECONDS = 20.0
@@ -174,7 +174,7 @@ def run(
 ) -> collections.Counter[str]:
     """So many mutations of one artefact."""
     bundle = bundles.read(source)
-    part = model_part(profile, ENGINES[engine].artefact)
+    part = model_file_name(profile, ENGINES[engine].model_format)
     ENGINES[engine].load()
     # None is remembered: each must be tried.
     monkey = cast(Any, proved_model)

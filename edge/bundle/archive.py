@@ -14,7 +14,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from shlex import quote
 
-from ccnvr.edge.atomic_files import are_one, check_writable, write_atomically
+from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
 from ccnvr.edge.bundle.manifest import Manifest, Part, parse
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics import domain as domains
@@ -188,7 +188,7 @@ def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
             )
 
 
-def model_part(profile: str, kind: str) -> str:
+def model_file_name(profile: str, kind: str) -> str:
     """The name of the network of a profile (`quantized.PROFILES`) in a format (`MODEL_FORMATS`)."""
     return f"model.{profile}.{kind}"
 
@@ -198,7 +198,7 @@ def part_of(content: bytes) -> Part:
     return Part(len(content), hashlib.sha256(content).hexdigest())
 
 
-def check_out(path: Path, source: str = "") -> None:
+def check_destination(path: Path, source: str = "") -> None:
     """Before long work: whether `write` may put a bundle at `path`, where nothing but another
     bundle may be lost, and not the one at `source`.
 
@@ -209,7 +209,7 @@ def check_out(path: Path, source: str = "") -> None:
     check_writable(path)
     if not path.exists():
         return
-    if are_one(path, Path(source)):
+    if is_same_file(path, Path(source)):
         raise UsageError(f"--out {path} is the bundle that is read; give another --out")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -23,7 +23,7 @@ class WavelengthError(CcnvrError):
 
 
 @contextmanager
-def of_file(name: object) -> Iterator[None]:
+def naming_source(name: object) -> Iterator[None]:
     """Names the file, or the library, whose wavelengths cannot serve."""
     try:
         yield

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 
-LARGEST_MOVE = 100.0
+LARGEST_RESPONSE = 100.0
 """In sd of a property."""
 
 _BANDS = 7
@@ -103,7 +103,7 @@ def _divided_differences(wavelengths_nm: Array) -> Array:
     return unit
 
 
-class NoiseTrial:
+class NoiseResponse:
     """Asks a model what noise does to its answers, on one instrument's bands: `answer` takes
     absorbance `(bands,)` to standardised outputs `(targets,)`.
 
@@ -135,5 +135,5 @@ class NoiseTrial:
                 [self._answer(absorbance + draw) - clean for draw in noise * self._draws]
             )
             far = np.sqrt(np.mean(moves**2, axis=0))
-        limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_MOVE), LARGEST_MOVE)
+        limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_RESPONSE), LARGEST_RESPONSE)
         return limited

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import factorial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.correction import CompiledCorrection, Correction
+from ccnvr.edge.chemometrics.filters import BandedOperator, banded_product, savgol_matrix
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -40,7 +40,6 @@ class SpectrumError(CcnvrError):
 _MOST_CHANNELS = 8
 _LONGEST_WINDOW = 301
 _HIGHEST_ORDER = 6
-_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -132,85 +131,6 @@ def snv(spectra: Floats) -> Floats:
     return scaled
 
 
-def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: float) -> Array:
-    """`(bands, bands)` matrix of a Savitzky-Golay filter; at the ends, the outermost window's
-    polynomial is evaluated.
-
-    Savitzky & Golay 1964, Anal. Chem. 36:1627-1639. Equals
-    `scipy.signal.savgol_filter(mode="interp", delta=step)`.
-
-    Raises:
-        ValueError: the window is even, longer than the spectrum, or not longer than the
-            polynomial's order.
-    """
-    if window % 2 == 0 or window > bands or polyorder >= window or not 0 <= deriv <= polyorder:
-        raise ValueError(
-            f"Savitzky-Golay window {window}, order {polyorder}, derivative {deriv} do not fit "
-            f"{bands} bands: "
-            "the window must be odd, at most the number of bands, and above the order; the order "
-            "at least the derivative"
-        )
-    half = window // 2
-    # The window runs from -1 to 1, so that high powers of it stay small.
-    offsets = np.linspace(-1.0, 1.0, window) if half else np.zeros(1)
-    # Row k of the pseudo-inverse maps a window's values to the k-th coefficient of its
-    # least-squares polynomial.
-    to_coefficients = np.linalg.pinv(np.vander(offsets, polyorder + 1, increasing=True))
-    orders = np.arange(deriv, polyorder + 1)
-    factors = (
-        np.array([factorial(k) / factorial(k - deriv) for k in orders])
-        / (step * max(half, 1)) ** deriv
-    )
-    matrix = np.zeros((bands, bands))
-    for row in range(bands):
-        centre = min(max(row, half), bands - 1 - half)
-        powers = ((row - centre) / max(half, 1)) ** (orders - deriv).astype(np.float64)
-        matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[
-            orders
-        ]
-    return matrix
-
-
-class BandedOperator:
-    """A matrix whose rows are zero outside a short window, applied to one vector without
-    allocating.
-
-    `rows` windows of one common `width` are gathered from the input and multiplied by their
-    weights.
-    """
-
-    def __init__(self, matrix: Array) -> None:
-        self.shape = matrix.shape
-        nonzero = matrix != 0.0
-        first = nonzero.argmax(axis=1)
-        last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
-        width = int((last - first).max()) + 1
-        first = np.minimum(first, matrix.shape[1] - width)
-        self._columns = first[:, None] + np.arange(width)
-        self._weights = np.take_along_axis(matrix, self._columns, axis=1)
-        self._window = np.empty_like(self._weights)
-
-    def __call__(self, vector: Array, out: Array) -> Array:
-        """Multiply `(columns,)` into `out` of shape `(rows,)`."""
-        # mode="clip" lets NumPy write straight into the buffer; no index is ever out of range.
-        np.take(vector, self._columns, out=self._window, mode="clip")
-        return np.einsum("ij,ij->i", self._window, self._weights, out=out)
-
-    def many(self, vectors: Array) -> Array:
-        """Multiply `(n, columns)` into `(n, rows)`, a block of rows at a time: their inputs lie
-        close together.
-        """
-        product = np.empty((len(vectors), self.shape[0]))
-        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            columns, weights = self._columns[rows], self._weights[rows]
-            first, last = columns.min(), columns.max() + 1
-            block = np.zeros((len(columns), last - first))
-            np.put_along_axis(block, columns - first, weights, axis=1)
-            product[:, rows] = vectors[:, first:last] @ block.T
-        return product
-
-
 class Preprocessor:
     """Preprocessing, and the bundle's correction if it has one, compiled for one instrument.
 
@@ -231,7 +151,7 @@ class Preprocessor:
         resample = resampling_matrix(self.wavelengths_nm, preprocessing.grid)
         self._correct: CompiledCorrection | None = None
         if correction is not None:
-            resample = _product(correction.windows(), resample)
+            resample = banded_product(correction.windows(), resample)
             filters = (
                 _filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
             )
@@ -239,7 +159,7 @@ class Preprocessor:
         # One operator a channel: a channel without a filter needs far fewer weights than a smoothed
         # one.
         self._operators = [
-            BandedOperator(_product(_filter_matrix(channel, preprocessing.grid), resample))
+            BandedOperator(banded_product(_filter_matrix(channel, preprocessing.grid), resample))
             for channel in preprocessing.channels
         ]
         self._out = np.empty((len(preprocessing.channels), preprocessing.grid.bands))
@@ -322,21 +242,6 @@ class Preprocessor:
                 f"the absorbance at {self.wavelengths_nm[where]:.1f} nm is not a number; rescan, "
                 "or correct the file",
             )
-
-
-def _product(left: Array, right: Array) -> Array:
-    """`left @ right` for a banded `left`, a block of its rows at a time: of 4,200 bands, whole, it
-    would take half a minute.
-    """
-    product = np.zeros((left.shape[0], right.shape[1]))
-    for start in range(0, left.shape[0], _ROWS_AT_ONCE):
-        block = left[start : start + _ROWS_AT_ONCE]
-        used = np.flatnonzero(block.any(axis=0))
-        # A correction's weights may be zero.
-        if used.size:
-            inner = slice(used[0], used[-1] + 1)
-            product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
-    return product
 
 
 def _filter_matrix(channel: Channel, grid: Grid) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 
 T = TypeVar("T", int, float)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, Choice
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
 
 COLD_STARTS = 5

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.atomic_files import are_one, write_atomically
-from ccnvr.edge.chemometrics.grid import of_file
+from ccnvr.edge.atomic_files import is_same_file, write_atomically
+from ccnvr.edge.chemometrics.grid import naming_source
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate, Target
 from ccnvr.edge.commands.arguments import add_model_choice
@@ -78,7 +78,7 @@ def _kept(blocks: Iterable[SpectraTable], out: Path | None) -> Iterator[SpectraT
 
 
 def _check_kept(path: Path, out: Path | None) -> None:
-    if out is not None and are_one(out, path):
+    if out is not None and is_same_file(out, path):
         raise UsageError(f"--out {out} is a file that is read, {path}; name another")
 
 
@@ -99,7 +99,7 @@ def predict_blocks(
     for table in blocks:
         if predictor is None or not np.array_equal(table.wavelengths_nm, wavelengths_nm):
             wavelengths_nm = table.wavelengths_nm
-            with of_file(table.path):
+            with naming_source(table.path):
                 predictor = model.bind(wavelengths_nm)
         reflectance = _reflectance(table, predictor.bands, quantity)
         for number, sample_id, spectrum in zip(

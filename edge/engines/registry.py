@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
@@ -61,7 +61,7 @@ class Engine:
     library: str
     package: str
     install: str
-    artefact: str
+    model_format: str
     numpy_2_since: tuple[int, int] = (0, 0)
     newest_python: tuple[int, int] | None = None
     in_process: bool = True
@@ -183,7 +183,7 @@ class Choice:
     @property
     def model_file(self) -> str:
         """The bundle's file."""
-        return model_part(self.profile, self.engine.artefact)
+        return model_file_name(self.profile, self.engine.model_format)
 
     def __str__(self) -> str:
         return f"{self.engine.name} ({self.engine.version}), profile {self.profile}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.chemometrics.noise import NoiseMeter, NoiseTrial
+from ccnvr.edge.chemometrics.noise import NoiseMeter, NoiseResponse
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90
 from ccnvr.firmware_bridge.arrays import Array
 
@@ -49,7 +49,7 @@ class NoiseUncertainty:
         soils: list[Array],
     ) -> None:
         self._noise_of = NoiseMeter(wavelengths_nm)
-        self._output_sd = NoiseTrial(outputs, wavelengths_nm, grid)
+        self._output_sd = NoiseResponse(outputs, wavelengths_nm, grid)
         noise = np.full(wavelengths_nm.size, _REFERENCE_NOISE)
         output_sds = [self._output_sd(soil, outputs(soil), noise) for soil in soils]
         self._typical_sensitivity: Array = (

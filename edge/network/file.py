@@ -12,14 +12,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ccnvr.edge.network.layers import (
-    GATES,
-    Activation,
-    NetworkArrays,
-    assemble,
-    direction_names,
-    layout,
-)
+from ccnvr.edge.network.layers import Activation, NetworkArrays, assemble
+from ccnvr.edge.network.layout import GATES, direction_names, layout
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError

@@ -18,7 +18,8 @@ from ccnvr.edge.bundle.archive import MODEL_FORMATS
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.commands.arguments import some_of
 from ccnvr.edge.engines.litert import LiteRtSession
-from ccnvr.edge.network.layers import PROFILES, NetworkArrays
+from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.export.c_array import (
     HEADER,
     INSTALL,
@@ -85,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export, prove, write the bundle and print the proof."""
     torch.set_num_threads(1)
-    bundles.check_out(arguments.out)
+    bundles.check_destination(arguments.out)
     if arguments.c_array:
         check_folder(arguments.c_array, "--c-array")
     runtimes = available(arguments.tflite_python)
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Not for the bundle's card: the bundle does not hold this model.
         proofs += prove(
             finished,
-            {bundles.model_part("int8", "tflite"): micro.content},
+            {bundles.model_file_name("int8", "tflite"): micro.content},
             [_micro_runtime()],
             spectra,
         )

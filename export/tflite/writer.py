@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.network.layers import Activation, NetworkArrays, Weight, direction_names
+from ccnvr.edge.network.layers import Activation, NetworkArrays, Weight
+from ccnvr.edge.network.layout import direction_names
 from ccnvr.export.tflite.graph import Model, Operator, Subgraph
 from ccnvr.export.tflite.layers import (
     RELU,

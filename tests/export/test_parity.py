@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.cli import main
-from ccnvr.edge.network.layers import PROFILES, NetworkArrays
+from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.export import parity
 from ccnvr.export.finished import WRITERS
 from ccnvr.export.parity import Gate, ParityError, Spectra

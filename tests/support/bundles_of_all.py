@@ -15,7 +15,8 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import MODEL_FORMATS, SelfTest
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.layers import PROFILES, Activation, NetworkArrays
+from ccnvr.edge.network.layers import Activation, NetworkArrays
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export.finished import write_models
 from ccnvr.train.network.ccnvr import CCNVR

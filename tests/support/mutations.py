@@ -14,7 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ccnvr.edge.network.layers import GATES, Activation, NetworkArrays, assemble
+from ccnvr.edge.network.layers import Activation, NetworkArrays, assemble
+from ccnvr.edge.network.layout import GATES
 from ccnvr.export.tflite.graph import _FILE_IDENTIFIER, _Builder
 
 Tensors = dict[str, NDArray[Any]]

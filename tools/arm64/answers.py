@@ -21,7 +21,7 @@ import numpy as np
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.registry import ENGINES, Choice, Session
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 
 MARK = 0x51500000
 AT_ONCE = 25

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ccnvr.edge.atomic_files import are_one
+from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.edge.commands.arguments import some_of, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.experiments import accuracy as accuracy_experiment
@@ -192,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     module = accuracy_experiment if arguments.experiment == "accuracy" else noise_experiment
     to = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
-    if arguments.choices is not None and are_one(to, arguments.choices):
+    if arguments.choices is not None and is_same_file(to, arguments.choices):
         raise UsageError(
             f"the result would be written over {arguments.choices}, which --choices reads; give "
             "another --out"

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             "--reference is for pds, which needs it; slope-bias takes laboratory values from the "
             "--field file"
         )
-    bundles.check_out(arguments.out, arguments.bundle)
+    bundles.check_destination(arguments.out, arguments.bundle)
     model = ProvedModel(arguments.bundle)
     if arguments.method == "pds":
         correction, figures = _standardise(model, arguments)

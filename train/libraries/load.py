@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, of_file
+from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, naming_source
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.arrays import Array
@@ -74,7 +74,7 @@ def load(
             sees; names it.
     """
     check(spec)
-    with of_file(spec):
+    with naming_source(spec):
         return _load(spec, file_quantity, View(grid, instrument))
 
 

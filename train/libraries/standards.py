@@ -22,7 +22,7 @@ from ccnvr.edge.chemometrics.correction import (
     projection,
     standardisation,
 )
-from ccnvr.edge.chemometrics.grid import Grid, of_file, resampling_matrix
+from ccnvr.edge.chemometrics.grid import Grid, naming_source, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
@@ -104,7 +104,7 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
 
 
 def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
-    with of_file(table.path):
+    with naming_source(table.path):
         matrix = resampling_matrix(table.wavelengths_nm, grid)
     bands = bands_used(matrix)
     return absorbance(table.reflectance(quantity, bands)) @ matrix[:, bands].T

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.preprocess import BandedOperator, Preprocessor, savgol_matrix
+from ccnvr.edge.chemometrics.filters import BandedOperator, savgol_matrix
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.recipe.settings import Augmentation
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ccnvr.edge.network.layers import (
-    DIRECTIONS,
     Activation,
     ConvolutionLayer,
     DenseLayer,
@@ -18,9 +17,8 @@ from ccnvr.edge.network.layers import (
     Standardisation,
     StoredInt8,
     assemble,
-    direction_names,
-    stored_weights,
 )
+from ccnvr.edge.network.layout import DIRECTIONS, direction_names, stored_weights
 from ccnvr.train.network.ccnvr import CCNVR
 
 _LARGEST_BIAS = 2.0**30

@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
+from ccnvr.edge.network.layers import Activation, NetworkArrays
+from ccnvr.edge.network.layout import activation_count
 from ccnvr.firmware_bridge.arrays import Float32
 
 _SPECTRA_AT_ONCE = 64
@@ -59,7 +60,7 @@ def ranges(
     """For each percentile the scales of all activations of a float network, from model input `(n,
     channels, bands)`.
     """
-    seen = [_Seen(len(inputs)) for _ in range(activations(network.config, "int8"))]
+    seen = [_Seen(len(inputs)) for _ in range(activation_count(network.config, "int8"))]
     if not seen:
         return [() for _ in percentiles]
     backend = NumpySession(network)

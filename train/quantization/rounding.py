@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ccnvr.edge.network.layers import DIRECTIONS, StoredInt8
+from ccnvr.edge.network.layers import StoredInt8
+from ccnvr.edge.network.layout import DIRECTIONS
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.network.ccnvr import CCNVR
 

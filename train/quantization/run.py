@@ -19,7 +19,8 @@ from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
-from ccnvr.edge.network.layers import Activation, NetworkArrays, activations
+from ccnvr.edge.network.layers import Activation, NetworkArrays
+from ccnvr.edge.network.layout import activation_count
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -168,7 +169,7 @@ def quantize(
         network, {name: rounded_to(tensors[name], product) for name, product in products.items()}
     )
     tried: list[tuple[Candidate, NetworkArrays, tuple[Activation, ...]]] = []
-    percentiles = settings.percentiles if activations(network.config, "int8") else (100.0,)
+    percentiles = settings.percentiles if activation_count(network.config, "int8") else (100.0,)
     for percentile, scales in zip(percentiles, ranges(network, inputs, percentiles), strict=True):
         quantized = with_int8_convolutions(weights, scales)
         tried.append((Candidate(percentile, 0, difference(quantized)), quantized, scales))

@@ -10,7 +10,8 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.layers import StoredInt8, assemble, stored_weights
+from ccnvr.edge.network.layers import StoredInt8, assemble
+from ccnvr.edge.network.layout import stored_weights
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.network import scales

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import Bundle, BundleError, model_part
+from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
 from ccnvr.edge.network.file import unpack
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
@@ -92,13 +92,13 @@ def _of_bundle(bundle: Bundle) -> Base:
     edge computes with.
     """
     manifest = bundle.manifest
-    content = bundle.parts.get(model_part("fp32", "network"))
+    content = bundle.parts.get(model_file_name("fp32", "network"))
     stated = manifest.card.training.get("recipe")
     if content is None or not isinstance(stated, dict):
         missing = (
             "recipe in its card"
             if content is not None
-            else (f"part {model_part('fp32', 'network')}")
+            else (f"part {model_file_name('fp32', 'network')}")
         )
         raise BundleError(
             f"bundle {bundle.source} has no {missing}, so it cannot be fine-tuned; give the "

@@ -13,15 +13,14 @@ from hypothesis.extra import numpy as arrays
 from scipy.signal import savgol_filter
 
 import ccnvr.train
+from ccnvr.edge.chemometrics.filters import BandedOperator, savgol_matrix
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import (
-    BandedOperator,
     Channel,
     Preprocessing,
     Preprocessor,
     SpectrumError,
     absorbance,
-    savgol_matrix,
     snv,
 )
 from ccnvr.edge.spectrum_files import limesoda

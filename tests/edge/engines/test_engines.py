@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import BundleError, model_part
+from ccnvr.edge.bundle.archive import BundleError, model_file_name
 from ccnvr.edge.engines import isolated
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 from tools import hostile_models
 
@@ -106,8 +106,8 @@ def test_auto_takes_the_first_engine_and_the_exactest_artefact(
 ) -> None:
     bundle = bundles.read(all_artefacts)
     assert str(choose("auto", "auto", bundle)).startswith("onnx (onnxruntime ")
-    assert choose("auto", "auto", bundle).part == "model.fp32.onnx"
-    assert choose("litert", "int8", bundle).part == "model.int8.tflite"
+    assert choose("auto", "auto", bundle).model_file == "model.fp32.onnx"
+    assert choose("litert", "int8", bundle).model_file == "model.int8.tflite"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert choose("auto", "auto", bundle).engine.name == "litert"
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
@@ -117,7 +117,7 @@ def test_auto_takes_the_first_engine_and_the_exactest_artefact(
         parts={"model.weights.tflite": b"", "model.int8.tflite": b"", "model.int8.onnx": b""},
     )
     monkeypatch.undo()
-    assert choose("auto", "auto", lean).part == "model.int8.onnx"
+    assert choose("auto", "auto", lean).model_file == "model.int8.onnx"
     assert choose("litert", "auto", lean).profile == "weights"
     assert choose("auto", "weights", lean).engine.name == "litert"
     with pytest.raises(
@@ -339,7 +339,7 @@ def test_a_model_that_is_none_is_one_sentence(
     backend: str, all_artefacts: Path, tmp_path: Path
 ) -> None:
     source = bundles.read(all_artefacts)
-    part = model_part("fp32", ENGINES[backend].artefact)
+    part = model_file_name("fp32", ENGINES[backend].model_format)
     whole = source.parts[part]
     for content in (
         b"",
@@ -352,7 +352,7 @@ def test_a_model_that_is_none_is_one_sentence(
         result = run_ccnvr("inspect", path, "--backend", backend)
         if result.returncode:
             assert_one_sentence(result, 1, "refuses the model of bundle", "copy it again")
-    other = source.parts[model_part("int8", "onnx" if backend != "onnx" else "tflite")]
+    other = source.parts[model_file_name("int8", "onnx" if backend != "onnx" else "tflite")]
     path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, other)
     assert_one_sentence(
         run_ccnvr("inspect", path, "--backend", backend), 1, "refuses the model of bundle"
@@ -422,10 +422,10 @@ def with_model(path: Path, change: Callable[[Any], None]) -> Path:
     import onnx
 
     source = bundles.read("default")
-    model = onnx.load_from_string(source.parts[model_part("fp32", "onnx")])
+    model = onnx.load_from_string(source.parts[model_file_name("fp32", "onnx")])
     change(model)
     parts = {name: part for name, part in source.parts.items() if not name.startswith("model.")}
-    parts[model_part("fp32", "onnx")] = model.SerializeToString()
+    parts[model_file_name("fp32", "onnx")] = model.SerializeToString()
     listed = {name: bundles.part_of(part) for name, part in parts.items()}
     bundles.write(path, dataclasses.replace(source.manifest, parts=listed), parts)
     return path

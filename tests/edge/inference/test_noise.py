@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
-from ccnvr.edge.chemometrics.noise import LARGEST_MOVE, NoiseMeter, NoiseTrial
+from ccnvr.edge.chemometrics.noise import LARGEST_RESPONSE, NoiseMeter, NoiseResponse
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor, absorbance
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.pipeline import reflectance
@@ -144,7 +144,7 @@ def test_answers_move_as_far_as_those_of_linear_models_do(
         linear: np.ndarray = preprocess(absorbance)[0] @ weights
         return linear
 
-    trial = NoiseTrial(answer, bands, grid)
+    trial = NoiseResponse(answer, bands, grid)
     noise = np.where(bands < 1800.0, 1e-3, 2e-3)
     soil = soil_like(bands)
     found = trial(soil, answer(soil), noise)
@@ -156,9 +156,9 @@ def test_answers_move_as_far_as_those_of_linear_models_do(
 
 @pytest.mark.parametrize("answer", [np.nan, np.inf])
 def test_a_model_that_answers_noise_with_no_number_knows_nothing(answer: float) -> None:
-    silent = NoiseTrial(lambda absorbance: np.full(2, answer), BANDS, Grid(1104.0, 4.0, 348))
+    silent = NoiseResponse(lambda absorbance: np.full(2, answer), BANDS, Grid(1104.0, 4.0, 348))
     np.testing.assert_array_equal(
-        silent(soil_like(BANDS), np.zeros(2), np.full(BANDS.size, 1e-3)), LARGEST_MOVE
+        silent(soil_like(BANDS), np.zeros(2), np.full(BANDS.size, 1e-3)), LARGEST_RESPONSE
     )
 
 

@@ -15,14 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
-from ccnvr.edge.network.layers import (
-    PROFILES,
-    Activation,
-    NetworkArrays,
-    StoredInt8,
-    assemble,
-    layout,
-)
+from ccnvr.edge.network.layers import Activation, NetworkArrays, StoredInt8, assemble
+from ccnvr.edge.network.layout import PROFILES, layout
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.convert import to_arrays
 from tests.support import recipes

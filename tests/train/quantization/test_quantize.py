@@ -13,7 +13,8 @@ import torch
 
 from ccnvr.edge.cli import main
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.layers import StoredInt8, stored_weights
+from ccnvr.edge.network.layers import StoredInt8
+from ccnvr.edge.network.layout import stored_weights
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.commands import quantize as quantize_command

@@ -1,0 +1,71 @@
+"""The names, types and shapes of a network's arrays, as its configuration and profile fix them."""
+
+from __future__ import annotations
+
+from ccnvr.edge.network.shape import NetworkConfig
+
+PROFILES = ("fp32", "weights", "int8")
+
+GATES = {"gru": 3, "lstm": 4, "none": 0}
+"""Of each cell. Rows of its matrices come gate by gate as in torch: GRU r z n, LSTM i f g o."""
+
+DIRECTIONS = ("forward", "backward")
+
+
+def activation_count(config: NetworkConfig, profile: str) -> int:
+    """How many activations a network of this profile has."""
+    return len(config.convolutions) + 1 if profile == "int8" and config.convolutions else 0
+
+
+def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """NumPy type and shape of every array of a network, by name, in the order of the file."""
+    arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def weight(name: str, *shape: int) -> None:
+        if profile == "fp32":
+            arrays[name] = ("<f4", shape)
+        else:
+            arrays[name] = ("|i1", shape)
+            arrays[f"{name}.scales"] = ("<f4", shape[:1])
+
+    if config.standardise:
+        for name in ("mean", "factor"):
+            arrays[f"standardisation.{name}"] = ("<f4", (config.in_channels, config.bands))
+    channels = config.in_channels
+    for number, layer in enumerate(config.convolutions):
+        weight(f"convolution{number}.weight", layer.filters, channels, layer.kernel)
+        arrays[f"convolution{number}.bias"] = (
+            "<i4" if profile == "int8" else "<f4",
+            (layer.filters,),
+        )
+        channels = layer.filters
+    rows = GATES[config.cell] * config.hidden
+    for name in direction_names(config):
+        weight(f"{name}.input_weight", rows, channels * config.patch)
+        weight(f"{name}.state_weight", rows, config.hidden)
+        arrays[f"{name}.input_bias"] = arrays[f"{name}.state_bias"] = ("<f4", (rows,))
+    for name, outputs, inputs in (
+        ("dense", config.dense, config.features),
+        ("output", config.outputs, config.dense),
+    ):
+        weight(f"{name}.weight", outputs, inputs)
+        arrays[f"{name}.bias"] = ("<f4", (outputs,))
+    if config.linear:
+        weight("linear.weight", config.outputs, config.in_channels * config.bands)
+    return arrays
+
+
+def stored_weights(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of the arrays that are stored as int8 in all profiles but `fp32`."""
+    return tuple(
+        name.removesuffix(".scales")
+        for name in layout(config, "weights")
+        if name.endswith(".scales")
+    )
+
+
+def direction_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Of the recurrent layer, in the order of its outputs."""
+    if config.cell == "none":
+        return ()
+    return DIRECTIONS if config.bidirectional else DIRECTIONS[:1]
