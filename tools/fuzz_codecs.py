@@ -25,10 +25,14 @@ import numpy as np
 from ccnvr.firmware_bridge.drivers import as7265x as driver_as7265x
 from ccnvr.firmware_bridge.drivers import asd as driver_asd
 from ccnvr.firmware_bridge.drivers import chromation as driver_chromation
-from ccnvr.firmware_bridge.drivers import lines as driver_lines
 from ccnvr.firmware_bridge.drivers import nirone as driver_nirone
 from ccnvr.firmware_bridge.drivers import nirscan as driver_nirscan
 from ccnvr.firmware_bridge.drivers import ooi as driver_ooi
+from ccnvr.firmware_bridge.drivers.instrument_profile import (
+    parse_json,
+    parse_numbers,
+    read_instrument_profile,
+)
 from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import Settings
 from ccnvr.firmware_bridge.link import frames as codec
@@ -177,8 +181,8 @@ def targets() -> dict[str, Target]:
         100, 0, b"VStartingWavelength", *[b""] * 199, 350.0, *[0.0] * 199, 1, 0
     )
     multispeq, luxnode = (
-        driver_lines.read_profile("multispeq"),
-        driver_lines.read_profile("luxnode"),
+        read_instrument_profile("multispeq"),
+        read_instrument_profile("luxnode"),
     )
     plain = json.dumps(
         {"device": "luxnode", "kind": "scan", "pixels": list(range(400, 420))}
@@ -213,13 +217,11 @@ def targets() -> dict[str, Target]:
             False,
         ),
         "lines, JSON with CRC-32": _parser(
-            [summed], lambda data: _listed(driver_lines.parse_json(data, multispeq)), True
+            [summed], lambda data: _listed(parse_json(data, multispeq)), True
         ),
-        "lines, JSON": _parser(
-            [plain], lambda data: _listed(driver_lines.parse_json(data, luxnode)), False
-        ),
+        "lines, JSON": _parser([plain], lambda data: _listed(parse_json(data, luxnode)), False),
         "lines, numbers": _parser(
-            [b"100,101,102,103\n", b"5990 6001 6010\r\n"], driver_lines.parse_numbers, False
+            [b"100,101,102,103\n", b"5990 6001 6010\r\n"], parse_numbers, False
         ),
         "as7265x": _parser(
             [", ".join(["1234"] * 18).encode()],

@@ -9,20 +9,21 @@ for the same data again (`again`); else the scan is taken twice and both must ag
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
-import tomllib
-import zlib
-from dataclasses import dataclass, field
-from importlib import resources
-from typing import Any
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.drivers.instrument_profile import (
+    LONGEST_LINE,
+    InstrumentProfile,
+    parse_json,
+    parse_numbers,
+    read_instrument_profile,
+)
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
     BOOT,
@@ -35,77 +36,19 @@ from ccnvr.firmware_bridge.polled.instrument import (
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import numbers
 
-LONGEST_LINE = 1 << 16
 _MOST_LATE = 100
 _MOST_EMPTY = 4
-_NUMBERS = re.compile(rb"[0-9,\s]+")
-_NIL = re.compile(r"\b(?:nil|NAN|nan)\b")
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What is particular to one instrument.
-
-    Commands are templates over `{us}`, `{seconds}`, `{averages}`. `scan` is by kind (`dark`,
-    `white`, `sample`) or for `any`. `format` is `numbers` (whole numbers, with commas or blanks
-    between them, on one or more lines) or `json`, where the names of `path` lead to the list, lists
-    of one on the way included. `identity` is a pattern for the reply to `identify`, in which the
-    groups serial and firmware count. `ping` is a command that the instrument repeats in its answer,
-    be it one that it refuses: `{nonce}` in it is never the same, so that what comes before the
-    answer is known to be late.
-    """
-
-    model: str
-    terminator: str
-    scan: dict[str, str]
-    format: str
-    saturation: int
-    pixels: int = 0
-    path: tuple[str, ...] = ()
-    crc32: bool = False
-    identify: str = ""
-    identity: str = ""
-    ping: str = ""
-    setup: tuple[str, ...] = ()
-    accepted: str = ""
-    refused: tuple[str, ...] = ()
-    integration: str = ""
-    shortest_us: int = 1
-    longest_us: int = 1
-    averages_itself: bool = False
-    most_averages: int = 1_000
-    again: str = ""
-    tolerance: float = 0.02
-    first_pixel: int = 0
-    quantity: Quantity = field(default=Quantity.COUNTS)
-
-    def command(self, template: str, settings: Settings) -> str:
-        """A command with the settings filled in."""
-        us, averages = settings.integration_us, settings.averages
-        values = {"us": str(us), "seconds": f"{us / 1e6:.6f}", "averages": str(averages)}
-        return re.sub(r"\{(us|seconds|averages)\}", lambda match: values[match[1]], template)
-
-
-def read_profile(name: str) -> Profile:
-    """The profile that comes with ccnvr under this name."""
-    text = (
-        resources.files("ccnvr.firmware_bridge.drivers")
-        .joinpath("profiles", f"{name}.toml")
-        .read_text()
-    )
-    table: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in tomllib.loads(text).items()
-    }
-    table["quantity"] = Quantity(table.get("quantity", "counts"))
-    return Profile(**table)
 
 
 class LineInstrument(PolledInstrument):
     """An instrument after `profile`; `coefficients` turn pixels into wavelengths."""
 
     def __init__(
-        self, transport: Transport, timeout_s: float, profile: Profile, coefficients: list[float]
+        self,
+        transport: Transport,
+        timeout_s: float,
+        profile: InstrumentProfile,
+        coefficients: list[float],
     ) -> None:
         super().__init__(transport, timeout_s)
         self.profile = profile
@@ -232,51 +175,11 @@ class LineInstrument(PolledInstrument):
             raise Denied(f"it answered {line[:80]!r}")
 
 
-def parse_numbers(line: bytes) -> list[int]:
-    """The whole numbers on a line; none on an empty one.
-
-    Raises:
-        Garbled: there is anything else, or a number no detector gives.
-    """
-    if line.strip() and not _NUMBERS.fullmatch(line):
-        raise Garbled(f"{line[:40]!r} came among the numbers")
-    fields = line.replace(b",", b" ").split()
-    if any(len(digits) > 10 for digits in fields):
-        raise Garbled("a number of more than ten digits came")
-    return [int(digits) for digits in fields]
-
-
-def parse_json(line: bytes, profile: Profile) -> Array:
-    """The spectrum in a line of JSON.
-
-    Raises:
-        Garbled: the checksum does not match, or there is no such list of numbers in it.
-    """
-    if profile.crc32:
-        line, checksum = line[:-8], line[-8:]
-        if checksum.upper() != f"{zlib.crc32(line):08X}".encode():
-            raise Garbled("the CRC-32 behind the JSON does not match")
-    try:
-        found: Any = json.loads(_NIL.sub("null", line.decode("ascii")))
-        for name in profile.path:
-            while isinstance(found, list) and len(found) == 1:
-                found = found[0]
-            found = found[name]
-        if not isinstance(found, list) or not all(type(value) in (int, float) for value in found):
-            raise TypeError
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise Garbled(f"{line[:40]!r} holds no spectrum") from None
-    if not 2 <= len(found) <= (profile.pixels or LONGEST_LINE):
-        raise Garbled(f"a spectrum of {len(found)} values came")
-    with np.errstate(over="ignore"):
-        return np.array([float(value) if abs(value) < 1e30 else np.inf for value in found])
-
-
 class _ProfileDriver:
     """The module-like face of a profile; see `drivers.DriverModule`."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._profile = name, read_profile(name)
+        self._name, self._profile = name, read_instrument_profile(name)
 
     def create(
         self, transport: Transport, options: dict[str, str], timeout_s: float

@@ -108,13 +108,15 @@ def frames(schema: Schema) -> Iterator[FrameVector]:
     yield _frame("all zeros", 0x85, 1, bytes(longest))
     yield _frame("all ones", 0x85, 1, b"\xff" * longest)
     yield _frame("last of the most chunks", 0xFF, 0xFFFF, b"\0\xff\0", chunk=0xFFFE, chunks=0xFFFF)
-    yield _frame(
+    ignorable = _body(0x01, 2, b"abc", 0, 1, flags=0x0F, reserved=0xFF)
+    yield FrameVector(
         "ignorable flags and reserved byte",
-        0x01,
-        2,
-        b"abc",
-        flags=0x0F,
-        reserved=0xFF,
+        type=0x01,
+        sequence=2,
+        chunk=0,
+        chunks=1,
+        payload=b"abc",
+        wire=_wire(ignorable),
         encodes=False,
     )
 
@@ -158,20 +160,15 @@ def damage(schema: Schema) -> Iterator[DamageVector]:
 
 
 def _frame(
-    name: str,
-    kind: int,
-    sequence: int,
-    payload: bytes,
-    *,
-    chunk: int = 0,
-    chunks: int = 1,
-    flags: int = 0,
-    reserved: int = 0,
-    encodes: bool = True,
+    name: str, kind: int, sequence: int, payload: bytes, *, chunk: int = 0, chunks: int = 1
 ) -> FrameVector:
-    body = _body(kind, sequence, payload, chunk, chunks, flags, reserved)
-    wire = _stuffed(body + _crc(body)) + b"\0"
-    return FrameVector(name, kind, sequence, chunk, chunks, payload, wire, encodes)
+    wire = _wire(_body(kind, sequence, payload, chunk, chunks))
+    return FrameVector(name, kind, sequence, chunk, chunks, payload, wire)
+
+
+def _wire(body: bytes) -> bytes:
+    """Return a frame of any body, with its right checksum and the delimiter."""
+    return _stuffed(body + _crc(body)) + b"\0"
 
 
 def _body(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ccnvr.firmware_bridge.schema.c_helpers import HELPERS, VALUES
 from ccnvr.firmware_bridge.schema.schema import SIZES, Enumeration, FieldSpec, PayloadSpec, Schema
 
 NOTICE = "Generated from link.toml by `make generate`: change that file, not this one."
@@ -26,123 +27,6 @@ _MOST = {
     "bytes": "CCNVR_MAX_REQUEST - 2u",
 }
 
-_VALUES = """\
-/* UTF-8, not closed by a zero. */
-struct ccnvr_text {
-    const char *data;
-    size_t length;
-};
-
-struct ccnvr_bytes {
-    const uint8_t *data;
-    size_t length;
-};
-
-struct ccnvr_doubles {
-    double values[CCNVR_MOST_COEFFICIENTS];
-    size_t length;
-};
-"""
-
-_HELPERS = """\
-/* The wire has IEEE 754 doubles: a compiler whose double is shorter must convert. */
-typedef char ccnvr_double_has_64_bits[sizeof(double) == 8u ? 1 : -1];
-
-struct reader {
-    const uint8_t *at;
-    size_t left;
-    bool whole;
-};
-
-static uint8_t *put(uint8_t *out, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        out[i] = (uint8_t)(value >> (8u * i));
-    }
-    return out + bytes;
-}
-
-static uint64_t get(struct reader *in, size_t bytes)
-{
-    uint64_t value = 0;
-    if (in->left < bytes) {
-        in->whole = false;
-        in->left = 0;
-        return 0;
-    }
-    for (size_t i = 0; i < bytes; i++) {
-        value |= (uint64_t)in->at[i] << (8u * i);
-    }
-    in->at += bytes;
-    in->left -= bytes;
-    return value;
-}
-
-static uint8_t *put_bytes(uint8_t *out, const void *data, size_t length, size_t most)
-{
-    size_t sent = length < most ? length : most;
-    if (sent > 0u) {
-        memcpy(out, data, sent);
-    }
-    return out + sent;
-}
-
-static const uint8_t *get_bytes(struct reader *in, size_t length)
-{
-    const uint8_t *data = in->at;
-    if (in->left < length) {
-        in->whole = false;
-        in->left = 0;
-        return data;
-    }
-    in->at += length;
-    in->left -= length;
-    return data;
-}
-
-static uint8_t *put_name(uint8_t *out, const struct ccnvr_text *name)
-{
-    size_t length = name->length < CCNVR_LONGEST_NAME ? name->length : CCNVR_LONGEST_NAME;
-    out = put(out, length, 1);
-    return put_bytes(out, name->data, length, length);
-}
-
-static struct ccnvr_text get_name(struct reader *in)
-{
-    struct ccnvr_text name;
-    name.length = (size_t)get(in, 1);
-    if (name.length > CCNVR_LONGEST_NAME) {
-        in->whole = false;
-        name.length = 0;
-    }
-    name.data = (const char *)get_bytes(in, name.length);
-    return name;
-}
-
-static uint8_t *put_doubles(uint8_t *out, const struct ccnvr_doubles *doubles)
-{
-    for (size_t i = 0; i < doubles->length && i < CCNVR_MOST_COEFFICIENTS; i++) {
-        uint64_t bits;
-        memcpy(&bits, &doubles->values[i], sizeof bits);
-        out = put(out, bits, sizeof bits);
-    }
-    return out;
-}
-
-static void get_doubles(struct reader *in, struct ccnvr_doubles *doubles)
-{
-    doubles->length = in->left / sizeof(uint64_t);
-    if (in->left % sizeof(uint64_t) != 0u || doubles->length > CCNVR_MOST_COEFFICIENTS) {
-        in->whole = false;
-        doubles->length = 0;
-    }
-    for (size_t i = 0; i < doubles->length; i++) {
-        uint64_t bits = get(in, sizeof bits);
-        memcpy(&doubles->values[i], &bits, sizeof bits);
-    }
-}
-"""
-
 
 def snake(name: str) -> str:
     """ScanRequest -> scan_request."""
@@ -156,54 +40,50 @@ def carried(schema: Schema) -> list[PayloadSpec]:
 
 def header(schema: Schema) -> str:
     """The text of `ccnvr_messages.h`."""
+    payloads = carried(schema)
     lines = [
         f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */",
         "#ifndef CCNVR_MESSAGES_H",
-    ]
-    lines += [
         "#define CCNVR_MESSAGES_H",
         "",
         "#include <stdbool.h>",
         "#include <stddef.h>",
         "#include <stdint.h>",
         "",
+        *_constants(schema),
+        "",
+        "enum ccnvr_type {",
+        *(f"    CCNVR_TYPE_{message.name} = 0x{message.value:02X}," for message in schema.types()),
+        "};",
+        "",
+        *(line for enumeration in schema.enumerations for line in _enumeration(enumeration)),
+        VALUES,
+        *(line for payload in payloads for line in _structure(payload)),
+        "/* Each ccnvr_pack_x writes a payload, at most CCNVR_LONGEST_X bytes, and returns its "
+        "length. Each",
+        "   ccnvr_unpack_x says whether the payload is well formed; text and bytes then point "
+        "into it. */",
     ]
+    for payload in payloads:
+        lines += [f"{_pack_prototype(payload)};", f"{_unpack_prototype(payload)};"]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def _constants(schema: Schema) -> list[str]:
+    lines = []
     for constant in schema.constants:
         lines += [
             f"/* {constant.text} */",
             f"#define CCNVR_{constant.name.upper()} {constant.value}u",
         ]
-    lines += [
-        f"#define CCNVR_HEADER_BYTES {sum(SIZES[field.type] for field in schema.header)}u",
-        "",
-    ]
-    lines += ["enum ccnvr_type {"]
-    lines += [
-        f"    CCNVR_TYPE_{message.name} = 0x{message.value:02X}," for message in schema.types()
-    ]
-    lines += ["};", ""]
-    for enumeration in schema.enumerations:
-        lines += _enumeration(enumeration)
-    lines += [_VALUES]
-    for payload in carried(schema):
-        lines += _structure(payload)
-    lines += [
-        "/* Each ccnvr_pack_x writes a payload, at most CCNVR_LONGEST_X bytes, and returns its "
-        "length. Each"
-    ]
-    lines += [
-        "   ccnvr_unpack_x says whether the payload is well formed; text and bytes then point "
-        "into it. */"
-    ]
-    for payload in carried(schema):
-        lines += [f"{_pack_prototype(payload)};", f"{_unpack_prototype(payload)};"]
-    return "\n".join([*lines, "", "#endif", ""])
+    size = sum(SIZES[field.type] for field in schema.header)
+    return [*lines, f"#define CCNVR_HEADER_BYTES {size}u"]
 
 
 def source(schema: Schema) -> str:
     """The text of `ccnvr_messages.c`."""
     lines = [f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */"]
-    lines += ['#include "ccnvr_messages.h"', "", "#include <string.h>", "", _HELPERS]
+    lines += ['#include "ccnvr_messages.h"', "", "#include <string.h>", "", HELPERS]
     for payload in carried(schema):
         lines += [*_pack(payload), "", *_unpack(schema, payload), ""]
     return "\n".join(lines)

@@ -80,34 +80,33 @@ def parse(script: str) -> list[Fault]:
     Raises:
         UsageError: it is malformed.
     """
-    faults = []
-    for item in filter(None, (part.strip() for part in script.split(","))):
-        match = _ITEM.fullmatch(item)
-        if match is None or match["kind"] not in KINDS:
-            raise UsageError(
-                f"fault {item!r} is not KIND[=AMOUNT]@WHEN, as in flip@10% or stall=0.5@7; kinds "
-                f"are {', '.join(KINDS)}"
-            )
-        first, amount = int(match["first"]), float(match["amount"] or KINDS[match["kind"]][1])
-        share = first / 100.0 if match["share"] else 0.0
-        if (
-            not first >= 1
-            or share > 1.0
-            or amount > 1e6
-            or (match["kind"] == "drip" and amount == 0.0)
-        ):
-            raise UsageError(
-                f"fault {item!r} counts replies from 1, shares to 100 % and amounts to a million; "
-                "correct it"
-            )
-        every = 1 if match["on"] else int(match["every"] or 0)
-        if match["up"] and match["kind"] not in _UPWARD:
-            raise UsageError(
-                f"fault {item!r} cannot strike what the host sends; those that can are "
-                f"{', '.join(_UPWARD)}"
-            )
-        faults.append(Fault(match["kind"], amount, first, every, share, bool(match["up"])))
-    return faults
+    return [_fault(item) for part in script.split(",") if (item := part.strip())]
+
+
+def _fault(item: str) -> Fault:
+    match = _ITEM.fullmatch(item)
+    if match is None or match["kind"] not in KINDS:
+        raise UsageError(
+            f"fault {item!r} is not KIND[=AMOUNT]@WHEN, as in flip@10% or stall=0.5@7; kinds "
+            f"are {', '.join(KINDS)}"
+        )
+    kind, first = match["kind"], int(match["first"])
+    amount = float(match["amount"] or KINDS[kind][1])
+    share = first / 100.0 if match["share"] else 0.0
+    # A drip of no bytes a second would never end.
+    possible = first >= 1 and share <= 1.0 and amount <= 1e6 and (kind != "drip" or amount > 0.0)
+    if not possible:
+        raise UsageError(
+            f"fault {item!r} must count replies from 1, with a share up to 100 % and an amount up "
+            "to a million; correct it"
+        )
+    if match["up"] and kind not in _UPWARD:
+        raise UsageError(
+            f"fault {item!r} cannot strike what the host sends; those that can are "
+            f"{', '.join(_UPWARD)}"
+        )
+    every = 1 if match["on"] else int(match["every"] or 0)
+    return Fault(kind, amount, first, every, share, bool(match["up"]))
 
 
 class Answering(Protocol):

@@ -59,5 +59,5 @@ class SimulatedAs7265x(SimulatedDevice):
 
 def make(seed: int, pace: float) -> SimulatedAs7265x:
     """The simulator of driver `as7265x`."""
-    detector = Detector(white_rate=0.5, dark_rate=0.0001, dark_offset=20.0)
-    return SimulatedAs7265x(Bench(WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=930.0))
+    detector = Detector(white_rate=0.5, dark_rate=0.0001, dark_offset=20.0, fades_nm=930.0)
+    return SimulatedAs7265x(Bench(WAVELENGTHS, detector, seed=seed, pace=pace))

@@ -36,6 +36,7 @@ class Detector:
     dark_offset: float = 900.0
     electrons_per_count: float = 60.0
     read_noise: float = 3.0
+    fades_nm: float = 2_450.0
 
     def frames(
         self,
@@ -60,7 +61,7 @@ class Detector:
         return frames
 
 
-def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float = 2_450.0) -> Array:
+def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
     """Relative signal of a white surface: Planck photon rate at 2,700 K x a detector that fades
     beyond `fades_nm`.
     """
@@ -114,7 +115,6 @@ class Bench:
         seed: int = 1,
         pace: float = 0.0,
         reflectance: Array | None = None,
-        fades_nm: float = 2_450.0,
         has_lamp: bool = True,
         skips: int = 0,
     ) -> None:
@@ -129,7 +129,7 @@ class Bench:
         self._reflectance = (
             made_up_soils(wavelengths_nm, 20, seed) if reflectance is None else reflectance
         )
-        self._signal = lamp_times_efficiency(wavelengths_nm, fades_nm)
+        self._signal = lamp_times_efficiency(wavelengths_nm, self.detector.fades_nm)
         self._seed, self._pace = seed, pace
         self._acquired = 0
         self._under_probe: ScanKind | None = None

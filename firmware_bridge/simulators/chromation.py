@@ -48,9 +48,12 @@ class SimulatedChromation(SimulatedDevice):
 def make(seed: int, pace: float) -> SimulatedChromation:
     """The simulator of driver `chromation`."""
     detector = Detector(
-        saturation=SATURATION, white_rate=0.3, dark_rate=0.0005, dark_offset=150.0, read_noise=1.0
+        saturation=SATURATION,
+        white_rate=0.3,
+        dark_rate=0.0005,
+        dark_offset=150.0,
+        read_noise=1.0,
+        fades_nm=820.0,
     )
-    bench = Bench(
-        WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=820.0, has_lamp=False, skips=1
-    )
+    bench = Bench(WAVELENGTHS, detector, seed=seed, pace=pace, has_lamp=False, skips=1)
     return SimulatedChromation(bench)

@@ -71,7 +71,9 @@ def simulated_board() -> Board:
 
 
 class SimulatedSpectrometer:
-    """A `link.spectrometer.Spectrometer` that sees at the given soils in turn, and starts over after the last.
+    """A simulated `link.spectrometer.Spectrometer` that sees the given soils in turn.
+
+    After the last soil it starts over.
 
     `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only.
     `pace` scales the time that a scan takes: 1 is real time, 0 none.

@@ -10,7 +10,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.drivers.lines import Profile, read_profile
+from ccnvr.firmware_bridge.drivers.instrument_profile import (
+    InstrumentProfile,
+    read_instrument_profile,
+)
 from ccnvr.firmware_bridge.polled.instrument import wavelengths_nm
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
@@ -29,7 +32,7 @@ class SimulatedLines(SimulatedDevice):
 
     terminators = b"\r\n"
 
-    def __init__(self, bench: Bench, profile: Profile) -> None:
+    def __init__(self, bench: Bench, profile: InstrumentProfile) -> None:
         self._profile = profile
         super().__init__(bench)
 
@@ -139,7 +142,7 @@ _DEVICES: dict[str, type[SimulatedLines]] = {
 
 def maker(name: str) -> Callable[[int, float], SimulatedLines]:
     """What makes the simulator of the driver after this profile."""
-    profile = read_profile(name)
+    profile = read_instrument_profile(name)
     wavelengths = wavelengths_nm(profile.pixels, COEFFICIENTS[name], profile.first_pixel)
     exposure_us = 20 if name == "multispeq" else 10_000
     top = profile.saturation
@@ -150,6 +153,7 @@ def maker(name: str) -> Callable[[int, float], SimulatedLines]:
         dark_offset=0.1 * top,
         read_noise=0.0005 * top,
         electrons_per_count=max(1.0, 2_000_000 / top),
+        fades_nm=830.0,
     )
 
     def make(seed: int, pace: float) -> SimulatedLines:
@@ -158,7 +162,6 @@ def maker(name: str) -> Callable[[int, float], SimulatedLines]:
             detector,
             seed=seed,
             pace=pace,
-            fades_nm=830.0,
             has_lamp=name == "multispeq",
         )
         return _DEVICES[name](bench, profile)

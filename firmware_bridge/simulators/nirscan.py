@@ -82,7 +82,6 @@ def make(seed: int, pace: float) -> SimulatedNirscan:
         dark_rate=1.0,
         dark_offset=20_000.0,
         read_noise=60.0,
+        fades_nm=1_680.0,
     )
-    return SimulatedNirscan(
-        Bench(WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=1_680.0, skips=1)
-    )
+    return SimulatedNirscan(Bench(WAVELENGTHS, detector, seed=seed, pace=pace, skips=1))

@@ -159,8 +159,14 @@ class SimulatedOcean(SimulatedDevice):
 
 def bench(seed: int = 1, pace: float = 0.0) -> Bench:
     """What a simulated STS-NIR looks at."""
-    detector = Detector(saturation=SATURATION, white_rate=1.1, dark_rate=0.002, dark_offset=1_500.0)
-    return Bench(WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=1_080.0)
+    detector = Detector(
+        saturation=SATURATION,
+        white_rate=1.1,
+        dark_rate=0.002,
+        dark_offset=1_500.0,
+        fades_nm=1_080.0,
+    )
+    return Bench(WAVELENGTHS, detector, seed=seed, pace=pace)
 
 
 def make(seed: int, pace: float) -> SimulatedOcean:

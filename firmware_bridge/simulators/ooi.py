@@ -65,5 +65,5 @@ class SimulatedLetters(SimulatedDevice):
 
 def make(seed: int, pace: float) -> SimulatedLetters:
     """The simulator of driver `ooi`."""
-    detector = Detector(white_rate=4.0, dark_rate=0.001, dark_offset=1_200.0)
-    return SimulatedLetters(Bench(WAVELENGTHS, detector, seed=seed, pace=pace, fades_nm=900.0))
+    detector = Detector(white_rate=4.0, dark_rate=0.001, dark_offset=1_200.0, fades_nm=900.0)
+    return SimulatedLetters(Bench(WAVELENGTHS, detector, seed=seed, pace=pace))

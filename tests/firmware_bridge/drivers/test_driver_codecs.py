@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ccnvr.firmware_bridge.connect.registry import DRIVERS
 from ccnvr.firmware_bridge.drivers import asd as driver_asd
-from ccnvr.firmware_bridge.drivers import lines as driver_lines
+from ccnvr.firmware_bridge.drivers.instrument_profile import parse_json, read_instrument_profile
 from ccnvr.firmware_bridge.framing import Damage, SlidingDecoder, Step
 from ccnvr.firmware_bridge.polled import nirscan_frames as codec_nirscan
 from ccnvr.firmware_bridge.polled import obp_frames as codec_obp
@@ -150,9 +150,9 @@ def test_mutated_frames_are_refused(name: str) -> None:
 
 
 def test_json_with_nil_or_another_checksum_is_no_spectrum() -> None:
-    profile = driver_lines.read_profile("multispeq")
+    profile = read_instrument_profile("multispeq")
     good = b'{"device_version":nil,"sample":[[{"data_raw":[1,2,3]}]]}'
-    np.testing.assert_array_equal(driver_lines.parse_json(good + _crc(good), profile), [1, 2, 3])
+    np.testing.assert_array_equal(parse_json(good + _crc(good), profile), [1, 2, 3])
     for bad in (
         good + b"00000000",
         good.replace(b"2", b"nil") + _crc(good.replace(b"2", b"nil")),
@@ -160,7 +160,7 @@ def test_json_with_nil_or_another_checksum_is_no_spectrum() -> None:
         b"[" * 5_000,
     ):
         with pytest.raises(Garbled):
-            driver_lines.parse_json(bad, profile)
+            parse_json(bad, profile)
 
 
 def _crc(text: bytes) -> bytes:
