@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-"""Spectra, values and whatever is computed from them."""
+"""Spectra, values and whatever is computed from them, in double precision."""
 
 Float32 = NDArray[np.float32]
 """Model inputs and outputs."""

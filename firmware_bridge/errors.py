@@ -1,4 +1,4 @@
-"""The error tree of ccnvr: who did what wrong.
+"""The tree of errors that ccnvr can explain to a user.
 
 Each message is one sentence that names the value, the limit and the next step. The command line
 prints it on stderr and exits with `exit_code`; nothing below the command line prints or exits.
@@ -6,22 +6,20 @@ prints it on stderr and exits with `exit_code`; nothing below the command line p
 
 
 class CcnvrError(Exception):
-    """Any failure that ccnvr can explain in one sentence."""
+    """A failure that ccnvr can explain in one sentence."""
 
     exit_code = 1
 
 
 class UsageError(CcnvrError):
-    """The user asked for something that cannot be: a wrong option, an unknown key, a value out of
-    range.
-    """
+    """A request that is wrong in itself, such as an unknown option or a value out of range."""
 
     exit_code = 2
 
 
 class InstrumentError(CcnvrError):
-    """The instrument, or the link to it, did something wrong."""
+    """A failure of the instrument, or of the link to it."""
 
 
 class LinkLost(InstrumentError):
-    """The port went away or fell silent; opening it again may help."""
+    """A port that went away or fell silent; opening it again may help."""

@@ -1,4 +1,4 @@
-"""What ccnvr asks of every spectrometer, and the values that travel from it."""
+"""The protocol that every spectrometer's driver satisfies, and the values that it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ccnvr.firmware_bridge.errors import InstrumentError
 
 
 class ScanKind(IntEnum):
-    """What the instrument looks at."""
+    """What the instrument looks at during a scan."""
 
     DARK = 0
     WHITE = 1
@@ -22,8 +22,9 @@ class ScanKind(IntEnum):
 
 
 class Quantity(Enum):
-    """What an instrument's numbers are: raw counts need dark and white references, the others hold
-    them already.
+    """What an instrument's numbers are.
+
+    Raw counts need dark and white references; reflectance and absorbance already contain them.
     """
 
     COUNTS = "counts"
@@ -35,9 +36,9 @@ class Quantity(Enum):
 class InstrumentInfo:
     """What an instrument states about itself.
 
-    `wavelengths_nm` is `(pixels,)`; `saturation_counts` is the largest value of one scan;
-    integration times are in microseconds, and shortest = longest where the instrument alone
-    decides; `boot` counts the instrument's starts, or is drawn for this process where the
+    `wavelengths_nm` is `(pixels,)`. `saturation_counts` is the largest value of one scan.
+    Integration times are in microseconds; the shortest equals the longest if the instrument alone
+    decides. `boot` counts the starts of the instrument, or is drawn for this process if the
     instrument keeps no count.
     """
 
@@ -54,11 +55,15 @@ class InstrumentInfo:
 
     @property
     def fixed_integration(self) -> bool:
-        """Whether the integration time is the instrument's own affair."""
+        """Whether the instrument alone decides its integration time."""
         return self.shortest_integration_us == self.longest_integration_us
 
     def check(self, settings: Settings) -> None:
-        """Raises InstrumentError where the instrument's limits do not allow the settings."""
+        """Check settings against the instrument's limits.
+
+        Raises:
+            InstrumentError: the limits do not allow the settings.
+        """
         low, high, most = (
             self.shortest_integration_us,
             self.longest_integration_us,
@@ -67,8 +72,7 @@ class InstrumentInfo:
         if not self.fixed_integration and not low <= settings.integration_us <= high:
             raise InstrumentError(
                 f"integration time {settings.integration_us} us is outside this instrument's "
-                f"{low}-{high} us; "
-                "change integration_us"
+                f"{low}-{high} us; change integration_us"
             )
         if not 1 <= settings.averages <= most:
             raise InstrumentError(
@@ -77,13 +81,13 @@ class InstrumentInfo:
             )
 
     def scan_id(self, number: int) -> str:
-        """An id that no other scan of any instrument carries."""
+        """Return an identifier that no other scan of any instrument has."""
         return f"{self.serial}-{self.boot}-{number}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to take a scan: integration time in microseconds, and how many scans to average."""
+    """How to take a scan: the integration time in microseconds, and how many scans to average."""
 
     integration_us: int
     averages: int
@@ -93,8 +97,8 @@ class Settings:
 class Scan:
     """One scan as the instrument gave it.
 
-    `counts` is `(pixels,)`, the mean of `averages` scans, in the instrument's `Quantity`;
-    `temperature_c` is NaN where the instrument has no thermometer.
+    `counts` is `(pixels,)`, the mean of `settings.averages` scans, in the instrument's `Quantity`.
+    `temperature_c` is NaN if the instrument has no thermometer.
     """
 
     number: int
@@ -107,7 +111,7 @@ class Scan:
 
 @dataclass
 class LinkStatistics:
-    """What passed over a link since it was opened."""
+    """Counters of what passed over a link since it was opened."""
 
     bytes_read: int = 0
     frames_damaged: int = 0
@@ -117,11 +121,11 @@ class LinkStatistics:
 
     @property
     def frames_lost(self) -> int:
-        """Replies that did not arrive whole; each was asked for again."""
+        """The number of replies that did not arrive whole; each was asked for again."""
         return self.frames_damaged + self.frames_missing
 
     def add(self, other: LinkStatistics) -> None:
-        """Count what passed over another link as well."""
+        """Add the counts of another link to these."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
@@ -133,31 +137,38 @@ class LinkStatistics:
 
 
 class Instrument(Protocol):
-    """A connected spectrometer. Every method raises `InstrumentError`, or `LinkLost` when reopening
-    may help.
+    """A connected spectrometer.
+
+    Every method raises `InstrumentError`, or `LinkLost` if opening the port again may help. To
+    support an instrument of your own, write a class with these methods;
+    docs/adding-an-instrument.md shows how.
     """
 
     statistics: LinkStatistics
 
     def identify(self) -> InstrumentInfo:
-        """Ask the instrument who it is; the link's handshake."""
+        """Return what the instrument states about itself; call this first."""
         ...
 
     def configure(self, settings: Settings) -> Settings:
-        """Use these settings from the next scan on; gives those in force, as near as the instrument
-        can.
+        """Use these settings from the next scan on, and return those in force.
+
+        They differ from `settings` where the instrument cannot do exactly what was asked.
         """
         ...
 
     def scan(self, kind: ScanKind) -> Scan:
-        """Take one scan; an instrument that can keeps it until it is acknowledged."""
+        """Take one scan and return it.
+
+        An instrument that keeps scans keeps this one until it is acknowledged.
+        """
         ...
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """The scans that no host has acknowledged, oldest first; taken perhaps before this host
-        started.
+        """Yield the scans that no host has acknowledged, oldest first.
 
-        None, of an instrument that keeps no scans.
+        Some may have been taken before this host started. Instruments that keep no scans yield
+        none.
         """
         ...
 
@@ -166,5 +177,5 @@ class Instrument(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         ...

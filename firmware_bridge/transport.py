@@ -1,6 +1,7 @@
-"""Moves bytes between this process and an instrument's port; the only module that knows pyserial.
+"""Byte pipes between this process and the port of an instrument.
 
-URLs: `serial:///dev/ttyACM0?baud=921600`, `socket://host:port`.
+The URLs are `serial:///dev/ttyACM0?baud=921600` and `socket://host:port`. This is the only module
+that imports pyserial.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import serial
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
 from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD
 
-# What one read may take in; bounds memory, not the length of a message.
+# The most bytes of one read; bounds memory, not the length of a message.
 _READ_SIZE = 1 << 16
 
 
 class PortError(InstrumentError):
-    """The port cannot be opened."""
+    """A port that cannot be opened."""
 
 
 class Transport(Protocol):
@@ -31,18 +32,17 @@ class Transport(Protocol):
 
     @property
     def baud(self) -> int | None:
-        """The line's rate; None where there is none, as over TCP."""
+        """The rate of the line; None if it has none, as over TCP."""
         ...
 
     def set_baud(self, rate: int) -> None:
-        """Wait until all has been sent, then speak at another rate; only for a line that
-        has one.
-        """
+        """Wait until everything is sent, then change the rate; only for a line that has one."""
         ...
 
     def read(self, timeout_s: float) -> bytes:
-        """Whatever has arrived, waiting at most `timeout_s` for the first byte; empty if nothing
-        came.
+        """Return whatever has arrived, waiting at most `timeout_s` for the first byte.
+
+        The result is empty if nothing arrived.
         """
         ...
 
@@ -51,16 +51,16 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         ...
 
 
 class SerialTransport:
-    """A port of pyserial's `serial_for_url`, opened for this process alone.
+    """A serial port or socket, opened by pyserial's `serial_for_url` for this process alone.
 
     Raises:
         UsageError: the URL is malformed.
-        PortError: no such port, no permission, busy, or nothing listens.
+        PortError: the port does not exist, may not be opened or is busy, or nothing listens there.
     """
 
     def __init__(self, url: str) -> None:
@@ -72,8 +72,9 @@ class SerialTransport:
             raise PortError(_why_not_opened(url, error)) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """Whatever has arrived; see `Transport`."""
+        """Return whatever has arrived; see `Transport`."""
         try:
+            # Setting pyserial's own time-out for each read would reconfigure the port each time.
             if not select.select([self._port.fileno()], [], [], max(0.0, timeout_s))[0]:
                 return b""
             data: bytes = self._port.read(_READ_SIZE)
@@ -90,11 +91,11 @@ class SerialTransport:
 
     @property
     def baud(self) -> int | None:
-        """The line's rate; see `Transport`."""
+        """The rate of the line; see `Transport`."""
         return int(self._port.baudrate) if isinstance(self._port, serial.Serial) else None
 
     def set_baud(self, rate: int) -> None:
-        """Speak at another rate; see `Transport`."""
+        """Change the rate; see `Transport`."""
         try:
             self._port.flush()
             self._port.baudrate = rate
@@ -102,8 +103,8 @@ class SerialTransport:
             raise self._lost() from error
 
     def close(self) -> None:
-        """Give the port back."""
-        # pyserial leaves a socket open when its peer has hung up already.
+        """Close the port."""
+        # pyserial leaves a socket open if the peer has already hung up.
         socket = getattr(self._port, "_socket", None)
         self._port.close()
         if socket is not None:
@@ -114,28 +115,30 @@ class SerialTransport:
 
 
 def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
-    """An instrument's URL and its options.
+    """Split the URL of an instrument into its parts and its options.
 
     Raises:
-        UsageError: it is no URL at all.
+        UsageError: it is not a URL.
     """
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise UsageError(
-            f"instrument {url!r} is no URL ({error}); write serial:///dev/NAME or "
+            f"instrument {url!r} is not a URL ({error}); write serial:///dev/NAME or "
             "socket://HOST:PORT"
         ) from None
     return parts, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def _parse(url: str) -> tuple[str, dict[str, Any]]:
-    """A URL of ours -> pyserial's target and options."""
+    """Return pyserial's target and options for one of our URLs."""
     parts, query = split_url(url)
     if parts.scheme == "serial" and parts.path and not parts.netloc:
         baud = query.pop("baud", str(DEFAULT_BAUD))
         if not baud.isascii() or not baud.isdigit() or not 50 <= int(baud) <= 12_000_000:
-            raise UsageError(f"baud {baud!r} in {url!r} is not a number from 50 to 12000000")
+            raise UsageError(
+                f"baud {baud!r} in {url!r} is not a number from 50 to 12000000; correct it"
+            )
         _refuse_rest(url, query)
         return parts.path, {"baudrate": int(baud), "exclusive": True}
     if parts.scheme == "socket":
@@ -146,14 +149,16 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
             usable = False
         if usable:
             return f"socket://{parts.netloc}", {}
-    raise UsageError(f"instrument {url!r} is not serial:///dev/NAME[?baud=N] or socket://HOST:PORT")
+    raise UsageError(
+        f"instrument {url!r} is not serial:///dev/NAME[?baud=N] or socket://HOST:PORT; correct it"
+    )
 
 
 def _refuse_rest(url: str, query: dict[str, str]) -> None:
     if query:
         raise UsageError(
-            f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has baud, socket:// "
-            "none"
+            f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has only baud, and "
+            "socket:// has no option"
         )
 
 
@@ -162,7 +167,7 @@ def _why_not_opened(url: str, error: Exception) -> str:
     text = str(error).lower()
     if number == errno.ENOENT or "no such file" in text:
         return (
-            f"no such port as in {url}; plug the instrument in and look for its name in "
+            f"there is no such port as in {url}; plug the instrument in and look for its name in "
             "/dev/serial/by-id"
         )
     if number in (errno.EACCES, errno.EPERM):

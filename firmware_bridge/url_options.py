@@ -1,4 +1,4 @@
-"""Numbers among the options of an instrument's URL."""
+"""Numeric options in the URL of an instrument."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 
 def number(options: dict[str, str], name: str, default: float, low: float, high: float) -> float:
-    """A number among a URL's options.
+    """Return the option `name` as a number, or `default` if it is not given.
 
     Raises:
-        UsageError: it is none, or not from `low` to `high`.
+        UsageError: it is not a number from `low` to `high`.
     """
     given = options.get(name, str(default))
     try:
@@ -26,11 +26,10 @@ def number(options: dict[str, str], name: str, default: float, low: float, high:
 
 
 def numbers(options: dict[str, str], name: str) -> list[float] | None:
-    """Finite numbers among a URL's options, written with commas between them; None if they are not
-    given.
+    """Return the option `name`, finite numbers separated by commas; None if it is not given.
 
     Raises:
-        UsageError: they are none.
+        UsageError: it is not such a list.
     """
     if name not in options:
         return None

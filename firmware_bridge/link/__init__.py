@@ -1,1 +1,1 @@
-"""The ccnvr link, both ends: frames, messages, session, driver, device."""
+"""Both ends of the ccnvr link: frames, messages, session, driver and device."""

@@ -1,5 +1,6 @@
-"""What a simulated instrument has beside its detector: lamp, shutter, button, user memory,
-calibration, serial port.
+"""The parts of an instrument beside its detector.
+
+They are lamp, shutter, button, user memory, calibration and serial port.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _ERASED = 0xFF
 
 @dataclass
 class Board:
-    """The state that requests other than scans look at and change. `presses` counts the button's
-    presses.
+    """The state that requests other than scans read and change.
+
+    `presses` counts presses of the button.
     """
 
     features: Feature = _ALL
@@ -33,17 +35,15 @@ class Board:
 
     @property
     def flags(self) -> StatusFlag:
-        """Lamp and shutter at rest."""
+        """The status flags of lamp and shutter between scans."""
         lit = StatusFlag.LAMP_ON if self.lamp is Held.ON else StatusFlag(0)
         return lit | StatusFlag.SHUTTER_OPEN if self.shutter is Held.ON else lit
 
     def can_take(self, kind: ScanKind) -> bool:
-        """Whether lamp and shutter, as they are held, allow the light or the darkness that the scan
-        needs.
-        """
+        """Return whether lamp and shutter, as they are held, allow a scan of this kind."""
         lamp, shutter = Feature.LAMP in self.features, Feature.SHUTTER in self.features
         if kind is not ScanKind.DARK:
             return self.lamp is not Held.OFF and self.shutter is not Held.OFF
         if not lamp and not shutter:
-            return True
+            return True  # nothing here makes light: darkness is up to the operator
         return (lamp and self.lamp is not Held.ON) or (shutter and self.shutter is not Held.ON)

@@ -1,5 +1,6 @@
-"""What an instrument on the ccnvr link offers beside scans: lamp, shutter, button, temperature,
-memory, coefficients, rate.
+"""What an instrument on the ccnvr link offers beside scans.
+
+That is lamp, shutter, button, temperature, user memory, calibration coefficients and baud rate.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ _BLOCK = MAX_REQUEST - 2
 
 @dataclass(frozen=True)
 class State:
-    """How the instrument is at the moment; `temperature_c` is NaN without a thermometer, `presses`
-    counts since its start.
+    """The state of the instrument at one moment.
+
+    `temperature_c` is NaN without a thermometer; `presses` counts since the instrument's start.
     """
 
     boot: int
@@ -51,8 +53,9 @@ class State:
 
 
 class LinkControls:
-    """The requests beyond scanning. Each raises `InstrumentError` where this instrument lacks what
-    it is for.
+    """The requests beyond scanning.
+
+    Each raises `InstrumentError` if this instrument lacks what the request is for.
     """
 
     def __init__(
@@ -68,12 +71,13 @@ class LinkControls:
         self._timeout_s = timeout_s
 
     def state(self) -> State:
-        """Temperature, button, lamp and shutter now."""
+        """Return temperature, button presses, lamp and shutter now."""
         return self._state(Status.unpack(self._call(Type.STATUS, b"")))
 
     def hold(self, lamp: Held = Held.AUTOMATIC, shutter: Held = Held.AUTOMATIC) -> State:
-        """Hold lamp and shutter, until told otherwise or restarted; AUTOMATIC leaves them to the
-        scans.
+        """Hold lamp and shutter until told otherwise or restarted.
+
+        AUTOMATIC leaves them to the scans.
         """
         if lamp is not Held.AUTOMATIC:
             self._need(Feature.LAMP in self.features, "lamp that can be switched")
@@ -82,8 +86,9 @@ class LinkControls:
         return self._state(Status.unpack(self._call(Type.HOLD, Hold(lamp, shutter).pack())))
 
     def wait_for_button(self, timeout_s: float) -> bool:
-        """Whether the button is pressed within `timeout_s`. The instrument counts presses, so none
-        is missed or doubled.
+        """Return whether the button is pressed within `timeout_s`.
+
+        The instrument counts the presses, so that none is missed or counted twice.
         """
         self._need(Feature.BUTTON in self.features, "button")
         deadline = time.monotonic() + timeout_s
@@ -93,7 +98,7 @@ class LinkControls:
             now = self.state()
             if now.boot != before.boot:
                 raise LinkLost(
-                    f"instrument {self._serial} has restarted while its button was waited for; "
+                    f"instrument {self._serial} has restarted during the wait for its button; "
                     "identify it again"
                 )
             if now.presses != before.presses:
@@ -101,8 +106,9 @@ class LinkControls:
         return False
 
     def coefficients(self, kind: CoefficientKind) -> NDArray[np.float64]:
-        """The maker's calibration polynomial, lowest power first; empty if it has none. Nothing
-        here applies it.
+        """Return the maker's calibration polynomial, lowest power first; empty if there is none.
+
+        ccnvr itself does not apply it.
         """
         answer = Coefficients.unpack(
             self._call(Type.COEFFICIENTS, CoefficientsRequest(kind).pack())
@@ -110,25 +116,26 @@ class LinkControls:
         if answer.kind is not kind or not all(map(math.isfinite, answer.values)):
             raise InstrumentError(
                 f"instrument {self._serial} gave {answer.kind.name} coefficients "
-                f"{tuple(answer.values)} when finite "
-                f"{kind.name} ones were asked for; update its firmware"
+                f"{tuple(answer.values)} when finite {kind.name} ones were asked for; update its "
+                "firmware"
             )
         return np.array(answer.values)
 
     def read_memory(self) -> bytes:
-        """All of the user memory."""
+        """Return all of the user memory."""
         self._need(self.memory_bytes > 0, "user memory")
         return self._link.pull(Type.MEMORY, b"", self.memory_bytes, self._timeout_s)
 
     def write_memory(self, offset: int, data: bytes) -> None:
-        """Write `data` at `offset` of the user memory, block by block; a link lost midway leaves
-        the first ones written.
+        """Write `data` at `offset` of the user memory, block by block.
+
+        If the link is lost midway, the first blocks are written.
         """
         self._need(self.memory_bytes > 0, "user memory")
         if offset < 0 or offset + len(data) > self.memory_bytes:
             raise InstrumentError(
-                f"{len(data)} bytes at {offset} do not fit the {self.memory_bytes} bytes of user "
-                "memory; write fewer"
+                f"{len(data)} bytes at {offset} do not fit into the {self.memory_bytes} bytes of "
+                "user memory; write fewer"
             )
         for start in range(0, len(data), _BLOCK):
             block = MemoryBlock(offset + start, data[start : start + _BLOCK])
@@ -136,15 +143,15 @@ class LinkControls:
             if written != MemoryWritten(block.offset, len(block.data)):
                 raise InstrumentError(
                     f"the instrument wrote {written.length} bytes at {written.offset} when "
-                    f"{len(block.data)} at "
-                    f"{block.offset} were asked for; read the memory and write again"
+                    f"{len(block.data)} at {block.offset} were asked for; read the memory and "
+                    "write again"
                 )
 
     def change_baud(self, baud: int, handshake: Callable[[], object]) -> bool:
-        """Run the line at `baud` if the instrument answers a handshake there, else as before;
-        whether it does.
+        """Run the line at `baud` if the instrument answers there, and return whether it does.
 
-        Over TCP there is no rate, and nothing is done.
+        Otherwise the line goes back to the rate before. Over TCP there is no rate, and nothing is
+        done.
         """
         before = self._transport.baud
         if before is None or before == baud:
@@ -154,15 +161,15 @@ class LinkControls:
         try:
             handshake()
         except LinkLost:
-            # The line is not good enough, or this port cannot do it: the instrument has gone back
-            # by now.
+            # The line is not good enough, or this port cannot run at the rate. The instrument falls
+            # back on its own once it has understood nothing for BAUD_FALLBACK_MS.
             self._switch(before, BAUD_FALLBACK_MS)
             handshake()
             return False
         return True
 
     def celsius(self, hundredths: int) -> float:
-        """A temperature of the wire's; NaN without a thermometer."""
+        """Return a temperature of the wire in degrees; NaN without a thermometer."""
         return hundredths / 100.0 if Feature.THERMOMETER in self.features else math.nan
 
     def _switch(self, baud: int, wait_ms: int) -> None:
@@ -182,7 +189,9 @@ class LinkControls:
 
     def _need(self, present: bool, what: str) -> None:
         if not present:
-            raise InstrumentError(f"instrument {self._serial} has no {what}; use one that has")
+            raise InstrumentError(
+                f"instrument {self._serial} has no {what}; use an instrument that has one"
+            )
 
     def _call(self, request: Type, payload: bytes) -> bytes:
         return self._link.call(request, payload, timeout_s=self._timeout_s).payload

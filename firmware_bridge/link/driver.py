@@ -34,15 +34,14 @@ from ccnvr.firmware_bridge.url_options import number
 REPLY_TIMEOUT_S = REPLY_MS / 1000.0
 
 WHITE_TIMEOUT_S = WHITE_MS / 1000.0
-"""For one try of a white reference: the instrument may wait for its operator to bring the panel."""
+"""For one try of a white reference, since the operator may have to bring the panel first."""
 
 
 class LinkInstrument:
-    """An instrument that speaks the ccnvr link over `transport`. Call `identify` first.
+    """An instrument that speaks the ccnvr link over `transport`; call `identify` first.
 
-    `fast_baud` is the rate to which the line is raised, if instrument and port can; 0 leaves it as
-    it is. `controls` is what it offers beside scans: lamp, shutter, button, temperature, user
-    memory, coefficients.
+    `fast_baud` is the rate to which the line is raised if instrument and port can do so; 0 leaves
+    the rate as it is. `controls` is what the instrument offers beside scans.
     """
 
     def __init__(
@@ -59,15 +58,17 @@ class LinkInstrument:
 
     @property
     def controls(self) -> LinkControls:
-        """Lamp, shutter, button, temperature, user memory and coefficients. Raises InstrumentError
-        before `identify`.
+        """Lamp, shutter, button, temperature, user memory and coefficients.
+
+        Raises:
+            InstrumentError: the instrument is not identified yet.
         """
         self._identified()
         assert self._controls is not None
         return self._controls
 
     def identify(self) -> InstrumentInfo:
-        """Shake hands, raise the line's rate if that was asked for, and read the wavelengths."""
+        """Shake hands, raise the rate of the line if asked for, and read the wavelengths."""
         capabilities = self._handshake()
         self._controls = LinkControls(self._link, self._transport, capabilities, self._timeout_s)
         if self._fast_baud and capabilities.fastest_baud:
@@ -89,7 +90,8 @@ class LinkInstrument:
         return self._info
 
     def _handshake(self) -> Capabilities:
-        # Zero bytes end whatever half frame an earlier host left in the instrument's decoder.
+        # Zero bytes end a frame that an earlier host may have left unfinished in the instrument's
+        # decoder. The nonce tells the reply from one that was meant for that host.
         self._transport.write(b"\0\0")
         hello = Hello(secrets.randbits(32))
         capabilities = Capabilities.unpack(self._call(Type.HELLO, hello.pack()))
@@ -99,17 +101,16 @@ class LinkInstrument:
             )
         if not 2 <= capabilities.pixels <= MOST_PIXELS:
             raise InstrumentError(
-                f"the instrument states {capabilities.pixels} pixels; 2 to {MOST_PIXELS} are "
-                "possible"
+                f"the instrument states {capabilities.pixels} pixels, but only 2 to {MOST_PIXELS} "
+                "are possible; update its firmware"
             )
+        # Sums over the averages travel as 32-bit integers, which must not overflow.
         most = capabilities.saturation_counts * capabilities.most_averages
         if not capabilities.serial or not 0 < most < 2**32:
             raise InstrumentError(
                 f"the instrument states serial number {capabilities.serial!r}, saturation at "
-                f"{capabilities.saturation_counts} "
-                f"counts and {capabilities.most_averages} averages; it needs a serial number, and "
-                "sums below 2**32; update its "
-                "firmware"
+                f"{capabilities.saturation_counts} counts and {capabilities.most_averages} "
+                "averages, but it needs a serial number and sums below 2**32; update its firmware"
             )
         return capabilities
 
@@ -132,7 +133,7 @@ class LinkInstrument:
         return self._read(scanned)
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """The scans that no host has acknowledged, oldest first."""
+        """Yield the scans that no host has acknowledged, oldest first."""
         number = 0
         while True:
             try:
@@ -154,7 +155,7 @@ class LinkInstrument:
         self._call(Type.ACKNOWLEDGE, ScanNumber(scan.number).pack())
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         self._transport.close()
 
     def _identified(self) -> InstrumentInfo:
@@ -170,9 +171,8 @@ class LinkInstrument:
         if scanned.pixels != info.wavelengths_nm.size or scanned.averages < 1:
             raise InstrumentError(
                 f"scan {scanned.number} has {scanned.pixels} pixels and {scanned.averages} "
-                "averages; the instrument "
-                f"stated {info.wavelengths_nm.size} pixels, and at least 1 average is needed; "
-                "restart the instrument"
+                f"averages, but the instrument stated {info.wavelengths_nm.size} pixels, and at "
+                "least 1 average is needed; restart the instrument"
             )
         data = self._link.pull(
             Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels, self._timeout_s
@@ -192,14 +192,14 @@ class LinkInstrument:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> LinkInstrument:
-    """A driver over `transport`; option `fast_baud` (0 for no change)."""
+    """Return a driver over `transport`; the option is `fast_baud` (0 leaves the rate as it is)."""
     return LinkInstrument(transport, timeout_s, int(number(options, "fast_baud", 0, 0, 12_000_000)))
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """Model and serial number of what answers HELLO."""
+    """Return model and serial number of the instrument that answers HELLO; None if none does."""
     try:
-        # Its session repeats a request several times before it gives up.
+        # The session repeats a request ATTEMPTS times, so that all tries take `timeout_s`.
         info = LinkInstrument(transport, timeout_s / 4.0).identify()
     except InstrumentError:
         return None

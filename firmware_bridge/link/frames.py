@@ -1,4 +1,4 @@
-"""Frames of the ccnvr link: bytes in, frames and damage reports out. No I/O.
+"""Frames of the ccnvr link: bytes in, frames and damage out, without I/O.
 
 A frame on the wire is `COBS(header | payload | CRC-32) 0x00`; PROTOCOL.md is the specification.
 """
@@ -22,12 +22,12 @@ _HEADER = struct.Struct(HEADER_FORMAT)
 _CRC = struct.Struct("<I")
 _MAX_BODY = _HEADER.size + MAX_PAYLOAD + _CRC.size
 MAX_ENCODED = _MAX_BODY + -(-_MAX_BODY // 254)
-"""Longest frame on the wire, in bytes, without its delimiter."""
+"""The longest frame on the wire, in bytes, without its delimiter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message, or one chunk of a long one: chunk `chunk` of `chunks`."""
+    """One message, or chunk number `chunk` of the `chunks` of a long one."""
 
     type: int
     sequence: int
@@ -37,7 +37,11 @@ class Frame:
 
 
 class Reason(StrEnum):
-    """What was wrong with the bytes between two delimiters."""
+    """The check that the bytes between two delimiters failed.
+
+    Of VERSION and FLAGS, `Damage.found` is the byte that was found; of the others it is the number
+    of bytes dropped.
+    """
 
     STUFFING = "byte stuffing"
     LENGTH = "length"
@@ -47,10 +51,10 @@ class Reason(StrEnum):
 
 
 def cobs_encode(data: bytes) -> bytes:
-    """Consistent overhead byte stuffing: the answer holds no zero byte and needs no more than 1
-    byte in 254 extra.
+    """Return `data` without zero bytes, by consistent overhead byte stuffing (COBS).
 
-    Cheshire & Baker 1999, IEEE/ACM Trans. Networking 7:159-172.
+    It grows by one byte, and by one more for each 254 bytes. Cheshire & Baker 1999, IEEE/ACM Trans.
+    Networking 7:159-172.
     """
     out = bytearray()
     for group in data.split(b"\0"):
@@ -64,12 +68,13 @@ def cobs_encode(data: bytes) -> bytes:
 
 
 def cobs_decode(data: bytes) -> bytes | None:
-    """Undo `cobs_encode`; None if `data` is not its output."""
+    """Undo `cobs_encode`; return None if `data` is not its output."""
     if not data or 0 in data:
         return None
     out = bytearray(data)
-    # Each code but the first becomes the zero that it stands for. Those behind a full group stand
-    # for none.
+    # Decoding in place is faster than copying group by group. Each code is overwritten by the zero
+    # that it stands for. The first code, and those behind a full group, stand for none and are
+    # deleted in the end.
     superfluous = [0]
     position, end = 0, len(out)
     while position < end:
@@ -78,7 +83,7 @@ def cobs_decode(data: bytes) -> bytes | None:
         position += code
         if code == 255:
             superfluous.append(position)
-    # The encoder closes a full group with a group of its own, so a stream never ends on one.
+    # The encoder closes a full group with a further group, so that its output never ends on one.
     if position != end or superfluous[-1] == end:
         return None
     for index in reversed(superfluous):
@@ -87,7 +92,7 @@ def cobs_decode(data: bytes) -> bytes | None:
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes of one frame with its delimiter.
+    """Return the bytes of one frame with its delimiter.
 
     Raises:
         ValueError: a field does not fit the wire.
@@ -107,8 +112,10 @@ def encode(frame: Frame) -> bytes:
 
 
 class Decoder:
-    """Turns a byte stream, cut anywhere, into frames and damage reports. Holds at most one frame's
-    bytes.
+    """Turns a byte stream, cut anywhere, into frames and damage; holds at most one frame.
+
+    The delimiter tells where a frame ends, so that this decoder need not slide over its buffer as
+    `framing.SlidingDecoder` does.
     """
 
     def __init__(self) -> None:
@@ -116,7 +123,7 @@ class Decoder:
         self._overlong = 0
 
     def feed(self, data: bytes) -> list[Frame | Damage]:
-        """What is complete after `data`, in order. Never raises on any bytes."""
+        """Return what is complete after `data`, in order; no bytes make it raise."""
         events: list[Frame | Damage] = []
         *complete, rest = data.split(b"\0")
         for piece in complete:
@@ -125,16 +132,14 @@ class Decoder:
                 events.append(Damage(Reason.LENGTH, self._overlong))
             elif self._partial:
                 events.append(_parse(bytes(self._partial)))
-            # Two delimiters in a row are an idle line, not damage.
+            # Two delimiters in a row are an idle line and not damage.
             self._partial.clear()
             self._overlong = 0
         self._keep(rest)
         return events
 
     def _keep(self, piece: bytes) -> None:
-        """Add bytes to the open frame, or only count them once it is longer than any frame
-        can be.
-        """
+        """Add bytes to the open frame, or only count them once it is too long to be one."""
         if self._overlong or len(self._partial) + len(piece) > MAX_ENCODED:
             self._overlong += len(self._partial) + len(piece)
             self._partial.clear()
@@ -152,7 +157,7 @@ def _parse(encoded: bytes) -> Frame | Damage:
     if zlib.crc32(content) != _CRC.unpack_from(body, len(content))[0]:
         return Damage(Reason.CHECKSUM, len(encoded))
     version, flags, kind, _, sequence, chunk, chunks = _HEADER.unpack_from(content)
-    # Only now: a version byte means something only in a frame that arrived whole.
+    # Only now, because the version byte means something only in a frame that arrived whole.
     if version != VERSION:
         return Damage(Reason.VERSION, version)
     if flags & INCOMPATIBLE_FLAGS:

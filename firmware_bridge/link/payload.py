@@ -1,5 +1,6 @@
-"""How the messages' fields become bytes and back; `messages.py` says which fields each message has.
-No I/O.
+"""How the fields of messages become bytes and back, without I/O.
+
+`messages.py` says which fields each message has.
 """
 
 from __future__ import annotations
@@ -16,37 +17,43 @@ _UPDATE = "update the instrument's firmware or ccnvr"
 
 
 class _Invalid(Exception):
-    """The bytes end before the field does, or go on behind the longest that it can be."""
+    """The bytes end before the field does, or the field is longer than it may be."""
 
 
 class Field(Protocol):
-    """A part of a payload. `later` fields may be missing, all together, and then have their
-    defaults.
+    """A part of a payload.
+
+    Fields that are `later` may be missing, all of them together, and then have their defaults.
     """
 
     @property
     def name(self) -> str:
-        """As in the dataclass."""
+        """The name of the attribute in the dataclass."""
         ...
 
     @property
     def later(self) -> bool:
-        """Whether it may be missing."""
+        """Whether the field may be missing."""
         ...
 
     def pack(self, value: Any) -> bytes:
-        """The field's bytes. Raises ValueError if the value does not fit."""
+        """Return the bytes of the field.
+
+        Raises:
+            ValueError: the value does not fit.
+        """
         ...
 
     def unpack(self, data: bytes) -> tuple[Any, bytes]:
-        """The value at the start of `data`, and the bytes behind it."""
+        """Return the value at the start of `data`, and the bytes behind it."""
         ...
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A message's payload: a frozen dataclass whose `LAYOUT` names its fields in the order of the
-    wire.
+    """The payload of a message.
+
+    A subclass is a frozen dataclass whose `LAYOUT` lists its fields in the order of the wire.
     """
 
     TITLE: ClassVar[str]
@@ -54,7 +61,7 @@ class Payload:
     EXTENSIBLE: ClassVar[bool] = False
 
     def pack(self) -> bytes:
-        """Payload bytes.
+        """Return the bytes of the payload.
 
         Raises:
             ValueError: a value does not fit its field.
@@ -63,10 +70,10 @@ class Payload:
 
     @classmethod
     def unpack(cls, payload: bytes) -> Self:
-        """The values in `payload`.
+        """Return the values in `payload`.
 
         Raises:
-            InstrumentError: it is malformed.
+            InstrumentError: the payload is malformed.
         """
         values, rest = {}, payload
         for field in cls.LAYOUT:
@@ -76,7 +83,7 @@ class Payload:
                 values[field.name], rest = field.unpack(rest)
             except _Invalid:
                 raise InstrumentError(
-                    f"{cls.TITLE} has {len(payload)} bytes and no valid {field.name} in them; "
+                    f"{cls.TITLE} has {len(payload)} bytes, with no valid {field.name} in them; "
                     f"{_UPDATE}"
                 ) from None
         if rest and not cls.EXTENSIBLE:
@@ -89,8 +96,9 @@ class Payload:
 
 @dataclass(frozen=True)
 class Number:
-    """A little-endian number of `struct`'s type `code`; `meaning` turns it into an enumeration's or
-    flags' member.
+    """A little-endian number of type `code` of `struct`.
+
+    `meaning` turns it into a member of an enumeration or of flags.
     """
 
     name: str
@@ -139,8 +147,9 @@ class Bit:
 
 @dataclass(frozen=True)
 class Name:
-    """UTF-8 behind a byte that counts its bytes, `most` of them at most; unprintable characters are
-    read as '?'.
+    """UTF-8 behind a byte that counts its bytes, at most `most`.
+
+    Unprintable characters are read as '?'.
     """
 
     name: str
@@ -164,8 +173,9 @@ class Name:
 
 @dataclass(frozen=True)
 class Text:
-    """UTF-8 to the payload's end; cut to `most` bytes when sent, unprintable characters are read as
-    '?'.
+    """UTF-8 to the end of the payload, cut to `most` bytes when sent.
+
+    Unprintable characters are read as '?'.
     """
 
     name: str
@@ -183,7 +193,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Doubles:
-    """IEEE 754 doubles to the payload's end, `most` at most."""
+    """IEEE 754 doubles to the end of the payload, at most `most`."""
 
     name: str
     most: int
@@ -205,7 +215,7 @@ class Doubles:
 
 @dataclass(frozen=True)
 class Bytes:
-    """1 to `most` bytes to the payload's end."""
+    """1 to `most` bytes to the end of the payload."""
 
     name: str
     most: int
@@ -225,7 +235,7 @@ class Bytes:
 
 
 def _printable(data: bytes) -> str:
-    """Text of the instrument's, safe for file names, topics and terminals."""
+    """Return text of an instrument, made safe for file names, topics and terminals."""
     return "".join(
         character if character.isprintable() else "?" for character in data.decode(errors="replace")
     )

@@ -1,6 +1,4 @@
-"""Requests and replies over a transport: the host's side of the link, with time-outs, retries and
-counters.
-"""
+"""The host's side of the link: requests and replies with time-outs, repeats and counters."""
 
 from __future__ import annotations
 
@@ -17,9 +15,8 @@ from ccnvr.firmware_bridge.transport import Transport
 
 _AFTER_DAMAGE_S = AFTER_DAMAGE_MS / 1000.0
 
-
 _REFUSALS: dict[int, tuple[str, str]] = {
-    ErrorCode.UNKNOWN_REQUEST: ("it cannot do this", "update its firmware, or do without"),
+    ErrorCode.UNKNOWN_REQUEST: ("it cannot do this", "update its firmware, or do without it"),
     ErrorCode.MALFORMED: (
         "it could not read the request",
         "update the older of its firmware and ccnvr",
@@ -27,8 +24,8 @@ _REFUSALS: dict[int, tuple[str, str]] = {
     ErrorCode.OUT_OF_RANGE: ("a value is outside its limits", "choose one within what it states"),
     ErrorCode.NO_SUCH_SCAN: ("it does not keep the scan", "scan again"),
     ErrorCode.STORE_FULL: (
-        "it keeps no more samples",
-        "let ccnvr run read them, or restart it and lose them",
+        "it cannot keep more samples",
+        "let ccnvr run read those it has, or restart it and lose them",
     ),
     ErrorCode.HARDWARE: (
         "a part of it failed",
@@ -38,14 +35,18 @@ _REFUSALS: dict[int, tuple[str, str]] = {
         "it speaks another version of the link",
         "update the older of its firmware and ccnvr",
     ),
-    ErrorCode.WRONG_STATE: ("its lamp or shutter is held otherwise", "set both back to automatic"),
+    ErrorCode.WRONG_STATE: (
+        "its lamp or shutter is held in another position",
+        "set both back to automatic",
+    ),
 }
-"""For each code: what is wrong where the instrument does not say it, and what to do next."""
+"""For each code, what is wrong if the instrument does not say, and what to do next."""
 
 
 class Refused(InstrumentError):
-    """The instrument understood a request and refused it; `code` is a `messages.ErrorCode` or
-    unknown.
+    """A request that the instrument understood and refused.
+
+    `code` is a `messages.ErrorCode`, or a number that this version does not know.
     """
 
     def __init__(self, request: Type, refusal: Refusal) -> None:
@@ -59,12 +60,12 @@ class Refused(InstrumentError):
 
 
 class Link:
-    """Sends one request at a time and waits for the reply that carries its sequence number.
+    """Sends one request at a time, and waits for the reply that has its sequence number.
 
-    A request is repeated unchanged when its reply is late, or soon after something arrived damaged,
+    A request is repeated unchanged if its reply is late, or soon after something damaged arrived,
     which may have been the reply. The instrument answers a repeated request with the reply it gave
-    before, so a repeated SCAN takes no second scan. Noise alone, however much, ends nothing: only
-    time does.
+    before, so that a repeated SCAN takes no second scan. However much noise arrives, only time ends
+    a request.
     """
 
     def __init__(self, transport: Transport, statistics: LinkStatistics) -> None:
@@ -83,7 +84,7 @@ class Link:
         chunks: int = 1,
         timeout_s: float,
     ) -> Frame:
-        """The reply to one request, which is given up after `ATTEMPTS` times `timeout_s`.
+        """Return the reply to one request, which is given up after `ATTEMPTS` times `timeout_s`.
 
         Raises:
             Refused: the instrument answered ERROR.
@@ -105,17 +106,17 @@ class Link:
             return reply
         raise LinkLost(
             f"nothing valid on {self._transport.url} answered {request.name} within "
-            f"{ATTEMPTS * timeout_s:.1f} s "
-            f"({self._statistics.bytes_read} bytes read, {self._statistics.frames_damaged} "
-            "damaged frames); "
-            "check the instrument's power, the port and the baud rate"
+            f"{ATTEMPTS * timeout_s:.1f} s ({self._statistics.bytes_read} bytes read, "
+            f"{self._statistics.frames_damaged} damaged frames); check the instrument's power, "
+            "the port and the baud rate"
         )
 
     def pull(self, request: Type, payload: bytes, length: int, timeout_s: float) -> bytes:
-        """Ask for chunk after chunk until all `length` bytes are here.
+        """Ask for chunk after chunk until all `length` bytes have arrived, and return them.
 
         Raises:
-            InstrumentError: the chunks do not make up `length` bytes; and as for `call`.
+            InstrumentError: the chunks do not add up to `length` bytes. `call` says what else is
+                raised.
         """
         parts: list[bytes] = []
         chunks = 1
@@ -135,13 +136,12 @@ class Link:
             ):
                 raise InstrumentError(
                     f"{request.name} sent chunk {frame.chunk} of {frame.chunks} with {received} "
-                    f"of {length} bytes "
-                    f"when chunk {index} of {chunks} was asked for; restart the instrument"
+                    f"of {length} bytes when chunk {index} of {chunks} was asked for; restart the "
+                    "instrument"
                 )
         if received != length:
             raise InstrumentError(
-                f"{request.name} gave {received} bytes where {length} belong; restart the "
-                "instrument"
+                f"{request.name} gave {received} bytes instead of {length}; restart the instrument"
             )
         return b"".join(parts)
 
@@ -151,8 +151,9 @@ class Link:
         self._events.clear()
 
     def _await(self, sequence: int, types: tuple[int, ...], deadline: float) -> Frame | None:
-        """The frame asked for, or None when it is not here by the deadline, which damage brings
-        nearer.
+        """Return the frame asked for, or None if it has not arrived by the deadline.
+
+        Damage brings the deadline nearer.
         """
         damaged = False
         while True:
@@ -161,11 +162,13 @@ class Link:
                 if isinstance(event, Damage):
                     self._note_damage(event)
                     damaged = True
+                    # It may have been the reply, so waiting for the whole time-out would be in
+                    # vain; yet the reply may also follow at once, behind mere noise.
                     deadline = min(deadline, time.monotonic() + _AFTER_DAMAGE_S)
                     continue
                 if event.sequence == sequence and event.type in types:
                     return event
-                self._statistics.frames_stale += 1
+                self._statistics.frames_stale += 1  # the answer to an earlier try or request
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 self._statistics.frames_missing += not damaged
@@ -179,7 +182,7 @@ class Link:
         if damage.reason is Reason.VERSION:
             raise InstrumentError(
                 f"the instrument speaks link version {damage.found}, this ccnvr speaks {VERSION}; "
-                "update the older one"
+                "update the older of the two"
             )
         if damage.reason is Reason.FLAGS:
             raise InstrumentError(

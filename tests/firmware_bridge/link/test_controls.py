@@ -130,7 +130,7 @@ def carrying(payload: bytes) -> Callable[[Frame], Frame]:
         ),
         (
             altered(Type.MEMORY_DATA, lambda frame: replace(frame, payload=frame.payload[1:])),
-            "1023 bytes where 1024 belong",
+            "1023 bytes instead of 1024",
         ),
         (altered(Type.STATUS_NOW, carrying(b"")), "STATUS has 0 bytes"),
     ],
