@@ -5,13 +5,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test test-c test-arm64 check bench fuzz generate model coverage clean study-check
+.PHONY: demo test test-fast test-c test-arm64 check bench fuzz generate model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
 
+# A module's tests stay on one worker, where they share what the module trains.
+PYTEST := -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
+
+# The protocols, chemometrics, readers, store and daemon, in under a minute on 2 cores.
+test-fast: $(VENV)/.dev
+	$(BIN)/python $(PYTEST) -m "not slow" tests/firmware_bridge tests/edge
 
 # The C reference of the link: every warning and sanitizer, vectors, fuzz corpus, branches. Needs gcc alone.
 test-c:
@@ -37,7 +44,7 @@ test-arm64: $(VENV)/.dev
 
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --sort=cover
 

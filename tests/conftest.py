@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from ccnvr.edge.cli import main
@@ -36,6 +37,27 @@ settings.register_profile("ccnvr", deadline=None)
 settings.load_profile("ccnvr")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what trains, so that no worker trains alone while the others have ended."""
+    items.sort(key=lambda item: not {"train", "export"} & set(item.path.parts))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that the first of the workers that ask for it has filled."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which the workers share
+    folder = base / f"shared-{name}"
+    with FileLock(f"{folder}.lock"):
+        if not (done := folder / ".made").exists():
+            # What a worker left that failed here is not finished.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="session")
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is remembered of bundles goes where the tests' other files go."""
@@ -51,11 +73,14 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def all_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every artefact."""
-    from tests.support import (
-        bundles_of_all,  # which needs torch; tests of the edge alone run without
-    )
 
-    return bundles_of_all.write(tmp_path_factory.mktemp("bundle") / "all.ccnvr")
+    def make(folder: Path) -> None:
+        # It needs torch; tests of the edge alone run without.
+        from tests.support import bundles_of_all
+
+        bundles_of_all.write(folder / "all.ccnvr")
+
+    return made_once(tmp_path_factory, "bundle", make) / "all.ccnvr"
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +101,13 @@ def model() -> ProvedModel:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small run, quantized. Copy it to change it."""
-    folder = tmp_path_factory.mktemp("run")
-    run = folder / "run"
-    for command in (
-        ["train", str(recipes.write(folder)), "--out", str(run)],
-        ["quantize", str(run)],
-    ):
-        assert main(command) == 0
-    return run
+
+    def make(folder: Path) -> None:
+        run = str(folder / "run")
+        for command in (["train", str(recipes.write(folder)), "--out", run], ["quantize", run]):
+            assert main(command) == 0
+
+    return made_once(tmp_path_factory, "run", make) / "run"
 
 
 @pytest.fixture
@@ -126,21 +150,30 @@ def c_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tool in ("gcc", "make"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    folder = tmp_path_factory.mktemp("c")
-    source = Path(device.__file__).parents[1] / "c"
-    result = subprocess.run(
-        ["make", "-C", str(source), "instrument", f"BUILD={folder}"], capture_output=True, text=True
-    )
+
+    def make(folder: Path) -> None:
+        source = Path(device.__file__).parents[1] / "c"
+        command = ["make", "-C", str(source), "instrument", f"BUILD={folder}"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    return made_once(tmp_path_factory, "c", make)
+
+
+@pytest.fixture(scope="session")
+def four_soils(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of a CSV file with the reflectance of four real soils."""
+    path = tmp_path_factory.mktemp("soils") / "soils.csv"
+    result = run_ccnvr("demo", "--spectra", 4, "--save-soils", path)
     assert result.returncode == 0, result.stderr
-    return folder
+    return path.read_text()
 
 
 @pytest.fixture
-def soils_csv(tmp_path: Path) -> Path:
-    """Four real soils as a CSV file of reflectance."""
+def soils_csv(tmp_path: Path, four_soils: str) -> Path:
+    """A CSV file with the reflectance of four real soils, which a test may change."""
     path = tmp_path / "soils.csv"
-    result = run_ccnvr("demo", "--spectra", 4, "--save-soils", path)
-    assert result.returncode == 0, result.stderr
+    path.write_text(four_soils)
     return path
 
 

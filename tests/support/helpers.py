@@ -2,20 +2,86 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from ccnvr.edge.cli import main
 
 ROOT = Path(__file__).parents[2]
 CCNVR = [sys.executable, "-m", "ccnvr.edge.cli"]
 
 
+IN_THIS_PROCESS = {
+    "data",
+    "experiment",
+    "export",
+    "finetune",
+    "predict",
+    "quantize",
+    "standardise",
+    "train",
+}
+"""The commands that neither wait for a signal nor for an instrument in another process."""
+
+
 def run_ccnvr(
-    *arguments: object, timeout: float = 120, **options: object
+    *arguments: object, timeout: float = 120, own_process: bool = False, **options: object
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    command = [*CCNVR, *map(str, arguments)]
+    """Run the command and return its exit code, standard output and standard error.
+
+    A command of IN_THIS_PROCESS runs in the tests' process, since a new one imports torch anew,
+    which takes 2 to 3 s. With `own_process`, or with options of subprocess.run, it runs as a user
+    runs it.
+    """
+    words = [str(argument) for argument in arguments]
+    if not own_process and not options and words and words[0] in IN_THIS_PROCESS:
+        return _call_ccnvr(words)
+    command = [*CCNVR, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def _call_ccnvr(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, with the file descriptors 1 and 2 on temporary files.
+
+    Libraries in C++ and child processes write to the descriptors, which replacing sys.stdout alone
+    would not catch.
+    """
+    kept = sys.stdout, sys.stderr
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        _descriptor_on(1, out),
+        _descriptor_on(2, err),
+    ):
+        sys.stdout, sys.stderr = out, err
+        try:
+            code = main(words)
+        finally:
+            sys.stdout, sys.stderr = kept
+        return subprocess.CompletedProcess([*CCNVR, *words], code, _written(out), _written(err))
+
+
+@contextmanager
+def _descriptor_on(number: int, stream: IO[str]) -> Iterator[None]:
+    kept = os.dup(number)
+    os.dup2(stream.fileno(), number)
+    try:
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
+
+
+def _written(stream: IO[str]) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

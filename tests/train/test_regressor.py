@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ccnvr.edge.chemometrics.metrics import accuracy
@@ -32,9 +34,6 @@ SMALL: dict[str, Any] = {
     "teachers": 0,
 }
 
-ROUNDING = (
-    "the network computes in float32, so a soil alone and one among others differ by rounding"
-)
 FLAT = (
     "its spectra are flat in a channel of the best mode, and a flat spectrum has no standard "
     "normal variate: it is refused"
@@ -59,10 +58,9 @@ def soils() -> limesoda.LimeSoDaSet:
 
 
 def expected_failures(estimator: CCNVRRegressor) -> dict[str, str]:
-    reasons = {"check_methods_subset_invariance": ROUNDING}
     if estimator.mode == "best":
-        reasons |= {"check_estimators_dtypes": FLAT, "check_fit_idempotent": FLAT}
-    return reasons
+        return {"check_estimators_dtypes": FLAT, "check_fit_idempotent": FLAT}
+    return {}
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
@@ -73,7 +71,14 @@ def expected_failures(estimator: CCNVRRegressor) -> dict[str, str]:
     ],
     expected_failed_checks=expected_failures,
 )
-def test_scikit_learn_s_own_checks_pass(estimator: CCNVRRegressor, check: Any) -> None:
+def test_scikit_learn_s_own_checks_pass(
+    estimator: CCNVRRegressor, check: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if check.func is estimator_checks.check_methods_subset_invariance:
+        # The network computes in float32, so on some processors a soil alone and the same soil
+        # among others differ by rounding, for which scikit-learn allows 1e-7 only.
+        close = partial(estimator_checks.assert_allclose, rtol=1e-5)
+        monkeypatch.setattr(estimator_checks, "assert_allclose", close)
     check(estimator)
 
 
