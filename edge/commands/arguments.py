@@ -51,16 +51,30 @@ def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def add_model_choice(parser: argparse.ArgumentParser, default: str | None = AUTO) -> None:
-    """Options `--backend` and `--profile`: which engine runs which artefact of the bundle."""
+    """Add the options `--engine` and `--profile`, which choose what runs which model file.
+
+    Args:
+        parser: the parser of a command that opens a bundle.
+        default: the value of both options where neither is given; None to leave them unset.
+    """
+    engines = (AUTO, *ENGINES)
+    parser.add_argument(
+        "--engine",
+        choices=engines,
+        default=default,
+        help="library that runs the network (auto: the first that is installed)",
+    )
+    # The option's former name is still accepted, but the help shows one name only.
     parser.add_argument(
         "--backend",
-        choices=(AUTO, *ENGINES),
-        default=default,
-        help="inference engine (auto: the first that is installed)",
+        dest="engine",
+        choices=engines,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     parser.add_argument(
         "--profile",
         choices=(AUTO, *PROFILES),
         default=default,
-        help="which model (auto: the exactest that the bundle has)",
+        help="precision of the model file (auto: the most precise one in the bundle)",
     )

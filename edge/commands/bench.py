@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Time stages and backends, or the link's codec, and print medians and ratios."""
     if arguments.link:
         return _run_link(arguments)
-    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
     with tempfile.TemporaryDirectory(prefix="ccnvr-bench-") as folder:
         store = Store(Path(folder) / "bench.sqlite", owner=True)
         try:

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             stream.write(_soils_csv(soils).encode())
         return 0
     bundle = bundles.read(arguments.bundle)
-    targets, choice = bundle.manifest.targets, choose(arguments.backend, arguments.profile, bundle)
+    targets, choice = bundle.manifest.targets, choose(arguments.engine, arguments.profile, bundle)
     show = _JsonReport(soils, targets) if arguments.json else _TextReport(soils, targets)
     with tempfile.TemporaryDirectory(prefix="ccnvr-demo-") as folder:
         table = Path(folder) / "soils.csv"
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
                     "instrument": {"url": url},
                     "model": {
                         "bundle": arguments.bundle,
-                        "backend": arguments.backend,
+                        "engine": arguments.engine,
                         "profile": arguments.profile,
                     },
                     "store": {"path": f"{folder}/demo.sqlite"},
@@ -221,7 +221,7 @@ class _JsonReport(_Report):
 class _TextReport(_Report):
     def begin(self, url: str, choice: Choice) -> None:
         print(f"simulated NIR-512 handheld on {url}; real soils of the held-out fold of LimeSoDa")
-        print(f"backend {choice}; predicted [90 % interval] | laboratory\n")
+        print(f"engine {choice}; predicted [90 % interval] | laboratory\n")
         titles = (
             f"{target.name} {target.unit}" if target.unit != target.name else target.name
             for target in self._targets

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle, run its self-test, print its card."""
-    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
     manifest = model.bundle.manifest
     if arguments.json:
         print(manifest.to_json())

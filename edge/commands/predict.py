@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the file, or none if one cannot be used."""
     for path in (Path(arguments.bundle), *arguments.file):
         _check_kept(path, arguments.out)
-    model = ProvedModel(arguments.bundle, arguments.backend, arguments.profile)
+    model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
     passed_over: list[Path] = []
     blocks = _kept(read_tables(arguments.file, passed_over.append), arguments.out)
     rows = predict_blocks(model, blocks, arguments.quantity)

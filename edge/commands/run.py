@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         "instrument": {"url": arguments.instrument},
         "model": {
             "bundle": arguments.bundle,
-            "backend": arguments.backend,
+            "engine": arguments.engine,
             "profile": arguments.profile,
         },
         "store": {"path": arguments.store},

@@ -1,4 +1,4 @@
-"""The daemon's configuration: a TOML file, checked whole before anything starts."""
+"""The daemon's configuration: a TOML file, checked as a whole before anything starts."""
 
 from __future__ import annotations
 
@@ -8,62 +8,66 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
-from ccnvr.edge.network.layout import PROFILES
+from ccnvr.edge.network.layers import PROFILES
 from ccnvr.edge.typed import StructureError, build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
 
+Overrides = dict[str, dict[str, object]]
+"""Values that replace those of a file: {section: {key: value}}."""
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} = {value} is outside {low} to {high}")
 
 
-def _one_of(name: str, value: str, choices: Iterable[str]) -> None:
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} = {value!r} is not one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
 class InstrumentConfig:
-    """Which instrument, and how it scans; `integration_us` is in microseconds."""
+    """The instrument and its scan settings; `integration_us` is in microseconds."""
 
     url: str
     integration_us: int = 10_000
     averages: int = 16
 
     def __post_init__(self) -> None:
-        _within("integration_us", self.integration_us, 1, 60_000_000)
-        _within("averages", self.averages, 1, 10_000)
+        _check_range("integration_us", self.integration_us, 1, 60_000_000)
+        _check_range("averages", self.averages, 1, 10_000)
 
     @property
     def settings(self) -> Settings:
-        """As the driver takes them."""
+        """The scan settings in the form that a driver takes."""
         return Settings(self.integration_us, self.averages)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which bundle, `default` or a path, which engine runs it, and which of its models: names, or
-    `auto`.
+    """The bundle (`default` or a path), the engine that runs it, and the profile of its model file.
+
+    Engine and profile may be `auto`.
     """
 
     bundle: str = "default"
-    backend: str = "auto"
+    engine: str = "auto"
     profile: str = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("backend", self.backend, (AUTO, *ENGINES))
-        _one_of("profile", self.profile, (AUTO, *PROFILES))
+        _check_choice("engine", self.engine, (AUTO, *ENGINES))
+        _check_choice("profile", self.profile, (AUTO, *PROFILES))
 
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """When the references expire, what happens then, and what the white panel reflects.
+    """The age at which references expire, what happens then, and the white panel's reflectance.
 
-    `when_expired` is "flag": predictions carry `reference_expired` until someone starts anew with
-    the panel in place; or "retake": the instrument is asked for new ones, which suits one with a
-    white reference of its own.
+    `when_expired` is "flag" or "retake". With "flag", predictions carry `reference_expired` until
+    someone puts the panel in place and starts the daemon again. With "retake", the daemon takes
+    new references at once, which suits an instrument with a built-in white reference.
     """
 
     max_age_s: float = 1_800.0
@@ -71,32 +75,31 @@ class ReferenceConfig:
     white_panel_reflectance: float = 0.99
 
     def __post_init__(self) -> None:
-        _within("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
-        _one_of("when_expired", self.when_expired, ("flag", "retake"))
-        _within("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
+        _check_range("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
+        _check_choice("when_expired", self.when_expired, ("flag", "retake"))
+        _check_range("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Where scans and predictions are kept."""
+    """The file that keeps scans and predictions."""
 
     path: str = "ccnvr.sqlite"
 
     def __post_init__(self) -> None:
+        # SQLite would take both for a database that vanishes when it is closed.
         if self.path in ("", ":memory:"):
             raise ValueError(f"path = {self.path!r} names no file")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The time from one scan's start to the next, in seconds; 0 means as fast as the instrument
-    can.
-    """
+    """The time from the start of one scan to the next, in s; 0 means as fast as possible."""
 
     interval_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _within("interval_s", self.interval_s, 0.0, 86_400.0)
+        _check_range("interval_s", self.interval_s, 0.0, 86_400.0)
 
 
 @dataclass(frozen=True)
@@ -111,31 +114,36 @@ class Config:
 
     @property
     def store_path(self) -> Path:
-        """Where the store is."""
+        """The path of the store."""
         return Path(self.store.path)
 
 
-def load(path: Path | None, overrides: dict[str, dict[str, object]]) -> Config:
-    """Read a configuration file (None: an empty one) and lay `overrides` {section: {key: value}}
-    over it.
+def load(path: Path | None, overrides: Overrides) -> Config:
+    """Read a configuration file and apply `overrides` to it.
+
+    Args:
+        path: a TOML file, or None to start from the defaults.
+        overrides: values that take precedence over the file's.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or has an unknown key, a wrong type or a value
-            out of range.
+        UsageError: the file is missing or is not TOML, a key is unknown, or a value has the wrong
+            type or is out of range.
     """
     source = str(path) if path else "the command line"
     try:
         data: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+        # Before the overrides, which may name the engine too: only a file can contradict itself.
+        _rename_backend(data)
         for section, values in overrides.items():
-            kept = data.get(section, {})
-            if values and isinstance(kept, dict):
-                data[section] = {**kept, **values}
+            in_file = data.get(section, {})
+            if values and isinstance(in_file, dict):
+                data[section] = {**in_file, **values}
         if "instrument" not in data:
-            # An unknown key is said first: it may be [instrument], misspelt.
+            # Report an unknown key first, because it may be a misspelt [instrument].
             build(Config, {**data, "instrument": {"url": ""}})
             raise UsageError(
                 f"{source} names no instrument; give --instrument serial:///dev/NAME, or "
-                "[instrument] url"
+                "[instrument] url in a configuration file"
             )
         return build(Config, data)
     except OSError as error:
@@ -145,6 +153,22 @@ def load(path: Path | None, overrides: dict[str, dict[str, object]]) -> Config:
     except StructureError as error:
         raise UsageError(f"{source}: {error}") from error
     except (ValueError, RecursionError) as error:
-        # TOMLDecodeError and UnicodeDecodeError are ValueErrors, as is an integer beyond all
-        # digits.
+        # ValueError covers TOMLDecodeError, UnicodeDecodeError and an integer with more digits
+        # than Python converts; RecursionError, arrays nested too deeply.
         raise UsageError(f"{source}: {error}; correct it and start again") from error
+
+
+def _rename_backend(data: dict[str, object]) -> None:
+    """Replace the key `model.backend`, the former name of `model.engine`, in place.
+
+    Raises:
+        StructureError: both keys are given.
+    """
+    model = data.get("model")
+    if isinstance(model, dict) and "backend" in model:
+        if "engine" in model:
+            raise StructureError(
+                f"model.engine = {model['engine']!r} and model.backend = {model['backend']!r} are "
+                "two names of one key; keep engine and delete backend"
+            )
+        model["engine"] = model.pop("backend")

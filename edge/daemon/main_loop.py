@@ -51,8 +51,8 @@ def run(
             stored.
         OSError: `deliver` failed, as when the reader of a pipe goes away.
     """
-    model = ProvedModel(config.model.bundle, config.model.backend, config.model.profile)
-    say(f"backend {model.choice}")
+    model = ProvedModel(config.model.bundle, config.model.engine, config.model.profile)
+    say(f"engine {model.choice}")
     store = Store(config.store_path, owner=True)
     try:
         stream = Stream("stdout", config.store_path, deliver)

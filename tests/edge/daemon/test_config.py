@@ -21,7 +21,7 @@ integration_us = 8000
 averages = 32
 [model]
 bundle = "/srv/soil.ccnvr"
-backend = "onnx"
+engine = "onnx"
 [reference]
 max_age_s = 600
 white_panel_reflectance = 0.98
@@ -54,11 +54,24 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["engine", "backend"])
+def test_the_engine_is_known_by_its_former_name_too(tmp_path: Path, key: str) -> None:
+    text = GOOD.replace("engine", key)
+    assert load(tmp_path, text).model.engine == "onnx"
+    assert load(tmp_path, text, model={"engine": "numpy"}).model.engine == "numpy"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (("averages", "averges"), "unknown key 'instrument.averges'; did you mean 'averages'"),
-        (('"onnx"', '"onxx"'), "model: backend = 'onxx' is not one of auto, onnx, litert"),
+        (('"onnx"', '"onxx"'), "model: engine = 'onxx' is not one of auto, onnx, litert"),
+        (('engine = "onnx"', 'backend = "onxx"'), "model: engine = 'onxx' is not one of auto"),
+        (('engine = "onnx"', "backend = 3"), "'model.engine' is 3 and must be text"),
+        (
+            ('"onnx"', '"onnx"\nbackend = "numpy"'),
+            "model.engine = 'onnx' and model.backend = 'numpy' are two names of one key",
+        ),
         (
             ('"onnx"', '"onnx"\nprofile = "int4"'),
             "model: profile = 'int4' is not one of auto, fp32",

@@ -55,7 +55,7 @@ def test_the_demo_and_predict_answer_alike_on_each_backend(
             "-m",
             "ccnvr.edge.cli",
             *map(str, arguments),
-            "--backend",
+            "--engine",
             engine,
             "--json",
         ]
@@ -77,19 +77,19 @@ def test_the_demo_and_predict_answer_alike_on_each_backend(
 
 
 @pytest.mark.parametrize("backend", [*HERE, "tflite"])
-def test_the_daemon_takes_its_backend_from_the_configuration(
+def test_the_daemon_takes_its_engine_from_the_configuration(
     backend: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
     configuration = tmp_path / "ccnvr.toml"
     configuration.write_text(
         f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
-        f'[model]\nbundle = "{all_artefacts}"\nbackend = "{backend}"\nprofile = "weights"\n'
+        f'[model]\nbundle = "{all_artefacts}"\nengine = "{backend}"\nprofile = "weights"\n'
     )
     command = [str(python), "-m", "ccnvr.edge.cli", "run", "-c", str(configuration), "--count", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert re.search(rf"ccnvr: backend {backend} \(.*\d\), profile weights", result.stderr)
+    assert re.search(rf"ccnvr: engine {backend} \(.*\d\), profile weights", result.stderr)
     assert len(result.stdout.splitlines()) == 2
 
 
