@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
-from ccnvr.edge.network.layers import PROFILES
+from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.typed import StructureError, build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
