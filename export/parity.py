@@ -34,8 +34,8 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import library_and_part
-from ccnvr.train.libraries.load import Pool
 from ccnvr.train.libraries.r_packages import moisture_at_hand
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR, answers
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
@@ -132,7 +132,9 @@ class Parity:
 
 
 def real_spectra(
-    recipe: TrainingRecipe, training_soils: Callable[[], Pool], correction: Correction | None = None
+    recipe: TrainingRecipe,
+    training_soils: Callable[[], Soils],
+    correction: Correction | None = None,
 ) -> Spectra:
     """Spectra to prove an export on: of all soils that were held out from training, and hostile
     inputs of their shape.
@@ -147,7 +149,7 @@ def real_spectra(
         ParityError: there are fewer than `FEWEST_SPECTRA` even so.
     """
     pool = load_soils(recipe.tests, recipe)
-    names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.targets
+    names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.values
     if len(names) < WANTED_SPECTRA and recipe.instrument is None:
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
             names += [f"moisture, {state}/{row}" for row in range(1, len(moist) + 1)]
@@ -164,7 +166,7 @@ def real_spectra(
             names += more.sample_ids
             spectra, properties = (
                 np.concatenate([spectra, more.spectra]),
-                np.concatenate([properties, more.targets]),
+                np.concatenate([properties, more.values]),
             )
     if len(names) < FEWEST_SPECTRA:
         raise ParityError(
@@ -183,7 +185,7 @@ def real_spectra(
     )
 
 
-def _open_soils(recipe: TrainingRecipe) -> Pool:
+def _open_soils(recipe: TrainingRecipe) -> Soils:
     """Of LimeSoDa's sets that the recipe neither trains nor scores a model on; what was learnt
     before may be among them.
     """

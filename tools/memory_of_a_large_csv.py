@@ -66,11 +66,11 @@ def measure(folder: Path, rows: int, ending: str) -> dict[str, int]:
     path = folder / f"soils{ending}"
     write = write_parquet if ending == ".parquet" else write_csv
     write(path, 600)
-    libraries.load(str(path), grid)
+    libraries.load_library(str(path), grid)
     before = peak_bytes()
     write(path, rows)
     written = peak_bytes()
-    library = libraries.join(iter([libraries.load(str(path), grid)]))
+    library = libraries.join(iter([libraries.load_library(str(path), grid)]))
     return {
         "file": path.stat().st_size,
         "array": library.spectra.nbytes,

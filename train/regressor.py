@@ -180,7 +180,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     def _recipe(self, targets: int) -> TrainingRecipe:
         """The mode's recipe with this estimator's parameters, for as many targets."""
-        from ccnvr.train.libraries.load import PROPERTIES
+        from ccnvr.train.libraries.properties import PROPERTIES
         from ccnvr.train.recipe import recipe as recipes
 
         if self.mode not in RECIPES:

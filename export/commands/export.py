@@ -35,7 +35,8 @@ from ccnvr.export.runtimes import MICRO_ON_LITERT, TFLITE_MICRO, Runtime, availa
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.commands.quantize import with_progress
-from ccnvr.train.libraries.load import PROPERTIES, Pool
+from ccnvr.train.libraries.properties import PROPERTIES
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.quantization import run as quantized_run
 from ccnvr.train.quantization.run import Settings
@@ -182,7 +183,7 @@ def _quantized(
     folder: Path,
     recipe: TrainingRecipe,
     calibration: Calibration,
-    training_soils: Callable[[], Pool],
+    training_soils: Callable[[], Soils],
 ) -> dict[str, NetworkArrays]:
     quantized = quantized_run.load(folder, calibration)
     if quantized is None:

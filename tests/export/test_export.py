@@ -513,13 +513,13 @@ def test_the_default_bundle_on_nirsoil_s_official_test_part(
 ) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     grid = Grid(1100.0, 2.0, 700)
-    test = libraries.load("nirsoil:test", grid)
+    test = libraries.load_library("nirsoil:test", grid)
     predictor = model.bind(grid.wavelengths())
     predicted = np.array(
         [predictor(spectrum[predictor.bands])["OC"].value for spectrum in test.spectra]
     )
-    known = ~np.isnan(test.targets[:, 0])
-    measured, predicted = test.targets[known, 0], predicted[known]
+    known = ~np.isnan(test.values[:, 0])
+    measured, predicted = test.values[known, 0], predicted[known]
     r2 = 1.0 - np.sum((measured - predicted) ** 2) / np.sum((measured - measured.mean()) ** 2)
     assert r2 >= 0.90
     stated = model.bundle.manifest.card.accuracy["soils held out from training"]["nirsoil"]["OC"]

@@ -32,7 +32,7 @@ from ccnvr.export.runtimes import (
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
@@ -110,7 +110,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
         ),
     )
     pool = load_soils(recipe.libraries, recipe)
-    network = fitting.fit(longer, pool.spectra, pool.targets, 0).network
+    network = fitting.fit(longer, pool.spectra, pool.values, 0).network
     spectra = parity.real_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
     networks = all_profiles(network)
@@ -349,7 +349,7 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     few = dataclasses.replace(recipe, tests=("UL.120:test",))
     monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
 
-    def training_soils(made: TrainingRecipe = few) -> Pool:
+    def training_soils(made: TrainingRecipe = few) -> Soils:
         return load_soils(made.libraries, made)
 
     spectra: Spectra = parity.real_spectra(few, training_soils)

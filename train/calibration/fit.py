@@ -22,7 +22,7 @@ from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.recipe_soils import load_before
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.augment import VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR, answers, with_outputs
 from ccnvr.train.network.epochs import AnyNetwork, train
@@ -55,7 +55,7 @@ def fit(
     team: Team = ALONE,
     *,
     correction: Correction | None = None,
-    before: Pool | None = None,
+    before: Soils | None = None,
 ) -> Calibration:
     """Train on absorbance `(n, bands)` and properties `(n, targets)`.
 
@@ -93,7 +93,7 @@ def fit(
 
 def _pretrained(
     recipe: TrainingRecipe,
-    others: Pool | None,
+    others: Soils | None,
     targets: tuple[Target, ...],
     spectra: Array,
     values: Array,
@@ -111,7 +111,7 @@ def _pretrained(
         return None
     own = np.full((len(values), len(first.properties)), np.nan)
     own[:, : len(targets)] = values
-    every = np.concatenate([own, others.targets])
+    every = np.concatenate([own, others.values])
     # The scales of what is kept are those of the soils that are scored.
     lesson = Lesson.of(standardise((*targets, *make_targets(first, every)[len(targets) :]), every))
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)

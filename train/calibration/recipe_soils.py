@@ -1,72 +1,73 @@
-"""The soils of a recipe's libraries, and which of them another pool has too."""
+"""The soils that a recipe names, warnings about them, and which of them other soils repeat."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import numpy as np
 
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import Pool
 from ccnvr.train.libraries.own_files import ENDINGS
 from ccnvr.train.libraries.properties import doubt
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.scales import unlearnable
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 SAME_SPECTRUM = 3e-4
-"""Root mean square difference of absorbance below which two spectra count as one: a soil of the
-open libraries written with four decimals differs from itself by less, and hardly any but a twin has
-a neighbour as near.
+"""The root mean square difference in absorbance below which two spectra are taken for one.
+
+A soil of the open libraries that was written with four decimals differs from itself by less, and
+hardly any soil but a duplicate has a neighbour as near.
 """
 
 _SPECTRA_AT_ONCE = 512
 
 
-def load_soils(names: tuple[str, ...], recipe: TrainingRecipe) -> Pool:
-    """The named libraries on the recipe's grid, with the recipe's properties; no names give no
-    soils.
+def load_soils(names: tuple[str, ...], recipe: TrainingRecipe) -> Soils:
+    """Load the named libraries on the recipe's grid with the recipe's properties.
+
+    Files of a fine-tuning were measured with the model's own instrument, so the recipe's sensor is
+    not applied to them. No names give no soils.
     """
     if not names:
-        return Pool([], [], np.empty((0, recipe.grid.bands)), np.empty((0, len(recipe.properties))))
+        return Soils.none(recipe.grid, recipe.properties)
     own = {finetuned.data: finetuned.quantity for finetuned in recipe.finetuned}
-    pool = libraries.join(
-        libraries.load(name, recipe.grid, own[name])
+    soils = libraries.join(
+        libraries.load_library(name, recipe.grid, quantity=own[name])
         if name in own
-        else libraries.load(name, recipe.grid, recipe.file_quantity, recipe.instrument)
+        else libraries.load_library(
+            name, recipe.grid, quantity=recipe.file_quantity, sensor=recipe.instrument
+        )
         for name in names
     )
-    columns = [libraries.PROPERTIES.index(name) for name in recipe.properties]
-    return dataclasses.replace(pool, targets=pool.targets[:, columns])
+    return soils.of(recipe.properties)
 
 
-def load_before(recipe: TrainingRecipe) -> Pool | None:
-    """The soils that the network learns first, with the properties that it learns then; None
-    without `pretraining`.
+def load_before(recipe: TrainingRecipe) -> Soils | None:
+    """Load the soils of the recipe's pretraining, with all properties that it learns from them.
+
+    Returns None for a recipe without `pretraining`.
 
     Raises:
-        UsageError: a property beside the recipe's own cannot be learnt from them.
+        UsageError: a property of `beside` cannot be learnt from them.
     """
     first = recipe.first_round
     if first is None:
         return None
-    pool, own = load_soils(first.libraries, first), len(recipe.properties)
-    for name, values in zip(first.properties[own:], pool.targets.T[own:], strict=True):
-        if fault := unlearnable(values, first.transforms[name]):
+    soils = load_soils(first.libraries, first)
+    for name in first.properties[len(recipe.properties) :]:
+        if fault := unlearnable(soils.column(name), first.transforms[name]):
             raise UsageError(
                 f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library "
                 "that has it"
             )
-    return pool
+    return soils
 
 
-def doubts(pool: Pool, properties: tuple[str, ...]) -> list[str]:
-    """Warnings of values in the user's files that may be in another unit; the pool has these
-    properties.
-    """
-    origin, found = np.array(pool.origin), []
-    for source in dict.fromkeys(name for name in pool.origin if name.endswith(ENDINGS)):
-        for name, values in zip(properties, pool.targets[origin == source].T, strict=True):
+def doubts(soils: Soils) -> list[str]:
+    """Return warnings about values in the user's files that may be in another unit."""
+    origin, found = np.array(soils.origin), []
+    for source in dict.fromkeys(name for name in soils.origin if name.endswith(ENDINGS)):
+        for name, values in zip(soils.properties, soils.values[origin == source].T, strict=True):
             if not np.isnan(values).all() and (
                 words := doubt(source, name, float(np.nanmax(values)))
             ):
@@ -74,22 +75,25 @@ def doubts(pool: Pool, properties: tuple[str, ...]) -> list[str]:
     return found
 
 
-def shared(pool: Pool, *others: Pool) -> tuple[str, ...]:
-    """Sample ids of the soils that another pool has too: by their id, with the file's name before
-    it and without, or by their spectrum, for a file may name them anew.
+def shared(soils: Soils, *others: Soils) -> tuple[str, ...]:
+    """Return the sample ids of the soils that `others` contain too.
+
+    A soil is recognised by its sample id, with and without the name of its file, or by its
+    spectrum, because a file may give the soils of a library new names.
     """
     ids = {sample_id for other in others for sample_id in other.sample_ids}
     squares = [np.sum(other.spectra**2, axis=1) for other in others]
     found = []
-    for start in range(0, len(pool.sample_ids), _SPECTRA_AT_ONCE):
-        block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
+    for start in range(0, len(soils), _SPECTRA_AT_ONCE):
+        block = soils.spectra[start : start + _SPECTRA_AT_ONCE]
         own = np.sum(block**2, axis=1)[:, None]
+        # |a - b|^2 = |a|^2 + |b|^2 - 2ab: one matrix product instead of n x m differences.
         apart = [
             own + square - 2.0 * block @ other.spectra.T
             for square, other in zip(squares, others, strict=True)
         ]
         nearest = np.min(np.concatenate(apart, axis=1), axis=1, initial=np.inf) / block.shape[1]
-        for sample_id, distance in zip(pool.sample_ids[start:], nearest, strict=False):
+        for sample_id, distance in zip(soils.sample_ids[start:], nearest, strict=False):
             if {sample_id, sample_id.partition("/")[2]} & ids or distance < SAME_SPECTRUM**2:
                 found.append(sample_id)
     return tuple(found)

@@ -16,7 +16,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.catalogue import SOURCES
+from ccnvr.train.libraries.catalogue import LIBRARIES
 from ccnvr.train.libraries.properties import PROPERTIES, UNITS
 
 # Every library covers it; counting soils needs no spectra.
@@ -29,18 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"libraries to read and count: {', '.join(SOURCES)}",
+        help=f"libraries to read and count: {', '.join(LIBRARIES)}",
     )
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List the libraries, or those named."""
-    if unknown := [name for name in arguments.names if name not in SOURCES]:
+    if unknown := [name for name in arguments.names if name not in LIBRARIES]:
         raise UsageError(
-            f"library {unknown[0]!r} is not one of {', '.join(SOURCES)}; see ccnvr data"
+            f"library {unknown[0]!r} is not one of {', '.join(LIBRARIES)}; see ccnvr data"
         )
-    for name in arguments.names or SOURCES:
+    for name in arguments.names or LIBRARIES:
         entry = describe(name, count=name in arguments.names)
         print(json.dumps(entry) if arguments.json else _text(entry))
     return 0
@@ -53,24 +53,24 @@ def describe(name: str, count: bool) -> dict[str, Any]:
     Raises:
         CcnvrError: it is to be counted, and cannot be read.
     """
-    source = SOURCES[name]
-    path = source.present()
+    library = LIBRARIES[name]
+    path = library.present()
     soils: dict[str, int] | None = None
-    if count or (path is not None and not source.large):
-        library = libraries.load(name, _ANYWHERE)
-        known = np.sum(~np.isnan(library.targets), axis=0).tolist()
-        soils = {"all": len(library.sample_ids), **dict(zip(PROPERTIES, known, strict=True))}
-        path = source.present()
+    if count or (path is not None and not library.large):
+        loaded = libraries.load_library(name, _ANYWHERE)
+        known = np.sum(~np.isnan(loaded.values), axis=0).tolist()
+        soils = {"all": len(loaded), **dict(zip(PROPERTIES, known, strict=True))}
+        path = library.present()
     return {
         "name": name,
         "present": path is not None,
         "file": None if path is None else str(path),
-        "parts": list(source.parts),
+        "parts": list(library.parts),
         "soils": soils,
         "units": UNITS,
-        "values": source.values,
-        "licence": source.licence,
-        "origin": source.origin,
+        "values": library.values,
+        "licence": library.licence,
+        "origin": library.origin,
     }
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.edge.commands.arguments import some_of, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.experiments import accuracy as accuracy_experiment
 from ccnvr.train.experiments import inputs as experiment_inputs
 from ccnvr.train.experiments import noise as noise_experiment
@@ -27,7 +28,7 @@ from ccnvr.train.experiments.contenders import BEST, RECIPE, Budget, Network, co
 from ccnvr.train.experiments.output import print_losses, print_table, progress, write_result
 from ccnvr.train.experiments.statistics import figures
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import PROPERTIES
+from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.rivals.ccnvr import StackedNetwork
 from ccnvr.train.rivals.tuning import tune
 from ccnvr.train.studies import domain as domain_study
@@ -204,7 +205,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             "another --recipe"
         )
     splits = official_splits(arguments.data, properties=arguments.properties)
-    predicted = {library for split in splits for library in split.origin}
+    predicted = {library for split in splits for library in split.test.origin}
     chosen = experiment_inputs.earlier_choices(arguments.choices, splits[0].train.properties)
     with progress() as on_step:
         comparison = Comparison(
@@ -278,7 +279,7 @@ def _search(arguments: argparse.Namespace) -> int:
             soils.grid,
             soils.spectra,
             soils.values,
-            soils.groups,
+            soil_of(soils),
             trials=arguments.trials,
             folds=arguments.folds,
             seed=1,
@@ -314,7 +315,9 @@ def _check(arguments: argparse.Namespace) -> int:
             bar.update()
 
         predict = network.fit({}, split.train, arguments.seed, on_epoch)
-    scores = zip(split.train.properties, split.values.T, predict(split.spectra).T, strict=True)
+    scores = zip(
+        split.train.properties, split.test.values.T, predict(split.test.spectra).T, strict=True
+    )
     print(
         json.dumps(
             {name: figures(measured, predicted[None])["r2"] for name, measured, predicted in scores}

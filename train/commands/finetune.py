@@ -96,12 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text(outcome: FinetuningOutcome) -> list[str]:
-    soils = outcome.soils
-    lines = [
-        f"{soils.count} soils, {outcome.folds} folds; fine-tuned for {', '.join(soils.properties)}"
-    ]
-    for reason in dict.fromkeys(soils.left_out.values()):
-        names = [name for name, why in soils.left_out.items() if why == reason]
+    tuned = ", ".join(outcome.soils.properties)
+    lines = [f"{outcome.count} soils, {outcome.folds} folds; fine-tuned for {tuned}"]
+    for reason in dict.fromkeys(outcome.left_out.values()):
+        names = [name for name, why in outcome.left_out.items() if why == reason]
         lines.append(f"left out: {', '.join(names)} ({reason})")
     lines += [
         "",

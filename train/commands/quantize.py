@@ -18,8 +18,9 @@ from tqdm import tqdm
 from ccnvr.edge.commands.arguments import number, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.libraries.soils import Split
 from ccnvr.train.quantization import run as quantized_run
-from ccnvr.train.quantization.run import PERCENTILES, Quantized, Report, Settings, Soils
+from ccnvr.train.quantization.run import PERCENTILES, Quantized, Report, Settings
 from ccnvr.train.quantization.sensitivity import Cost, costs
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
@@ -81,12 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_progress(
-    folder: Path, recipe: TrainingRecipe, calibration: Calibration, soils: Soils, settings: Settings
+    folder: Path, recipe: TrainingRecipe, calibration: Calibration, soils: Split, settings: Settings
 ) -> Quantized:
     """`quantized_run.quantize` with a progress bar on standard error."""
     # In a log file, a line a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    spectra = len(soils.calibration) * (1 + settings.epochs)
+    spectra = len(soils.train.spectra) * (1 + settings.epochs)
     with tqdm(total=spectra, unit="spectra", desc="quantizing", mininterval=pause) as bar:
         return quantized_run.quantize(
             folder, recipe, calibration, soils, settings, lambda count: _advance(bar, count)

@@ -138,11 +138,13 @@ def _correct_answers(
 ) -> tuple[tuple[Target, ...], Figures]:
     """Targets with a slope and a bias for each property that the field's file has values of."""
     manifest = model.bundle.manifest
-    soils = libraries.load(str(arguments.field), manifest.preprocessing.grid, arguments.quantity)
+    soils = libraries.load_library(
+        str(arguments.field), manifest.preprocessing.grid, quantity=arguments.quantity
+    )
     outputs = _outputs(model, soils.spectra)
     targets, figures = [], {}
     for column, target in enumerate(manifest.targets):
-        measured = soils.targets[:, libraries.PROPERTIES.index(target.name)]
+        measured = soils.column(target.name)
         if not np.all(np.isnan(measured)):
             target, line = standards.fit_line(target, outputs[:, column], measured)
             figures[f"{target.name} ({target.unit})"] = dataclasses.asdict(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import REFERENCE, Comparison
-from ccnvr.train.libraries.load import UNITS
+from ccnvr.train.libraries.properties import UNITS
 
 
 def run(comparison: Comparison, folder: Path) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.folds import soil_of
-from ccnvr.train.experiments.contenders import Budget, CalibrationSet, Choice, Contender, PredictAll
+from ccnvr.train.calibration.folds import grouped
+from ccnvr.train.experiments.contenders import Budget, Choice, Contender, PredictAll
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.statistics import figures, paired_p_value
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import PROPERTIES, Pool
+from ccnvr.train.libraries.properties import PROPERTIES
+from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.recipe import recipe as recipes
 
 Vary = Callable[[Array, int], Array]
@@ -31,8 +32,7 @@ Vary = Callable[[Array, int], Array]
 
 DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default_recipe.toml"
 
-GRID = Grid(1104.0, 2.0, 696)
-"""The near infrared that all open libraries share, less a margin of 4 nm."""
+GRID = libraries.NEAR_INFRARED
 
 REFERENCE = "CCNVR"
 """The method that the others are tested against."""
@@ -40,17 +40,6 @@ REFERENCE = "CCNVR"
 
 OPEN = "open"
 """All open libraries joined, as the default bundle's recipe has them."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Training soils, and soils that are predicted; `origin` is the library of each of these."""
-
-    name: str
-    train: CalibrationSet
-    spectra: Array
-    values: Array
-    origin: list[str]
 
 
 def official_splits(
@@ -70,29 +59,23 @@ def official_splits(
         )
         raise UsageError(f"library {library!r} has no official split; {have}")
     if library in limesoda.VISNIR_SETS:
-        pool, folds = libraries.join([libraries.load(library, grid)]), limesoda.load(library).folds
+        soils, folds = libraries.load_library(library, grid), limesoda.load(library).folds
         held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
     else:
         train, test = (
             ((f"{library}:train",), (f"{library}:test",)) if library != OPEN else _open_parts()
         )
-        parts = [libraries.load(part, grid) for part in (*train, *test)]
-        pool = libraries.join(parts)
-        trained_on = sum(len(part.sample_ids) for part in parts[: len(train)])
-        held_out = {"official": np.arange(len(pool.sample_ids)) >= trained_on}
-    measured = tuple(
-        name
-        for name, column in zip(PROPERTIES, pool.targets.T, strict=True)
-        if not np.isnan(column).all()
-    )
+        parts = [libraries.load_library(part, grid) for part in (*train, *test)]
+        soils = libraries.join(parts)
+        trained_on = sum(len(part) for part in parts[: len(train)])
+        held_out = {"official": np.arange(len(soils)) >= trained_on}
+    measured = tuple(name for name in PROPERTIES if not np.isnan(soils.column(name)).all())
     if unknown := [name for name in properties if name not in measured]:
         raise UsageError(
             f"{library} has no {unknown[0]}, only {', '.join(measured)}; name some of these with "
             "--properties"
         )
-    return [
-        split(name, pool, rows, properties or measured, grid) for name, rows in held_out.items()
-    ]
+    return [split(name, soils, rows, properties or measured) for name, rows in held_out.items()]
 
 
 def _open_parts() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -101,20 +84,11 @@ def _open_parts() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def split(
-    name: str,
-    pool: Pool,
-    held_out: NDArray[np.bool_],
-    properties: tuple[str, ...],
-    grid: Grid = GRID,
+    name: str, soils: Soils, held_out: NDArray[np.bool_], properties: tuple[str, ...]
 ) -> Split:
-    """The soils of a pool apart; what is held out shares no soil with what is trained on."""
-    columns = [PROPERTIES.index(prop) for prop in properties]
-    values, groups = pool.targets[:, columns], soil_of(pool)
-    train = CalibrationSet(
-        grid, properties, pool.spectra[~held_out], values[~held_out], groups[~held_out]
-    )
-    origin = [pool.origin[row] for row in np.flatnonzero(held_out)]
-    return Split(name, train, pool.spectra[held_out], values[held_out], origin)
+    """Split soils with these properties into those to train on and those held out."""
+    soils = grouped(soils).of(properties)
+    return Split(name, soils.rows(~held_out), soils.rows(held_out))
 
 
 def within_reach(predicted: Array, trained_on: Array) -> Array:
@@ -151,7 +125,7 @@ class Comparison:
     @property
     def measured(self) -> Array:
         """`(n, properties)` of all soils that are predicted, split after split."""
-        return np.concatenate([split.values for split in self.splits])
+        return np.concatenate([split.test.values for split in self.splits])
 
     def choice(self, contender: Contender, split: Split) -> Choice:
         """What a method uses on a split's training soils."""
@@ -207,7 +181,7 @@ class Comparison:
                     soils = replace(soils, spectra=on_train(soils.spectra, seed))
                 fitted.append(contender.fit(choice, soils, seed))
             found: list[list[float]] = np.round(
-                fitted[0](ways[way](split.spectra, seed)), 6
+                fitted[0](ways[way](split.test.spectra, seed)), 6
             ).tolist()
             return found
 
@@ -227,7 +201,7 @@ class Comparison:
         """{method: {property: figures}} with the p value of each method against `REFERENCE`; of one
         library, if it is named.
         """
-        origin = np.array([name for split in self.splits for name in split.origin])
+        origin = np.array([name for split in self.splits for name in split.test.origin])
         rows = origin == library if library else np.ones(len(origin), dtype=bool)
         found: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in predicted}
         for index, (name, measured) in enumerate(
@@ -248,5 +222,5 @@ class Comparison:
         self, predicted: dict[str, Array]
     ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
         """`table` of each library, where there are several."""
-        names = dict.fromkeys(name for split in self.splits for name in split.origin)
+        names = dict.fromkeys(name for split in self.splits for name in split.test.origin)
         return {name: self.table(predicted, name) for name in names} if len(names) > 1 else {}

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.rivals.method import Method
@@ -32,19 +32,6 @@ PAPER_RECIPE = Path(__file__).parents[1] / "recipes" / "paper_recipe.toml"
 TEACHERS = 3
 BEST = "CCNVR distilled"
 """One network, taught as its recipe says."""
-
-
-@dataclass(frozen=True)
-class CalibrationSet:
-    """What a contender is given: absorbance `(n, bands)` on `grid`, `properties` `(n, k)` with NaN
-    where not measured, and for each spectrum the number of its soil.
-    """
-
-    grid: Grid
-    properties: tuple[str, ...]
-    spectra: Array
-    values: Array
-    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -68,10 +55,10 @@ class Contender(Protocol):
     def name(self) -> str:
         """As in tables."""
 
-    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
         """What to fit, found in the training soils alone; JSON can hold it."""
 
-    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """Calibrate on all of the training soils."""
 
 
@@ -86,9 +73,9 @@ class Rival:
         """As in tables."""
         return self.method.name
 
-    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
         """The best configuration of each property by cross-validation, and how it did."""
-        choice = {}
+        choice, groups = {}, soil_of(soils)
         for index, name in enumerate(soils.properties):
             known = ~np.isnan(soils.values[:, index])
             values = soils.values[known, index]
@@ -97,7 +84,7 @@ class Rival:
                 soils.grid,
                 soils.spectra[known],
                 values,
-                soils.groups[known],
+                groups[known],
                 trials=budget.trials,
                 folds=budget.folds,
                 seed=budget.seed,
@@ -106,7 +93,7 @@ class Rival:
             choice[name] = dataclasses.asdict(tuned)
         return choice
 
-    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """A model a property."""
         models = []
         for index, name in enumerate(soils.properties):
@@ -134,14 +121,14 @@ class Network:
     recipe: TrainingRecipe
     average: bool = False
 
-    def choose(self, soils: CalibrationSet, budget: Budget) -> Choice:
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Nothing is left to choose; says what the recipe has."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(
         self,
         choice: Choice,
-        soils: CalibrationSet,
+        soils: Soils,
         seed: int,
         on_epoch: Callable[[float], None] = lambda loss: None,
     ) -> PredictAll:
@@ -157,7 +144,7 @@ class Network:
             on_epoch=on_epoch,
         )
 
-    def recipe_for(self, soils: CalibrationSet) -> TrainingRecipe:
+    def recipe_for(self, soils: Soils) -> TrainingRecipe:
         """The recipe with these soils' properties; one that it does not name is not transformed."""
         transforms = {
             name: self.recipe.transforms.get(name, "identity") for name in soils.properties

@@ -9,8 +9,8 @@ samples.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.experiments import figures
-from ccnvr.train.experiments.comparison import GRID, Comparison, Split, split, within_reach
+from ccnvr.train.experiments.comparison import GRID, Comparison, split, within_reach
 from ccnvr.train.experiments.contenders import (
     Budget,
-    CalibrationSet,
     Choice,
     Contender,
     Network,
@@ -37,6 +36,7 @@ from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.statistics import figures as merits
 from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.rivals.scikit import METHODS
 
 LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
@@ -46,7 +46,7 @@ ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"
 LOCAL = "PLSR local"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Transfer:
     """What is carried out: the methods that are trained on the source, CCNVR among them, and how
     often.
@@ -115,10 +115,10 @@ def _check(transfer: Transfer) -> None:
             raise UsageError(
                 f"the sources hold no library but the target {target}; name others with --sources"
             )
-    column = libraries.PROPERTIES.index(transfer.prop)
     every = dict.fromkeys((*transfer.targets, *transfer.sources))
     measured = {
-        name: not np.isnan(libraries.load(name, GRID).targets[:, column]).all() for name in every
+        name: not np.isnan(libraries.load_library(name, GRID).column(transfer.prop)).all()
+        for name in every
     }
     for target in transfer.targets:
         for names in ((target,), _sources(transfer, target)):
@@ -131,20 +131,11 @@ def _check(transfer: Transfer) -> None:
 
 def _split(transfer: Transfer, target: str) -> Split:
     """Everything but the target library to train on; the soils of the target to predict."""
-    loaded = [libraries.load(name, GRID) for name in (*_sources(transfer, target), target)]
-    of_target = np.repeat(
-        [False, True],
-        [sum(len(library.sample_ids) for library in loaded[:-1]), len(loaded[-1].sample_ids)],
-    )
-    pool = libraries.join(loaded)
-    rows = np.flatnonzero(~np.isnan(pool.targets[:, libraries.PROPERTIES.index(transfer.prop)]))
-    pool = libraries.Pool(
-        [pool.sample_ids[row] for row in rows],
-        [pool.origin[row] for row in rows],
-        pool.spectra[rows],
-        pool.targets[rows],
-    )
-    return split(f"to {target}", pool, of_target[rows], (transfer.prop,))
+    loaded = [libraries.load_library(name, GRID) for name in (*_sources(transfer, target), target)]
+    of_target = np.repeat([False, True], [sum(map(len, loaded[:-1])), len(loaded[-1])])
+    soils = libraries.join(loaded)
+    rows = np.flatnonzero(~np.isnan(soils.column(transfer.prop)))
+    return split(f"to {target}", soils.rows(rows), of_target[rows], (transfer.prop,))
 
 
 class _Pretrained:
@@ -152,7 +143,7 @@ class _Pretrained:
     fit of seed 0.
     """
 
-    def __init__(self, network: Network, source: CalibrationSet) -> None:
+    def __init__(self, network: Network, source: Soils) -> None:
         self.name = network.name
         self.choose = network.choose
         self._network, self._source = network, source
@@ -166,17 +157,15 @@ class _Pretrained:
             self._recipe, self._source.spectra @ self._resample, self._source.values, seed=0
         )
 
-    def fit(self, choice: Choice, soils: CalibrationSet, seed: int) -> PredictAll:
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """See `Contender`."""
         return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
 
-    def adapted(self, local: CalibrationSet, layers: str, seed: int) -> PredictAll:
+    def adapted(self, local: Soils, layers: str, seed: int) -> PredictAll:
         """Fine-tuned on local samples; as it is without `layers`."""
         if not layers:
             return self._predict(self._calibration)
-        recipe = dataclasses.replace(
-            self._recipe, fit=dataclasses.replace(self._recipe.fit, **fitting.FINETUNING)
-        )
+        recipe = replace(self._recipe, fit=replace(self._recipe.fit, **fitting.FINETUNING))
         spectra = local.spectra @ self._resample
         return self._predict(
             fitting.finetune(recipe, self._calibration, spectra, local.values, seed, layers)
@@ -215,7 +204,7 @@ def _learning_curves(
 ) -> dict[str, dict[str, Any]]:
     """{method: {number of local samples: figures}}; the soils that were not drawn are predicted."""
     curves: dict[str, dict[str, Any]] = {}
-    for size in (size for size in transfer.sizes if size <= len(parted.values) // 2):
+    for size in (size for size in transfer.sizes if size <= len(parted.test.values) // 2):
         rounds = [
             _round(transfer, target, parted, size, repeat, pretrained)
             for repeat in range(transfer.repeats)
@@ -246,15 +235,14 @@ def _round(
     """The measured values of the soils that were not drawn, and what each method predicts
     for them.
     """
-    drawn = np.zeros(len(parted.values), dtype=bool)
+    drawn = np.zeros(len(parted.test.values), dtype=bool)
     drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
-    local = CalibrationSet(
-        GRID, (transfer.prop,), parted.spectra[drawn], parted.values[drawn], np.arange(size)
-    )
+    # Each sample that was drawn counts as a soil of its own in the choice of a rival.
+    local = replace(parted.test.rows(drawn), groups=np.arange(size))
 
     def compute() -> dict[str, list[float]]:
         transfer.on_step(f"{size} samples of {target}, draw {repeat}")
-        rest = parted.spectra[~drawn]
+        rest = parted.test.spectra[~drawn]
         answers = {LOCAL: _local(local)(rest)}
         for name, layers in ADAPTED.items():
             answers[name] = pretrained.adapted(local, layers, repeat)(rest)
@@ -272,10 +260,10 @@ def _round(
         name: within_reach(np.array(values)[:, None], reach.get(name, both))[:, 0]
         for name, values in found.items()
     }
-    return parted.values[~drawn, 0], predicted
+    return parted.test.values[~drawn, 0], predicted
 
 
-def _local(local: CalibrationSet) -> PredictAll:
+def _local(local: Soils) -> PredictAll:
     """PLSR with preprocessing and number of components chosen by cross-validation in the local
     samples.
     """

@@ -5,7 +5,7 @@ where its files come from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,20 +20,29 @@ from ccnvr.train.libraries.soils import Soils
 
 
 @dataclass(frozen=True)
-class Source:
-    """A known library.
-
-    `read` gives its soils as a view shows them; the part only says what must be there. `present`
-    gives its file, None if it is not at hand. `large` libraries take minutes to read.
-    """
+class Library:
+    """A named source of soils."""
 
     read: Callable[[View, str], Soils]
+    """Reads all soils as a view shows them; the part (or "") only says which part must exist."""
+
     parts: tuple[str, ...]
+    """The names of its official parts."""
+
     licence: str
+    """The licence, and what to cite."""
+
     values: str
+    """How the laboratory determined the values, and how they are converted."""
+
     origin: str
+    """Where its files come from."""
+
     present: Callable[[], Path | None]
+    """Returns its file, or None if it is not on this computer."""
+
     large: bool = False
+    """Whether it takes minutes to read."""
 
 
 def library_and_part(spec: str) -> tuple[str, str]:
@@ -65,9 +74,9 @@ def _fetched(
     parts: tuple[str, ...],
     licence: str,
     values: str,
-) -> Source:
+) -> Library:
     origin = f"{file.name}, fetched when first used: {file.origin}"
-    return Source(
+    return Library(
         lambda view, part: read(view),
         parts,
         licence,
@@ -77,12 +86,15 @@ def _fetched(
     )
 
 
-def _limesoda(name: str) -> Source:
+def _limesoda(name: str) -> Library:
     def read(view: View, part: str) -> Soils:
-        soils = limesoda.load(name)
-        spectra = absorbance(soils.reflectance) @ view.matrix(soils.wavelengths_nm).T
-        train = soils.folds != limesoda.HELD_OUT_FOLD
-        return Soils(soils.sample_ids, spectra, soils.properties, {"train": train, "test": ~train})
+        published = limesoda.load(name)
+        spectra = absorbance(published.reflectance) @ view.matrix(published.wavelengths_nm).T
+        soils = Soils.of_library(
+            name, view.grid, published.sample_ids, spectra, published.properties
+        )
+        train = published.folds != limesoda.HELD_OUT_FOLD
+        return replace(soils, parts={"train": train, "test": ~train})
 
     def present() -> Path | None:
         try:
@@ -93,7 +105,7 @@ def _limesoda(name: str) -> Source:
 
     # LimeSoDa does not state for these sets whether pH is in water or CaCl2.
     values = f"{_CARBON[name]}; pH and clay as published, clay in %"
-    return Source(
+    return Library(
         read, _OFFICIAL, _LIMESODA_LICENCE, values, "the PyPI package LimeSoDa==0.1.5", present
     )
 
@@ -106,7 +118,7 @@ def _asked_for(
     licence: str,
     values: str,
     parts: tuple[str, ...] = (),
-) -> Source:
+) -> Library:
     """A library whose files only the user can get."""
 
     def present() -> Path | None:
@@ -116,14 +128,14 @@ def _asked_for(
     def from_folder(view: View, part: str) -> Soils:
         return read(downloads.required_folder(file, origin), view, part)
 
-    return Source(from_folder, parts, licence, values, f"{file}, {origin}", present, large=True)
+    return Library(from_folder, parts, licence, values, f"{file}, {origin}", present, large=True)
 
 
 def _file(name: str) -> Callable[[Path], Path | None]:
     return lambda folder: folder / name if (folder / name).exists() else None
 
 
-def _survey(survey: lucas.Survey, values: str) -> Source:
+def _survey(survey: lucas.Survey, values: str) -> Library:
     def find(folder: Path) -> Path | None:
         return survey.laboratory_file(folder) if survey.spectra_files(folder) else None
 
@@ -138,7 +150,7 @@ def _survey(survey: lucas.Survey, values: str) -> Source:
     )
 
 
-SOURCES = {
+LIBRARIES = {
     "nirsoil": _fetched(
         r_packages.NIRSOIL,
         r_packages.read_nirsoil,

@@ -1,184 +1,153 @@
-"""Spectral libraries, harmonised: absorbance on one grid, OC and N in g/kg, CEC in cmol(+)/kg, pH,
-clay in %.
+"""Load soils of spectral libraries onto one grid.
 
-`load("nirsoil:train")` names a library of `catalogue.SOURCES` and a part. Parts are `train` and
-`test`, a library's official split (for a LimeSoDa set, the official folds without and with
-`limesoda.HELD_OUT_FOLD`), and what else it defines. No part means all soils. `load("mine.csv")` and
-`load("mine.parquet")` read the user's own soils, see `own_files`.
+Spectra become absorbance; OC and N are in g/kg, CEC in cmol(+)/kg, clay in %.
+
+A library is named as `NAME` or `NAME:PART`, after `catalogue.LIBRARIES`: `nirsoil:train`. The parts
+`train` and `test` are the library's official split; for a LimeSoDa set they are the official folds
+without `limesoda.HELD_OUT_FOLD`, and that fold. Some libraries define more parts. Without a part
+all soils are loaded. A path such as `mine.csv` or `mine.parquet` names a file of the user's own
+soils, see `own_files`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-
-import numpy as np
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, naming_source
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
-from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import own_files
-from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
-from ccnvr.train.libraries.properties import PROPERTIES as PROPERTIES
-from ccnvr.train.libraries.properties import UNITS as UNITS
+from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.sensor import Sensor, View
 from ccnvr.train.libraries.soils import Rows, Soils
 
-
-@dataclass(frozen=True)
-class Library:
-    """Soils of one library on one grid; `targets` is `(n, len(PROPERTIES))`, NaN where not
-    measured.
-
-    `notes` says how a user's file was harmonised.
-    """
-
-    name: str
-    sample_ids: list[str]
-    spectra: Array
-    targets: Array
-    notes: str = ""
+NEAR_INFRARED = Grid(1104.0, 2.0, 696)
+"""The near infrared that all open libraries share, less a margin of 4 nm."""
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Several libraries joined, soils in rows; `origin` is the library of each soil, `notes` are
-    those of users' files.
-    """
+def load_library(
+    name: str,
+    grid: Grid = NEAR_INFRARED,
+    *,
+    quantity: str = "reflectance",
+    sensor: Sensor | None = None,
+) -> Soils:
+    """Load the soils of a library onto a grid; a small published file is fetched when first used.
 
-    sample_ids: list[str]
-    origin: list[str]
-    spectra: Array
-    targets: Array
-    notes: dict[str, str] = field(default_factory=dict)
-
-
-def load(
-    spec: str, grid: Grid, file_quantity: str = "reflectance", instrument: Sensor | None = None
-) -> Library:
-    """One library, `NAME`, `NAME:PART` or a path that ends in .csv or .parquet, resampled onto
-    `grid`.
-
-    `file_quantity` is what a file holds, one of `spectra_table.QUANTITIES`. `instrument` sees the
-    spectra first, if one is given.
+    Args:
+        name: `NAME`, `NAME:PART`, or a path that ends in .csv or .parquet.
+        grid: the wavelengths of the result.
+        quantity: what a file of the user's holds, one of `spectra_table.QUANTITIES`.
+        sensor: if given, the spectra are those that this sensor would measure.
 
     Raises:
-        UsageError: see `check`; or its data are not to be found.
-        DataError: its file is not as published.
-        CcnvrError: its file is not at hand and cannot be fetched.
-        WavelengthError: the library does not cover the grid, or cannot show what the instrument
-            sees; names it.
+        UsageError: the name is unknown (see `check`), or its files are not found.
+        DataError: a file differs from the published one.
+        CcnvrError: a file is not at hand and cannot be fetched.
+        WavelengthError: the library does not cover the grid, or its bands are too coarse for the
+            sensor.
     """
-    check(spec)
-    with naming_source(spec):
-        return _load(spec, file_quantity, View(grid, instrument))
+    check(name)
+    view = View(grid, sensor)
+    with naming_source(name):
+        if name.endswith(own_files.ENDINGS):
+            return own_files.read(Path(name), quantity, view)
+        library, part = library_and_part(name)
+        return _part(library, LIBRARIES[library].read(view, part), part)
 
 
-def _load(spec: str, file_quantity: str, view: View) -> Library:
-    if spec.endswith(own_files.ENDINGS):
-        path = Path(spec)
-        # With its ending, so that no file can pass for a published library.
-        return _library(path.name, own_files.read(path, file_quantity, view), "")
-    name, part = library_and_part(spec)
-    return _library(name, SOURCES[name].read(view, part), part)
-
-
-def check(spec: str) -> None:
-    """Before anything is fetched: whether `load` knows the name.
+def check(name: str) -> None:
+    """Refuse a name that `load_library` does not know, before anything is fetched.
 
     Raises:
-        UsageError: it is no known library or part, and no file of the user's.
+        UsageError: it is neither a known library, with a known part, nor a file of the user's.
     """
-    name, part = library_and_part(spec)
-    if spec.endswith(own_files.ENDINGS):
-        return
+    library, part = library_and_part(name)
     if name.endswith(own_files.ENDINGS):
-        raise UsageError(f"{spec!r}: a file of your own has no parts; name it as {name!r}")
-    if name not in SOURCES:
+        return
+    if library.endswith(own_files.ENDINGS):
+        raise UsageError(f"{name!r}: a file of your own has no parts; name it as {library!r}")
+    if library not in LIBRARIES:
         raise UsageError(
-            f"library {name!r} is not one of {', '.join(SOURCES)}, or a .csv or .parquet file"
+            f"library {library!r} is not one of {', '.join(LIBRARIES)}, or a .csv or .parquet file"
         )
-    parts = SOURCES[name].parts
+    parts = LIBRARIES[library].parts
     if part and not parts:
-        raise UsageError(f"library {name} has no official parts; name it without {part!r}")
+        raise UsageError(f"library {library} has no official parts; name it without {part!r}")
     if part and part not in parts:
         raise UsageError(
-            f"part {part!r} of library {name!r} is not {' or '.join(parts)}; leave it out for all "
-            "soils"
+            f"part {part!r} of library {library!r} is not {' or '.join(parts)}; leave it out for "
+            "all soils"
         )
 
 
-def _library(name: str, soils: Soils, part: str) -> Library:
-    """The soils of one part, with the properties in order."""
-    missing = np.full(len(soils.sample_ids), np.nan)
-    targets = np.stack([soils.measured.get(name, missing) for name in PROPERTIES], axis=1)
+def _part(library: str, soils: Soils, part: str) -> Soils:
     if not part:
-        return Library(name, soils.sample_ids, soils.spectra, targets, soils.notes)
-    rows = np.flatnonzero(soils.parts[part])
-    if not rows.size:
+        return replace(soils, parts={})
+    if not soils.parts[part].any():
         raise DataError(
-            f"part {part!r} of library {name!r} holds no soil; leave it out for all soils, or "
+            f"part {part!r} of library {library!r} holds no soil; leave it out for all soils, or "
             "fetch the file again"
         )
-    return Library(
-        name,
-        [soils.sample_ids[row] for row in rows],
-        soils.spectra[rows],
-        targets[rows],
-        soils.notes,
-    )
+    return soils.rows(soils.parts[part])
 
 
-def open_sets(grid: Grid, instrument: Sensor | None = None) -> tuple[str, ...]:
-    """LimeSoDa's sets that cover the grid, if it is installed: an export is proved on real spectra,
-    and a user's alone may be too few.
+def open_sets(grid: Grid, sensor: Sensor | None = None) -> tuple[str, ...]:
+    """Return the names of LimeSoDa's sets that cover the grid; none if LimeSoDa is not installed.
+
+    An export is proved on real spectra, and a user's own may be too few for that.
     """
     covering = []
     for name in limesoda.VISNIR_SETS:
         try:
-            load(name, grid, instrument=instrument)
+            load_library(name, grid, sensor=sensor)
         except (UsageError, WavelengthError):
             continue
         covering.append(name)
     return tuple(covering)
 
 
-def join(libraries: Iterable[Library]) -> Pool:
-    """Stack libraries that share a grid, one after the other: give an iterator, and each is let go
-    before the next is read.
+def join(libraries: Iterable[Soils]) -> Soils:
+    """Stack the soils of at least one library; all share their grid and their properties.
+
+    Given an iterator, each library is released before the next one is loaded.
     """
     iterator = iter(libraries)
     first = next(iterator)
-    pool = Pool(
-        list(first.sample_ids),
-        [first.name] * len(first.sample_ids),
-        first.spectra,
-        first.targets,
-        {first.name: first.notes},
-    )
     second = next(iterator, None)
-    # One library alone is not copied.
+    # A single library is not copied: it may fill half of the memory.
     if second is None:
-        return pool
-    spectra, targets = Rows(first.spectra.shape[1]), Rows(len(PROPERTIES))
+        return first
+    joined = replace(
+        first,
+        sample_ids=list(first.sample_ids),
+        origin=list(first.origin),
+        parts={},
+        groups=None,
+    )
+    notes = dict(first.notes)
+    spectra, values = Rows(first.grid.bands), Rows(len(first.properties))
     spectra.append(first.spectra)
-    targets.append(first.targets)
+    values.append(first.values)
     del first
     for library in chain([second], iterator):
-        pool.sample_ids.extend(library.sample_ids)
-        pool.origin.extend([library.name] * len(library.sample_ids))
-        pool.notes[library.name] = library.notes
+        joined.sample_ids.extend(library.sample_ids)
+        joined.origin.extend(library.origin)
+        notes |= library.notes
         spectra.append(library.spectra)
-        targets.append(library.targets)
-    return replace(pool, spectra=spectra.finish(), targets=targets.finish())
+        values.append(library.values)
+    return replace(joined, spectra=spectra.finish(), values=values.finish(), notes=notes)
 
 
 def source(name: str, notes: str = "") -> dict[str, str]:
-    """Licence, origin and treatment of a library's values; `notes` are those of a user's file."""
-    if name not in SOURCES:
+    """Return the licence of a library and the treatment of its values, for a model card.
+
+    `notes` says how the values of a user's file were converted.
+    """
+    if name not in LIBRARIES:
         return {"licence": "the user's own file", "values": notes or "as the file states them"}
-    return {"licence": SOURCES[name].licence, "values": SOURCES[name].values}
+    return {"licence": LIBRARIES[name].licence, "values": LIBRARIES[name].values}

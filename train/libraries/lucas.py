@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def read_2009(folder: Path, view: View, part: str = "") -> Soils:
                 f"{folder / SPLIT} names none of the soils of {path}; use the split that belongs "
                 "to it"
             )
-    return Soils(soils.sample_ids, soils.spectra, soils.measured, parts)
+    return replace(soils, parts=parts)
 
 
 def read_survey(survey: Survey, folder: Path, view: View) -> Soils:
@@ -168,7 +168,7 @@ def read_survey(survey: Survey, folder: Path, view: View) -> Soils:
         bands = table.bands(view, "")
         if gathering is None:
             gathering, names = (
-                Gathering(bands.matrix, list(survey.columns), average=True),
+                Gathering(survey.name, view.grid, bands.matrix, list(survey.columns), average=True),
                 bands.names,
             )
         elif bands.names != names:
@@ -257,7 +257,7 @@ def _from_csv(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
     bands = table.bands(
         view, "spc." if any(name.startswith("spc.") for name in table.header) else ""
     )
-    gathering = Gathering(bands.matrix, list(_COLUMNS_2009))
+    gathering = Gathering("lucas2009", view.grid, bands.matrix, list(_COLUMNS_2009))
     kinds = []
     for row in table.rows():
         spectrum = _absorbance(row, row.spectrum(bands), bands.names)
@@ -298,7 +298,8 @@ def _from_r(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
     if "mineral" in frame:
         words = np.asarray(frame["mineral"], dtype=object)
         kinds = np.array([str(word) if isinstance(word, str) else "" for word in words])
-    return Soils(sample_ids, spectra.finish(), measured), kinds
+    soils = Soils.of_library("lucas2009", view.grid, sample_ids, spectra.finish(), measured)
+    return soils, kinds
 
 
 def _r_blocks(path: Path, spc: Any, view: View) -> Iterator[tuple[int, Array, Array, list[str]]]:

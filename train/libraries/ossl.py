@@ -53,7 +53,7 @@ def read(folder: Path, view: View) -> Soils:
     table = _table(folder / FILE)
     table.require(_IDENTIFIER, *_COLUMNS)
     bands = table.bands(view, "scan_visnir.", "_ref")
-    gathering = Gathering(bands.matrix, list(_PROPERTIES))
+    gathering = Gathering("ossl", view.grid, bands.matrix, list(_PROPERTIES))
     for row in table.rows():
         reflectance = row.spectrum(bands)
         if np.all(reflectance > 0.0):
@@ -86,7 +86,7 @@ def read_neospectra(folder: Path, view: View) -> Soils:
     table = _table(folder / NEOSPECTRA_SPECTRA)
     table.require(_SAMPLE)
     bands = table.bands(view, "scan_nir.", "_ref")
-    gathering = Gathering(bands.matrix, list(_PROPERTIES))
+    gathering = Gathering("neospectra", view.grid, bands.matrix, list(_PROPERTIES))
     for row in table.rows():
         reflectance = row.spectrum(bands)
         if np.all(reflectance > 0.0) and row.text(_SAMPLE) in values:

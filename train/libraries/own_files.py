@@ -9,7 +9,7 @@ holds little more than the result.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -92,19 +92,18 @@ def read(path: Path, quantity: str, view: View) -> Soils:
         reflectance = table.reflectance(quantity, bands)
         spectra.append(absorbance(reflectance) @ matrix[:, bands].T)
         sample_ids += [f"{path.name}/{sample}" for sample in table.sample_ids]
-        values = np.full((len(table.rows), len(PROPERTIES)), np.nan)
+        block = np.full((len(table.rows), len(PROPERTIES)), np.nan)
         for name, column in chosen.items():
-            values[:, PROPERTIES.index(name)] = _laboratory(table, column)
-        measured.append(values)
+            block[:, PROPERTIES.index(name)] = _laboratory(table, column)
+        measured.append(block)
     columns = measured.finish().T
-    return Soils(
-        sample_ids,
-        spectra.finish(),
-        {name: columns[PROPERTIES.index(name)] for name in chosen},
-        notes="; ".join(
-            f"{name} from {column}: {COLUMNS[column].note}" for name, column in chosen.items()
-        ),
+    values = {name: columns[PROPERTIES.index(name)] for name in chosen}
+    # The name keeps its ending, so that no file can pass for a published library.
+    soils = Soils.of_library(path.name, view.grid, sample_ids, spectra.finish(), values)
+    notes = "; ".join(
+        f"{name} from {column}: {COLUMNS[column].note}" for name, column in chosen.items()
     )
+    return replace(soils, notes={path.name: notes})
 
 
 def _choose(path: Path, columns: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,12 +84,9 @@ def read_nirsoil(view: View) -> Soils:
         "CEC": _numbers(table["CEC"]),
     }
     train = _numbers(table["train"]) == 1.0
-    return Soils(
-        _numbered("nirsoil", len(spectra)),
-        spectra @ matrix.T,
-        measured,
-        {"train": train, "test": ~train},
-    )
+    sample_ids = _numbered("nirsoil", len(spectra))
+    soils = Soils.of_library("nirsoil", view.grid, sample_ids, spectra @ matrix.T, measured)
+    return replace(soils, parts={"train": train, "test": ~train})
 
 
 def read_geeves(view: View) -> Soils:
@@ -105,9 +102,9 @@ def read_geeves(view: View) -> Soils:
     reflectance = np.asarray(table["spc"], dtype=np.float64)
     matrix = view.matrix(np.linspace(350.0, 2500.0, reflectance.shape[1]))
     measured = {"OC": _numbers(table["TotalCarbon"]) * 10.0, "clay": _numbers(table["clay"])}
-    return Soils(
-        _numbered("geeves", len(reflectance)), absorbance(reflectance) @ matrix.T, measured
-    )
+    sample_ids = _numbered("geeves", len(reflectance))
+    spectra = absorbance(reflectance) @ matrix.T
+    return Soils.of_library("geeves", view.grid, sample_ids, spectra, measured)
 
 
 def read_moisture(grid: Grid) -> MoistureStates:

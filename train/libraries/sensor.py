@@ -58,7 +58,7 @@ class Sensor:
             raise ValueError(f"fwhm_nm of {widths.min():g} nm is not a width; it must be above 0")
 
 
-def line_shapes(wavelengths_nm: Array, instrument: Sensor) -> Array:
+def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
     """`(pixels, library bands)` matrix that takes a library's spectra to the sensor's; rows add up
     to 1.
 
@@ -69,8 +69,8 @@ def line_shapes(wavelengths_nm: Array, instrument: Sensor) -> Array:
         WavelengthError: a pixel lies outside the library, or is narrower than the library's own
             step there.
     """
-    centres = np.array(instrument.centres_nm)
-    widths = np.broadcast_to(np.array(instrument.fwhm_nm), centres.shape)
+    centres = np.array(sensor.centres_nm)
+    widths = np.broadcast_to(np.array(sensor.fwhm_nm), centres.shape)
     first, last = wavelengths_nm[0], wavelengths_nm[-1]
     if centres[0] < first or centres[-1] > last:
         raise WavelengthError(
@@ -104,7 +104,7 @@ class View:
     """
 
     grid: Grid
-    instrument: Sensor | None = None
+    sensor: Sensor | None = None
 
     def matrix(self, wavelengths_nm: Array) -> Array:
         """`(grid bands, library bands)`, from a library's absorbance to the grid's; bands outside
@@ -114,12 +114,12 @@ class View:
             WavelengthError: the library's, or the instrument's, wavelengths do not cover the grid,
                 or the library cannot show what the instrument sees.
         """
-        if self.instrument is None:
+        if self.sensor is None:
             return resampling_matrix(wavelengths_nm, self.grid)
         # Pixels may lie beyond the grid and the library's bands apart.
         check_wavelengths(wavelengths_nm, self.grid)
-        resample = resampling_matrix(np.array(self.instrument.centres_nm), self.grid)
-        return resample @ line_shapes(wavelengths_nm, self.instrument)
+        resample = resampling_matrix(np.array(self.sensor.centres_nm), self.grid)
+        return resample @ line_shapes(wavelengths_nm, self.sensor)
 
 
 def bands_used(matrix: Array) -> slice:

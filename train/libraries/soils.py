@@ -1,36 +1,114 @@
-"""What a library's reader returns, soils on one grid, and how readers gather it: by blocks, so that
-nothing is held twice.
+"""Soils on one grid: the record that travels through training, and how readers gather one.
+
+Readers gather spectra in blocks, so that no library is in memory twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.train.libraries.properties import PROPERTIES
 
 ROWS_AT_ONCE = 256
 
 _GROWTH_BYTES = 1 << 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Soils:
-    """`spectra` is absorbance `(n, grid bands)`; `measured` maps a property to `(n,)` values, NaN
-    where not measured.
+    """Spectra of soils on one grid with laboratory values, one row per spectrum."""
 
-    `parts` marks the soils `(n,)` of each official part. `notes` says what the reader did to the
-    values, if that is not the same for every file of the kind.
-    """
+    grid: Grid
+    """The wavelengths of the spectra."""
 
     sample_ids: list[str]
+    """The sample of each spectrum, `LIBRARY/ID`; scans of one sample share it."""
+
+    origin: list[str]
+    """The library that each spectrum comes from."""
+
     spectra: Array
-    measured: dict[str, Array]
-    parts: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    notes: str = ""
+    """Absorbance `(n, grid.bands)`."""
+
+    values: Array
+    """Laboratory values `(n, len(properties))` in the units of `UNITS`, NaN where not measured."""
+
+    properties: tuple[str, ...] = PROPERTIES
+    """The property in each column of `values`."""
+
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """By library: how the values of a user's file were converted."""
+
+    parts: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """By part: which rows `(n,)` belong to this official part of the library."""
+
+    groups: Integers | None = None
+    """The number of the soil that each spectrum shows, `(n,)`, where this has been determined."""
+
+    @classmethod
+    def of_library(
+        cls,
+        name: str,
+        grid: Grid,
+        sample_ids: list[str],
+        spectra: Array,
+        measured: Mapping[str, Array],
+    ) -> Soils:
+        """Return the soils of one library.
+
+        `measured` maps a property to its values `(n,)`; a property that is not in it was not
+        measured.
+        """
+        missing = np.full(len(sample_ids), np.nan)
+        values = np.stack([measured.get(name, missing) for name in PROPERTIES], axis=1)
+        return cls(grid, sample_ids, [name] * len(sample_ids), spectra, values)
+
+    @classmethod
+    def none(cls, grid: Grid, properties: tuple[str, ...] = PROPERTIES) -> Soils:
+        """Return a record without rows."""
+        spectra, values = np.empty((0, grid.bands)), np.empty((0, len(properties)))
+        return cls(grid, [], [], spectra, values, properties)
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def rows(self, rows: NDArray[np.bool_] | Integers) -> Soils:
+        """Return the soils of some rows, given by a mask `(n,)` or by their numbers; no parts."""
+        numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return replace(
+            self,
+            sample_ids=[self.sample_ids[row] for row in numbers],
+            origin=[self.origin[row] for row in numbers],
+            spectra=self.spectra[numbers],
+            values=self.values[numbers],
+            parts={},
+            groups=None if self.groups is None else self.groups[numbers],
+        )
+
+    def of(self, properties: Sequence[str]) -> Soils:
+        """Return all soils with the values of these properties only, in this order."""
+        columns = [self.properties.index(name) for name in properties]
+        return replace(self, values=self.values[:, columns], properties=tuple(properties))
+
+    def column(self, name: str) -> Array:
+        """Return the values `(n,)` of one property."""
+        column: Array = self.values[:, self.properties.index(name)]
+        return column
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Soils to learn from, and soils to judge the result by."""
+
+    name: str
+    train: Soils
+    test: Soils
 
 
 class Rows:
@@ -70,7 +148,15 @@ class Gathering:
     With `average`, the scans of one sample id become one soil, their mean absorbance.
     """
 
-    def __init__(self, matrix: Array, properties: Sequence[str], average: bool = False) -> None:
+    def __init__(
+        self,
+        library: str,
+        grid: Grid,
+        matrix: Array,
+        properties: Sequence[str],
+        average: bool = False,
+    ) -> None:
+        self._library, self._grid = library, grid
         self._matrix = matrix
         self._properties = properties
         self._spectra, self._values = Rows(len(matrix)), Rows(len(properties))
@@ -103,7 +189,8 @@ class Gathering:
         self._flush()
         self._spectra.filled[:] /= np.maximum(np.array(self._scans, dtype=np.float64), 1.0)[:, None]
         measured = dict(zip(self._properties, self._values.finish().T, strict=True))
-        return Soils(self._sample_ids, self._spectra.finish(), measured)
+        spectra = self._spectra.finish()
+        return Soils.of_library(self._library, self._grid, self._sample_ids, spectra, measured)
 
     def _flush(self) -> None:
         if not self._waiting:

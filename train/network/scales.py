@@ -9,7 +9,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.libraries.load import UNITS
+from ccnvr.train.libraries.properties import UNITS
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 FEWEST_VALUES = 10

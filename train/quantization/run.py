@@ -27,7 +27,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import fold_of
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.ranges import ranges
@@ -91,28 +91,18 @@ class Quantized:
     report: Report
 
 
-@dataclass(frozen=True)
-class Soils:
-    """Training soils, absorbance `(n, bands)` and properties `(n, targets)`: some to calibrate on,
-    others to choose by.
+def calibration_split(recipe: TrainingRecipe, soils: Soils) -> Split:
+    """Split the recipe's training soils: some to calibrate on, others to choose a candidate by.
+
+    The first of the recipe's folds is for validation; the soils of its tests are not touched.
     """
-
-    calibration: Array
-    validation: Array
-    validation_values: Array
-
-
-def calibration_split(recipe: TrainingRecipe, pool: Pool) -> Soils:
-    """Of the pool that a recipe's libraries are. The first of its folds is for validation; its
-    tests are not touched.
-    """
-    validation = fold_of(pool, recipe.folds, recipe.fit.seed) == 0
+    validation = fold_of(soils, recipe.folds, recipe.fit.seed) == 0
     rng = np.random.default_rng(recipe.fit.seed)
     rows = [
         np.sort(rng.permutation(np.flatnonzero(mask))[:MOST_SPECTRA])
         for mask in (~validation, validation)
     ]
-    return Soils(pool.spectra[rows[0]], pool.spectra[rows[1]], pool.targets[rows[1]])
+    return Split("quantization", soils.rows(rows[0]), soils.rows(rows[1]))
 
 
 def load(folder: Path, calibration: Calibration) -> Quantized | None:
@@ -144,7 +134,7 @@ def quantize(
     folder: Path,
     recipe: TrainingRecipe,
     calibration: Calibration,
-    soils: Soils,
+    soils: Split,
     settings: Settings,
     advance: Callable[[int], None] = lambda spectra: None,
 ) -> Quantized:
@@ -156,7 +146,7 @@ def quantize(
     preprocess = Preprocessor(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
     )
-    inputs, validation = preprocess.batch(soils.calibration), preprocess.batch(soils.validation)
+    inputs, validation = preprocess.batch(soils.train.spectra), preprocess.batch(soils.test.spectra)
     network = to_arrays(calibration.network)
     expected = NumpySession(network)(validation)
 
@@ -176,7 +166,7 @@ def quantize(
     if settings.epochs:
         best, _, scales = min(tried, key=lambda one: one[0].difference)
         trained = _trained(
-            folder, recipe, calibration, settings, scales, soils.calibration, advance
+            folder, recipe, calibration, settings, scales, soils.train.spectra, advance
         )
         quantized = with_int8_convolutions(with_int8_weights(trained), scales)
         tried.append(

@@ -14,10 +14,11 @@ from ccnvr.edge.network.layers import StoredInt8, assemble
 from ccnvr.edge.network.layout import stored_weights
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.libraries.soils import Split
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import answers
 from ccnvr.train.quantization.aware import QuantizationAware
-from ccnvr.train.quantization.run import Quantized, Soils
+from ccnvr.train.quantization.run import Quantized
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 
@@ -35,7 +36,7 @@ class Cost:
 
 
 def costs(
-    recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized, soils: Soils
+    recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized, soils: Split
 ) -> list[Cost]:
     """Each weight as profile `weights` has it, and each activation of profile `int8`; the dearest
     first.
@@ -43,8 +44,8 @@ def costs(
     preprocess = Preprocessor(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
     )
-    inputs = preprocess.batch(soils.validation)
-    truth = scales.standardise(calibration.targets, soils.validation_values)
+    inputs = preprocess.batch(soils.test.spectra)
+    truth = scales.standardise(calibration.targets, soils.test.values)
     network = quantized.networks["fp32"]
     expected = NumpySession(network)(inputs)
     known = np.flatnonzero(np.isfinite(truth).any(axis=0))

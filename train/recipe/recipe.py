@@ -21,7 +21,7 @@ from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.catalogue import library_and_part
-from ccnvr.train.libraries.load import PROPERTIES
+from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining

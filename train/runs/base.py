@@ -17,7 +17,7 @@ from ccnvr.edge.network.file import unpack
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
+from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own_files import ENDINGS
 from ccnvr.train.network.ccnvr import with_outputs
 from ccnvr.train.network.convert import as_torch
@@ -81,7 +81,7 @@ def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
     def there(name: str) -> bool:
         if name.endswith(ENDINGS):
             return Path(name).is_file()
-        source = SOURCES.get(library_and_part(name)[0])
+        source = LIBRARIES.get(library_and_part(name)[0])
         return source is not None and source.present() is not None
 
     return tuple(name for name in libraries if there(name))

@@ -29,13 +29,13 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import FINETUNING, Calibration
-from ccnvr.train.calibration.folds import fold_of, soil_of
+from ccnvr.train.calibration.folds import fold_of, grouped, soil_of
 from ccnvr.train.calibration.recipe_soils import doubts, load_soils, shared
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.catalogue import SOURCES, library_and_part
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own_files import ENDINGS
 from ccnvr.train.libraries.properties import PROPERTIES
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Finetuned
@@ -71,22 +71,6 @@ class FinetuningSettings:
 
 
 @dataclass(frozen=True)
-class OwnSoils:
-    """A user's soils on the base's grid, with the properties that can be learnt; `left_out` says of
-    the others why not.
-    """
-
-    pool: Pool
-    properties: tuple[str, ...]
-    left_out: dict[str, str]
-
-    @property
-    def count(self) -> int:
-        """Of soils, however often each was scanned."""
-        return int(soil_of(self.pool).max()) + 1
-
-
-@dataclass(frozen=True)
 class FinetuningOutcome:
     """A finished fine-tuning: what it did to the accuracy on the user's soils.
 
@@ -97,13 +81,19 @@ class FinetuningOutcome:
     """
 
     report: RunReport
-    soils: OwnSoils
+    soils: Soils
+    left_out: dict[str, str]
     folds: int
     as_it_is: AccuracyTable
     fine_tuned: AccuracyTable
     seen_before: tuple[str, ...]
     not_compared: tuple[str, ...]
     substitutes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of soils, however often each was scanned."""
+        return int(np.unique(soil_of(self.soils)).size)
 
     def no_better(self) -> list[str]:
         """Properties whose RMSE is not lower than that of the model as it is."""
@@ -132,37 +122,39 @@ def finetune(
         CcnvrError: the folder cannot be written.
     """
     _check_free(folder)
-    own = read_soils(base, path, quantity)
-    for words in doubts(own.pool, own.properties):
+    own, left_out = read_soils(base, path, quantity)
+    for words in doubts(own):
         print(f"warning: {words}", file=sys.stderr)
     kept = at_hand(base.recipe.libraries)
     compared = tuple(name for name in kept if not _large(name))
     known = load_soils(compared, base.recipe)
     before = base.recipe.pretraining.libraries if base.recipe.pretraining else ()
     also = tuple(name for name in at_hand(before) if not _large(name))
-    seen = shared(own.pool, known, load_soils(also, base.recipe))
-    few = kept == compared and len(known.sample_ids) + len(own.pool.sample_ids) < PROVED_ON
+    seen = shared(own, known, load_soils(also, base.recipe))
+    few = kept == compared and len(known) + len(own) < PROVED_ON
     substitutes = libraries.open_sets(base.recipe.grid, base.recipe.instrument) if few else ()
     base = base.only(own.properties)
-    settings = dataclasses.replace(settings, folds=min(settings.folds, own.count // SOILS_PER_FOLD))
+    settings = dataclasses.replace(
+        settings, folds=min(settings.folds, np.unique(soil_of(own)).size // SOILS_PER_FOLD)
+    )
     recipe = _recipe(base, path, quantity, (*kept, *substitutes), settings)
     # Before the minute's work, and not after it, one that cannot be made is refused.
     make_folder(folder)
-    folds = fold_of(own.pool, settings.folds, settings.seed)
-    calibration, out_of_fold = _fit(base, own.pool, folds, settings)
+    folds = fold_of(own, settings.folds, settings.seed)
+    calibration, out_of_fold = _fit(base, own, folds, settings)
     as_it_is = runs.accuracy_by_library(
-        recipe, own.pool, fitting.predict(recipe, base.calibration, own.pool.spectra)
+        recipe, own, fitting.predict(recipe, base.calibration, own.spectra)
     )
-    fine_tuned = runs.accuracy_by_library(recipe, own.pool, out_of_fold)
+    fine_tuned = runs.accuracy_by_library(recipe, own, out_of_fold)
     accuracy = {
         f"{settings.folds}-fold cross-validation on the soils of the fine-tuning": fine_tuned,
         f"{base.recipe.name}, before the fine-tuning, on the same soils": as_it_is,
     }
-    report, domain = runs.conclude(recipe, calibration, own.pool, out_of_fold, folds, accuracy)
+    report, domain = runs.conclude(recipe, calibration, own, out_of_fold, folds, accuracy)
     report.soils.update({"parts": [str(path)], "seen_before": len(seen)})
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
     run_folder.claim(
-        folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own.pool, calibration.correction
+        folder, f"{_HEADER}\n{recipes.write(recipe)}".encode(), own, calibration.correction
     )
     _keep_checkpoint(folder, calibration)
     run_folder.keep_report(folder, report, domain)
@@ -170,11 +162,11 @@ def finetune(
         name for name in (*base.recipe.libraries, *before) if name not in (*compared, *also)
     )
     return FinetuningOutcome(
-        report, own, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes
+        report, own, left_out, settings.folds, as_it_is, fine_tuned, seen, not_compared, substitutes
     )
 
 
-def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
+def read_soils(base: Base, path: Path, quantity: str) -> tuple[Soils, dict[str, str]]:
     """The soils of a file that can teach the base something.
 
     Raises:
@@ -185,9 +177,9 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
     if path.suffix not in ENDINGS:
         raise UsageError(f"{path} is no {' or '.join(ENDINGS)} file; give your soils in one")
     # As the edge sees them, and not through the base's [instrument]: they were measured with it.
-    pool = libraries.join([libraries.load(str(path), base.recipe.grid, quantity)])
+    pool = libraries.load_library(str(path), base.recipe.grid, quantity=quantity)
     soil, left_out = soil_of(pool), {}
-    for name, values in zip(PROPERTIES, pool.targets.T, strict=True):
+    for name, values in zip(PROPERTIES, pool.values.T, strict=True):
         known = ~np.isnan(values)
         count = len(np.unique(soil[known]))
         if name not in base.recipe.properties:
@@ -206,14 +198,11 @@ def read_soils(base: Base, path: Path, quantity: str) -> OwnSoils:
             f"{path} has no property to fine-tune {base.source} for ({reasons}); add soils with "
             "the laboratory's values"
         )
-    values = pool.targets[:, [PROPERTIES.index(name) for name in properties]]
-    return OwnSoils(
-        run_folder.with_values(dataclasses.replace(pool, targets=values)), properties, left_out
-    )
+    return grouped(run_folder.with_values(pool.of(properties))), left_out
 
 
 def _fit(
-    base: Base, pool: Pool, folds: Integers, settings: FinetuningSettings
+    base: Base, pool: Soils, folds: Integers, settings: FinetuningSettings
 ) -> tuple[Calibration, Array]:
     """The calibration fine-tuned on all soils, and `(n, targets)` predictions by those tuned
     without each soil's fold.
@@ -233,7 +222,7 @@ def _fit(
     ) as bar:
 
         def tuned(rows: NDArray[np.bool_], offset: int) -> Calibration:
-            soils, seed = (pool.spectra[rows], pool.targets[rows]), settings.seed * 1000 + offset
+            soils, seed = (pool.spectra[rows], pool.values[rows]), settings.seed * 1000 + offset
             advance = partial(_advance, bar)
             return fitting.finetune(
                 recipe,
@@ -245,7 +234,7 @@ def _fit(
                 soil_of(pool)[rows],
             )
 
-        out_of_fold = np.empty_like(pool.targets)
+        out_of_fold = np.empty_like(pool.values)
         for number in range(settings.folds):
             held_out = folds == number
             out_of_fold[held_out] = fitting.predict(
@@ -255,7 +244,7 @@ def _fit(
         calibration = tuned(folds >= 0, 0)
     targets = tuple(
         _reaching(target, column)
-        for target, column in zip(calibration.targets, pool.targets.T, strict=True)
+        for target, column in zip(calibration.targets, pool.values.T, strict=True)
     )
     return dataclasses.replace(calibration, targets=targets), out_of_fold
 
@@ -297,7 +286,7 @@ def _recipe(
 
 
 def _large(name: str) -> bool:
-    source = SOURCES.get(library_and_part(name)[0])
+    source = LIBRARIES.get(library_and_part(name)[0])
     return source is not None and source.large
 
 

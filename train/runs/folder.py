@@ -29,7 +29,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.epochs import read_network
 from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
@@ -122,7 +122,7 @@ def export_command(folder: Path) -> str:
     return f"ccnvr export {quote(str(folder))} --out {quote(f'{folder.resolve().name}.ccnvr')}"
 
 
-def training_soils(folder: Path, recipe: TrainingRecipe, report: RunReport) -> Pool:
+def training_soils(folder: Path, recipe: TrainingRecipe, report: RunReport) -> Soils:
     """The soils of a finished run's libraries, once more.
 
     Raises:
@@ -149,19 +149,17 @@ def training_soils(folder: Path, recipe: TrainingRecipe, report: RunReport) -> P
     return pool
 
 
-def with_values(pool: Pool) -> Pool:
+def with_values(pool: Soils) -> Soils:
     """The soils that have a value, which are those that a fine-tuning learns from."""
-    rows = np.flatnonzero(~np.all(np.isnan(pool.targets), axis=1))
-    ids, origin = ([column[row] for row in rows] for column in (pool.sample_ids, pool.origin))
-    return Pool(ids, origin, pool.spectra[rows], pool.targets[rows], pool.notes)
+    return pool.rows(~np.all(np.isnan(pool.values), axis=1))
 
 
 def claim(
     folder: Path,
     recipe: bytes,
-    pool: Pool,
+    pool: Soils,
     correction: Correction | None,
-    before: Pool | None = None,
+    before: Soils | None = None,
 ) -> None:
     """Make the folder this recipe's and these soils' own: folds of different data must not be
     mixed.
@@ -191,9 +189,9 @@ def claim(
         stream.write(digest.hexdigest().encode())
 
 
-def _data_digest(pool: Pool) -> bytes:
+def _data_digest(pool: Soils) -> bytes:
     """The sha256 of its values and spectra."""
-    data = hashlib.sha256(pool.targets.tobytes())
+    data = hashlib.sha256(pool.values.tobytes())
     for start in range(0, len(pool.spectra), _SPECTRA_AT_ONCE):
         block = pool.spectra[start : start + _SPECTRA_AT_ONCE]
         # In half precision, so that what another computer, or another number of threads, rounds
@@ -203,7 +201,7 @@ def _data_digest(pool: Pool) -> bytes:
     return data.digest()
 
 
-def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> dict[str, Any]:
+def soils_of(recipe: TrainingRecipe, pool: Soils, before: Soils | None = None) -> dict[str, Any]:
     """Which soils were trained on, and which `before` these, countable and checkable, and under
     which licences.
     """
@@ -216,7 +214,7 @@ def soils_of(recipe: TrainingRecipe, pool: Pool, before: Pool | None = None) -> 
         "sample_ids_sha256": hashlib.sha256("\n".join(pool.sample_ids).encode()).hexdigest(),
         "data_sha256": _data_digest(pool).hex(),
         "measured": {
-            name: int(np.sum(~np.isnan(pool.targets[:, i])))
+            name: int(np.sum(~np.isnan(pool.values[:, i])))
             for i, name in enumerate(recipe.properties)
         },
         "sources": {

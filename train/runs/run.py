@@ -27,10 +27,10 @@ from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration import intervals
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of, twins_of
+from ccnvr.train.calibration.folds import check_folds, fold_of, grouped, twins_of
 from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils, shared
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import parameters
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe import recipe as recipes
@@ -61,22 +61,21 @@ def train(
         *(recipe.pretraining.libraries if recipe.pretraining else ()),
     ):
         libraries.check(name)
-    pool = load_soils(recipe.libraries, recipe)
+    pool = grouped(load_soils(recipe.libraries, recipe))
     held_out = load_soils(recipe.tests, recipe)
-    soil = soil_of(pool)
-    folds = fold_of(pool, recipe.folds, recipe.fit.seed, soil)
+    folds = fold_of(pool, recipe.folds, recipe.fit.seed)
     # What would end the work is refused before the folder is made.
     _check_held_out(pool, held_out)
     before = load_before(recipe)
     if before is not None:
         _check_unlearnt(before, pool, held_out)
-    check_folds(recipe, pool.targets, soil, folds)
+    check_folds(recipe, pool, folds)
     correction = recipe.correction()
     if team.first:
         for words in (
-            twins_of(pool, soil),
-            *doubts(pool, recipe.properties),
-            *doubts(held_out, recipe.properties),
+            twins_of(pool),
+            *doubts(pool),
+            *doubts(held_out),
         ):
             if words:
                 print(f"warning: {words}", file=sys.stderr)
@@ -111,11 +110,11 @@ def train(
 def conclude(
     recipe: TrainingRecipe,
     calibration: Calibration,
-    pool: Pool,
+    pool: Soils,
     out_of_fold: Array,
     folds: NDArray[np.int64],
     accuracy: dict[str, AccuracyTable],
-    before: Pool | None = None,
+    before: Soils | None = None,
 ) -> tuple[RunReport, Domain | None]:
     """The report of a calibration on the soils of a pool, with the domain and the intervals that
     these soils ask for.
@@ -127,7 +126,7 @@ def conclude(
     report = RunReport(
         finished=datetime.now(UTC).date().isoformat(),
         targets=intervals.with_intervals(
-            calibration.targets, pool.targets, out_of_fold, folds, fitted
+            calibration.targets, pool.values, out_of_fold, folds, fitted
         ),
         domain=None if fitted is None else fitted.domain.shape,
         accuracy=accuracy,
@@ -143,21 +142,21 @@ def conclude(
     return report, None if fitted is None else fitted.domain
 
 
-def accuracy_by_library(recipe: TrainingRecipe, pool: Pool, predicted: Array) -> AccuracyTable:
+def accuracy_by_library(recipe: TrainingRecipe, pool: Soils, predicted: Array) -> AccuracyTable:
     """Figures for each library and property that was measured in it."""
     origin = np.array(pool.origin)
     table: AccuracyTable = {}
     for library in dict.fromkeys(pool.origin):
         rows = origin == library
         figures = {
-            name: accuracy(pool.targets[rows, column], predicted[rows, column])
+            name: accuracy(pool.values[rows, column], predicted[rows, column])
             for column, name in enumerate(recipe.properties)
         }
         table[library] = {name: figure.as_dict() for name, figure in figures.items() if figure.n}
     return table
 
 
-def _check_held_out(pool: Pool, held_out: Pool) -> None:
+def _check_held_out(pool: Soils, held_out: Soils) -> None:
     if both := set(pool.sample_ids) & set(held_out.sample_ids):
         raise UsageError(
             f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
@@ -165,7 +164,7 @@ def _check_held_out(pool: Pool, held_out: Pool) -> None:
         )
 
 
-def _check_unlearnt(before: Pool, *scored: Pool) -> None:
+def _check_unlearnt(before: Soils, *scored: Soils) -> None:
     """By the spectra too, since a file may hold another library's soils under names of its own."""
     if both := [sample_id for pool in scored for sample_id in shared(pool, before)]:
         raise UsageError(
@@ -179,8 +178,8 @@ def _check_unlearnt(before: Pool, *scored: Pool) -> None:
 class _Fits:
     """What all fits of a run share: soils, correction, folder, progress and team."""
 
-    pool: Pool
-    before: Pool | None
+    pool: Soils
+    before: Soils | None
     correction: Correction | None
     folder: Path
     bar: tqdm[Any]
@@ -205,7 +204,7 @@ class _Fits:
         calibration = fitting.fit(
             recipe,
             self.pool.spectra[rows],
-            self.pool.targets[rows],
+            self.pool.values[rows],
             recipe.fit.seed * 1000 + offset,
             folder / CHECKPOINT.name,
             on_epoch,
@@ -228,7 +227,7 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64
     are, if anything, smaller.
     """
     recipe = _untaught(recipe)
-    predicted = np.empty_like(fits.pool.targets)
+    predicted = np.empty_like(fits.pool.values)
     for number in range(recipe.folds):
         held_out = folds == number
         calibration = fits.fit(recipe, np.flatnonzero(~held_out), f"fold-{number}", number + 1)
@@ -236,7 +235,7 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits, folds: NDArray[np.int64
     return predicted
 
 
-def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Pool) -> AccuracyTable:
+def _test(recipe: TrainingRecipe, calibration: Calibration, held_out: Soils) -> AccuracyTable:
     if not held_out.sample_ids:
         return {}
     return accuracy_by_library(

@@ -22,7 +22,7 @@ from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import r_packages
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.studies import materials
 from ccnvr.train.studies.intervals import HELD_OUT
@@ -61,7 +61,11 @@ def domain_table(folder: Path) -> Table:
 
 
 def flagged_shares(
-    grid: Grid, pool: Pool, fold_of: Integers, held_out: Pool, correction: Correction | None = None
+    grid: Grid,
+    pool: Soils,
+    fold_of: Integers,
+    held_out: Soils,
+    correction: Correction | None = None,
 ) -> Table:
     """As `domain_table`, for soils on a grid in folds; each held-out fold is judged by a domain
     that never saw it.

@@ -28,7 +28,7 @@ from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, conformal_quantile
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_soils
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR, answers
 from ccnvr.train.network.epochs import read_network
@@ -88,7 +88,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     for column, target in enumerate(seen.targets):
         table["properties"][target.name] = _cross_conformal(seen, column, fitted, pool.origin)
     restored = scales.restore(seen.targets, seen.outputs)
-    final = intervals.with_intervals(seen.targets, pool.targets, restored, seen.fold_of, fitted)
+    final = intervals.with_intervals(seen.targets, pool.values, restored, seen.fold_of, fitted)
     for title, names in (
         (HELD_OUT, recipe.tests),
         *((f"unknown library {name}", (name,)) for name in unknown),
@@ -114,7 +114,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
 def out_of_fold(
     folder: Path,
     recipe: TrainingRecipe,
-    pool: Pool,
+    pool: Soils,
     targets: tuple[Target, ...],
     correction: Correction | None = None,
 ) -> OutOfFold:
@@ -126,10 +126,10 @@ def out_of_fold(
     fold_of = folds.fold_of(pool, recipe.folds, recipe.fit.seed)
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = preprocess.batch(pool.spectra)
-    outputs, mean, sd = (np.empty_like(pool.targets) for _ in range(3))
+    outputs, mean, sd = (np.empty_like(pool.values) for _ in range(3))
     for fold in range(recipe.folds):
         held_out = fold_of == fold
-        own_targets = scales.make_targets(recipe, pool.targets[~held_out])
+        own_targets = scales.make_targets(recipe, pool.values[~held_out])
         point, draws = _with_dropout(
             _network(folder / f"fold-{fold}" / run_folder.CHECKPOINT.name, recipe),
             inputs[held_out],
@@ -149,7 +149,7 @@ def out_of_fold(
         outputs[held_out] = point * scale + shift
         mean[held_out] = draws.mean(axis=0) * scale + shift
         sd[held_out] = draws.std(axis=0, ddof=1) * scale
-    return OutOfFold(targets, fold_of, scales.standardise(targets, pool.targets), outputs, mean, sd)
+    return OutOfFold(targets, fold_of, scales.standardise(targets, pool.values), outputs, mean, sd)
 
 
 def coverage_text(table: Table) -> str:
@@ -261,7 +261,7 @@ def _final_intervals(
     recipe: TrainingRecipe,
     final: Calibration,
     fitted: FittedDomain | None,
-    soils: Pool,
+    soils: Soils,
 ) -> None:
     """Add to the table how the final network's intervals cover soils that nothing was fitted to."""
     predicted = fitting.predict(recipe, final, soils.spectra)
@@ -271,9 +271,9 @@ def _final_intervals(
         else domains.positions(fitted.domain, recipe.grid, soils.spectra, final.correction)
     )
     for column, target in enumerate(final.targets):
-        known = ~np.isnan(soils.targets[:, column])
+        known = ~np.isnan(soils.values[:, column])
         measured, outputs = (
-            target.standardise(values[known, column]) for values in (soils.targets, predicted)
+            target.standardise(values[known, column]) for values in (soils.values, predicted)
         )
         there = None if where is None else where[known]
         half = (target.half_width_90 or 0.0) * intervals.factors(target.difficulty, outputs, there)

@@ -89,7 +89,7 @@ def test_varied_training_spectra_are_corrected_after_they_are_varied(
     """As in the field, where the instrument's own offset, noise and scale come before any
     correction.
     """
-    soils = libraries.load("UL.120", GRID).spectra
+    soils = libraries.load_library("UL.120", GRID).spectra
     settings = Augmentation(
         offset=0.1,
         slope=0.1,

@@ -170,14 +170,14 @@ def test_intervals_cover_in_noise_what_they_cover_without(
     nirsoil_data: object,
     rng: np.random.Generator,
 ) -> None:
-    soils = libraries.load("nirsoil:test", model.bundle.manifest.preprocessing.grid)
+    soils = libraries.load_library("nirsoil:test", model.bundle.manifest.preprocessing.grid)
     answers = [
         grid_predictor(spectrum + rng.normal(0.0, noise, spectrum.size))
         for spectrum in soils.spectra
     ]
     covered = {}
     for name in ("OC", "N", "CEC"):
-        measured = soils.targets[:, libraries.PROPERTIES.index(name)]
+        measured = soils.column(name)
         known = np.flatnonzero(~np.isnan(measured))
         low, high = (
             np.array([getattr(answers[row][name], end) for row in known]) for end in ("low", "high")

@@ -44,7 +44,7 @@ def test_made_up_soils() -> None:
 def test_soils_of_the_r_packages(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     for library in ("nirsoil", "geeves"):
-        check(GRID.wavelengths(), 10.0 ** -libraries.load(library, GRID).spectra)
+        check(GRID.wavelengths(), 10.0 ** -libraries.load_library(library, GRID).spectra)
     for spectra in r_packages.read_moisture(GRID).by_state.values():
         check(GRID.wavelengths(), 10.0**-spectra)
 

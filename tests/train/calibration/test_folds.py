@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of
 from ccnvr.train.calibration.recipe_soils import load_soils
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe
 from tests.support import recipes
 from tests.support.soil_files import write_soils
@@ -24,6 +25,12 @@ from tests.support.soil_files import write_soils
 @pytest.fixture
 def small(tmp_path: Path) -> recipe.TrainingRecipe:
     return recipe.load(recipes.write(tmp_path))
+
+
+def _soils(ids: list[str], origin: list[str], spectra: np.ndarray) -> Soils:
+    """Soils with one property, whose values do not matter."""
+    grid = Grid(1104.0, 2.0, spectra.shape[1])
+    return Soils(grid, ids, origin, spectra, np.zeros((len(ids), 1)), ("OC",))
 
 
 def _trained_on(path: Path) -> str:
@@ -39,12 +46,8 @@ def test_folds_hold_each_library_evenly_and_keep_twins_together(
     # As scans of one soil: two more of the first one, under its sample id.
     again = [*range(len(pool.spectra)), 0, 0]
     noise = 1e-3 * np.random.default_rng(1).normal(size=(2, 1))
-    pool = Pool(
-        [pool.sample_ids[row] for row in again],
-        [pool.origin[row] for row in again],
-        np.concatenate([pool.spectra, pool.spectra[[0, 0]] + noise]),
-        pool.targets[again],
-    )
+    spectra = np.concatenate([pool.spectra, pool.spectra[[0, 0]] + noise])
+    pool = dataclasses.replace(pool.rows(np.array(again)), spectra=spectra)
     folds = fold_of(pool, 5, seed=1)
     assert len({folds[0], *folds[-2:]}) == 1
     for library in ("SC.93", "CV.98"):
@@ -58,7 +61,7 @@ def test_folds_hold_each_library_evenly_and_keep_twins_together(
 def test_spectra_that_a_processor_computed_a_last_bit_apart_are_equal() -> None:
     spectra = np.random.default_rng(3).uniform(0.2, 1.0, size=(4, 300))
     spectra[3] = np.nextafter(spectra[1], 2.0)
-    soil = soil_of(Pool(list("abcd"), ["x"] * 4, spectra, np.zeros((4, 1))))
+    soil = soil_of(_soils(list("abcd"), ["x"] * 4, spectra))
     assert soil[3] == soil[1] and len(set(soil.tolist())) == 3
 
 
@@ -68,7 +71,7 @@ def test_spectra_of_one_sample_share_a_fold_through_a_chain_of_equal_spectra() -
     spectra = np.concatenate([bands[[0, 1, 1, 2, 2, 3]], bands[4:]])
     ids = ["A", "A", "B", "B", "C", "C", *(f"s{row}" for row in range(36))]
     for order in (np.arange(42), np.arange(42)[::-1]):
-        pool = Pool([ids[row] for row in order], ["x"] * 42, spectra[order], np.zeros((42, 1)))
+        pool = _soils([ids[row] for row in order], ["x"] * 42, spectra[order])
         soil = soil_of(pool)
         assert (
             len(set(soil[np.isin(pool.sample_ids, ["A", "B", "C"])])) == 1 and len(set(soil)) == 37
@@ -107,15 +110,14 @@ def test_a_fold_without_a_soil_is_refused(tmp_path: Path) -> None:
     made = recipe.load(recipes.write(tmp_path))
     ids = [f"{library}/{row}" for library in "abcdef" for row in range(4)]
     rng = np.random.default_rng(1)
-    pool = Pool(
-        ids,
-        [name[0] for name in ids],
-        rng.normal(size=(24, 3)),
-        rng.normal(size=(24, len(made.properties))) + 9.0,
+    pool = dataclasses.replace(
+        _soils(ids, [name[0] for name in ids], rng.normal(size=(24, 3))),
+        values=rng.normal(size=(24, len(made.properties))) + 9.0,
+        properties=made.properties,
     )
     five = dataclasses.replace(made, folds=5)
     with pytest.raises(UsageError, match=r"^fold 5 of 5 holds no soil"):
-        check_folds(five, pool.targets, soil_of(pool), fold_of(pool, 5, 1))
+        check_folds(five, pool, fold_of(pool, 5, 1))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_qu
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import r_packages
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
@@ -49,12 +50,12 @@ LIBRARIES = ("CV.98", "SSP.460", "UL.120")
 
 
 @pytest.fixture(scope="module")
-def pool() -> libraries.Pool:
-    return libraries.join([libraries.load(f"{name}:train", GRID) for name in LIBRARIES])
+def pool() -> Soils:
+    return libraries.join([libraries.load_library(f"{name}:train", GRID) for name in LIBRARIES])
 
 
 @pytest.fixture(scope="module")
-def fitted(pool: libraries.Pool) -> FittedDomain:
+def fitted(pool: Soils) -> FittedDomain:
     found = domains.fit(GRID, pool.spectra, pool.origin, folds.fold_of(pool, 5, 1))
     assert found is not None
     return found
@@ -163,11 +164,13 @@ def test_an_output_beyond_all_numbers_stays_a_number() -> None:
 
 
 def test_soils_held_out_are_in_the_domain_and_what_is_no_soil_is_not(
-    pool: libraries.Pool, fitted: FittedDomain, rng: np.random.Generator
+    pool: Soils, fitted: FittedDomain, rng: np.random.Generator
 ) -> None:
     assert fitted.domain.shape.libraries == LIBRARIES
     assert np.mean(fitted.held_out.distance > 1.0) <= domains.FALSE_ALARMS
-    held_out = np.concatenate([libraries.load(f"{name}:test", GRID).spectra for name in LIBRARIES])
+    held_out = np.concatenate(
+        [libraries.load_library(f"{name}:test", GRID).spectra for name in LIBRARIES]
+    )
     assert outside(fitted, held_out) <= 0.08  # 68 soils
     # By its spectrum alone, a soil is found to be of its library.
     nearest = np.array(fitted.domain.shape.libraries)[fitted.held_out.nearest]
@@ -185,7 +188,7 @@ def test_wet_soils_are_outside_where_they_are_inside_when_dry(
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     if not all((nirsoil_data / name).exists() for name in ("datEPO.rda", "datsoilspc.rda")):
         pytest.skip("CCNVR_DATA names no folder with datEPO.rda and datsoilspc.rda")
-    pool = libraries.join([libraries.load(name, GRID) for name in ("CV.98", "geeves")])
+    pool = libraries.join([libraries.load_library(name, GRID) for name in ("CV.98", "geeves")])
     fitted = domains.fit(GRID, pool.spectra, pool.origin, folds.fold_of(pool, 5, 1))
     assert fitted is not None
     states = r_packages.read_moisture(GRID).by_state
@@ -208,7 +211,7 @@ def test_a_layer_is_what_its_limits_are() -> None:
     assert peaks == pytest.approx(2311.0, abs=5.0)
 
 
-def test_distances_are_those_of_the_definition(pool: libraries.Pool, fitted: FittedDomain) -> None:
+def test_distances_are_those_of_the_definition(pool: Soils, fitted: FittedDomain) -> None:
     domain = fitted.domain
     views = domains.prepare(domain.shape, GRID, pool.spectra[::50])
     ratios = domain.ratios(views)
@@ -224,7 +227,7 @@ def test_distances_are_those_of_the_definition(pool: libraries.Pool, fitted: Fit
     np.testing.assert_allclose(products, np.broadcast_to(np.eye(4), products.shape), atol=1e-6)
 
 
-def test_one_spectrum_lies_where_training_says(pool: libraries.Pool, fitted: FittedDomain) -> None:
+def test_one_spectrum_lies_where_training_says(pool: Soils, fitted: FittedDomain) -> None:
     """The edge, spectrum by spectrum, against training, all at once."""
     smooth = Preprocessor(fitted.domain.shape.preprocessing(GRID), GRID.wavelengths())
     together = domains.positions(fitted.domain, GRID, pool.spectra[::40])
@@ -235,7 +238,7 @@ def test_one_spectrum_lies_where_training_says(pool: libraries.Pool, fitted: Fit
         assert bool(found.flags) == (found.distance > 1.0)
 
 
-def test_libraries_too_small_for_components_have_none(pool: libraries.Pool) -> None:
+def test_libraries_too_small_for_components_have_none(pool: Soils) -> None:
     few = np.flatnonzero(np.array(pool.origin) == "CV.98")[: domains.FEWEST_SOILS - 1]
     assert (
         domains.fit(GRID, pool.spectra[few], ["CV.98"] * len(few), np.arange(len(few)) % 5) is None

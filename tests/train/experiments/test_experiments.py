@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
+from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.commands import experiment as experiment_command
 from ccnvr.train.experiments import comparison, statistics
 from ccnvr.train.experiments.comparison import official_splits, within_reach
@@ -253,10 +254,10 @@ def test_the_help_states_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_split_shares_no_soil_between_its_sides() -> None:
     splits = official_splits("SC.93", properties=("OC",))
-    assert sum(len(split.values) for split in splits) == 93
+    assert sum(len(split.test.values) for split in splits) == 93
     for split in splits:
-        assert len(split.values) + len(split.train.values) == 93
-        assert not np.any(np.all(split.spectra[0] == split.train.spectra, axis=1))
+        assert len(split.test.values) + len(split.train.values) == 93
+        assert not np.any(np.all(split.test.spectra[0] == split.train.spectra, axis=1))
 
 
 def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
@@ -382,7 +383,9 @@ def test_ccnvr_s_own_configuration_is_searched_as_a_rival_s_is() -> None:
             return {**super().suggest(trial, bands, soils), **quick}
 
     method = OneEpoch({"OC": "log1p", "clay": "identity"})
-    found = tune(method, soils.grid, soils.spectra, values, soils.groups, trials=1, folds=2, seed=1)
+    found = tune(
+        method, soils.grid, soils.spectra, values, soil_of(soils), trials=1, folds=2, seed=1
+    )
     assert found.configuration == {**StackedNetwork.first, **quick} and found.r2 < 0.5
     recipe = method.recipe(found.configuration, soils.grid)
     assert (

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from ccnvr.train.libraries.catalogue import SOURCES
+from ccnvr.train.libraries.catalogue import LIBRARIES
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 
@@ -16,7 +16,7 @@ def test_every_library_is_listed_and_nothing_is_fetched(tmp_path: Path) -> None:
     result = run_ccnvr("data", "--json", env=environment)
     assert result.returncode == 0, result.stderr
     entries = {entry["name"]: entry for entry in map(json.loads, result.stdout.splitlines())}
-    assert list(entries) == list(SOURCES)
+    assert list(entries) == list(LIBRARIES)
     assert entries["CV.98"]["soils"] == {
         "all": 98,
         "OC": 98,

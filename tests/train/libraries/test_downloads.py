@@ -154,7 +154,7 @@ def test_offline_it_says_which_file_to_put_where(
         port = listener.getsockname()[1]
     monkeypatch.setattr(downloads, "HOST", f"http://127.0.0.1:{port}")
     with pytest.raises(CcnvrError, match="cannot be fetched") as raised:
-        libraries.load("nirsoil", Grid(1104.0, 10.0, 140))
+        libraries.load_library("nirsoil", Grid(1104.0, 10.0, 140))
     for words in (
         "refused",
         "NIRsoil.RData",
@@ -190,7 +190,7 @@ def test_the_real_file_comes_through_the_server(
 ) -> None:
     server.body = (nirsoil_data / "NIRsoil.RData").read_bytes()
     server.stated = len(server.body)
-    assert len(libraries.load("nirsoil:train", Grid(1104.0, 10.0, 140)).sample_ids) == 618
+    assert len(libraries.load_library("nirsoil:train", Grid(1104.0, 10.0, 140)).sample_ids) == 618
     assert (cache / "NIRsoil.RData").exists()
 
 

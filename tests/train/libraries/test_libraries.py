@@ -18,14 +18,13 @@ GRID = Grid(1104.0, 10.0, 140)
 def test_parts_split_each_library_and_share_nothing() -> None:
     for name in limesoda.VISNIR_SETS:
         whole, train, test = (
-            libraries.load(spec, GRID) for spec in (name, f"{name}:train", f"{name}:test")
+            libraries.load_library(spec, GRID) for spec in (name, f"{name}:train", f"{name}:test")
         )
         assert sorted(train.sample_ids + test.sample_ids) == sorted(whole.sample_ids)
         assert len(test.sample_ids) == np.sum(limesoda.load(name).folds == limesoda.HELD_OUT_FOLD)
         assert whole.spectra.shape == (len(whole.sample_ids), 140)
         assert (
-            np.isnan(whole.targets[:, 1:3]).all()
-            and not np.isnan(whole.targets[:, [0, 3, 4]]).any()
+            np.isnan(whole.values[:, 1:3]).all() and not np.isnan(whole.values[:, [0, 3, 4]]).any()
         )
 
 
@@ -33,17 +32,20 @@ def test_nirsoil_is_read_from_the_r_package_s_own_file(
     nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
-    train, test = libraries.load("nirsoil:train", GRID), libraries.load("nirsoil:test", GRID)
+    train, test = (
+        libraries.load_library("nirsoil:train", GRID),
+        libraries.load_library("nirsoil:test", GRID),
+    )
     assert (len(train.sample_ids), len(test.sample_ids)) == (618, 207)
-    measured = np.sum(~np.isnan(np.concatenate([train.targets, test.targets])), axis=0)
+    measured = np.sum(~np.isnan(np.concatenate([train.values, test.values])), axis=0)
     assert measured.tolist() == [732, 645, 447, 0, 0]
     csv = nirsoil_data / "nirsoil.csv.gz"
     if csv.exists():
         table = np.genfromtxt(csv, delimiter=",", skip_header=1)
-        whole = libraries.load("nirsoil", Grid(1100.0, 2.0, 700))
+        whole = libraries.load_library("nirsoil", Grid(1100.0, 2.0, 700))
         np.testing.assert_allclose(whole.spectra, table[:, 5:], rtol=0, atol=6e-6)
         np.testing.assert_allclose(
-            whole.targets[:, :3], table[:, [2, 1, 3]] * [10.0, 1.0, 1.0], equal_nan=True
+            whole.values[:, :3], table[:, [2, 1, 3]] * [10.0, 1.0, 1.0], equal_nan=True
         )
 
 
@@ -53,36 +55,36 @@ def test_geeves_is_read_from_the_r_package_s_own_file(
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     if not (nirsoil_data / "datsoilspc.rda").exists():
         pytest.skip("CCNVR_DATA names no folder with datsoilspc.rda")
-    geeves = libraries.load("geeves", GRID)
+    geeves = libraries.load_library("geeves", GRID)
     assert len(geeves.sample_ids) == 391
-    assert np.sum(~np.isnan(geeves.targets), axis=0).tolist() == [391, 0, 0, 0, 391]
+    assert np.sum(~np.isnan(geeves.values), axis=0).tolist() == [391, 0, 0, 0, 391]
     # The first soils, by the published table: 0.15, 0.12 and 0.17 g/100g of carbon.
-    np.testing.assert_allclose(geeves.targets[:3, 0], [1.5, 1.2, 1.7])
-    np.testing.assert_allclose(geeves.targets[:3, 4], [49.0, 7.0, 56.0])
+    np.testing.assert_allclose(geeves.values[:3, 0], [1.5, 1.2, 1.7])
+    np.testing.assert_allclose(geeves.values[:3, 4], [49.0, 7.0, 56.0])
     assert geeves.spectra.min() > 0.05 and geeves.spectra.max() < 1.7
     assert "total carbon" in libraries.source("geeves")["values"]
     with pytest.raises(UsageError, match="has no official parts"):
-        libraries.load("geeves:train", GRID)
+        libraries.load_library("geeves:train", GRID)
 
 
 def test_libraries_that_cannot_be_had_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="library 'LUCAS' is not one of nirsoil, geeves, CV"):
-        libraries.load("LUCAS", GRID)
+        libraries.load_library("LUCAS", GRID)
     with pytest.raises(UsageError, match=r"part 'half' of library 'CV\.98'"):
-        libraries.load("CV.98:half", GRID)
+        libraries.load_library("CV.98:half", GRID)
     with pytest.raises(WavelengthError, match="covers"):
-        libraries.load("CV.98", Grid(300.0, 10.0, 100))
+        libraries.load_library("CV.98", Grid(300.0, 10.0, 100))
     monkeypatch.delenv("CCNVR_DATA", raising=False)
     with pytest.raises(
         UsageError, match=r"CCNVR_DATA is '' and must name the folder that holds ossl_all"
     ):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
     (tmp_path / "NIRsoil.RData").write_bytes(b"other")
     with pytest.raises(limesoda.DataError, match="sha256 fbd4ecf28d1e"):
-        libraries.load("nirsoil", GRID)
+        libraries.load_library("nirsoil", GRID)
 
 
 def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
@@ -105,16 +107,16 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
         "mine.csv", "sample_id,OC,field,pH,clay", ("a,12.5,north,6.1,31", 0.2), ("b,,south,7,", 0.3)
     )
     nan = np.nan
-    mine = libraries.load(str(path), GRID)
+    mine = libraries.load_library(str(path), GRID)
     assert mine.sample_ids == ["mine.csv/a", "mine.csv/b"]
     np.testing.assert_array_equal(
-        mine.targets, [[12.5, nan, nan, 6.1, 31], [nan, nan, nan, 7.0, nan]]
+        mine.values, [[12.5, nan, nan, 6.1, 31], [nan, nan, nan, 7.0, nan]]
     )
     assert 0.5 < mine.spectra[0, 0] < 0.7
     percent = write("percent.csv", "sample_id,OC", ("a,1", 30.0))
-    assert libraries.load(str(percent), GRID, "percent").spectra.max() < 0.6
+    assert libraries.load_library(str(percent), GRID, quantity="percent").spectra.max() < 0.6
     with pytest.raises(UsageError, match="fractions and not percent"):
-        libraries.load(str(path), GRID, "percent")
+        libraries.load_library(str(path), GRID, quantity="percent")
     for cells, words in (
         ("a,x,6.1", "column OC is 'x'"),
         ("a,1,-1", "column pH is '-1'"),
@@ -122,8 +124,8 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
     ):
         bad = write("bad.csv", "sample_id,OC,pH", (cells, 0.2))
         with pytest.raises(UsageError, match=f"row 2 {words} and must be a number from 0 to"):
-            libraries.load(str(bad), GRID)
+            libraries.load_library(str(bad), GRID)
     with pytest.raises(UsageError, match="none of the columns OC, N, CEC, pH, clay"):
-        libraries.load(str(write("bad.csv", "sample_id,SOC", ("a,1", 0.2))), GRID)
+        libraries.load_library(str(write("bad.csv", "sample_id,SOC", ("a,1", 0.2))), GRID)
     with pytest.raises(UsageError, match=r"sample 'a' has reflectance -0\.1 at 1100 nm"):
-        libraries.load(str(write("bad.csv", "sample_id,OC", ("a,1", -0.1))), GRID)
+        libraries.load_library(str(write("bad.csv", "sample_id,OC", ("a,1", -0.1))), GRID)

@@ -112,12 +112,12 @@ def test_the_survey_of_2009_with_its_parts(
 ) -> None:
     write(folder, frame_2009())
     write_split(folder)
-    whole = libraries.load("lucas2009", GRID)
+    whole = libraries.load_library("lucas2009", GRID)
     assert whole.sample_ids == [f"lucas2009/{n}" for n in range(SOILS)]
-    np.testing.assert_allclose(whole.targets, EXPECTED_2009)
+    np.testing.assert_allclose(whole.values, EXPECTED_2009)
     np.testing.assert_allclose(whole.spectra, on_grid(), atol=1e-9)
     parts = {
-        part: libraries.load(f"lucas2009:{part}", GRID).sample_ids
+        part: libraries.load_library(f"lucas2009:{part}", GRID).sample_ids
         for part in ("mineral", "organic", "train", "test")
     }
     assert {part: [sample[-1] for sample in ids] for part, ids in parts.items()} == {
@@ -135,9 +135,11 @@ def test_bands_may_be_named_by_their_wavelength_alone(
 ) -> None:
     monkeypatch.setattr(soils, "ROWS_AT_ONCE", 4)
     write_csv(folder, frame_2009("").drop(columns="mineral"))
-    np.testing.assert_allclose(libraries.load("lucas2009", GRID).spectra, on_grid(), atol=1e-9)
+    np.testing.assert_allclose(
+        libraries.load_library("lucas2009", GRID).spectra, on_grid(), atol=1e-9
+    )
     with pytest.raises(DataError, match="no column mineral"):
-        libraries.load("lucas2009:mineral", GRID)
+        libraries.load_library("lucas2009:mineral", GRID)
 
 
 def test_spectra_may_be_a_matrix_in_the_data_frame(
@@ -148,11 +150,11 @@ def test_spectra_may_be_a_matrix_in_the_data_frame(
     frame = {"ID": np.arange(SOILS).astype(str), "spc": matrix, **LABORATORY_2009}
     monkeypatch.setattr(lucas, "_r_frame", lambda path: frame)
     monkeypatch.setattr(lucas, "ROWS_AT_ONCE", 4)
-    library = libraries.load("lucas2009", GRID)
+    library = libraries.load_library("lucas2009", GRID)
     np.testing.assert_allclose(library.spectra, on_grid(), atol=1e-9)
     frame["spc"] = spectra()
     with pytest.raises(DataError, match="columns of spc have no names"):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
 
 
 def test_without_the_files_it_says_where_to_ask(folder: Path) -> None:
@@ -160,17 +162,17 @@ def test_without_the_files_it_says_where_to_ask(folder: Path) -> None:
         with pytest.raises(
             UsageError, match=r"put it there, .* ask for it at esdac\.jrc\.ec\.europa\.eu"
         ):
-            libraries.load(name, GRID)
+            libraries.load_library(name, GRID)
     write_csv(folder, frame_2009())
     with pytest.raises(UsageError, match=r"holds no mineral-split\.csv; .* columns ID and split"):
-        libraries.load("lucas2009:train", GRID)
+        libraries.load_library("lucas2009:train", GRID)
     with pytest.raises(
         UsageError,
         match="part 'half' of library 'lucas2009' is not mineral or organic or train or test",
     ):
-        libraries.load("lucas2009:half", GRID)
+        libraries.load_library("lucas2009:half", GRID)
     with pytest.raises(WavelengthError, match="covers 400"):
-        libraries.load("lucas2009", Grid(350.0, 10.0, 100))
+        libraries.load_library("lucas2009", Grid(350.0, 10.0, 100))
 
 
 def test_what_is_malformed_in_2009_is_named_with_row_and_column(folder: Path) -> None:
@@ -179,37 +181,37 @@ def test_what_is_malformed_in_2009_is_named_with_row_and_column(folder: Path) ->
     frame.loc[2, "OC"] = "much"
     write_csv(folder, frame)
     with pytest.raises(DataError, match=r"row 4 column OC is 'much' and must be a number"):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
     frame = frame_2009()
     frame.loc[1, "spc.1504"] = 42.0
     write_csv(folder, frame)
     with pytest.raises(
         DataError, match=r"row 3 column spc\.1504 is '42\.0' and must be an absorbance"
     ):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
     (folder / "LUCAS.SOIL_corr.csv").unlink()
     write_r(folder, frame)
     with pytest.raises(
         DataError, match=r"row 2 of LUCAS\.SOIL, column spc 1504 is 42 and must be an absorbance"
     ):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
     write_r(folder, frame_2009().drop(columns="CEC"))
     with pytest.raises(DataError, match="no column CEC"):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
     content = (folder / "LUCAS.SOIL_corr.Rdata").read_bytes()
     (folder / "LUCAS.SOIL_corr.Rdata").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="cannot be read"):
-        libraries.load("lucas2009", GRID)
+        libraries.load_library("lucas2009", GRID)
     write_csv(folder, frame_2009())
     (folder / "mineral-split.csv").write_text("ID,split\n0,calibration\n1,validation\n")
     with pytest.raises(DataError, match="row 3 column split is 'validation'"):
-        libraries.load("lucas2009:train", GRID)
+        libraries.load_library("lucas2009:train", GRID)
     (folder / "mineral-split.csv").write_text("ID,split\n0,calibration\n0,test\n")
     with pytest.raises(DataError, match="row 3 column ID is '0', which is in both parts"):
-        libraries.load("lucas2009:train", GRID)
+        libraries.load_library("lucas2009:train", GRID)
     (folder / "mineral-split.csv").write_text("ID,split\nx,calibration\n")
     with pytest.raises(DataError, match="names none of the soils"):
-        libraries.load("lucas2009:train", GRID)
+        libraries.load_library("lucas2009:train", GRID)
 
 
 LABORATORY_2015 = """Point_ID,Coarse,Clay,Sand,Silt,pH(CaCl2),pH(H2O),EC,OC,CaCO3,P,N,K
@@ -255,7 +257,7 @@ def write_survey(folder: Path, year: int, laboratory: str) -> Path:
 @pytest.mark.parametrize("year", [2015, 2018])
 def test_the_surveys_of_2015_and_2018_average_the_scans_of_a_point(folder: Path, year: int) -> None:
     write_survey(folder, year, LABORATORY_2015 if year == 2015 else LABORATORY_2018)
-    library = libraries.load(f"lucas{year}", GRID)
+    library = libraries.load_library(f"lucas{year}", GRID)
     assert library.sample_ids == [f"lucas{year}/{point}" for point in (10, 20, 30)]
     clay = [22, NAN, 9] if year == 2015 else [NAN] * 3
     expected = [
@@ -263,7 +265,7 @@ def test_the_surveys_of_2015_and_2018_average_the_scans_of_a_point(folder: Path,
         [25.5, NAN, NAN, 5.3, clay[1]],
         [NAN, 1.1, NAN, 5.3, clay[2]],
     ]
-    np.testing.assert_allclose(library.targets, expected)
+    np.testing.assert_allclose(library.values, expected)
     resampled = on_grid()
     np.testing.assert_allclose(library.spectra[[0, 2]], resampled[[0, 3]], atol=1e-9)
     np.testing.assert_allclose(library.spectra[1], resampled[1:3].mean(axis=0), atol=1e-9)
@@ -271,33 +273,35 @@ def test_the_surveys_of_2015_and_2018_average_the_scans_of_a_point(folder: Path,
 
 def test_averages_hold_over_blocks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_survey(folder, 2015, LABORATORY_2015)
-    whole = libraries.load("lucas2015", GRID)
+    whole = libraries.load_library("lucas2015", GRID)
     monkeypatch.setattr(soils, "ROWS_AT_ONCE", 1)
-    np.testing.assert_allclose(libraries.load("lucas2015", GRID).spectra, whole.spectra, atol=1e-12)
+    np.testing.assert_allclose(
+        libraries.load_library("lucas2015", GRID).spectra, whole.spectra, atol=1e-12
+    )
 
 
 def test_what_is_malformed_in_a_survey_is_named_with_row_and_column(folder: Path) -> None:
     inner = write_survey(folder, 2015, LABORATORY_2015.replace("15.5", "many"))
     with pytest.raises(DataError, match="row 2 column OC is 'many'"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)
     write_survey(folder, 2015, LABORATORY_2015.replace("pH(H2O)", "pH"))
     with pytest.raises(DataError, match=r"no column pH\(H2O\)"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)
     write_survey(folder, 2015, LABORATORY_2015 + "50,1\n")
     with pytest.raises(DataError, match="row 7 has 2 columns where the header has 13"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)
     write_survey(
         folder,
         2015,
         LABORATORY_2015.replace("10,5", "11,5").replace("20,3", "21,3").replace("30,3", "31,3"),
     )
     with pytest.raises(DataError, match="no spectrum in"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)
     write_survey(folder, 2015, LABORATORY_2015)
     path = inner / "spectra_ BE .csv"
     path.write_text(path.read_text().replace(",1504,", ",1504.2,"))
     with pytest.raises(DataError, match="row 1 names other wavelengths than spectra_ AT"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)
     path.write_text(path.read_text().replace(",1504.2,", ",1504,").replace("PointID", "Where"))
     with pytest.raises(DataError, match="no column PointID"):
-        libraries.load("lucas2015", GRID)
+        libraries.load_library("lucas2015", GRID)

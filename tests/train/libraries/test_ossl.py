@@ -55,7 +55,7 @@ def write(folder: Path, table: list[list[str]]) -> None:
 
 def test_units_spectra_and_missing_values(folder: Path) -> None:
     write(folder, rows())
-    library = libraries.load("ossl", GRID)
+    library = libraries.load_library("ossl", GRID)
     assert library.sample_ids == [f"ossl/uuid-{row}" for row in range(5)]
     nan = np.nan
     expected = [
@@ -65,7 +65,7 @@ def test_units_spectra_and_missing_values(folder: Path) -> None:
         [15.0, 1.2, nan, 6.4, 30.0],
         [15.0, 1.2, 21.5, 6.4, 30.0],
     ]
-    np.testing.assert_allclose(library.targets, expected)
+    np.testing.assert_allclose(library.values, expected)
     cv98 = limesoda.load("CV.98")
     direct = absorbance(cv98.reflectance[:5]) @ resampling_matrix(cv98.wavelengths_nm, GRID).T
     np.testing.assert_allclose(library.spectra, direct, atol=2e-3)
@@ -74,9 +74,9 @@ def test_units_spectra_and_missing_values(folder: Path) -> None:
 
 def test_many_blocks_keep_their_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, rows())
-    whole = libraries.load("ossl", GRID)
+    whole = libraries.load_library("ossl", GRID)
     monkeypatch.setattr(soils, "ROWS_AT_ONCE", 2)
-    np.testing.assert_array_equal(libraries.load("ossl", GRID).spectra, whole.spectra)
+    np.testing.assert_array_equal(libraries.load_library("ossl", GRID).spectra, whole.spectra)
 
 
 def test_what_is_malformed_is_named_with_row_and_column(folder: Path) -> None:
@@ -84,35 +84,35 @@ def test_what_is_malformed_is_named_with_row_and_column(folder: Path) -> None:
     table[3][table[0].index("scan_visnir.1504_ref")] = "n/a"
     write(folder, table)
     with pytest.raises(DataError, match=r"row 4 column scan_visnir\.1504_ref is 'n/a'"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     table = rows()
     table[1][table[0].index("oc_usda.c729_w.pct")] = "much"
     write(folder, table)
     with pytest.raises(DataError, match=r"row 2 column oc_usda\.c729_w\.pct is 'much'"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     write(folder, [*rows()[:3], ["short"]])
     with pytest.raises(DataError, match="row 4 has 1 columns where the header has"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     write(folder, [[name.replace("cec_usda", "cec") for name in rows()[0]], *rows()[1:]])
     with pytest.raises(DataError, match=r"no column cec_usda\.a723_cmolc\.kg"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     write(folder, [rows()[0], rows()[-1]])
     with pytest.raises(DataError, match="no soil with a Vis-NIR scan"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     write(folder, rows())
     with pytest.raises(WavelengthError, match="covers 350"):
-        libraries.load("ossl", Grid(300.0, 10.0, 50))
+        libraries.load_library("ossl", Grid(300.0, 10.0, 50))
     content = (folder / ossl.FILE).read_bytes()
     (folder / ossl.FILE).write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="cannot be read"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
 
 
 def test_without_the_file_it_says_where_to_ask(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"soilspectroscopy\.org"):
-        libraries.load("ossl", GRID)
+        libraries.load_library("ossl", GRID)
     with pytest.raises(UsageError, match="has no official parts"):
-        libraries.load("ossl:train", GRID)
+        libraries.load_library("ossl:train", GRID)
 
 
 def write_neospectra(folder: Path, laboratory: list[list[str]], scans: list[list[str]]) -> None:
@@ -150,17 +150,17 @@ def neospectra() -> tuple[list[list[str]], list[list[str]]]:
 def test_neospectra_keeps_the_scans_of_each_handheld(folder: Path) -> None:
     write_neospectra(folder, *neospectra())
     grid = Grid(1360.0, 10.0, 110)
-    library = libraries.load("neospectra", grid)
+    library = libraries.load_library("neospectra", grid)
     assert library.sample_ids == ["neospectra/30747", "neospectra/9", "neospectra/9"]
     nan = np.nan
     np.testing.assert_allclose(
-        library.targets, [[15.0, 1.2, 21.5, 6.4, 30.0], *[[20.0, nan, nan, 7.0, 8.0]] * 2]
+        library.values, [[15.0, 1.2, 21.5, 6.4, 30.0], *[[20.0, nan, nan, 7.0, 8.0]] * 2]
     )
     cv98 = limesoda.load("CV.98")
     direct = absorbance(cv98.reflectance[:3]) @ resampling_matrix(cv98.wavelengths_nm, grid).T
     np.testing.assert_allclose(library.spectra, direct, atol=2e-3)
     with pytest.raises(WavelengthError, match="covers 1350"):
-        libraries.load("neospectra", GRID)
+        libraries.load_library("neospectra", GRID)
 
 
 def test_what_is_malformed_in_neospectra_is_named(folder: Path) -> None:
@@ -168,13 +168,13 @@ def test_what_is_malformed_in_neospectra_is_named(folder: Path) -> None:
     laboratory, scans = neospectra()
     write_neospectra(folder, [*laboratory, laboratory[1]], scans)
     with pytest.raises(DataError, match=r"row 4 column id\.sample_local_c repeats '30747'"):
-        libraries.load("neospectra", grid)
+        libraries.load_library("neospectra", grid)
     scans[2][12] = "?"
     write_neospectra(folder, laboratory, scans)
     with pytest.raises(DataError, match=r"row 3 column scan_nir\.1370_ref is '\?'"):
-        libraries.load("neospectra", grid)
+        libraries.load_library("neospectra", grid)
     (folder / ossl.NEOSPECTRA_LABORATORY).unlink()
     with pytest.raises(
         UsageError, match=r"neospectra_soillab_v1\.2\.csv\.gz is not there; .*soilspectroscopy\.org"
     ):
-        libraries.load("neospectra", grid)
+        libraries.load_library("neospectra", grid)

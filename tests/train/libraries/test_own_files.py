@@ -24,11 +24,11 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import own_files
+from ccnvr.train.libraries.properties import PROPERTIES
 from tools import memory_of_a_large_csv
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = list(range(1100, 2510, 10))
-PROPERTIES = libraries.PROPERTIES
 
 
 def columns(**others: list[Any]) -> dict[str, list[Any]]:
@@ -82,9 +82,9 @@ def test_a_column_s_name_states_its_unit(
         write_csv(tmp_path / "soils.csv", columns(**{name: values})),
         write_parquet(tmp_path / "soils.parquet", columns(**{name: values})),
     ):
-        library = libraries.load(str(path), GRID)
-        np.testing.assert_allclose(library.targets[:, PROPERTIES.index(known)], expected)
-        assert library.notes.startswith(f"{known} from {name}: ")
+        library = libraries.load_library(str(path), GRID)
+        np.testing.assert_allclose(library.values[:, PROPERTIES.index(known)], expected)
+        assert library.notes[path.name].startswith(f"{known} from {name}: ")
 
 
 def test_notes_keep_the_method(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_notes_keep_the_method(tmp_path: Path) -> None:
     pool = libraries.join(
         iter(
             [
-                libraries.load("CV.98", GRID),
-                libraries.load(str(write_csv(tmp_path / "mine.csv", table)), GRID),
+                libraries.load_library("CV.98", GRID),
+                libraries.load_library(str(write_csv(tmp_path / "mine.csv", table)), GRID),
             ]
         )
     )
@@ -109,8 +109,10 @@ def test_notes_keep_the_method(tmp_path: Path) -> None:
 def test_values_that_may_be_in_another_unit_are_doubted(tmp_path: Path) -> None:
     table = columns(OC=[1.2, 0.8, 3.9], clay=[0.1, 0.2, 0.52], pH=[6.5, 7.0, 5.1])
     path = str(write_csv(tmp_path / "soils.csv", table))
-    pool = libraries.join([libraries.load(path, GRID), libraries.load("SL.125", GRID)])
-    assert doubts(pool, libraries.PROPERTIES) == [
+    pool = libraries.join(
+        [libraries.load_library(path, GRID), libraries.load_library("SL.125", GRID)]
+    )
+    assert doubts(pool) == [
         "OC of soils.csv is 3.9 g/kg at most, which is little: look whether the unit is right; a "
         "column OC is read in g/kg, "
         "OC_pct in %",
@@ -118,29 +120,31 @@ def test_values_that_may_be_in_another_unit_are_doubted(tmp_path: Path) -> None:
         "column clay is read in %, "
         "clay_g_kg in g/kg",
     ]
-    open_libraries = libraries.join([libraries.load(name, GRID) for name in limesoda.VISNIR_SETS])
+    open_libraries = libraries.join(
+        [libraries.load_library(name, GRID) for name in limesoda.VISNIR_SETS]
+    )
     named = dataclasses.replace(
         open_libraries, origin=[f"{name}.csv" for name in open_libraries.origin]
     )
-    assert doubts(named, libraries.PROPERTIES) == [], "no real library is doubted"
+    assert doubts(named) == [], "no real library is doubted"
 
 
 def test_parquet_and_csv_give_the_same_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = columns(OC=[1.5, None, float("nan")], clay=[10, 20, 30])
-    parquet = libraries.load(str(write_parquet(tmp_path / "soils.parquet", table)), GRID)
+    parquet = libraries.load_library(str(write_parquet(tmp_path / "soils.parquet", table)), GRID)
     table["OC"] = [1.5, None, None]
-    csv = libraries.load(str(write_csv(tmp_path / "soils.csv", table)), GRID)
+    csv = libraries.load_library(str(write_csv(tmp_path / "soils.csv", table)), GRID)
     np.testing.assert_allclose(parquet.spectra, csv.spectra, rtol=1e-12)
-    np.testing.assert_array_equal(parquet.targets, csv.targets)
+    np.testing.assert_array_equal(parquet.values, csv.values)
     assert parquet.sample_ids == ["soils.parquet/a", "soils.parquet/b", "soils.parquet/c"]
     monkeypatch.setattr(text_table, "_ROWS_AT_ONCE", 2)
     monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
     for whole in (parquet, csv):
-        again = libraries.load(str(tmp_path / whole.name), GRID)
+        again = libraries.load_library(str(tmp_path / whole.origin[0]), GRID)
         np.testing.assert_allclose(again.spectra, whole.spectra, rtol=1e-12)
-        np.testing.assert_array_equal(again.targets, whole.targets)
+        np.testing.assert_array_equal(again.values, whole.values)
     assert read_spectra(tmp_path / "soils.csv").rows == [2, 3, 4]
 
 
@@ -148,16 +152,16 @@ def test_bands_outside_the_grid_may_be_no_reflectance(tmp_path: Path) -> None:
     table = columns(OC=[1, 2, 3])
     table["2500"][1] = -0.02
     path = write_csv(tmp_path / "soils.csv", table)
-    assert len(libraries.load(str(path), Grid(1104.0, 10.0, 139)).sample_ids) == 3
+    assert len(libraries.load_library(str(path), Grid(1104.0, 10.0, 139)).sample_ids) == 3
     with pytest.raises(
         UsageError, match=r"soils\.csv row 3: sample 'b' has reflectance -0\.02 at 2500 nm"
     ):
-        libraries.load(str(path), GRID)
+        libraries.load_library(str(path), GRID)
 
 
 def test_columns_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     def load(**others: list[Any]) -> None:
-        libraries.load(str(write_csv(tmp_path / "soils.csv", columns(**others))), GRID)
+        libraries.load_library(str(write_csv(tmp_path / "soils.csv", columns(**others))), GRID)
 
     with pytest.raises(UsageError, match="has OC twice, in columns OC and SOM_pct; keep one"):
         load(OC=[1, 2, 3], SOM_pct=[1, 2, 3])
@@ -192,9 +196,9 @@ def test_values_that_cannot_be_are_named_with_row_and_column(
 ) -> None:
     table = columns(**{name: values})
     with pytest.raises(UsageError, match=words.format(row=3)):
-        libraries.load(str(write_csv(tmp_path / "soils.csv", table)), GRID)
+        libraries.load_library(str(write_csv(tmp_path / "soils.csv", table)), GRID)
     with pytest.raises(UsageError, match=words.format(row=2)):
-        libraries.load(str(write_parquet(tmp_path / "soils.parquet", table)), GRID)
+        libraries.load_library(str(write_parquet(tmp_path / "soils.parquet", table)), GRID)
 
 
 def test_a_parquet_file_that_cannot_be_used_is_named(
@@ -204,7 +208,7 @@ def test_a_parquet_file_that_cannot_be_used_is_named(
 
     def refused(table: dict[str, list[Any]], words: str) -> None:
         with pytest.raises(UsageError, match=words):
-            libraries.load(str(write_parquet(path, table)), GRID)
+            libraries.load_library(str(write_parquet(path, table)), GRID)
 
     table = columns(OC=[1, 2, 3])
     refused({**table, "1500": ["x", "y", "z"]}, "column 1500 holds string and must hold numbers")
@@ -225,13 +229,13 @@ def test_a_parquet_file_that_cannot_be_used_is_named(
     ):
         path.write_bytes(damaged)
         with pytest.raises(UsageError, match=r"soils\.parquet"):
-            libraries.load(str(path), GRID)
+            libraries.load_library(str(path), GRID)
     path.unlink()
     with pytest.raises(UsageError, match="cannot be read"):
-        libraries.load(str(path), GRID)
+        libraries.load_library(str(path), GRID)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r"needs pyarrow; run: pip install 'ccnvr\[parquet\]'"):
-        libraries.load(str(path), GRID)
+        libraries.load_library(str(path), GRID)
 
 
 def test_what_a_file_does_not_hold_is_refused(
@@ -262,7 +266,7 @@ def test_what_a_file_does_not_hold_is_refused(
                 UsageError,
                 match=rf"{path} row {first + row}: sample {words}.*in a recipe by file_quantity",
             ):
-                libraries.load(str(path), GRID, quantity)
+                libraries.load_library(str(path), GRID, quantity=quantity)
 
 
 def test_each_spectrum_has_a_sample_id(tmp_path: Path) -> None:
@@ -273,7 +277,7 @@ def test_each_spectrum_has_a_sample_id(tmp_path: Path) -> None:
             (write_parquet(tmp_path / "s.parquet", table), 2),
         ):
             with pytest.raises(UsageError, match=rf"{path} row {row} has no sample_id"):
-                libraries.load(str(path), GRID)
+                libraries.load_library(str(path), GRID)
 
 
 def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
@@ -283,7 +287,7 @@ def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
             WavelengthError,
             match=rf"^{name}: the spectrum covers .* or, to train one, a \[grid\] inside it",
         ):
-            libraries.load(name, Grid(1104.0, 2.0, 900))
+            libraries.load_library(name, Grid(1104.0, 2.0, 900))
     coarse = {
         name: cells
         for name, cells in columns(OC=[1, 2, 3]).items()
@@ -291,7 +295,7 @@ def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
     }
     path = write_csv(tmp_path / "soils.csv", coarse)
     with pytest.raises(WavelengthError, match=rf"^{path}: bands lie up to 20\.0 nm apart"):
-        libraries.load(str(path), GRID)
+        libraries.load_library(str(path), GRID)
 
 
 def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_every_kind_of_library_is_seen_through_the_sensor(tmp_path: Path) -> Non
     soils = limesoda.load("SL.125")
     expected = seen_in_absorbance(soils, 8.0)
     np.testing.assert_array_equal(
-        libraries.load("SL.125", GRID, instrument=sensor).spectra, expected
+        libraries.load_library("SL.125", GRID, sensor=sensor).spectra, expected
     )
     header = ["sample_id", "OC", *(f"{nm:g}" for nm in soils.wavelengths_nm)]
     rows = [
@@ -103,7 +103,7 @@ def test_every_kind_of_library_is_seen_through_the_sensor(tmp_path: Path) -> Non
     path = tmp_path / "mine.csv"
     path.write_text("\n".join(map(",".join, [header, *rows])))
     np.testing.assert_allclose(
-        libraries.load(str(path), GRID, instrument=sensor).spectra, expected[:2], rtol=1e-9
+        libraries.load_library(str(path), GRID, sensor=sensor).spectra, expected[:2], rtol=1e-9
     )
 
 
@@ -111,9 +111,9 @@ def test_nirsoil_is_seen_through_the_sensor(
     nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
-    plain = libraries.load("nirsoil", Grid(1100.0, 2.0, 700)).spectra
+    plain = libraries.load_library("nirsoil", Grid(1100.0, 2.0, 700)).spectra
     view = View(GRID, Sensor(PIXELS, 8.0))
-    seen = libraries.load("nirsoil", GRID, instrument=view.instrument).spectra
+    seen = libraries.load_library("nirsoil", GRID, sensor=view.sensor).spectra
     np.testing.assert_allclose(
         seen, plain @ view.matrix(np.linspace(1100.0, 2498.0, 700)).T, rtol=0, atol=1e-10
     )
@@ -133,10 +133,10 @@ def test_what_a_library_cannot_show_is_refused() -> None:
     with pytest.raises(
         WavelengthError, match=r"^UL\.120: the instrument's pixels lie at 300-2400 nm"
     ):
-        libraries.load(
+        libraries.load_library(
             "UL.120",
             Grid(1200.0, 10.0, 100),
-            instrument=Sensor(tuple(np.arange(300.0, 2401.0, 10.0)), 12.0),
+            sensor=Sensor(tuple(np.arange(300.0, 2401.0, 10.0)), 12.0),
         )
     with pytest.raises(WavelengthError, match=r"covers 1200\.0-1210\.0 nm"):
         View(GRID, Sensor((1200.0, 1210.0), 10.0)).matrix(np.arange(1100.0, 2500.0, 5.0))

@@ -242,7 +242,7 @@ def test_a_bundle_trained_with_epo_answers_as_its_checkpoint(small: Path) -> Non
 def test_fine_tuning_keeps_the_correction(small: Path) -> None:
     recipe, calibration, _ = run_folder.load(small.parent / "run")
     pool = load_soils(("CV.98:test",), recipe)
-    tuned = fitting.finetune(recipe, calibration, pool.spectra, pool.targets, seed=1)
+    tuned = fitting.finetune(recipe, calibration, pool.spectra, pool.values, seed=1)
     assert tuned.correction is not None
     assert tuned.correction is calibration.correction
     nuisance = tuned.correction.directions @ np.array([0.05, 0.02])

@@ -22,7 +22,7 @@ def test_noise_comes_through_the_second_derivative_which_the_steady_recipe_leave
         absorbance adds.
         """
         recipe = recipes.load(RECIPE.with_name(name))
-        soils = libraries.load("SL.125", recipe.grid).spectra
+        soils = libraries.load_library("SL.125", recipe.grid).spectra
         preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
         clean = preprocess.batch(soils)
         noise = (
@@ -38,7 +38,7 @@ def test_noise_comes_through_the_second_derivative_which_the_steady_recipe_leave
 
 
 def test_augmentation_changes_what_it_says_and_nothing_else(rng: np.random.Generator) -> None:
-    soils = libraries.load("SL.125", GRID).spectra
+    soils = libraries.load_library("SL.125", GRID).spectra
     rows = rng.permutation(len(soils))[:80]
     plain = Preprocessor(Preprocessing(GRID, (Channel(snv=False),)), GRID.wavelengths())
 
@@ -92,7 +92,7 @@ def test_augmentation_shifts_and_broadens_as_an_instrument_would() -> None:
 
 
 def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -> None:
-    soils = libraries.load("UL.120", GRID).spectra
+    soils = libraries.load_library("UL.120", GRID).spectra
     settings = Augmentation(
         offset=0.1,
         slope=0.1,
@@ -118,7 +118,7 @@ def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -
 
 
 def test_soils_are_mixed_in_absorbance(rng: np.random.Generator) -> None:
-    soils = libraries.load("UL.120", GRID).spectra
+    soils = libraries.load_library("UL.120", GRID).spectra
     preprocess = Preprocessor(
         Preprocessing(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths()
     )

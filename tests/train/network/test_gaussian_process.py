@@ -36,7 +36,7 @@ def small(tmp_path: Path) -> recipe.TrainingRecipe:
 def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe, length: float, noise: float) -> None:
     pool = load_soils(("UL.120:train",), small)
     inputs = Preprocessor(small.preprocessing, small.grid.wavelengths()).batch(pool.spectra)
-    targets = np.stack([np.log(pool.targets[:, 0]), np.full(len(pool.targets), np.nan)], axis=1)
+    targets = np.stack([np.log(pool.values[:, 0]), np.full(len(pool.values), np.nan)], axis=1)
     targets[::5, 0] = np.nan
     made = GaussianProcess(Kernel(length, noise), inputs, targets)
     with torch.inference_mode():
@@ -131,13 +131,13 @@ def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> 
     untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
-    mean = fitting.calibrate(taught, small.grid, pool.spectra, pool.targets, 1, average=True)(
+    mean = fitting.calibrate(taught, small.grid, pool.spectra, pool.values, 1, average=True)(
         unseen.spectra
     )
-    assert np.all(np.ptp(mean, axis=0) < 0.2 * np.ptp(unseen.targets, axis=0))
+    assert np.all(np.ptp(mean, axis=0) < 0.2 * np.ptp(unseen.values, axis=0))
     spreads = [
         np.ptp(
-            fitting.predict(one, fitting.fit(one, pool.spectra, pool.targets, 1), unseen.spectra),
+            fitting.predict(one, fitting.fit(one, pool.spectra, pool.values, 1), unseen.spectra),
             axis=0,
         )
         for one in (taught, untaught)
@@ -152,12 +152,12 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     small = recipe.load(recipes.write(tmp_path, text))
     pool, local = load_soils(("UL.120:train",), small), load_soils(("CV.98",), small)
-    base = fitting.fit(small, pool.spectra, pool.targets, 1)
+    base = fitting.fit(small, pool.spectra, pool.values, 1)
     tuning = dataclasses.replace(small, fit=Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
     spreads = []
     for kernel in (fitting.FINETUNING_KERNEL, Kernel(0.05, 10.0)):
         monkeypatch.setattr(fitting, "FINETUNING_KERNEL", kernel)
-        tuned = fitting.finetune(tuning, base, local.spectra[::3], local.targets[::3], seed=1)
+        tuned = fitting.finetune(tuning, base, local.spectra[::3], local.values[::3], seed=1)
         spreads.append(np.ptp(fitting.predict(small, tuned, local.spectra[1::3]), axis=0))
     assert np.all(spreads[1] < 0.3 * spreads[0])
 

@@ -274,7 +274,7 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(
         def advance(count: int, interrupt: bool = name == "interrupted") -> None:
             nonlocal seen
             seen += count
-            if interrupt and seen > 2 * len(soils.calibration):
+            if interrupt and seen > 2 * len(soils.train):
                 raise KeyboardInterrupt
 
         if name == "interrupted":
@@ -310,7 +310,7 @@ def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(
     quantized = quantized_run.load(finished_run, calibration)
     assert quantized is not None
     soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
-    soils.validation_values[:, 0] = np.nan
+    soils.test.values[:, 0] = np.nan
     for cost in sensitivity.costs(recipe, calibration, quantized, soils):
         assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])
 

@@ -42,8 +42,8 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def soils() -> tuple[Array, Array]:
     """Spectra and OC of the 125 soils of SL.125."""
-    library = libraries.load("SL.125", GRID)
-    return library.spectra, library.targets[:, 0]
+    library = libraries.load_library("SL.125", GRID)
+    return library.spectra, library.values[:, 0]
 
 
 def default(method: Method, soils: int, **changes: object) -> Configuration:

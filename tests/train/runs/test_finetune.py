@@ -163,7 +163,7 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     )
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
-    assert set(outcome.soils.left_out) == {"N", "CEC"}
+    assert set(outcome.left_out) == {"N", "CEC"}
     made, calibration, report = run_folder.load(out)
     assert (
         made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
@@ -398,7 +398,7 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
     assert made.instrument == instrument
     plain = load_soils((str(soils),), dataclasses.replace(made, instrument=None)).spectra
     np.testing.assert_array_equal(load_soils((str(soils),), made).spectra, plain)
-    np.testing.assert_array_equal(outcome.soils.pool.spectra, plain)
+    np.testing.assert_array_equal(outcome.soils.spectra, plain)
 
 
 @pytest.mark.parametrize(
@@ -433,8 +433,8 @@ def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
     small = recipe.load(recipes.write(tmp_path, text))
     pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
-    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.targets[:9], 1)
+    calibration = fitting.fit(small, pool.spectra, pool.values, 1)
+    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.values[:9], 1)
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
     for name in before:
         assert torch.equal(before[name], after[name]) == name.startswith("scale."), name
@@ -445,9 +445,9 @@ def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
         recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
     )
     pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(small, pool.spectra, pool.targets, 1)
+    calibration = fitting.fit(small, pool.spectra, pool.values, 1)
     tuned = fitting.finetune(
-        small, calibration, pool.spectra[:9], pool.targets[:9], 1, layers="head"
+        small, calibration, pool.spectra[:9], pool.values[:9], 1, layers="head"
     )
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}

@@ -19,7 +19,7 @@ from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.experiments.contenders import Network, contenders
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
@@ -63,9 +63,9 @@ def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> N
     few, rest = slice(0, None, 4), np.arange(len(pool.spectra)) % 4 > 0
 
     def missed(of: TrainingRecipe) -> float:
-        calibration = fitting.fit(of, pool.spectra[few], pool.targets[few], 1)
+        calibration = fitting.fit(of, pool.spectra[few], pool.values[few], 1)
         found = accuracy(
-            pool.targets[rest, 0], fitting.predict(of, calibration, pool.spectra[rest])[:, 0]
+            pool.values[rest, 0], fitting.predict(of, calibration, pool.spectra[rest])[:, 0]
         )
         assert found.rmse is not None
         return found.rmse
@@ -88,12 +88,12 @@ def test_a_fit_cut_off_before_or_after_goes_on_to_the_same_network(
     pool = load_soils(small.libraries, small)
     losses: list[float] = []
     every: list[float] = []
-    whole = fitting.fit(small, pool.spectra, pool.targets, 7, None, every.append)
+    whole = fitting.fit(small, pool.spectra, pool.values, 7, None, every.append)
     assert len(every) == small.all_epochs == 5
     with pytest.raises(Killed):
-        fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", killed)
+        fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", killed)
     rest: list[float] = []
-    resumed = fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", rest.append)
+    resumed = fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", rest.append)
     assert len(rest) == small.all_epochs - done
     for name, weight in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
@@ -128,14 +128,14 @@ def test_one_that_cannot_be_is_refused_before_the_work(
     assert not (tmp_path / "run").exists()
 
 
-def _as_file(pool: Pool, path: Path) -> Path:
+def _as_file(pool: Soils, path: Path) -> Path:
     """Soils of a pool as a user might have them: other names, reflectance with four decimals, OC
     alone.
     """
     header = ["sample_id", "OC", *(f"{wavelength:g}" for wavelength in SCORED_GRID)]
     rows = [
         [f"soil{number}", f"{values[0]:g}", *(f"{value:.4f}" for value in 10.0**-spectrum)]
-        for number, (values, spectrum) in enumerate(zip(pool.targets, pool.spectra, strict=True))
+        for number, (values, spectrum) in enumerate(zip(pool.values, pool.spectra, strict=True))
     ]
     path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
     return path

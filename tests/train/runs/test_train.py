@@ -22,7 +22,7 @@ from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
-from ccnvr.train.libraries.load import Pool
+from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.network import scales
 from ccnvr.train.network.augment import Mixture
@@ -67,7 +67,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
 
 
 def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
-    values = load_soils(small.libraries, small).targets
+    values = load_soils(small.libraries, small).values
     targets = scales.make_targets(small, values)
     standardised = scales.standardise(targets, values)
     np.testing.assert_allclose(standardised.mean(axis=0), 0.0, atol=1e-12)
@@ -94,12 +94,12 @@ def test_an_interrupted_fit_resumes_to_the_same_network(
 
     losses: list[float] = []
     whole = fitting.fit(
-        small, pool.spectra, pool.targets, 7, tmp_path / "whole.pt", lambda loss: None
+        small, pool.spectra, pool.values, 7, tmp_path / "whole.pt", lambda loss: None
     )
     with pytest.raises(Killed):
-        fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", killed_after_two)
+        fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", killed_after_two)
     rest: list[float] = []
-    resumed = fitting.fit(small, pool.spectra, pool.targets, 7, tmp_path / "cut.pt", rest.append)
+    resumed = fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", rest.append)
     assert len(rest) == 1
     for name, weight in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
@@ -118,10 +118,10 @@ def test_training_learns(tmp_path: Path) -> None:
     pool = load_soils(("UL.120:train",), longer)
     losses: list[float] = []
     calibration = fitting.fit(
-        longer, pool.spectra, pool.targets, 1, tmp_path / "c.pt", losses.append
+        longer, pool.spectra, pool.values, 1, tmp_path / "c.pt", losses.append
     )
     assert losses[-1] < 0.8 * losses[0]
-    found = accuracy(pool.targets[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
+    found = accuracy(pool.values[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
     assert found.r2 is not None and found.r2 > 0.3
 
 
@@ -130,7 +130,7 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("epochs = 3", "epochs = 2\nteachers = 2")
     taught = recipe.load(recipes.write(tmp_path, text))
     pool = load_soils(("UL.120:train",), taught)
-    values = pool.targets.copy()
+    values = pool.values.copy()
     values[::2, 0] = np.nan
     losses: list[float] = []
     first = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt", losses.append)
@@ -295,7 +295,7 @@ def test_a_run_knows_its_soils_on_another_processor_too(
     run_folder.claim(tmp_path / "run", b"recipe", a_last_bit, None)
     for other in (
         dataclasses.replace(pool, spectra=1.01 * pool.spectra),
-        dataclasses.replace(pool, targets=1.01 * pool.targets),
+        dataclasses.replace(pool, values=1.01 * pool.values),
         dataclasses.replace(pool, sample_ids=pool.sample_ids[::-1]),
     ):
         with pytest.raises(UsageError, match="of other data"):
@@ -401,11 +401,13 @@ def test_the_sum_of_a_run_s_data_survives_another_computer_s_rounding(tmp_path: 
     spectra[:, ::7] = (spectra[:, ::7].astype(np.float16) + np.float16(0.0)).astype(
         np.float64
     ) + 2.0**-12
-    pool = Pool(
+    pool = Soils(
+        Grid(1104.0, 0.5, 2000),
         [str(row) for row in range(40)],
         ["UL.120"] * 40,
         spectra,
         np.ones((40, len(made.properties))),
+        made.properties,
     )
     sums = {
         run_folder.soils_of(made, dataclasses.replace(pool, spectra=changed))["data_sha256"]
