@@ -1,1 +1,1 @@
-"""From a URL to an open instrument; what is plugged in."""
+"""From a URL to an open instrument, and which instruments are plugged in."""

@@ -1,9 +1,8 @@
-"""Which serial ports there are, and what answers on them, without upsetting what is no
-spectrometer.
+"""Which serial ports there are, and what answers on them.
 
-A port is asked only while nobody else has it open, and after listening: whoever speaks unasked is
-left alone. Opening a
-port raises its modem lines, which restarts some boards; `ports` alone opens none.
+Devices that are not spectrometers must not be disturbed. So a port is asked only if nobody else has
+it open, and only after listening: a device that speaks unasked is left alone. Opening a port raises
+its modem lines, which restarts some boards; `ports` alone opens none.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
-from ccnvr.firmware_bridge.connect import registry as drivers
+from ccnvr.firmware_bridge.connect.registry import DRIVERS, probe, resolve
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
@@ -37,14 +36,16 @@ class Port:
 
     @property
     def url(self) -> str:
-        """As `ccnvr run --instrument` takes it, by a name that stays where there is one."""
+        """The URL for `ccnvr run --instrument`, with a name that stays the same if there is one."""
         return f"serial://{_stable_name(self.device)}"
 
 
 @dataclass(frozen=True)
 class Identification:
-    """What a port said: the driver that recognised it and `instrument`, or in `problem` why nothing
-    is known.
+    """What was learnt of a port.
+
+    `driver` is the driver that recognised its `instrument`; otherwise `problem` says why nothing is
+    known.
     """
 
     driver: str | None = None
@@ -57,7 +58,7 @@ NOT_ASKED = Identification(problem="not asked")
 
 @dataclass(frozen=True)
 class Found:
-    """A port, or another URL, and its answer."""
+    """A port, or another URL, and what was learnt of it."""
 
     url: str
     answer: Identification
@@ -65,7 +66,7 @@ class Found:
 
 
 def ports() -> list[Port]:
-    """The machine's serial ports, USB ones first; opens none."""
+    """Return the machine's serial ports, USB ones first, without opening any."""
     seen = [
         Port(
             info.device,
@@ -81,31 +82,31 @@ def ports() -> list[Port]:
 
 
 def _shown(text: str | None) -> str:
-    """What a USB device says of itself, safe for a terminal."""
+    """Return what a USB device says of itself, made safe for a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text or "")
 
 
 def ask(url: str) -> Identification:
-    """Listen, then ask as each driver does, or only as the one that the URL names.
+    """Listen, then ask as each driver does, or only as the driver that the URL names.
 
     Raises:
         UsageError: the URL is malformed.
     """
     named = "driver" in split_url(url)[1]
-    driver, port, _ = drivers.resolve(url)
+    driver, port, _ = resolve(url)
     try:
         if not named and (heard := _listen(port)):
             return Identification(
-                problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent; name "
-                "its driver in a URL"
+                problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent to it; "
+                "name its driver in a URL"
             )
-        found = drivers.probe(port, [driver.name] if named else list(drivers.DRIVERS))
+        found = probe(port, [driver.name] if named else list(DRIVERS))
     except InstrumentError as error:
         return Identification(problem=str(error))
     if found is None:
         return Identification(
-            problem="no driver knows what is there; check its power and baud rate, or name its "
-            "driver in a URL"
+            problem="no driver recognises what is there; check its power and baud rate, or name "
+            "its driver in a URL"
         )
     return Identification(found[0].name, found[1])
 
@@ -119,10 +120,10 @@ def _listen(port: str) -> bytes:
 
 
 def udev_rules(found: list[Found]) -> str:
-    """Rules that give each USB port in `found` a name that stays, and keep modem software off it.
+    """Return udev rules that give each USB port a permanent name and keep modem software off it.
 
-    The name is `/dev/ccnvr-` and the adapter's serial number.
-    An adapter without one is known by the socket that it is plugged into.
+    The name is `/dev/ccnvr-` and the serial number of the adapter. An adapter without a serial
+    number is known by the socket that it is plugged into.
     """
     lines = [
         "# Written by ccnvr instruments --udev. Copy to /etc/udev/rules.d/70-ccnvr.rules, then: "
@@ -157,8 +158,9 @@ def udev_rules(found: list[Found]) -> str:
 
 
 def _pattern(text: str) -> str:
-    """What a device says of itself, as a udev pattern: all that is not plainly text matches as any
-    one character.
+    """Return what a device says of itself as a udev pattern.
+
+    Characters that are not plain text match any one character, so that no device can write rules.
     """
     return re.sub(r"[^A-Za-z0-9 ._:/+#@=-]", "?", text)
 
@@ -168,7 +170,7 @@ def _name(text: str) -> str:
 
 
 def _stable_name(device: str) -> str:
-    """The link to `device` in /dev/serial/by-id, or itself."""
+    """Return the link to `device` in /dev/serial/by-id, or `device` itself if there is none."""
     try:
         return next(
             str(link)

@@ -1,17 +1,11 @@
-"""Which driver speaks to which instrument: the registry, `open_instrument` for a URL, and `probe`
-for what is plugged in.
+"""The registry of drivers, and how a URL becomes an open instrument.
 
-`serial:///dev/ttyUSB0?driver=obp&baud=9600`, `socket://10.1.1.11:8080?driver=asd`,
-`sim://?driver=obp&faults=flip@10%`. Without `driver=` the instrument speaks the ccnvr link.
+URLs are, for example, `serial:///dev/ttyUSB0?driver=obp&baud=9600`,
+`socket://10.1.1.11:8080?driver=asd` and `sim://?driver=obp&faults=flip@10%`. Without `driver=` the
+instrument speaks the ccnvr link.
 
-Drivers are named, not imported, until one is asked for. The module of a driver has
-
-- `create(transport, options, timeout_s) -> Instrument`: `options` are those of the URL, of the
-  names in the registry;
-- `probe(transport, timeout_s) -> str | None`: what answers, if it is an instrument of this driver.
-  It asks one harmless question, once.
-
-The module of its simulator has `make(seed, pace) -> SimulatedDevice`.
+Drivers are named, and not imported before one is asked for. The module of a driver has the
+functions of `DriverModule`; that of its simulator has `make(seed, pace) -> SimulatedDevice`.
 """
 
 from __future__ import annotations
@@ -28,24 +22,31 @@ from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD, REPLY_MS
 from ccnvr.firmware_bridge.transport import SerialTransport, Transport, split_url
 
 PROBE_S = 0.3
+"""How long to wait for the answer to a probe."""
 
 
 class DriverModule(Protocol):
-    """What a driver's module offers."""
+    """What the module of a driver offers."""
 
     def create(self, transport: Transport, options: dict[str, str], timeout_s: float) -> Instrument:
-        """A driver over `transport`, with the options of its URL."""
+        """Return a driver over `transport`.
+
+        `options` are those in the URL, of the names that the registry lists.
+        """
         ...
 
     def probe(self, transport: Transport, timeout_s: float) -> str | None:
-        """What answers, if it belongs to this driver."""
+        """Ask one harmless question, once, and say what answers if it belongs to this driver."""
         ...
 
 
 @dataclass(frozen=True)
 class Driver:
-    """An entry of the registry. `baud` is what the instrument starts with, None where it is reached
-    over TCP only.
+    """An entry of the registry.
+
+    `module` and `simulator` are names of modules below `ccnvr.firmware_bridge`. `baud` is the rate
+    that the instrument starts with, None if it is reached over TCP only. `profile` names the
+    instrument profile of a driver that has one.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Driver:
     profile: str | None = None
 
     def load(self) -> DriverModule:
-        """The driver's module, or what it makes of the driver's profile."""
+        """Return the module of the driver, or what it makes of the instrument profile."""
         module = importlib.import_module(f"ccnvr.firmware_bridge.{self.module}")
         return cast(
             DriverModule, module if self.profile is None else module.for_profile(self.profile)
@@ -150,13 +151,16 @@ DRIVERS = {
         ),
     )
 }
-"""By name, in the order in which an unknown instrument is asked: the least likely to upset another
-one comes first.
+"""The drivers by name, in the order in which an unknown instrument is asked.
+
+The drivers whose question is least likely to upset another instrument come first.
 """
 
 
 def open_instrument(url: str) -> Instrument:
     """Open the port that `url` names, with the driver that it names.
+
+    Call `identify` on the instrument next, then `configure` and `scan`.
 
     Raises:
         UsageError: the URL is malformed.
@@ -164,7 +168,8 @@ def open_instrument(url: str) -> Instrument:
     """
     parts, _ = split_url(url)
     if parts.scheme == "sim":
-        # A simulator is imported only when its URL asks for one.
+        # Here and not above: simulators are imported only if a URL asks for one, and sim_url needs
+        # this module.
         from ccnvr.firmware_bridge.connect.sim_url import open_simulated
 
         return open_simulated(url)
@@ -182,7 +187,7 @@ def open_instrument(url: str) -> Instrument:
 
 
 def find(name: str) -> Driver:
-    """The driver of that name.
+    """Return the driver of that name.
 
     Raises:
         UsageError: there is none.
@@ -193,10 +198,10 @@ def find(name: str) -> Driver:
 
 
 def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
-    """A URL -> its driver, the URL of the port alone, and the options for the driver.
+    """Return the driver of a URL, the URL of the port alone, and the options for the driver.
 
     Raises:
-        UsageError: the driver is unknown, or cannot be reached so.
+        UsageError: the driver is unknown, or cannot be reached in this way.
     """
     parts, options = split_url(url)
     driver = find(options.pop("driver", "ccnvr"))
@@ -214,7 +219,7 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
                 else ("driver", *driver.options)
             )
             raise UsageError(
-                f"option {name!r} in {url!r} is unknown; this instrument's are {known}"
+                f"option {name!r} in {url!r} is unknown; this instrument's options are {known}"
             )
     if parts.scheme == "serial":
         if baud is not None or driver.baud != DEFAULT_BAUD:
@@ -225,7 +230,7 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
 
 
 def with_options_of(url: str, port: str) -> str:
-    """The URL of another port with the driver and the driver's options that `url` names."""
+    """Return the URL of another port with the driver and the driver's options that `url` names."""
     options = {name: value for name, value in split_url(url)[1].items() if name != "baud"}
     return port + ("?" + urlencode(options, safe=",") if options else "")
 
@@ -233,10 +238,12 @@ def with_options_of(url: str, port: str) -> str:
 def probe(
     url: str, names: Iterable[str] = tuple(DRIVERS), timeout_s: float = PROBE_S
 ) -> tuple[Driver, str] | None:
-    """Ask the port of `url` for each driver in turn; the first that recognises its instrument, and
-    what it says.
+    """Ask the port of `url` for each driver in turn.
 
-    Raises what opening the port does.
+    Return the first driver that recognises its instrument, and what it says; None if there is none.
+
+    Raises:
+        PortError: the port cannot be opened.
     """
     parts, _ = split_url(url)
     port = url.partition("?")[0]

@@ -1,4 +1,7 @@
-"""`sim://`: an instrument and its simulator in one process, on a real pseudo-terminal or socket."""
+"""`sim://`: an instrument and its simulator in one process, on a real pseudo-terminal or socket.
+
+This is the only module outside `simulators` and `serving` that imports a simulator.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 
 def open_simulated(url: str) -> Instrument:
-    """Start a simulator in this process and open it: `sim://` with `driver`, `seed`, `pace`,
-    `faults` and the driver's own.
+    """Start a simulator in this process and open it.
+
+    The options are `driver`, `seed`, `pace`, `faults` and those of the driver.
 
     Raises:
         UsageError: an option is unknown or malformed.
@@ -29,7 +33,7 @@ def open_simulated(url: str) -> Instrument:
         seed, pace = int(given.pop("seed", "1")), float(given.pop("pace", "1"))
     except ValueError:
         raise UsageError(
-            f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0"
+            f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0; correct them"
         ) from None
     rest = [name for name in given if name not in driver.options]
     if rest or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:

@@ -1,1 +1,1 @@
-"""One module for each instrument."""
+"""One driver for each kind of instrument that speaks a protocol of its own."""

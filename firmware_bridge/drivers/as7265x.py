@@ -1,14 +1,13 @@
-"""ams AS7265x over AT commands on UART: 18 separate bands, 410-940 nm, 20 nm wide.
+"""ams AS7265x over AT commands on UART: 18 separate bands, 410-940 nm, each 20 nm wide.
 
-Between the bands nothing is measured, so no model that needs a continuous spectrum takes this
-instrument: binding one
-is refused with the distance of the bands. The bands come by the letters of the three chips and are
-put in the order of their wavelengths here. AT lines have no checksum: the data of one exposure are
-read twice and must be the same.
+Nothing is measured between the bands, so no model that needs a continuous spectrum accepts this
+instrument: binding one is refused, with the distance of the bands. The bands arrive in the order of
+the letters of the three chips, and are put in the order of their wavelengths here. AT lines have no
+checksum, so the data of one exposure are read twice and must be equal.
 
 Not verified on an instrument: that ATLED1 switches the lamp beside the sensor (data sheet v1-04
-names the drivers only),
-and that data keep until the next exposure in one-shot mode. The chip has no serial number.
+names only the drivers), and that the data stay until the next exposure in one-shot mode. The chip
+has no serial number.
 """
 
 from __future__ import annotations
@@ -40,8 +39,9 @@ class As7265x(PolledInstrument):
     """An AS7265x over `transport`."""
 
     settle_s = 0.5
-    """From the start of an exposure to its data, besides the exposure itself; found by others'
-    drivers.
+    """The time from the start of an exposure to its data, in addition to the exposure itself.
+
+    The value is that of other open drivers.
     """
 
     def _identify(self) -> InstrumentInfo:
@@ -62,7 +62,7 @@ class As7265x(PolledInstrument):
         steps = settings.integration_us // STEP_US
         self._ask(f"ATINTTIME={steps}")
         if self._ask("ATINTTIME") != str(steps):
-            raise Garbled("the integration time was not taken")
+            raise Garbled("the integration time was not accepted")
         return Settings(steps * STEP_US, settings.averages)
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
@@ -74,26 +74,26 @@ class As7265x(PolledInstrument):
         try:
             return Reading(values, float(temperatures[0]))
         except ValueError:
-            raise Garbled(f"{temperatures[0][:40]!r} is no temperature") from None
+            raise Garbled(f"{temperatures[0][:40]!r} is not a temperature") from None
 
     def _wake(self) -> None:
-        # An empty line ends whatever half command the chip holds.
+        # An empty line ends a command that may have arrived only in part.
         self.exchange.transport.write(b"\r\n")
         self.exchange.settle()
 
     def _ask(self, command: str) -> str:
-        """What stands before OK."""
+        """Return what precedes OK in the answer."""
         self.exchange.send(command.encode() + b"\r\n")
         line = self.exchange.read_until(b"\n", _LINE).decode("ascii", errors="replace").strip()
         if line == "ERROR":
             raise Denied(f"it answered {command} with ERROR")
         if not line.isprintable() or (line != "OK" and not line.endswith(" OK")):
-            raise Garbled(f"{line[:40]!r} came in answer to {command}")
+            raise Garbled(f"{line[:40]!r} arrived in answer to {command}")
         return line.removesuffix("OK").strip()
 
 
 def parse_data(text: str) -> Array:
-    """18 counts as they came.
+    """Return the 18 counts `(18,)` in the order in which they arrived.
 
     Raises:
         Garbled: they are not 18 whole numbers of 16 bits.
@@ -105,17 +105,17 @@ def parse_data(text: str) -> Array:
         raise Garbled(f"{text[:40]!r} is not {len(ON_THE_WIRE)} counts")
     counts = np.array([int(field) for field in fields], dtype=np.float64)
     if np.any(counts > 65_535):
-        raise Garbled("counts beyond 16 bits came")
+        raise Garbled("counts beyond 16 bits arrived")
     return counts
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> As7265x:
-    """A driver over `transport`."""
+    """Return a driver over `transport`; it has no options."""
     return As7265x(transport, timeout_s)
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """The hardware version of what answers AT commands like an AS7265x."""
+    """Return the hardware version of an AS7265x that answers AT commands; None if none does."""
     chip = As7265x(transport, timeout_s)
     try:
         chip._wake()

@@ -1,16 +1,15 @@
-"""ASD FieldSpec 3 and 4 (350-2500 nm) over TCP port 8080: ASCII commands without an end, big-endian
-replies of fixed length.
+"""ASD FieldSpec 3 and 4 (350-2500 nm) over TCP port 8080.
 
-Replies have no checksum of their own and a spectrum cannot be asked for again, so each scan is
-taken twice: they must
-agree within 2 % of the largest value, else it is tried again. TCP guards the bytes on their way.
-The instrument's integration time is used as it stands; `optimise=1` in the URL lets it optimise
-while it is identified, with the white panel under the probe. Dark needs the operator: the codes of
-the shutter were not at hand.
+Commands are ASCII without an end mark, replies are big-endian and of fixed length. Replies have no
+checksum of their own and a spectrum cannot be asked for again, so each scan is taken twice: the two
+must agree within 2 % of saturation, or the scan is repeated. TCP guards the bytes on their way. The
+instrument's integration time is used as it is; with `optimise=1` in the URL it is optimised during
+identification, with the white panel under the probe. Dark scans need the operator, because the
+codes of the shutter were not at hand.
 
-Not verified on an instrument: what the header's first number and the unit of its temperature mean
-(neither is used), and
-whether RESTORE's table names the serial number. Layout after an open driver of a goniospectrometer.
+Not verified on an instrument: the meaning of the header's first number and the unit of its
+temperature (neither is used), and whether RESTORE's table names the serial number. The layout is
+that of an open driver of a goniospectrometer.
 """
 
 from __future__ import annotations
@@ -56,7 +55,10 @@ _SATURATED = (20, 36, 52)
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A reply to an acquisition: `values` is `(2151,)`, integration time in microseconds."""
+    """The reply to an acquisition.
+
+    `values` is `(2151,)`; the integration time is in microseconds.
+    """
 
     values: Array
     integration_us: int
@@ -75,8 +77,8 @@ class FieldSpec(PolledInstrument):
         self._optimise = optimise
 
     def _identify(self) -> InstrumentInfo:
-        # A banner of a length that depends on the address came first, and was dropped as what
-        # nobody asked for.
+        # The instrument greets with a banner, whose length depends on the address; `settle` has
+        # dropped it by now.
         names = parse_restore(self._ask("RESTORE,1", RESTORE.size))
         if self._optimise:
             _refuse_error(
@@ -105,19 +107,19 @@ class FieldSpec(PolledInstrument):
             if spectrum.integration_us != self.info.shortest_integration_us:
                 raise Denied(
                     f"its integration time is {spectrum.integration_us} us now and was "
-                    f"{self.info.shortest_integration_us}; "
-                    "start again with new references"
+                    f"{self.info.shortest_integration_us}; start again with new references"
                 )
             saturated.append(spectrum.saturated)
             return spectrum.values
 
         mean = scan_twice(values, _TWICE_TOLERANCE * SATURATION)
+        # Only the last two entries belong to the scans that agreed.
         return Reading(mean, saturated=any(saturated[-2:]))
 
     def _acquire(self, averages: int, busy_s: float) -> Spectrum:
         spectrum = parse_spectrum(self._ask(f"A,1,{averages}", SPECTRUM_BYTES, busy_s))
         if spectrum.averages != averages:
-            raise Garbled(f"{spectrum.averages} scans were averaged, and {averages} were asked for")
+            raise Garbled(f"{spectrum.averages} scans were averaged, but {averages} were asked for")
         return spectrum
 
     def _ask(self, command: str, size: int, busy_s: float = 0.0) -> bytes:
@@ -126,16 +128,17 @@ class FieldSpec(PolledInstrument):
 
 
 def parse_restore(reply: bytes) -> dict[str, float]:
-    """Names and values of the instrument's table.
+    """Return the names and values of the instrument's table.
 
     Raises:
-        Garbled: it is none.
+        Denied: the instrument reports an error.
+        Garbled: the number of entries is impossible.
     """
     header, error, *rest = RESTORE.unpack(reply)
     _refuse_error(header, error)
     names, values, (count, _) = rest[:200], rest[200:400], rest[400:]
     if not 0 <= count <= 200:
-        raise Garbled(f"a table of {count} entries came")
+        raise Garbled(f"a table of {count} entries arrived")
     return {
         name.partition(b"\0")[0].decode("ascii", errors="replace"): value
         for name, value in zip(names[:count], values[:count], strict=True)
@@ -143,23 +146,24 @@ def parse_restore(reply: bytes) -> dict[str, float]:
 
 
 def parse_spectrum(reply: bytes) -> Spectrum:
-    """An acquisition's reply.
+    """Return the spectrum in the reply to an acquisition.
 
     Raises:
         Denied: the instrument reports an error.
-        Garbled: it is no spectrum.
+        Garbled: it is not a spectrum.
     """
     if len(reply) != SPECTRUM_BYTES:
-        raise Garbled(f"{len(reply)} bytes are no spectrum")
+        raise Garbled(f"{len(reply)} bytes are not a spectrum")
     header = np.frombuffer(reply, ">i4", HEADER_INTS)
     _refuse_error(int(header[0]), int(header[1]))
     values = floats(reply, ">f4", 4 * HEADER_INTS)
     step = int(header[_VNIR_INTEGRATION])
     if not -1 <= step <= 15 or not np.all(np.abs(values) <= 2 * SATURATION):
         raise Garbled(
-            f"a spectrum with integration step {step} or values beyond {2 * SATURATION} came"
+            f"a spectrum with integration step {step} or values beyond {2 * SATURATION} arrived"
         )
     saturated = bool(np.any(header[list(_SATURATED)] != 0))
+    # The VNIR detector integrates for 17 ms times a power of two.
     return Spectrum(values, round(17_000 * 2.0**step), int(header[_VNIR_SCANS]), saturated)
 
 
@@ -169,12 +173,12 @@ def _refuse_error(header: int, error: int) -> None:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> FieldSpec:
-    """A driver over `transport`; option `optimise=1`."""
+    """Return a driver over `transport`; the option is `optimise` (0 or 1)."""
     return FieldSpec(transport, timeout_s, bool(number(options, "optimise", 0, 0, 1)))
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """Whether the table of a FieldSpec comes."""
+    """Return the size of the parameter table if it is that of a FieldSpec; None otherwise."""
     spectrometer = FieldSpec(transport, timeout_s)
     try:
         spectrometer.exchange.settle()

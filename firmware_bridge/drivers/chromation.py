@@ -1,11 +1,11 @@
 """Chromation dev-kit: 392 or 784 pixels, about 350-830 nm, over its USB serial port.
 
 A command is one byte; the bridge answers with its status, and then the sensor with its record.
-Numbers are big-endian, nothing is framed and nothing is summed up, so each scan is taken twice:
-both must agree within 2 % of saturation. The wavelengths come from the kit's own sheet:
-`coefficients=` in the URL, of a polynomial in the pixel from 0.
+Numbers are big-endian, and there are neither frames nor checksums, so each scan is taken twice: the
+two must agree within 2 % of saturation. The wavelengths are computed from the kit's calibration
+sheet: `coefficients=` in the URL, of a polynomial in the number of the pixel from 0.
 
-Not verified on an instrument: that status 0 means well, that a cycle of exposure is 20 us, and
+Not verified on an instrument: that status 0 means success, that a cycle of exposure is 20 us, and
 saturation at 4095.
 """
 
@@ -66,7 +66,7 @@ class Chromation(PolledInstrument):
         return Reading(scan_twice(lambda: self._capture(light_s), 0.02 * SATURATION))
 
     def _wake(self) -> None:
-        # Null commands end whatever command waits for its data.
+        # Null commands serve as the data of a command that may still wait for them.
         self.exchange.transport.write(bytes([NULL] * 4))
         self.exchange.settle()
 
@@ -75,10 +75,10 @@ class Chromation(PolledInstrument):
         _refuse_status(self.exchange.read_exactly(2, light_s))
         (pixels,) = struct.unpack(">H", self.exchange.read_exactly(2))
         if pixels not in SIZES:
-            raise Garbled(f"it states {pixels} pixels, and only {SIZES} are known")
+            raise Garbled(f"it states {pixels} pixels, but only {SIZES} are known")
         counts = np.frombuffer(self.exchange.read_exactly(2 * pixels), ">u2").astype(np.float64)
         if np.any(counts > SATURATION):
-            raise Garbled(f"counts above {SATURATION} came")
+            raise Garbled(f"counts above {SATURATION} arrived")
         return counts
 
 
@@ -88,7 +88,7 @@ def _refuse_status(reply: bytes) -> None:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> Chromation:
-    """A driver over `transport`; option `coefficients`."""
+    """Return a driver over `transport`; the option is `coefficients`."""
     coefficients = numbers(options, "coefficients")
     if coefficients is None:
         raise UsageError(
@@ -98,7 +98,7 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> C
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """How many pixels the frame has that comes."""
+    """Return how many pixels the frame has that arrives; None if none arrives."""
     try:
         return (
             "Chromation dev-kit, "

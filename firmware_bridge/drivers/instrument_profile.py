@@ -138,11 +138,11 @@ def parse_numbers(line: bytes) -> list[int]:
         Garbled: the line holds anything else, or a number that no detector gives.
     """
     if line.strip() and not _NUMBERS.fullmatch(line):
-        raise Garbled(f"{line[:40]!r} came among the numbers")
+        raise Garbled(f"{line[:40]!r} arrived among the numbers")
     fields = line.replace(b",", b" ").split()
     # Python limits the digits of an integer as well, but with a ValueError.
     if any(len(digits) > 10 for digits in fields):
-        raise Garbled("a number of more than ten digits came")
+        raise Garbled("a number of more than ten digits arrived")
     return [int(digits) for digits in fields]
 
 
@@ -161,7 +161,7 @@ def parse_json(line: bytes, profile: InstrumentProfile) -> Array:
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise Garbled(f"{text[:40]!r} holds no spectrum") from None
     if not 2 <= len(found) <= (profile.pixels or LONGEST_LINE):
-        raise Garbled(f"a spectrum of {len(found)} values came")
+        raise Garbled(f"a spectrum of {len(found)} values arrived")
     # An integer in JSON may be too large for a float; PolledInstrument refuses infinity.
     with np.errstate(over="ignore"):
         return np.array(

@@ -1,10 +1,9 @@
-"""Instruments that take lines of text and answer with numbers or JSON, by a profile: a small TOML
-file (`profile_*.toml`).
+"""The driver for instruments that take lines of text and answer with numbers or JSON.
 
-What guards a spectrum depends on what the instrument offers, in this order: a CRC-32 behind the
-JSON (`crc32`); asking
-for the same data again (`again`); else the scan is taken twice and both must agree within
-`tolerance` of saturation. What is not verified of an instrument stands in its profile.
+An instrument profile, a small TOML file in `drivers/profiles`, describes the instrument. What
+guards a spectrum depends on what the instrument offers, in this order: a CRC-32 behind the JSON
+(`crc32`); reading the same data again (`again`); otherwise the scan is taken twice, and the two
+must agree within `tolerance` of saturation. Each file says what is not verified of its instrument.
 """
 
 from __future__ import annotations
@@ -36,12 +35,13 @@ from ccnvr.firmware_bridge.polled.instrument import (
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import numbers
 
+# Bounds for lines that nobody asked for, so that no instrument can keep a driver reading for ever.
 _MOST_LATE = 100
 _MOST_EMPTY = 4
 
 
 class LineInstrument(PolledInstrument):
-    """An instrument after `profile`; `coefficients` turn pixels into wavelengths."""
+    """An instrument described by `profile`; `coefficients` turn pixels into wavelengths."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class LineInstrument(PolledInstrument):
         )
 
     def who(self) -> dict[str, str | None]:
-        """What its answer to `identify` states.
+        """Return what its answer to `identify` states: serial number and firmware, where given.
 
         Raises:
             Trouble: another instrument answers, or none.
@@ -81,7 +81,7 @@ class LineInstrument(PolledInstrument):
         line = self._line()
         match = re.search(self.profile.identity, line)
         if match is None:
-            raise Garbled(f"{line[:60]!r} is not how a {self.profile.model} answers")
+            raise Garbled(f"{line[:60]!r} is not the answer of a {self.profile.model}")
         return match.groupdict()
 
     def _apply(self, settings: Settings) -> Settings:
@@ -124,12 +124,12 @@ class LineInstrument(PolledInstrument):
             found += parse_numbers(line)
         if len(found) != self.profile.pixels:
             raise Garbled(
-                f"{len(found)} numbers came, more than the {self.profile.pixels} of a spectrum"
+                f"{len(found)} numbers arrived, more than the {self.profile.pixels} of a spectrum"
             )
         return np.array(found, dtype=np.float64)
 
     def _wake(self) -> None:
-        # The terminator alone ends whatever half line the instrument holds.
+        # The terminator alone ends a line that may have arrived only in part.
         self.exchange.transport.write(self.profile.terminator.encode())
         self.exchange.settle()
         if self.profile.ping:
@@ -138,26 +138,30 @@ class LineInstrument(PolledInstrument):
             self._tell(command)
 
     def _ping(self) -> None:
-        """Pass over replies to commands of long ago: a line keeps their order."""
+        """Skip answers to earlier commands, by a command that the instrument echoes.
+
+        Answers keep the order of their commands, so that all before the echo are old.
+        """
         nonce = secrets.token_hex(4)
         self._say(self.profile.ping.replace("{nonce}", nonce))
         for _ in range(_MOST_LATE):
             if nonce.encode() in self.exchange.read_until(b"\n", LONGEST_LINE):
                 return
-        raise Garbled(f"{_MOST_LATE} lines came, and none repeats {nonce}")
+        raise Garbled(f"{_MOST_LATE} lines arrived, and none repeats {nonce}")
 
     def _tell(self, command: str) -> None:
-        """A setting; some instruments accept it in so many words, some in silence."""
+        """Send a setting; some instruments accept it in words, some in silence."""
         self._say(command)
         if self.profile.accepted and (line := self._line()) != self.profile.accepted:
-            raise Garbled(f"{line[:60]!r} came in answer to {command!r}")
+            raise Garbled(f"{line[:60]!r} arrived in answer to {command!r}")
 
     def _say(self, command: str) -> None:
         self.exchange.send((command + self.profile.terminator).encode())
 
     def _line(self, busy_s: float = 0.0) -> str:
-        """The next line; an empty one belongs to the answer before, which some instruments end with
-        two line ends.
+        """Return the next line.
+
+        An empty line belongs to the answer before it: some instruments end one with two line ends.
         """
         for _ in range(_MOST_EMPTY):
             line = (
@@ -176,7 +180,10 @@ class LineInstrument(PolledInstrument):
 
 
 class _ProfileDriver:
-    """The module-like face of a profile; see `drivers.DriverModule`."""
+    """A driver in the shape of a module, made from an instrument profile.
+
+    See `registry.DriverModule`.
+    """
 
     def __init__(self, name: str) -> None:
         self._name, self._profile = name, read_instrument_profile(name)
@@ -184,18 +191,18 @@ class _ProfileDriver:
     def create(
         self, transport: Transport, options: dict[str, str], timeout_s: float
     ) -> LineInstrument:
-        """A driver over `transport`; option `coefficients`."""
+        """Return a driver over `transport`; the option is `coefficients`."""
         coefficients = numbers(options, "coefficients")
         if coefficients is None:
             raise UsageError(
                 f"driver {self._name} needs coefficients=C0,C1,... in the URL, the polynomial "
-                "from pixel (from "
-                f"{self._profile.first_pixel}) to nm; it stands on the detector's calibration sheet"
+                f"from pixel (counted from {self._profile.first_pixel}) to nm; copy it from the "
+                "detector's calibration sheet"
             )
         return LineInstrument(transport, timeout_s, self._profile, coefficients)
 
     def probe(self, transport: Transport, timeout_s: float) -> str | None:
-        """The model, if it answers as its profile says."""
+        """Return the model if the instrument answers as its profile says; None otherwise."""
         instrument = LineInstrument(transport, timeout_s, self._profile, [0.0, 1.0])
         try:
             transport.write(self._profile.terminator.encode())
@@ -211,5 +218,5 @@ class _ProfileDriver:
 
 
 def for_profile(name: str) -> _ProfileDriver:
-    """The driver after the profile of this name."""
+    """Return the driver made from the instrument profile of this name."""
     return _ProfileDriver(name)

@@ -1,17 +1,16 @@
-"""Spectral Engines NIRONE Sensor S and X: a tunable filter, 1.1-2.45 um by model; ASCII commands,
-binary floats.
+"""Spectral Engines NIRONE Sensor S and X: a tunable filter between 1.1 and 2.45 um, by model.
 
-Reconstructed from two open drivers; no document of the maker was at hand. They disagree on the byte
-order of the floats, so it is told by plausibility: of one order the numbers must be sensible
-counts, and of the other not. `info.firmware` says which was found; `byteorder=big` or
-`byteorder=little` in the URL settles it. The floats have no checksum: they are read twice and both
-must be the same. Replies of the form "label: value" are taken for the value, and one to a setting
-must end in the value that was set.
+Commands are ASCII, spectra are binary floats. The protocol is reconstructed from two open drivers,
+because no document of the maker was at hand. The drivers disagree on the byte order of the floats,
+so the order is found by plausibility: the numbers must be sensible counts in one order and not in
+the other. `info.firmware` says which was found; `byteorder=big` or `byteorder=little` in the URL
+settles it. The floats have no checksum, so they are read twice and must be equal. Of a reply
+"label: value" only the value is used, and the reply to a setting must end in the value that was
+set.
 
-Not verified: that settings are answered so; that every line ends in CR LF, and not in CR alone;
-error texts; the saturation
-level (`saturation=N` in the URL; 65535 is assumed); the exposure, which is left to the instrument;
-and everything of Sensor X that differs.
+Not verified on an instrument: that settings are answered in this way; that every line ends in CR LF
+and not in CR alone; the texts of errors; the saturation level (`saturation=N` in the URL; 65535 is
+assumed); the exposure, which is left to the instrument; and everything in which Sensor X differs.
 """
 
 from __future__ import annotations
@@ -40,8 +39,9 @@ _LARGEST, _SMALLEST = 1e8, 1e-3
 
 
 class Nirone(PolledInstrument):
-    """A NIRONE sensor over `transport`. `points` wavelengths are spread evenly over its range; 0
-    asks for all it has.
+    """A NIRONE sensor over `transport`.
+
+    `points` wavelengths are spread evenly over its range; 0 asks for as many as the sensor has.
     """
 
     averages_itself = True
@@ -55,7 +55,7 @@ class Nirone(PolledInstrument):
         order: str | None = None,
     ) -> None:
         super().__init__(transport, timeout_s)
-        # It loads a table of up to 512 wavelengths, each with a command of its own.
+        # Resynchronising loads a table of up to 512 wavelengths, each with a command of its own.
         self.exchange.wake_s = 5.0
         self._points, self._saturation = points, saturation
         self._order = order
@@ -67,7 +67,7 @@ class Nirone(PolledInstrument):
         points = self._points or int(self._value("m"))
         if not 2 <= points <= MOST_POINTS or not 0.0 < low < high < 10_000.0:
             raise Garbled(f"it states {points} points from {low} to {high} nm")
-        # The table has one decimal, so these are the wavelengths that the sensor really uses.
+        # The commands have one decimal, so these are the wavelengths that the sensor really uses.
         self._table = np.round(np.linspace(low, high, points), 1)
         self._load_table()
         milliseconds = self._value("E0")
@@ -107,15 +107,18 @@ class Nirone(PolledInstrument):
         self._measure(light_s)
         values = read_twice(lambda: floats(self._floats(), ORDERS[str(self._order)]))
         if not np.all(np.abs(values) < _LARGEST):
-            raise Garbled("values beyond any detector came")
+            raise Garbled("values arrived that no detector gives")
         return Reading(values, self._value("St"))
 
     def _measure(self, busy_s: float) -> None:
         if READY not in (reply := self._command("XM", busy_s)):
-            raise Garbled(f"{reply[:40]!r} came instead of {READY!r}")
+            raise Garbled(f"{reply[:40]!r} arrived instead of {READY!r}")
 
     def _floats(self) -> bytes:
-        """Raw, for a byte of a float may look like the end of a line."""
+        """Return the bytes of the floats.
+
+        They are read by number and not by line, because a byte of a float may look like a line end.
+        """
         self.exchange.send(f"Xm0,{self._table.size}\r".encode())
         return self.exchange.read_exactly(4 * self._table.size)
 
@@ -123,7 +126,7 @@ class Nirone(PolledInstrument):
         return read_twice(lambda: np.frombuffer(self._floats(), np.uint8)).tobytes()
 
     def _wake(self) -> None:
-        # The empty line ends whatever half command the sensor holds.
+        # An empty line ends a command that may have arrived only in part.
         self.exchange.transport.write(b"\r")
         self.exchange.settle()
         self._command("!")
@@ -131,34 +134,37 @@ class Nirone(PolledInstrument):
             self._load_table()
 
     def _command(self, command: str, busy_s: float = 0.0) -> str:
-        """The value of the reply's line."""
+        """Return the value in the line of the reply."""
         self.exchange.send(command.encode() + b"\r")
         line = self.exchange.read_until(b"\r\n", _LINE, busy_s)
         try:
             text = line.decode("ascii")
         except UnicodeDecodeError:
-            raise Garbled(f"{line[:40]!r} came in answer to {command}") from None
+            raise Garbled(f"{line[:40]!r} arrived in answer to {command}") from None
         if not text.isprintable():
-            raise Garbled(f"{text[:40]!r} came in answer to {command}")
+            raise Garbled(f"{text[:40]!r} arrived in answer to {command}")
         if text.lower().startswith("error"):
             raise Denied(f"it answered {command} with {text[:80]!r}")
         return text.partition(":")[2].strip() if ":" in text else text.strip()
 
     def _set(self, command: str, value: str) -> None:
-        """A setting; its reply must end in the value, for nothing else guards it on its way."""
+        """Send a setting.
+
+        The reply must end in the value, because nothing else guards the command on its way.
+        """
         if not (reply := self._command(command)).endswith(value):
-            raise Garbled(f"{reply[:40]!r} came in answer to {command}")
+            raise Garbled(f"{reply[:40]!r} arrived in answer to {command}")
 
     def _value(self, command: str) -> float:
         reply = self._command(command)
         try:
             return float(reply.split()[0])
         except (ValueError, IndexError):
-            raise Garbled(f"{reply[:40]!r} is no number; it came in answer to {command}") from None
+            raise Garbled(f"{reply[:40]!r}, the answer to {command}, is not a number") from None
 
 
 def tell_order(data: bytes) -> str:
-    """The byte order in which `data` are counts.
+    """Return the byte order in which `data` are counts.
 
     Raises:
         Denied: both orders make sense, or neither does.
@@ -166,14 +172,18 @@ def tell_order(data: bytes) -> str:
     sensible = [name for name, layout in ORDERS.items() if _sensible(floats(data, layout))]
     if len(sensible) != 1:
         raise Denied(
-            "the byte order of its numbers cannot be told; add byteorder=big or byteorder=little "
-            "to its URL"
+            "the byte order of its numbers cannot be determined; add byteorder=big or "
+            "byteorder=little to its URL"
         )
     return sensible[0]
 
 
 def _sensible(values: Array) -> bool:
-    """Counts are finite and of one magnitude; a float read the wrong way round may be anything."""
+    """Return whether the values look like counts.
+
+    Counts are finite and of similar magnitude, while a float read in the wrong order may be
+    anything.
+    """
     if not np.any(values):
         return False
     with np.errstate(invalid="ignore"):
@@ -182,8 +192,9 @@ def _sensible(values: Array) -> bool:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> Nirone:
-    """A driver over `transport`; options `points`, `saturation` (counts), `byteorder` (big,
-    little).
+    """Return a driver over `transport`.
+
+    The options are `points`, `saturation` (counts) and `byteorder` (big or little).
     """
     order = options.get("byteorder")
     if order is not None and order not in ORDERS:
@@ -195,10 +206,10 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> N
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """The sensor type of what answers like a NIRONE."""
+    """Return the sensor type of what answers like a NIRONE; None if nothing does."""
     sensor = Nirone(transport, timeout_s)
     try:
-        # An empty line first: what an earlier question left must not spoil this one.
+        # An empty line first, so that the rest of an earlier question does not spoil this one.
         transport.write(b"\r")
         sensor.exchange.settle()
         sensor.exchange.send(b"h0\r")

@@ -1,15 +1,14 @@
-"""TI DLP NIRscan Nano and its kin (INNO-SPECTRA NIR-S-G1, R11 ...), 900-1700 nm, over UART.
+"""TI DLP NIRscan Nano and its relatives (INNO-SPECTRA NIR-S-G1, R11 ...), 900-1700 nm, over UART.
 
-A scan is performed, then interpreted by the instrument, then read as file type 8: wavelength and
-intensity of each band.
-Wavelengths come only with a scan, so identifying takes one. Exposure is that of the scan
-configuration stored in the instrument; only the number of repeats is set here. The firmware drops a
-frame whose bytes lie more than a millisecond apart, so each goes out in one write. The checksum is
-a plain sum; a file is read twice and both must be the same.
+A scan is taken, then interpreted by the instrument, and then read as file type 8, which holds the
+wavelength and intensity of each band. Wavelengths come only with a scan, so identifying the
+instrument takes one. The exposure is that of the scan configuration stored in the instrument; only
+the number of repeats is set here. The firmware drops a frame whose bytes lie more than a
+millisecond apart, so each frame is sent in one write. The checksum is a plain sum, so a file is
+read twice and both must be equal.
 
 Not verified on an instrument: that the saturation level of its 24-bit converter is 2^23 - 1
-whatever the gain; that
-command 0237 gives milliseconds. UART must be compiled into the firmware
+whatever the gain, and that command 0237 gives milliseconds. UART must be compiled into the firmware
 (ENABLE_UART_COMMAND_INTERFACE).
 """
 
@@ -73,23 +72,23 @@ class NirscanNano(PolledInstrument):
         return super()._apply(settings)
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
-        # Auto, or held off: without light the instrument's own lamp must not come on for the scan.
+        # 1 leaves the lamp to the scan, 0 holds it off: for a dark scan it must not come on.
         self._ask(LAMP, bytes([kind is not ScanKind.DARK]), WRITE)
         wavelengths, intensities = self._measure(light_s)
         if not np.array_equal(wavelengths, self.info.wavelengths_nm):
-            raise Garbled("a scan of other wavelengths came")
+            raise Garbled("a scan with other wavelengths arrived")
         (centi,) = self._unpack("<i", TEMPERATURE)
         return Reading(intensities, centi / 100.0)
 
     def _measure(self, busy_s: float) -> tuple[Array, Array]:
-        """Scan, interpret, read twice: wavelengths in nm and intensities."""
+        """Take a scan, have it interpreted, read it twice, and return what it holds."""
         self._ask(SCAN, b"\0", WRITE)
         self._await(SCAN_STATUS, busy_s)
         self._ask(INTERPRET, b"", WRITE)
         self._await(INTERPRET_STATUS, busy_s)
         content = self._file(INTERPRETED)
         if self._file(INTERPRETED) != content:
-            raise Garbled("the same file read twice differs")
+            raise Garbled("two readings of the same file differ")
         return parse_interpreted(content)
 
     def _await(self, status: int, busy_s: float) -> None:
@@ -97,7 +96,7 @@ class NirscanNano(PolledInstrument):
         deadline = time.monotonic() + busy_s + 2.0 * self.exchange.timeout_s
         while self._unpack("<B", status) != (1,):
             if time.monotonic() > deadline:
-                raise Silent("the scan does not end")
+                raise Silent("the scan did not end in time")
             time.sleep(min(_POLL_S, self.exchange.timeout_s))
 
     def _file(self, kind: int) -> bytes:
@@ -111,7 +110,7 @@ class NirscanNano(PolledInstrument):
                 raise Garbled(f"file type {kind} ended after {len(content)} of {size} bytes")
             content += part
         if len(content) != size:
-            raise Garbled(f"file type {kind} has {len(content)} bytes and states {size}")
+            raise Garbled(f"file type {kind} has {len(content)} bytes, but states {size}")
         return content
 
     def _unpack(self, layout: str, command: int, data: bytes = b"") -> tuple[int, ...]:
@@ -136,10 +135,10 @@ class NirscanNano(PolledInstrument):
 
 
 def parse_interpreted(content: bytes) -> tuple[Array, Array]:
-    """File type 8 -> wavelengths in nm and intensities.
+    """Return the wavelengths in nm and the intensities in file type 8, each `(bands,)`.
 
     Raises:
-        Garbled: it is none.
+        Garbled: it is not such a file.
     """
     (count,) = struct.unpack_from("<i", content) if len(content) >= 4 else (-1,)
     if not 1 <= count <= MOST_BANDS or len(content) != 4 + count * BAND.itemsize:
@@ -151,17 +150,17 @@ def parse_interpreted(content: bytes) -> tuple[Array, Array]:
 def _text(data: bytes) -> str:
     text = data.partition(b"\0")[0].decode("ascii", errors="replace").strip()
     if not text or not text.isprintable():
-        raise Garbled(f"{text!r} is no name")
+        raise Garbled(f"{text!r} is not a name")
     return text
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> NirscanNano:
-    """A driver over `transport`."""
+    """Return a driver over `transport`; it has no options."""
     return NirscanNano(transport, timeout_s)
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """What a NIRscan Nano says of itself."""
+    """Return the model that a NIRscan Nano states; None if none answers."""
     decoder = SlidingDecoder(next_packet)
     transport.write(encode(Packet(MODEL)))
     while data := transport.read(timeout_s):

@@ -1,16 +1,15 @@
-"""Ocean instruments over RS-232 or UART with the Ocean Binary Protocol: STS, Flame, HDX (0x1100,
-0x1000), SR, ST (0x2000).
+"""Ocean instruments with the Ocean Binary Protocol (OBP) over RS-232 or UART.
 
-Replies must bear an MD5, and one that does not match is rejected and asked for again; a device that
-refuses to send MD5 is scanned twice for each scan instead. The port is opened at the instrument's
-9600 baud and raised first (`fast_baud=115200` in the URL; `fast_baud=0` leaves it): at 9600 one
+These are STS, Flame and HDX (protocol versions 0x1100 and 0x1000), SR and ST (0x2000). Replies must
+carry an MD5, and one that does not match is rejected and asked for again; if a device refuses to
+send MD5, each scan is taken twice instead. The port is opened at the instrument's 9600 baud, which
+is raised first (`fast_baud=115200` in the URL; `fast_baud=0` leaves it), because at 9600 baud one
 spectrum takes two seconds. Nothing is saved in the instrument.
 
-Not verified on an instrument: which rates it offers and that the old rate carries the
-acknowledgement; that
-SET_CHECKSUM_TYPE takes one byte; the width of the saturation level, the 32 bytes before a 0x2000
-spectrum (passed over), and integration limits of 0x2000, which are left to the instrument. Commands
-are those of Ocean's data sheets and of python-seabreeze's tables.
+Not verified on an instrument: which rates it offers, and that the acknowledgement is sent at the
+old rate; that SET_CHECKSUM_TYPE takes one byte; the width of the saturation level; the 32 bytes
+before a 0x2000 spectrum (skipped); and the integration limits of 0x2000, which are left to the
+instrument. The commands are those of Ocean's data sheets and of python-seabreeze's tables.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ INTEGRATION, SHORTEST, LONGEST, SET_INTEGRATION = 0x110000, 0x110001, 0x110002, 
 LAMP, AVERAGES, SET_AVERAGES = 0x110410, 0x120000, 0x120010
 COEFFICIENT_COUNT, COEFFICIENT, TEMPERATURE = 0x180100, 0x180101, 0x400001
 PIXELS = 0x110220
-# The second generation, 0x2000, renumbered them.
+# The second generation, 0x2000, has other numbers for the same messages.
 SET_INTEGRATION_2, COEFFICIENTS_2, SPECTRUM_2, SATURATION_2 = 0xC01, 0x1100, 0x1C00, 0x11D00
 METADATA_2 = 32
 
 _BAD_PROTOCOL, _UNKNOWN, _BAD_CHECKSUM, _NO_SUCH_CHECKSUM, _DEFERRED = 1, 2, 3, 8, 255
 _TWICE_TOLERANCE = 0.02
-"""Of saturation, between two scans without a checksum."""
+"""By how much two scans without a checksum may differ, as a share of saturation."""
 
 
 class _Unknown(Denied):
@@ -128,7 +127,9 @@ class OceanBinary(PolledInstrument):
         self._set(SET_AVERAGES, struct.pack("<H", settings.averages))
         found = (self._integer(INTEGRATION), self._integer(AVERAGES))
         if found != (settings.integration_us, settings.averages):
-            raise Garbled(f"it was set to {settings} and states {found[0]} us, {found[1]} averages")
+            raise Garbled(
+                f"it was set to {settings}, but states {found[0]} us and {found[1]} averages"
+            )
         return settings
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
@@ -144,7 +145,7 @@ class OceanBinary(PolledInstrument):
         else:
             data = self._ask(SPECTRUM, busy_s=light_s)
         if len(data) != 2 * self.info.wavelengths_nm.size:
-            raise Garbled(f"a spectrum of {len(data)} bytes came")
+            raise Garbled(f"a spectrum of {len(data)} bytes arrived")
         return np.frombuffer(data, dtype="<u2").astype(np.float64)
 
     def _temperature(self) -> float:
@@ -154,7 +155,10 @@ class OceanBinary(PolledInstrument):
             return float("nan")
 
     def _switch_lamp(self, on: bool) -> None:
-        """Only dark needs it off; an instrument without a lamp does not know the message."""
+        """Switch the lamp.
+
+        An instrument without a lamp does not know the message, which is not an error.
+        """
         if self._lamp is not on:
             try:
                 self._set(LAMP, bytes([on]))
@@ -167,12 +171,12 @@ class OceanBinary(PolledInstrument):
             return self._integer(message)
         except _Unknown:
             raise InstrumentError(
-                "the instrument does not state at how many counts it saturates; add saturation=N "
-                "from its data sheet to the URL"
+                "the instrument does not state how many counts saturate it; add saturation=N from "
+                "its data sheet to the URL"
             ) from None
 
     def _wake(self) -> None:
-        """Meet the device at its rate and version, make it send MD5, raise the rate."""
+        """Find the device's rate and version, make it send MD5, and raise the rate."""
         self._lamp, self._protected = None, False
         rate = next((rate for rate in self._rates if self._meet(rate)), None)
         if rate is None:
@@ -189,11 +193,11 @@ class OceanBinary(PolledInstrument):
             self._raise_rate()
 
     def _meet(self, rate: int) -> bool:
-        """Whether it answers at this rate; then its version and its serial number are known."""
+        """Return whether the device answers at this rate; note its version and serial number."""
         self._retune(rate)
         for version in VERSIONS:
             self._version = version
-            # A refusal comes from a device that speaks another version.
+            # A device that speaks another version answers with a refusal, which is Trouble too.
             with suppress(Trouble):
                 self._serial = _text(self._ask(SERIAL))
                 return True
@@ -205,6 +209,7 @@ class OceanBinary(PolledInstrument):
         except Denied:
             return
         self._retune(self._fast)
+        # The new rate counts only once the device has answered at it.
         self._ask(SERIAL)
 
     def _retune(self, rate: int) -> None:
@@ -241,9 +246,9 @@ class OceanBinary(PolledInstrument):
 
         reply = self.exchange.read_frame(SlidingDecoder(next_message), wanted, busy_s)
         if self._protected and not reply.protected:
-            raise Garbled("a reply without its MD5 came")
+            raise Garbled("a reply without its MD5 arrived")
         if reply.error == _BAD_CHECKSUM:
-            raise Garbled("the instrument got a damaged request")
+            raise Garbled("the instrument received a damaged request")
         if reply.error == _UNKNOWN:
             raise _Unknown(f"it does not know message 0x{message:08x}")
         if reply.error or reply.flags & NACK:
@@ -254,13 +259,14 @@ class OceanBinary(PolledInstrument):
 def _text(data: bytes) -> str:
     text = data.partition(b"\0")[0].decode("ascii", errors="replace").strip()
     if not text or not text.isprintable() or not text.isascii():
-        raise Garbled(f"its serial number {text!r} is none")
+        raise Garbled(f"{text!r} is not a serial number")
     return text
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> OceanBinary:
-    """A driver over `transport`; options `fast_baud` (baud, 0 for no change) and `saturation`
-    (counts).
+    """Return a driver over `transport`.
+
+    The options are `fast_baud` (baud; 0 leaves the rate) and `saturation` (counts).
     """
     fast = int(number(options, "fast_baud", FAST_BAUD, 0, 12_000_000))
     saturation = int(number(options, "saturation", 0, 0, 2**32 - 1))
@@ -268,10 +274,10 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> O
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """The serial number of an OBP device at this rate."""
+    """Return the serial number of an OBP device at this rate; None if none answers."""
     decoder = SlidingDecoder(next_message)
-    # Without MD5, and regarding nothing: a device that takes single letters for commands finds none
-    # in it.
+    # Without MD5 and regarding nothing, the message holds no byte that a device with single-letter
+    # commands could take for one.
     transport.write(encode(ObpMessage(SERIAL, protected=False)))
     while data := transport.read(timeout_s):
         for event in decoder.feed(data):

@@ -1,12 +1,12 @@
-"""Ocean Optics instruments with the older letter commands over RS-232: USB2000, USB2000+, USB4000,
-HR, Flame-S and -T.
+"""Ocean Optics instruments with the older letter commands over RS-232.
 
-One letter and big-endian words; a spectrum comes between 0xFFFF and 0xFFFD, with the settings that
-it was taken with, which must be those asked for. The wavelengths are computed from the coefficients
-on the instrument's calibration sheet (`coefficients=339.7,0.37,-1.5e-5,-2.1e-9` in the URL), since
-how the letter x reads them is not documented; `pixels=3648` for a USB4000, `serial=` to tell
-instruments apart. The checksum's formula is not documented either, so it stays off, and each scan
-is taken twice: they must agree within 2 % of saturation.
+These are USB2000, USB2000+, USB4000, HR, Flame-S and Flame-T. A command is one letter followed by
+big-endian words. A spectrum comes between 0xFFFF and 0xFFFD, with the settings that it was taken
+with, which must be those asked for. The wavelengths are computed from the coefficients on the
+instrument's calibration sheet (`coefficients=339.7,0.37,-1.5e-5,-2.1e-9` in the URL), because it is
+not documented how the letter x returns them; `pixels=3648` is for a USB4000, and `serial=` tells
+instruments apart. The formula of the checksum is not documented either, so it stays off and each
+scan is taken twice: the two must agree within 2 % of saturation.
 
 Not verified on an instrument: that v and settings are answered by ACK first, and the codes of other
 baud rates; 9600 is used.
@@ -35,9 +35,9 @@ from ccnvr.firmware_bridge.url_options import number, numbers
 
 ACK, NAK, STX, ETX = b"\x06", b"\x15", b"\x02", b"\x03"
 START, END = 0xFFFF, 0xFFFD
-HEADER = struct.Struct(
-    ">7H"
-)  # start, 1 for double words, scans added, integration in ms, baseline (2), pixel mode
+# The fields are: start, 1 for double words, scans added, integration time in ms, baseline (two
+# words), pixel mode.
+HEADER = struct.Struct(">7H")
 SATURATION = 65_535
 MOST_ADDED = 15
 _TWICE_TOLERANCE = 0.02
@@ -92,12 +92,12 @@ class OceanLetters(PolledInstrument):
         wide = self._settings.averages > 1
         size = HEADER.size + self._pixels * (4 if wide else 2) + 2
         if first != STX:
-            raise Garbled(f"byte 0x{first.hex()} came where a spectrum begins")
+            raise Garbled(f"byte 0x{first.hex()} arrived instead of the start of a spectrum")
         return parse_spectrum(self.exchange.read_exactly(size), self._pixels, self._settings)
 
     def _wake(self) -> None:
-        # Words of zero end whatever command waits for its data; then binary mode, all pixels, no
-        # checksum, no compression.
+        # Zeros serve as the data of a command that may still wait for them. Then follow binary
+        # mode, all pixels, no checksum and no compression.
         self.exchange.transport.write(b"\0\0\0\0")
         self.exchange.settle()
         self.exchange.send(b"bB")
@@ -111,38 +111,38 @@ class OceanLetters(PolledInstrument):
         if reply == NAK:
             raise Denied(f"it refused {letter.decode()} with {value}")
         if reply != ACK:
-            raise Garbled(f"byte 0x{reply.hex()} came in answer to {letter.decode()}")
+            raise Garbled(f"byte 0x{reply.hex()} arrived in answer to {letter.decode()}")
 
 
 def read_version(instrument: PolledInstrument) -> int:
-    """The firmware's version in thousandths.
+    """Return the firmware's version in thousandths.
 
     Raises:
-        Trouble: none came.
+        Trouble: no version arrived.
     """
     instrument.exchange.send(b"v")
     reply = instrument.exchange.read_exactly(3)
     version = int.from_bytes(reply[1:], "big")
     if reply[:1] != ACK or not 100 <= version < 20_000:
-        raise Garbled(f"bytes {reply.hex()} came in answer to v")
+        raise Garbled(f"bytes {reply.hex()} arrived in answer to v")
     return version
 
 
 def parse_spectrum(data: bytes, pixels: int, settings: Settings) -> Array:
-    """The stream behind STX -> `(pixels,)` counts, the mean of the scans added.
+    """Return the counts `(pixels,)` in the stream behind STX, the mean of the scans added up.
 
     Raises:
-        Garbled: it is none, or was taken with other settings.
+        Garbled: it is not a spectrum, or was taken with other settings.
     """
     wide = settings.averages > 1
     expected = (START, int(wide), settings.averages, settings.integration_us // 1_000, 0, 0, 0)
     if len(data) != HEADER.size + pixels * (4 if wide else 2) + 2:
-        raise Garbled(f"{len(data)} bytes are no spectrum of {pixels} pixels")
+        raise Garbled(f"{len(data)} bytes are not a spectrum of {pixels} pixels")
     found = HEADER.unpack_from(data)
     if (*found[:4], found[6]) != (*expected[:4], expected[6]) or int.from_bytes(
         data[-2:], "big"
     ) != END:
-        raise Garbled(f"a spectrum with header {found} came, expected {expected}")
+        raise Garbled(f"a spectrum with header {found} arrived instead of {expected}")
     return (
         np.frombuffer(data[HEADER.size : -2], ">u4" if wide else ">u2").astype(np.float64)
         / settings.averages
@@ -150,11 +150,11 @@ def parse_spectrum(data: bytes, pixels: int, settings: Settings) -> Array:
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> OceanLetters:
-    """A driver over `transport`; options `coefficients`, `pixels`, `serial`."""
+    """Return a driver over `transport`; the options are `coefficients`, `pixels` and `serial`."""
     coefficients = numbers(options, "coefficients")
     if coefficients is None or not 2 <= len(coefficients) <= 8:
         raise UsageError(
-            "driver ooi needs coefficients=C0,C1,C2,C3 in the URL; they stand on the instrument's "
+            "driver ooi needs coefficients=C0,C1,C2,C3 in the URL; copy them from the instrument's "
             "calibration sheet"
         )
     pixels = int(number(options, "pixels", 2_048, 2, MOST_PIXELS))
@@ -162,11 +162,11 @@ def create(transport: Transport, options: dict[str, str], timeout_s: float) -> O
 
 
 def probe(transport: Transport, timeout_s: float) -> str | None:
-    """The firmware's version of what answers the letter v."""
+    """Return the firmware version of what answers the letter v; None if nothing does."""
     instrument = OceanLetters(transport, timeout_s, [0.0, 1.0], 2, "OOI")
     try:
-        # Two zeros end a letter that waits for its data, as the last byte of another's question may
-        # be.
+        # Another driver's question may have ended in a letter that waits for its data: two zeros
+        # complete it.
         transport.write(b"\0\0")
         instrument.exchange.settle()
         return f"Ocean Optics (letter commands), firmware {read_version(instrument) / 1000:.2f}"

@@ -1,8 +1,7 @@
-"""Ocean spectrometers over USB, by the library python-seabreeze (extra `seabreeze`): `seabreeze://`
-or `seabreeze://SERIAL`.
+"""Ocean spectrometers over USB, by the library python-seabreeze (extra `seabreeze`).
 
-The library speaks to the instrument; here its spectra become scans. Over RS-232 use `driver=obp` or
-`driver=ooi`.
+The URL is `seabreeze://` or `seabreeze://SERIAL`. The library speaks to the instrument; this module
+turns its spectra into scans. Over RS-232 use `driver=obp` or `driver=ooi`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ccnvr.firmware_bridge.transport import PortError, split_url
 
 
 class SeaBreezeInstrument:
-    """A spectrometer that `seabreeze.spectrometers.Spectrometer` has opened. The host averages."""
+    """A spectrometer that `seabreeze.spectrometers.Spectrometer` has opened; the host averages."""
 
     def __init__(self, spectrometer: Any, error: type[Exception]) -> None:
         self.statistics = LinkStatistics()
@@ -34,7 +33,7 @@ class SeaBreezeInstrument:
         self._settings: Settings | None = None
 
     def identify(self) -> InstrumentInfo:
-        """Ask the library for the instrument's model, serial number, wavelengths and limits."""
+        """Return the model, serial number, wavelengths and limits that the library states."""
         try:
             shortest, longest = self._spectrometer.integration_time_micros_limits
             return InstrumentInfo(
@@ -60,13 +59,14 @@ class SeaBreezeInstrument:
             self._spectrometer.integration_time_micros(settings.integration_us)
         except self._error as error:
             raise InstrumentError(
-                f"integration time {settings.integration_us} us was refused ({error})"
+                f"integration time {settings.integration_us} us was refused ({error}); choose "
+                "another"
             ) from error
         self._settings = settings
         return settings
 
     def scan(self, kind: ScanKind) -> Scan:
-        """Take one scan; dark and white are the operator's affair."""
+        """Take one scan; the operator sees to darkness and to the white panel."""
         if self._settings is None:
             raise InstrumentError("the instrument has no settings yet; call configure() first")
         try:
@@ -86,14 +86,14 @@ class SeaBreezeInstrument:
         )
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """Nothing: the instrument keeps no scans."""
+        """Yield nothing, because the instrument keeps no scans."""
         return iter(())
 
     def acknowledge(self, scan: Scan) -> None:
-        """Nothing to do."""
+        """Do nothing, because the instrument keeps no scans."""
 
     def close(self) -> None:
-        """Give the device back."""
+        """Close the device."""
         self._spectrometer.close()
 
 
@@ -101,17 +101,19 @@ def open_usb(url: str) -> SeaBreezeInstrument:
     """Open the spectrometer that `seabreeze://[SERIAL]` names.
 
     Raises:
-        UsageError: the extra is missing, or the URL malformed.
-        PortError: no such spectrometer.
+        UsageError: the extra is missing, or the URL is malformed.
+        PortError: there is no such spectrometer.
     """
     parts, options = split_url(url)
     if options or parts.path:
-        raise UsageError(f"instrument {url!r} is not seabreeze:// or seabreeze://SERIAL")
+        raise UsageError(
+            f"instrument {url!r} is not seabreeze:// or seabreeze://SERIAL; correct it"
+        )
     try:
         from seabreeze.spectrometers import SeaBreezeError, Spectrometer
     except ImportError:
         raise UsageError(
-            "seabreeze:// needs python-seabreeze; pip install 'ccnvr[seabreeze]'"
+            "seabreeze:// needs python-seabreeze; install it by pip install 'ccnvr[seabreeze]'"
         ) from None
     serial = parts.netloc
     try:
@@ -122,7 +124,7 @@ def open_usb(url: str) -> SeaBreezeInstrument:
         )
     except SeaBreezeError as error:
         raise PortError(
-            f"no spectrometer opens for {url} ({error}); plug it in and see that no other program "
-            "uses it"
+            f"no spectrometer could be opened for {url} ({error}); plug it in, and stop other "
+            "programs that use it"
         ) from error
     return SeaBreezeInstrument(opened, SeaBreezeError)

@@ -1,1 +1,1 @@
-"""What drivers of instruments that only answer share."""
+"""What the drivers of instruments that only answer have in common, and their frames."""

@@ -1,8 +1,7 @@
-"""What the drivers of instruments share that keep no scans: the host numbers scans, and nothing
-waits to be acknowledged.
+"""The base of drivers for instruments that keep no scans.
 
-A driver gives `_identify`, `_apply` and `_expose`; each may raise `exchange.Trouble`, upon which it
-is called again.
+The host numbers the scans, and none waits to be acknowledged. A driver supplies `_identify`,
+`_apply` and `_expose`; each may raise `exchange.Trouble`, upon which it is called again.
 """
 
 from __future__ import annotations
@@ -33,20 +32,21 @@ TIMEOUT_S = 1.0
 MOST_PIXELS = 16_384
 """More pixels than any instrument has; bounds what a malformed reply can make the host allocate."""
 
-# This process is the session: a scan's number goes on when a cable is pulled and put back, and no
-# later process can draw the same boot, but for one chance in four thousand million.
+# A process stands for one start of the instrument: the numbers of scans go on when a cable is
+# pulled and put back, and a later process draws another boot, except once in four thousand million
+# times. So identifiers of scans do not repeat.
 BOOT = secrets.randbits(32)
 _NUMBERS = itertools.count(1)
 
 
 def next_number() -> int:
-    """The number of the next scan of this process, whichever instrument takes it."""
+    """Return the number of the next scan of this process, whichever instrument takes it."""
     return next(_NUMBERS)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One acquisition: `values` is `(pixels,)`, temperature in degrees C."""
+    """One acquisition: `values` is `(pixels,)`, the temperature is in degrees Celsius."""
 
     values: Array
     temperature_c: float = float("nan")
@@ -54,15 +54,16 @@ class Reading:
 
 
 class PolledInstrument(ABC):
-    """An `instrument.Instrument` that answers when asked and remembers nothing. Call `identify`
-    first.
+    """An `instrument.Instrument` that answers when asked and remembers nothing.
+
+    Call `identify` first.
     """
 
     averages_itself = False
-    """Whether the instrument averages; else the host does."""
+    """Whether the instrument averages; otherwise the host does."""
 
     identify_busy_s: ClassVar[float] = 0.0
-    """How long the instrument itself may need to be identified."""
+    """How long the instrument itself may need to identify itself."""
 
     def __init__(self, transport: Transport, timeout_s: float = TIMEOUT_S) -> None:
         self.statistics = LinkStatistics()
@@ -71,7 +72,11 @@ class PolledInstrument(ABC):
         self._info: InstrumentInfo | None = None
 
     def identify(self) -> InstrumentInfo:
-        """Ask the instrument who it is."""
+        """Return what the instrument states about itself.
+
+        Raises:
+            InstrumentError: it does not answer, or its wavelengths do not increase.
+        """
         info = self.exchange.insist(
             "identifying the instrument", self._identify, self.identify_busy_s
         )
@@ -82,15 +87,14 @@ class PolledInstrument(ABC):
             or np.any(np.diff(info.wavelengths_nm) <= 0)
         ):
             raise InstrumentError(
-                f"{info.model} states {info.wavelengths_nm.size} wavelengths that are not 2 to "
-                f"{MOST_PIXELS} increasing "
-                "numbers; check its calibration"
+                f"{info.model} states {info.wavelengths_nm.size} wavelengths, which are not 2 to "
+                f"{MOST_PIXELS} increasing numbers; check its calibration"
             )
         self._info = info
         return info
 
     def configure(self, settings: Settings) -> Settings:
-        """Use these settings from the next scan on; gives those in force, as the scans will."""
+        """Use these settings from the next scan on, and return those in force."""
         self.info.check(settings)
         self._settings = self.exchange.insist(
             "setting the integration time", lambda: self._apply(settings)
@@ -98,13 +102,16 @@ class PolledInstrument(ABC):
         return self._settings
 
     def scan(self, kind: ScanKind) -> Scan:
-        """Take one scan. Dark and white are the operator's affair where the instrument has no lamp
-        of its own.
+        """Take one scan.
+
+        If the instrument has no lamp of its own, the operator sees to darkness and to the white
+        panel.
         """
         info, settings = self.info, self._settings
         if settings is None:
             raise InstrumentError("the instrument has no settings yet; call configure() first")
         repeats = 1 if self.averages_itself else settings.averages
+        # Twice the time of the light allows for read-out and the instrument's own pauses.
         light_s = (
             2.0 * settings.integration_us * (settings.averages if self.averages_itself else 1) / 1e6
         )
@@ -121,21 +128,21 @@ class PolledInstrument(ABC):
         return Scan(next_number(), kind, values, settings, saturated, readings[-1].temperature_c)
 
     def unacknowledged(self) -> Iterator[Scan]:
-        """Nothing: the instrument keeps no scans."""
+        """Yield nothing, because the instrument keeps no scans."""
         return iter(())
 
-    def acknowledge(self, scan: Scan) -> None:  # noqa: B027 - nothing is what there is to do
-        """Nothing to do: the instrument has forgotten the scan already."""
+    def acknowledge(self, scan: Scan) -> None:  # noqa: B027 - there is nothing to do
+        """Do nothing, because the instrument has already forgotten the scan."""
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         self.exchange.transport.close()
 
     @abstractmethod
     def _identify(self) -> InstrumentInfo: ...
 
     def _apply(self, settings: Settings) -> Settings:
-        """Make the instrument use the settings; gives those really in force."""
+        """Make the instrument use the settings, and return those really in force."""
         own = self.info.shortest_integration_us
         return Settings(own, settings.averages) if self.info.fixed_integration else settings
 
@@ -143,19 +150,24 @@ class PolledInstrument(ABC):
     def _expose(self, kind: ScanKind, light_s: float) -> Reading: ...
 
     def _wake(self) -> None:  # noqa: B027 - not every instrument needs it
-        """Get an instrument that may have been started again into step; what was under way is
-        dropped already.
+        """Bring an instrument that may have been restarted into step.
+
+        What was under way has been dropped before.
         """
 
     def _resynchronise(self) -> None:
         self._wake()
-        # It may have lost its power in between, and its settings with it.
+        # The instrument may have lost power in between, and its settings with it.
         if self._settings is not None:
             self._apply(self._settings)
 
     @property
     def info(self) -> InstrumentInfo:
-        """What `identify` found."""
+        """What `identify` found.
+
+        Raises:
+            InstrumentError: the instrument is not identified yet.
+        """
         if self._info is None:
             raise InstrumentError("the instrument is not identified yet; call identify() first")
         return self._info
@@ -164,16 +176,19 @@ class PolledInstrument(ABC):
         reading = self._expose(kind, light_s)
         if reading.values.shape != self.info.wavelengths_nm.shape:
             raise Garbled(
-                f"{reading.values.size} values came for {self.info.wavelengths_nm.size} wavelengths"
+                f"{reading.values.size} values arrived for {self.info.wavelengths_nm.size} "
+                "wavelengths"
             )
         if not np.all(np.isfinite(reading.values)):
-            raise Garbled("values came that are not finite")
+            raise Garbled("values arrived that are not finite")
         return reading
 
 
 def wavelengths_nm(pixels: int, coefficients: Sequence[float], first: int = 0) -> Array:
-    """`(pixels,)` wavelengths: the polynomial of a calibration sheet in the pixel's number, which
-    counts from `first`.
+    """Return the wavelengths `(pixels,)` in nm, by the polynomial of a calibration sheet.
+
+    Its variable is the number of the pixel, counted from `first`; `coefficients` begin with the
+    lowest power.
     """
     numbers = np.arange(first, first + pixels, dtype=np.float64)
     return np.asarray(
@@ -183,22 +198,24 @@ def wavelengths_nm(pixels: int, coefficients: Sequence[float], first: int = 0) -
 
 
 def floats(data: bytes, layout: str, offset: int = 0) -> Array:
-    """`data` from `offset` on as numbers of a NumPy layout; NaN is let through, for
-    `PolledInstrument` to refuse.
+    """Return `data` from `offset` on as numbers of a NumPy layout.
+
+    NaN is let through, for `PolledInstrument` to refuse.
 
     Raises:
-        Garbled: the last one is cut.
+        Garbled: the last number is cut.
     """
     if (len(data) - offset) % np.dtype(layout).itemsize:
-        raise Garbled(f"{len(data) - offset} bytes are no whole numbers")
-    # NumPy warns of NaNs that say they are an error.
+        raise Garbled(f"{len(data) - offset} bytes are not a whole number of {layout} values")
+    # NumPy warns of signalling NaNs, and tests turn warnings into errors.
     with np.errstate(invalid="ignore"):
         return np.frombuffer(data, layout, offset=offset).astype(np.float64)
 
 
 def read_twice(read: Callable[[], Array]) -> Array:
-    """For a reply without a checksum that can be asked for again: both must be the same to the last
-    bit.
+    """Read the same data twice, and return them if both are equal to the last bit.
+
+    This guards a reply without a checksum that can be asked for again.
 
     Raises:
         Garbled: they differ.
@@ -206,17 +223,17 @@ def read_twice(read: Callable[[], Array]) -> Array:
     first, second = read(), read()
     if not np.array_equal(first, second):
         raise Garbled(
-            f"the same data read twice differ in {np.count_nonzero(first != second)} of "
+            f"two readings of the same data differ in {np.count_nonzero(first != second)} of "
             f"{first.size} values"
         )
     return second
 
 
 def scan_twice(expose: Callable[[], Array], tolerance: float) -> Array:
-    """For a reply without a checksum that cannot be asked for again: two scans must agree; gives
-    their mean.
+    """Take two scans, and return their mean if they agree within `tolerance`.
 
-    A value that arrived damaged is off by at most half of `tolerance` then.
+    This guards a reply without a checksum that cannot be asked for again. A value that arrived
+    damaged is then off by at most half of `tolerance`.
 
     Raises:
         Garbled: they differ by more.
@@ -225,10 +242,8 @@ def scan_twice(expose: Callable[[], Array], tolerance: float) -> Array:
     if first.shape != second.shape:
         raise Garbled(f"two scans have {first.size} and {second.size} values")
     worst = float(np.max(np.abs(first - second)))
-    # Not (worst > tolerance): NaN must not pass.
+    # Not `worst > tolerance`, which a NaN would pass.
     if not worst <= tolerance:
-        raise Garbled(
-            f"two scans after each other differ by {worst:.6g}, more than {tolerance:.6g}"
-        )
+        raise Garbled(f"two successive scans differ by {worst:.6g}, more than {tolerance:.6g}")
     mean: Array = (first + second) / 2.0
     return mean

@@ -1,11 +1,10 @@
-"""Frames of the TI DLP NIRscan Nano's UART: bytes in, frames and damage out. No I/O.
+"""Frames of the TI DLP NIRscan Nano's UART, without I/O.
 
-    41 42 43 44 | checksum u32 | flags u8 | sequence u8 | length u16 | command u16, data | 44 43 42
-    41
+    "ABCD" | checksum u32 | flags u8 | sequence u8 | length u16 | command u16 | data | "DCBA"
 
-Little-endian; the checksum is the sum of all bytes from flags to the end of the data, so it does
-not notice bytes that changed places. Layout after the firmware's NNOUARTDefs.h and
-NNOCommandDefs.h.
+All numbers are little-endian. The checksum is the sum of all bytes from the flags to the end of the
+data, so it does not notice bytes that changed places. The layout is that of the firmware's
+NNOUARTDefs.h and NNOCommandDefs.h.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from ccnvr.firmware_bridge.framing import Step, bytes_before
 
 READ, WRITE = 0xC0, 0x40
-"""Flags of a request that wants a reply."""
+"""The flags of a request that wants a reply."""
 
 _RESPONSE = 0x30  # two bits: 0 done, 1 error, 2 busy
 _START, _END = b"ABCD", b"DCBA"
@@ -26,8 +25,9 @@ MAX_PAYLOAD = 512
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A request or reply: `flags` and `sequence` come back as they were sent, but for the response
-    bits.
+    """A request or reply.
+
+    `flags` and `sequence` come back as they were sent, except for the response bits.
     """
 
     command: int
@@ -37,12 +37,12 @@ class Packet:
 
     @property
     def response(self) -> int:
-        """0 done, 1 error, 2 busy."""
+        """The answer's verdict: 0 done, 1 error, 2 busy."""
         return (self.flags & _RESPONSE) >> 4
 
 
 def encode(packet: Packet) -> bytes:
-    """The bytes of one packet.
+    """Return the bytes of one packet.
 
     Raises:
         ValueError: a field does not fit the wire.

@@ -1,8 +1,9 @@
-"""Frames of the Ocean Binary Protocol: bytes in, messages and damage out. No I/O.
+"""Messages of the Ocean Binary Protocol, without I/O.
 
-Little-endian: a 44-byte header, a payload, 16 bytes of checksum, a 4-byte footer; at most 16 bytes
-of data travel in the header instead of the payload. Layout after Ocean's data sheets of Ventana
-(891-00000-200-05) and STS (030-00000-003-05); versions 0x1000, 0x1100 and 0x2000 share it.
+A message is a 44-byte header, a payload, 16 bytes of checksum and a 4-byte footer, little-endian;
+up to 16 bytes of data travel in the header instead of the payload. The layout is that of Ocean's
+data sheets of Ventana (891-00000-200-05) and STS (030-00000-003-05); versions 0x1000, 0x1100 and
+0x2000 share it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ VERSIONS = (0x1100, 0x1000, 0x2000)
 RESPONSE, ACK, ACK_WANTED, NACK, HARDWARE_EXCEPTION = 1, 2, 4, 8, 16
 
 _START, _FOOTER = b"\xc1\xc0", b"\xc5\xc4\xc3\xc2"
-# start, version, flags, error, message type, regarding, reserved, checksum type, immediate length,
-# immediate data, remaining
+# The fields are: start, version, flags, error, message type, regarding, reserved, checksum type,
+# immediate length, immediate data, remaining length.
 _HEADER = struct.Struct("<2sHHHII6sBB16sI")
 _AROUND = 20  # checksum and footer
 _IMMEDIATE = 16
@@ -29,8 +30,10 @@ _NO_CHECKSUM, _MD5 = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class ObpMessage:
-    """One message. `regarding` is the host's own value, which the device echoes; `protected` says
-    that it bears an MD5.
+    """One message.
+
+    `regarding` is the host's own value, which the device echoes; `protected` says that the message
+    carries an MD5.
     """
 
     type: int
@@ -43,7 +46,7 @@ class ObpMessage:
 
 
 def encode(message: ObpMessage) -> bytes:
-    """The bytes of one message.
+    """Return the bytes of one message.
 
     Raises:
         ValueError: a field does not fit the wire.
@@ -72,7 +75,7 @@ def encode(message: ObpMessage) -> bytes:
 
 
 def _md5(data: bytes) -> bytes:
-    # Against noise, not against people.
+    # The protocol demands MD5; it guards against noise and not against people.
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 

@@ -28,7 +28,7 @@ from ccnvr.firmware_bridge.transport import PortError, SerialTransport
         ("serial:///dev/x?driver=asd", "over TCP only"),
         (
             "serial:///dev/x?driver=obp&slow=1",
-            "this instrument's are driver, baud, fast_baud, saturation",
+            "this instrument's options are driver, baud, fast_baud, saturation",
         ),
         ("socket://127.0.0.1:9?baud=9600", "means nothing over TCP"),
         ("sim://?fast_baud=1e9", "fast_baud=1e9 is not a number from 0 to"),

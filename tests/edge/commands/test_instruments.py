@@ -65,7 +65,7 @@ def test_what_answers_is_named_and_gets_a_rule(
     assert answers[url]["driver"] == "ccnvr"
     assert answers[url]["instrument"] == "ccnvr simulated NIR-512, serial number SIM-512"
     assert answers[silent.url]["driver"] is None
-    assert "no driver knows" in str(answers[silent.url]["problem"])
+    assert "no driver recognises" in str(answers[silent.url]["problem"])
     rules = (tmp_path / "70-ccnvr.rules").read_text().splitlines()
     assert rules[1:] == [
         'SUBSYSTEM=="tty", ATTRS{idVendor}=="0403", ATTRS{idProduct}=="6001", '
