@@ -1,1 +1,1 @@
-"""link.toml -> Python, C99, golden vectors, tables."""
+"""The generators that turn link.toml into Python, C99, golden vectors and tables."""

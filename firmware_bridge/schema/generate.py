@@ -1,6 +1,6 @@
 """Write every file that follows from `link.toml`, or say which of them are out of date.
 
-Run it as `python -m ccnvr.firmware_bridge.schema.generate`, or with --check to write nothing.
+Run it as `python -m ccnvr.firmware_bridge.schema.generate`, with --check to write nothing.
 """
 
 from __future__ import annotations
@@ -9,32 +9,34 @@ import argparse
 import sys
 from pathlib import Path
 
-from ccnvr.firmware_bridge.schema import golden as schema_vectors
-from ccnvr.firmware_bridge.schema import write_c as schema_c
-from ccnvr.firmware_bridge.schema import write_c_vectors as schema_c_vectors
-from ccnvr.firmware_bridge.schema import write_python as schema_python
-from ccnvr.firmware_bridge.schema import write_specification as schema_spec
+from ccnvr.firmware_bridge.schema import (
+    golden,
+    write_c,
+    write_c_vectors,
+    write_python,
+    write_specification,
+)
 from ccnvr.firmware_bridge.schema.schema import Schema, load
 
 FOLDER = Path(__file__).parents[1]
 
 
 def generated(schema: Schema) -> dict[Path, str]:
-    """Each generated file and what belongs in it."""
+    """Return each generated file and the text that belongs in it."""
     specification = FOLDER / "PROTOCOL.md"
     return {
-        FOLDER / "link_constants.py": schema_python.constants(schema),
-        FOLDER / "link" / "messages.py": schema_python.messages(schema),
-        FOLDER / "vectors.json": schema_vectors.text(schema),
-        FOLDER / "c" / "ccnvr_messages.h": schema_c.header(schema),
-        FOLDER / "c" / "ccnvr_messages.c": schema_c.source(schema),
-        FOLDER / "c" / "test_vectors.h": schema_c_vectors.header(schema),
-        specification: schema_spec.specification(schema, specification.read_text("utf-8")),
+        FOLDER / "link_constants.py": write_python.constants(schema),
+        FOLDER / "link" / "messages.py": write_python.messages(schema),
+        FOLDER / "vectors.json": golden.text(schema),
+        FOLDER / "c" / "ccnvr_messages.h": write_c.header(schema),
+        FOLDER / "c" / "ccnvr_messages.c": write_c.source(schema),
+        FOLDER / "c" / "test_vectors.h": write_c_vectors.header(schema),
+        specification: write_specification.specification(schema, specification.read_text("utf-8")),
     }
 
 
 def main() -> int:
-    """Write or check."""
+    """Write the files, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if a file is out of date"

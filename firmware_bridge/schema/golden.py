@@ -1,7 +1,8 @@
-"""Golden vectors: what the schema's examples, and frames at every border, look like on the wire.
+"""Golden vectors: the schema's examples, and frames at every limit, as bytes on the wire.
 
-The bytes come from a second implementation, the slow one by the book below, and not from `codec.py`
-or `payload.py`: a vector that one of these makes wrongly fails, instead of agreeing with itself.
+The bytes come from a second, slow implementation that follows the specification to the letter, and
+not from `link/frames.py` or `link/payload.py`: a vector that one of these makes wrongly then fails,
+instead of agreeing with itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _CODES = {"u8": "<B", "u16": "<H", "u32": "<I", "i16": "<h"}
 
 @dataclass(frozen=True)
 class FrameVector:
-    """A frame and its bytes, delimiter included. `flags` and `reserved` are bits of it that a
+    """A frame and its bytes, delimiter included.
+
+    `encodes` is False if encoding the fields gives other bytes, because the frame has bits that a
     receiver ignores.
     """
 
@@ -35,7 +38,7 @@ class FrameVector:
 
 @dataclass(frozen=True)
 class DamageVector:
-    """Bytes up to a delimiter that are no frame, and why: a `codec.Reason` by its name."""
+    """Bytes up to a delimiter that are not a frame, and why: the name of a `link.frames.Reason`."""
 
     name: str
     reason: str
@@ -44,7 +47,7 @@ class DamageVector:
 
 @dataclass(frozen=True)
 class PayloadVector:
-    """A payload's values and bytes."""
+    """The values of a payload, and its bytes."""
 
     payload: PayloadSpec
     values: dict[str, Any]
@@ -52,7 +55,7 @@ class PayloadVector:
 
 
 def text(schema: Schema) -> str:
-    """The text of `vectors.json`."""
+    """Return the text of `vectors.json`."""
     vectors = {
         "frames": [
             {
@@ -80,7 +83,7 @@ def text(schema: Schema) -> str:
 
 
 def payloads(schema: Schema) -> Iterator[PayloadVector]:
-    """A vector for each example of the schema."""
+    """Yield a vector for each example in the schema."""
     for payload in schema.payloads:
         for values in payload.examples:
             yield PayloadVector(
@@ -91,16 +94,17 @@ def payloads(schema: Schema) -> Iterator[PayloadVector]:
 
 
 def frames(schema: Schema) -> Iterator[FrameVector]:
-    """A frame for each message's first example, and frames at the borders of stuffing, length and
-    numbers.
+    """Yield a frame for each message, and frames at the limits of stuffing, length and numbers.
+
+    The payload is that of the message's first example.
     """
     firsts = {vector.payload.name: vector.wire for vector in reversed(list(payloads(schema)))}
     for number, message in enumerate(schema.types()):
         if message.payload:
             yield _frame(message.name.lower(), message.value, number, firsts[message.payload])
     longest = schema.constant("max_payload")
-    # With a header that ends on a zero byte, groups are full when the payload and its CRC have 254
-    # bytes without a zero.
+    # The header ends in a zero byte, so a group is full when the payload and its CRC have 254 bytes
+    # without a zero.
     for length in (1, 248, 249, 250, 251, 252, 253, 254, 255, 508, longest):
         yield _frame(
             f"{length} bytes without a zero", 0x85, 1, bytes(1 + i % 255 for i in range(length))
@@ -122,7 +126,7 @@ def frames(schema: Schema) -> Iterator[FrameVector]:
 
 
 def damage(schema: Schema) -> Iterator[DamageVector]:
-    """One of each way to be no frame, and those that look most like one."""
+    """Yield one vector for each way not to be a frame, and those that look most like a frame."""
     body = _body(1, 1, b"\x78\x56\x34\x12", 0, 1)
     flipped = bytes([_crc(body)[0] ^ 1]) + _crc(body)[1:]
     good = _stuffed(body + _crc(body))
@@ -185,7 +189,7 @@ def _body(
 
 
 def _crc(data: bytes) -> bytes:
-    """CRC-32 of IEEE 802.3, bit by bit."""
+    """Return the CRC-32 of IEEE 802.3, computed bit by bit."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte
@@ -195,8 +199,9 @@ def _crc(data: bytes) -> bytes:
 
 
 def _stuffed(data: bytes) -> bytes:
-    """COBS by its definition: a zero is put behind the data, then each run up to a zero is written
-    behind its length.
+    """Return data after COBS, by its definition.
+
+    A zero is put behind the data, then each run up to a zero is written behind its length.
     """
     out, run = bytearray(), bytearray()
     for byte in data + b"\0":

@@ -1,6 +1,4 @@
-"""The link's schema, `link.toml`, as values; what the generators of code, tables and
-vectors read.
-"""
+"""The schema of the link, `link.toml`, as values that the generators read."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 PATH = Path(__file__).parents[1] / "link.toml"
 
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "i16": 2, "bit": 1}
-"""Bytes of each fixed type."""
+"""The number of bytes of each fixed type."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Enumeration:
-    """Named values; `flags` can be combined."""
+    """Named values; those of `flags` can be combined."""
 
     name: str
     text: str
@@ -36,8 +34,9 @@ class Enumeration:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """A field of a header or payload; `meaning` names the enumeration or flags of its values, empty
-    if it is a plain number.
+    """A field of a header or payload.
+
+    `meaning` names the enumeration or flags of its values; it is empty for a plain number.
     """
 
     name: str
@@ -62,8 +61,10 @@ class PayloadSpec:
 
 @dataclass(frozen=True)
 class MessageSpec:
-    """A frame type. `payload` names a payload; `chunked` says what the chunks add up to; one of
-    them is empty, or both.
+    """A type of frame.
+
+    `payload` names a payload; `chunked` says what the chunks add up to. At least one of them is
+    empty.
     """
 
     name: str
@@ -84,21 +85,21 @@ class Schema:
     messages: tuple[MessageSpec, ...]
 
     def constant(self, name: str) -> int:
-        """The value of a constant."""
+        """Return the value of a constant."""
         return {constant.name: constant.value for constant in self.constants}[name]
 
     def enumeration(self, name: str) -> Enumeration:
-        """An enumeration by its name."""
+        """Return the enumeration of this name."""
         return {enumeration.name: enumeration for enumeration in self.enumerations}[name]
 
     def types(self) -> list[MessageSpec]:
-        """Requests, then replies, then ERROR, each by its value."""
+        """Return requests, then replies, then ERROR, each in the order of its value."""
         replies = [message.reply for message in self.messages if message.reply]
         return sorted([*self.messages, *replies], key=lambda message: message.value)
 
 
 def load() -> Schema:
-    """Read the schema that lies beside this file."""
+    """Read the schema."""
     raw = tomllib.loads(PATH.read_text(encoding="utf-8"))
     return Schema(
         constants=_constants(raw["constants"]),

@@ -29,17 +29,17 @@ _MOST = {
 
 
 def snake(name: str) -> str:
-    """ScanRequest -> scan_request."""
+    """Return a name in snake case, `scan_request` for `ScanRequest`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def carried(schema: Schema) -> list[PayloadSpec]:
-    """The payloads that have fields: C has no empty structures."""
+    """Return the payloads that have fields, because C has no empty structures."""
     return [payload for payload in schema.payloads if payload.fields]
 
 
 def header(schema: Schema) -> str:
-    """The text of `ccnvr_messages.h`."""
+    """Return the text of `ccnvr_messages.h`."""
     payloads = carried(schema)
     lines = [
         f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */",
@@ -81,7 +81,7 @@ def _constants(schema: Schema) -> list[str]:
 
 
 def source(schema: Schema) -> str:
-    """The text of `ccnvr_messages.c`."""
+    """Return the text of `ccnvr_messages.c`."""
     lines = [f"/* The messages of the ccnvr link, PROTOCOL.md. {NOTICE} */"]
     lines += ['#include "ccnvr_messages.h"', "", "#include <string.h>", "", HELPERS]
     for payload in carried(schema):

@@ -1,6 +1,4 @@
-"""The golden vectors as C99, so that they run with a compiler alone: the text of
-`c/test_vectors.h`.
-"""
+"""The golden vectors as C99: the text of `c/test_vectors.h`, which needs only a compiler."""
 
 from __future__ import annotations
 
@@ -11,12 +9,13 @@ from ccnvr.firmware_bridge.schema.golden import damage, frames, payloads
 from ccnvr.firmware_bridge.schema.schema import FieldSpec, Schema
 from ccnvr.firmware_bridge.schema.write_c import NOTICE, snake
 
-_BYTES_A_LINE = 28
+_BYTES_PER_LINE = 28
 
 
 def header(schema: Schema) -> str:
-    """The text of `test_vectors.h`. Whoever includes it defines CHECK_PAYLOAD(payload, message,
-    wire).
+    """Return the text of `test_vectors.h`.
+
+    Whoever includes it defines CHECK_PAYLOAD(payload, message, wire).
     """
     lines = [f"/* Golden vectors of the ccnvr link. {NOTICE} */", '#include "ccnvr_frame.h"', ""]
     lines += [
@@ -39,8 +38,8 @@ def header(schema: Schema) -> str:
 
 def _array(name: str, data: bytes) -> Iterator[str]:
     yield f"static const uint8_t {name}[] = {{"
-    for start in range(0, len(data), _BYTES_A_LINE):
-        yield f"    {','.join(map(str, data[start : start + _BYTES_A_LINE]))},"
+    for start in range(0, len(data), _BYTES_PER_LINE):
+        yield f"    {','.join(map(str, data[start : start + _BYTES_PER_LINE]))},"
     yield "};"
 
 
@@ -110,7 +109,7 @@ def _value(field: FieldSpec, value: Any) -> str:
 
 
 def _quoted(data: bytes) -> str:
-    # Three octal digits, which unlike hexadecimal ones end by themselves.
+    # Octal escapes end after three digits, while hexadecimal ones would swallow digits that follow.
     return (
         '"'
         + "".join(

@@ -1,4 +1,4 @@
-"""The schema as Python: the text of `link_constants.py` and `messages.py`."""
+"""The schema as Python: the text of `link_constants.py` and `link/messages.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NOTICE = "Generated from link.toml by `make generate`: change that file, not th
 
 _STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "i16": "h"}
 
-# Every instrument takes these scans, whatever it speaks: instrument.py has them, and a test holds
-# the two together.
+# Scan kinds are the same for every instrument, whatever its protocol, so instrument.py defines them.
+# A test compares them with the schema.
 _ELSEWHERE = {"ScanKind"}
 
 _MOST = {
@@ -22,11 +22,11 @@ _MOST = {
     "doubles": "MOST_COEFFICIENTS",
     "bytes": "MAX_REQUEST - 2",
 }
-"""The limit of each type without a fixed size. `bytes` stand behind an offset in a request."""
+"""The limit of each type without a fixed size; `bytes` come after an offset in a request."""
 
 
 def constants(schema: Schema) -> str:
-    """The text of `link_constants.py`."""
+    """Return the text of `link_constants.py`."""
     header = "<" + "".join(_STRUCT_CODES[field.type] for field in schema.header)
     lines = ['"""The numbers of the link\'s specification, PROTOCOL.md.', "", _NOTICE, '"""', ""]
     for constant in schema.constants:
@@ -49,7 +49,7 @@ def constants(schema: Schema) -> str:
 
 
 def messages(schema: Schema) -> str:
-    """The text of `messages.py`."""
+    """Return the text of `link/messages.py`."""
     used = {_class_of(field) for payload in schema.payloads for field in payload.fields}
     limits = {word for name in _MOST.values() for word in name.split() if word.isupper()}
     lines = [
@@ -123,7 +123,7 @@ def _payload(payload: PayloadSpec) -> list[str]:
 
 def _docstring(text: str, indent: str) -> list[str]:
     lines = textwrap.wrap(f'"""{text}', _WIDTH - len(indent) - 3, break_long_words=False)
-    # As the formatter has it: several lines end with the quotes on a line of their own.
+    # As the formatter does, put the quotes of a longer docstring on a line of their own.
     closed = [*lines[:-1], lines[-1] + '"""'] if len(lines) == 1 else [*lines, '"""']
     return [indent + line for line in closed]
 

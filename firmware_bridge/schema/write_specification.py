@@ -1,5 +1,6 @@
-"""The schema as the tables of the specification: PROTOCOL.md between its markers `<!-- table: NAME
--->` and `<!-- end -->`.
+"""The schema as the tables of PROTOCOL.md.
+
+A table stands between the markers `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _TYPES = {
 
 
 def specification(schema: Schema, text: str) -> str:
-    """`text` with its tables written anew.
+    """Return `text` with its tables written anew.
 
     Raises:
-        KeyError: it asks for a table that there is none of.
+        KeyError: it asks for a table that does not exist.
     """
     tables = {
         "header": _header(schema),

@@ -1,1 +1,1 @@
-"""The instrument's end of a line: ports, faults, recordings."""
+"""The instrument's end of a line: ports, faults, recordings and their replay."""

@@ -1,10 +1,10 @@
-"""Faults of a line and of an instrument, between a simulated device and its port: scripted, seeded,
-one for all simulators.
+"""Scripted faults of a line and of an instrument, between a simulated device and its port.
 
 A script is a list of `KIND[=AMOUNT]@WHEN`, separated by commas. WHEN counts the device's replies
-from 1: `7` the seventh, `7+` from the seventh on, `2/5` the second and every fifth after it, `10%`
-that share of them by chance. With `>` before it, a fault strikes what the host sends, and counts
-that. For example `flip@10%,stall=0.5@20,>drop@5,hangup@100`.
+from 1: `7` is the seventh, `7+` the seventh and all after it, `2/5` the second and every fifth
+after it, and `10%` that share of them by chance. With `>` in front, a fault strikes what the host
+sends, and counts that. An example is `flip@10%,stall=0.5@20,>drop@5,hangup@100`. The same seed
+makes the same faults, for every simulator.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ KINDS = {
     "stall": ("it comes AMOUNT seconds late", 1.0),
     "truncate": ("its end is lost", 0.0),
     "garbage": ("AMOUNT random bytes come before it", 32.0),
-    "hangup": ("the line is cut in the midst of it", 0.0),
-    "reset": ("the device starts anew in the midst of it", 0.0),
+    "hangup": ("the line is cut in the middle of it", 0.0),
+    "reset": ("the device restarts in the middle of it", 0.0),
     "baud": ("the line runs at another rate: noise both ways", 0.0),
-    "drip": ("it comes byte by byte, AMOUNT a second", 1000.0),
+    "drip": ("it comes byte by byte, AMOUNT bytes per second", 1000.0),
     "lamp": ("the lamp is out from then on", 0.0),
     "saturation": ("the detector is flooded from then on", 0.0),
-    "drift": ("the device warms by AMOUNT degrees C a scan from then on", 1.0),
+    "drift": ("the device warms by AMOUNT degrees C with each scan from then on", 1.0),
 }
-"""Kind -> what it does, and its amount where none is given."""
+"""By kind, what the fault does, and its amount if none is given."""
 
 _BENCH = ("lamp", "saturation", "drift")
 _UPWARD = ("drop", "flip", "duplicate", "truncate", "garbage")
@@ -45,8 +45,10 @@ _ITEM = re.compile(
 
 @dataclass(frozen=True)
 class Fault:
-    """One item of a script: strikes reply (or request) `first`, then every `every`-th, or `share`
-    of all by chance.
+    """One item of a script.
+
+    It strikes reply (or request) number `first`, then every `every`-th, or a `share` of all by
+    chance.
     """
 
     kind: str
@@ -57,7 +59,7 @@ class Fault:
     upward: bool = False
 
     def strikes(self, reply: int, source: random.Random) -> bool:
-        """Whether it strikes the device's reply of this number."""
+        """Return whether the fault strikes the reply of this number."""
         if self.share:
             return source.random() < self.share
         if self.every:
@@ -67,7 +69,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes that leave `after_s` after the piece before; then, perhaps, the line is cut."""
+    """Bytes that leave `after_s` after the piece before; then the line may be cut."""
 
     data: bytes
     after_s: float = 0.0
@@ -75,7 +77,7 @@ class Piece:
 
 
 def parse(script: str) -> list[Fault]:
-    """The faults of a script.
+    """Return the faults of a script.
 
     Raises:
         UsageError: it is malformed.
@@ -110,21 +112,22 @@ def _fault(item: str) -> Fault:
 
 
 class Answering(Protocol):
-    """The least that a line needs of a device; faults of the instrument itself need a
-    `SimulatedDevice`.
+    """The least that a line needs of a device.
+
+    Faults of the instrument itself need a `SimulatedDevice`.
     """
 
     @property
     def baud(self) -> int | None:
-        """The rate that its port has now; None where any will do."""
+        """The rate that its port has now; None if any rate will do."""
         ...
 
     def tick(self) -> None:
-        """Let time pass: its rate may change."""
+        """Let time pass, which may change the rate."""
         ...
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         ...
 
 
@@ -137,20 +140,20 @@ class Line:
         self.replies = 0
         """How many replies the device has given."""
         self.struck = 0
-        """How often a fault struck one."""
+        """How often a fault has struck one."""
         self.faults = faults or []
         self._source = random.Random(seed)  # noqa: S311 - faults are to be repeatable, not secret
         self._held = b""
 
     def connect(self) -> bytes:
-        """A host has come; what the device says unasked."""
+        """Return what the device says unasked to a host that has just connected."""
         return self.device.greeting if isinstance(self.device, SimulatedDevice) else b""
 
     def exchange(self, data: bytes) -> Iterator[Piece]:
-        """What the host gets for its bytes."""
+        """Yield what the host gets in return for its bytes."""
         self.requests += 1
         data = self._on_the_way(data)
-        # The rate of a line concerns both directions, so it is decided before the device hears
+        # A wrong rate spoils both directions, so that it is decided before the device hears
         # anything.
         coming = self.replies + 1
         rolled = [
@@ -177,7 +180,7 @@ class Line:
             yield Piece(late)
 
     def _on_the_way(self, data: bytes) -> bytes:
-        """What the device hears of the host's bytes."""
+        """Return what the device hears of the host's bytes."""
         for fault in self.faults:
             if fault.upward and fault.strikes(self.requests, self._source):
                 self.struck += 1
@@ -185,7 +188,7 @@ class Line:
         return data
 
     def _strike(self, fault: Fault, pieces: list[Piece]) -> list[Piece]:
-        """What becomes of a reply."""
+        """Return what becomes of a reply."""
         data = b"".join(piece.data for piece in pieces)
         match fault.kind:
             case "stall":

@@ -1,5 +1,6 @@
-"""A port that a host opens, seen from the instrument's side: a pseudo-terminal, or a TCP port for
-one host at a time.
+"""The instrument's side of a port that a host opens.
+
+It is a pseudo-terminal, or a TCP port for one host at a time.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ class ServedPort(Protocol):
 
     url: str
     hosts: int
-    """How often a line to a host was made: each connection over TCP, each plugging in of a
-    pseudo-terminal.
+    """How often a line to a host was made.
+
+    This counts each connection over TCP, and each time that a pseudo-terminal is plugged in.
     """
 
     def read(self, timeout_s: float) -> bytes:
-        """What a host has sent, waiting at most `timeout_s` for it; empty if nothing came."""
+        """Return what a host has sent, waiting at most `timeout_s`; empty if nothing arrived."""
         ...
 
     def baud(self) -> int | None:
-        """The rate that the host has set, None where there is none."""
+        """Return the rate that the host has set; None if there is none."""
         ...
 
     def write(self, data: bytes, stop: threading.Event) -> None:
@@ -41,7 +43,7 @@ class ServedPort(Protocol):
         ...
 
     def hang_up(self) -> None:
-        """Cut the line to the host; it may come back."""
+        """Cut the line to the host, which may come back."""
         ...
 
     def close(self) -> None:
@@ -50,10 +52,10 @@ class ServedPort(Protocol):
 
 
 class PtyPort:
-    """A pseudo-terminal; its slave side is the serial port that the host opens.
+    """A pseudo-terminal, whose slave side is the serial port that the host opens.
 
-    With `link`, a symbolic link that names the port, also after it was unplugged and plugged in
-    again.
+    `link` is a symbolic link that names the port, and goes on doing so when it is unplugged and
+    plugged in again.
 
     Raises:
         UsageError: the link cannot be made.
@@ -65,7 +67,8 @@ class PtyPort:
         self._plug_in()
 
     def _plug_in(self) -> None:
-        # The slave stays open here too, so that a host may leave and come back without a hang-up.
+        # The slave stays open here too: otherwise the master would report a hang-up as soon as a
+        # host closes it, and the next host could not be served.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -102,12 +105,12 @@ class PtyPort:
             os.close(self._slave)
             os.close(self._master)
             raise UsageError(
-                f"--link {link} cannot be made ({error.strerror}); name a new one in a folder "
+                f"--link {link} cannot be made ({error.strerror}); name a new file in a folder "
                 "that exists"
             ) from error
 
     def hang_up(self) -> None:
-        """See `ServedPort`: it is unplugged, and plugged in again."""
+        """Unplug the port and plug it in again."""
         self.close()
         self._plug_in()
 
@@ -120,7 +123,9 @@ class PtyPort:
 
 
 class TcpPort:
-    """A TCP port; a second host waits until the first has gone, and what is sent meanwhile is lost.
+    """A TCP port; a second host waits until the first has gone.
+
+    What is sent while no host is connected is lost.
 
     Raises:
         UsageError: the address cannot be listened on.
@@ -144,6 +149,7 @@ class TcpPort:
             return b""
         if self._host is None:
             self._host, _ = self._listener.accept()
+            # Replies are short, and waiting to collect more of them would only delay the host.
             self._host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._host.settimeout(_LOOK_UP_S)
             self.hosts += 1
@@ -183,11 +189,11 @@ class TcpPort:
 
 
 def serve_at(listen: str | None, link: Path | None = None) -> ServedPort:
-    """A pseudo-terminal, which `link` may name, or the TCP port `HOST:PORT`.
+    """Return a pseudo-terminal, which `link` may name, or the TCP port `HOST:PORT`.
 
     Raises:
-        UsageError: it is no HOST:PORT, or cannot be listened on; the link cannot be made; both are
-            given.
+        UsageError: `listen` is not HOST:PORT or cannot be listened on, the link cannot be made, or
+            both are given.
     """
     if listen is None:
         return PtyPort(link)
@@ -197,12 +203,12 @@ def serve_at(listen: str | None, link: Path | None = None) -> ServedPort:
 
 
 def _address(listen: str) -> tuple[str, int]:
-    """`HOST:PORT`; port 0 takes any.
+    """Split `HOST:PORT`; port 0 takes any free port.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is malformed.
     """
     host, separator, port = listen.rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
-        raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000")
+        raise UsageError(f"--listen {listen!r} is not HOST:PORT, as in 127.0.0.1:5000; correct it")
     return host, int(port)

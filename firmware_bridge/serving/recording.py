@@ -1,13 +1,12 @@
-"""A recorded session: every byte that passed between a host and an instrument, with its time and
-direction.
+"""A recorded session: every byte between a host and an instrument, with time and direction.
 
-A text file. Its first line is `ccnvr recording 1 URL`, each further one an event:
+It is a text file. The first line is `ccnvr recording 1 URL`; each further line is an event:
 
-    0.003117 > 0000020102...     seconds since the start, > to the instrument or < from it, the
-    bytes in hexadecimal
+    0.003117 > 0000020102...
 
-An event has at most `MOST_BYTES`. A line is written whole and at once; one without its end, which a
-killed recorder may leave, is no event.
+These are the seconds since the start, `>` (to the instrument) or `<` (from it), and the bytes in
+hexadecimal, at most `MOST_BYTES`. A line is written whole and at once. One without its end, which a
+recorder that was killed may leave, is not an event.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ TO_INSTRUMENT, FROM_INSTRUMENT = ">", "<"
 MOST_BYTES = 4_096
 
 LARGEST_FILE = 64 << 20
-"""Bytes; some 10,000 scans of 512 pixels."""
+"""The largest recording in bytes; some 10,000 scans of 512 pixels."""
 
 _MAGIC = "ccnvr recording 1 "
 _LONGEST_LINE = 2 * MOST_BYTES + 64
@@ -35,7 +34,7 @@ _LONGEST_LINE = 2 * MOST_BYTES + 64
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Bytes that passed at `time_s` (seconds since the recording's start) in one direction."""
+    """Bytes that passed in one direction, `time_s` seconds after the start of the recording."""
 
     time_s: float
     direction: str
@@ -44,17 +43,17 @@ class Event:
 
 @dataclass(frozen=True)
 class Recording:
-    """A session: the URL of the instrument that it was recorded from, and its events in order."""
+    """A recorded session: the URL of the instrument, and the events in order."""
 
     url: str
     events: list[Event]
 
 
 class Recorder:
-    """Writes a recording as it happens; safe to call from several threads.
+    """Writes a recording as the session happens; safe to call from several threads.
 
     Raises:
-        UsageError: the file is there already, or cannot be made.
+        UsageError: the file exists, or cannot be created.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -65,17 +64,17 @@ class Recorder:
                 f"{path} cannot be made ({error.strerror}); name a new file in a folder that exists"
             ) from error
         self.passed = {TO_INSTRUMENT: 0, FROM_INSTRUMENT: 0}
-        """Bytes by direction."""
+        """The number of bytes that have passed, by direction."""
         self._path = path
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._write(_MAGIC + url.encode("unicode_escape").decode() + "\n")
 
     def note(self, direction: str, data: bytes) -> None:
-        """These bytes pass now.
+        """Write down bytes that pass now.
 
         Raises:
-            CcnvrError: the disk is full.
+            CcnvrError: the file cannot be written, for example because the disk is full.
         """
         with self._lock:
             now = time.monotonic() - self._start
@@ -84,7 +83,7 @@ class Recorder:
             self.passed[direction] += len(data)
 
     def close(self) -> None:
-        """Write out and close."""
+        """Close the file."""
         self._stream.close()
 
     def _write(self, line: str) -> None:
@@ -101,7 +100,8 @@ def read_recording(path: Path) -> Recording:
     """Read a recording.
 
     Raises:
-        UsageError: no such file, it is none of ours, or a line is malformed; names it.
+        UsageError: the file does not exist, is not a recording or has a malformed line, which is
+            named.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -116,7 +116,7 @@ def read_recording(path: Path) -> Recording:
                 )
             return Recording(first[len(_MAGIC) : -1], list(_events(path, stream)))
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no text; give a file that ccnvr record wrote") from None
+        raise UsageError(f"{path} is not text; give a file that ccnvr record wrote") from None
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); give a file that ccnvr record wrote"
@@ -128,13 +128,13 @@ def _events(path: Path, stream: IO[str]) -> Iterator[Event]:
     while line := stream.readline(_LONGEST_LINE):
         number += 1
         if not line.endswith("\n") and len(line) < _LONGEST_LINE:
-            return
+            return  # cut short when the recorder was killed
         event = _event(line)
         if event is None or not last <= event.time_s < math.inf:
             raise UsageError(
                 f"{path} line {number} is {line[:40].strip()!r} and must be SECONDS, > or <, and "
-                f"1 to {MOST_BYTES} bytes in "
-                "hexadecimal, in order of time; record the session again"
+                f"1 to {MOST_BYTES} bytes in hexadecimal, in order of time; record the session "
+                "again"
             )
         last = event.time_s
         yield event

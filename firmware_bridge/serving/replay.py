@@ -1,10 +1,9 @@
-"""Plays a recorded session back: a host's bytes in, the instrument's recorded answers out, each
-with its delay.
+"""Plays a recorded session back to a host, each recorded answer with its delay.
 
 `replay_of` chooses how requests are recognised. In general they must be those of the recording,
-byte for byte and in order. The ccnvr link's carry a nonce and sequence numbers that differ from
-session to session, and a daemon need not acknowledge in the same places; so its frames are matched
-by what they ask.
+byte for byte and in order. The requests of the ccnvr link carry a nonce and sequence numbers that
+differ from session to session, and a daemon need not acknowledge at the same points; so its frames
+are matched by what they ask.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _NONCE = len(Hello(0).pack())
 
 
 class ReplayError(CcnvrError):
-    """The host asked for what the recording does not hold."""
+    """A request that the recording does not hold."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,21 @@ class Answer:
 
 
 class Replay(Protocol):
-    """Recognises requests and gives the recorded answers."""
+    """Recognises requests, and returns the recorded answers."""
 
     def receive(self, data: bytes) -> list[Answer]:
-        """What follows `data`; called once with no data at the start, for an instrument that speaks
-        first.
+        """Return what follows `data`.
+
+        It is called once without data at the start, for an instrument that speaks first.
 
         Raises:
-            ReplayError: the recording has no answer to it.
+            ReplayError: the recording has no answer to `data`.
         """
         ...
 
 
 def replay_of(recording: Recording) -> Replay:
-    """The way to play this recording."""
+    """Return the way to play this recording."""
     asked = b"".join(event.data for event in recording.events if event.direction == TO_INSTRUMENT)
     frames = [frame for frame in Decoder().feed(asked) if isinstance(frame, Frame)]
     return (
@@ -63,8 +63,9 @@ def replay_of(recording: Recording) -> Replay:
 
 
 def serve(port: ServedPort, replay: Replay, pace: float, stop: threading.Event) -> None:
-    """Play to whoever opens `port` until `stop` is set; `pace` scales the recorded delays, 0 leaves
-    them out.
+    """Play to whoever opens `port` until `stop` is set.
+
+    `pace` scales the recorded delays; 0 leaves them out.
 
     Raises:
         ReplayError: the host asked for what the recording does not hold.
@@ -91,8 +92,9 @@ class _Turn:
 
 
 class ByteReplay:
-    """Wants the recorded bytes, in order; starts over when a host sends the first request again
-    after the last one.
+    """Expects the recorded bytes in order.
+
+    It starts over when a host sends the first request again after the last one.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -127,7 +129,7 @@ class ByteReplay:
                 return answers
             if data and not any(turn.request for turn in self._turns):
                 raise ReplayError(
-                    "the host sent something, and in the recording nothing was sent; let it only "
+                    "the host sent something, but in the recording nothing was sent; let it only "
                     "listen"
                 )
             answers += turn.answers
@@ -141,9 +143,8 @@ class ByteReplay:
         )
         return ReplayError(
             f"the host sent 0x{given[at]:02x} as byte {self._matched + at + 1} of request "
-            f"{self._turn + 1} of "
-            f"{len(self._turns)}, where the recording has 0x{wanted[at]:02x}; use the settings of "
-            "the recorded session"
+            f"{self._turn + 1} of {len(self._turns)}, where the recording has "
+            f"0x{wanted[at]:02x}; use the settings of the recorded session"
         )
 
 
@@ -153,9 +154,10 @@ _Key = tuple[int, int, bytes]
 class LinkReplay:
     """Answers each request of the ccnvr link with the next recorded answer to the same request.
 
-    Sequence numbers and the nonce are the live host's. A request that was never answered is not
-    answered here either, so that the host repeats it as it did then. A HELLO beyond the recorded
-    ones starts the recording over. Damaged frames of the recording are left out.
+    Sequence numbers and the nonce are those of the live host. A request that was not answered in
+    the recording is not answered here either, so that the host repeats it as it did then. A HELLO
+    beyond the recorded ones starts the recording over. Damaged frames of the recording are left
+    out.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -176,8 +178,8 @@ class LinkReplay:
             self._left.setdefault(_key(request), deque()).append(answers)
 
     def _answer(self, request: Frame) -> list[Answer]:
-        # As an instrument does: what was asked twice because the answer came late is answered
-        # twice.
+        # As an instrument does: a request that is repeated because its answer was late is answered
+        # again.
         if self._last is not None and self._last[0] == request and self._last[1]:
             return self._last[1]
         left = self._left.get(_key(request))
@@ -187,8 +189,7 @@ class LinkReplay:
         if not left:
             raise ReplayError(
                 f"the recording has no {'further ' if left is not None else ''}answer to "
-                f"{_name(request)}; ask for as many "
-                "scans as were recorded, with the same settings"
+                f"{_name(request)}; ask for as many scans as were recorded, with the same settings"
             )
         answers = [
             Answer(delay_s, encode(_to(request, frame))) for delay_s, frame in left.popleft()
@@ -219,13 +220,13 @@ def _link_turns(events: Iterable[Event]) -> Iterable[tuple[Frame, list[tuple[flo
 
 
 def _key(request: Frame) -> _Key:
-    """What a request asks, whoever asks it and when."""
+    """Return what a request asks, whoever asks it and when."""
     payload = request.payload[_NONCE:] if request.type == Type.HELLO else request.payload
     return request.type, request.chunk, payload
 
 
 def _to(request: Frame, answer: Frame) -> Frame:
-    """A recorded answer, as one to this request."""
+    """Return a recorded answer as one to this request."""
     payload = answer.payload
     if answer.type == Type.CAPABILITIES:
         payload = request.payload[:_NONCE] + payload[_NONCE:]

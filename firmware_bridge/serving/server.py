@@ -1,4 +1,4 @@
-"""Answers for a simulated instrument on a served port, and an `Instrument` that brings its own."""
+"""Serves a simulated instrument at a port, and an `Instrument` that brings its own simulator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def serve(port: ServedPort, device: Answering | Line, stop: threading.Event) -> 
 
 def _answer(port: ServedPort, line: Line, data: bytes, stop: threading.Event) -> None:
     line.device.tick()
-    # The reply leaves at the rate at which the request was heard.
+    # The reply leaves at the rate at which the request was heard, so the rate is looked up before
+    # the device may change it.
     baud = line.device.baud
     for piece in line.exchange(heard_at(baud, port.baud(), data)):
         if stop.wait(piece.after_s) if piece.after_s else stop.is_set():
@@ -42,7 +43,7 @@ def _answer(port: ServedPort, line: Line, data: bytes, stop: threading.Event) ->
 
 
 class BackgroundServer:
-    """Serves a device at a port in a thread of this process, as a context manager."""
+    """Serves a device at a port in a thread of this process; a context manager."""
 
     def __init__(self, port: ServedPort, device: Answering | Line) -> None:
         self.url = port.url
@@ -65,15 +66,16 @@ class BackgroundServer:
         self.close()
 
     def close(self) -> None:
-        """Stop serving and give the port back."""
+        """Stop serving and close the port."""
         self._stop.set()
         self._thread.join()
         self._port.close()
 
 
 class SimulatedInstrument:
-    """An `Instrument` that brings its own simulator, puts under its probe what is to be scanned,
-    and ends it when closed.
+    """An `Instrument` with its own simulator.
+
+    It puts what is to be scanned under the probe, and ends the simulator when closed.
     """
 
     def __init__(self, instrument: Instrument, bench: Bench, server: BackgroundServer) -> None:
@@ -90,6 +92,6 @@ class SimulatedInstrument:
         return self._instrument.scan(kind)
 
     def close(self) -> None:
-        """Give the port back and end the simulator."""
+        """Close the port and end the simulator."""
         self._instrument.close()
         self._server.close()

@@ -1,1 +1,1 @@
-"""One simulated instrument for each driver."""
+"""One simulated instrument for each driver, under the same name."""

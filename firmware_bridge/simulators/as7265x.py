@@ -17,13 +17,13 @@ class SimulatedAs7265x(SimulatedDevice):
     """Answers one line for each command that ends in CR or LF."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._line = b""
         self._steps, self._led = 20, 0
         self._data = np.zeros(WAVELENGTHS.size)
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         *commands, self._line = (self._line + data.replace(b"\n", b"\r")).split(b"\r")
         self._line = self._line[-_LONGEST_COMMAND:]
         return b"".join(self._answer(command.decode("latin-1")) for command in commands if command)
@@ -58,6 +58,6 @@ class SimulatedAs7265x(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedAs7265x:
-    """The simulator of driver `as7265x`."""
+    """Return the simulator of driver `as7265x`."""
     detector = Detector(white_rate=0.5, dark_rate=0.0001, dark_offset=20.0, fades_nm=930.0)
     return SimulatedAs7265x(Bench(WAVELENGTHS, detector, seed=seed, pace=pace))

@@ -12,21 +12,21 @@ from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDev
 _TABLE = {"VStartingWavelength": 350.0, "VEndingWavelength": 1_000.0, "SerialNumber": 18_140.0}
 _COMMAND = re.compile(rb"RESTORE,1|OPT,7|A,1,(\d{1,4})")
 _ADDRESS, _PORT = "127.0.0.1", "8080"
-_STEP = 2  # 68 ms
+_STEP = 2  # an integration time of 17 ms x 2^2
 
 
 class SimulatedFieldSpec(SimulatedDevice):
-    """Answers one command for each piece that arrives: commands have no end."""
+    """Answers one command for each piece that arrives, because commands have no end mark."""
 
     greeting = f"Connected to {_ADDRESS} on port {_PORT}".ljust(
         47 + len(_ADDRESS) + len(_PORT)
     ).encode()
 
     def reset(self) -> None:
-        """Start anew; it keeps no settings."""
+        """Restart; there are no settings to forget."""
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         match = _COMMAND.fullmatch(data)
         if match is None:
             return b""
@@ -54,7 +54,7 @@ class SimulatedFieldSpec(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedFieldSpec:
-    """The simulator of driver `asd`."""
+    """Return the simulator of driver `asd`."""
     return SimulatedFieldSpec(
         Bench(
             WAVELENGTHS,

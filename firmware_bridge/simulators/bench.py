@@ -1,12 +1,12 @@
-"""The physical half of every simulated instrument: lamp, panel, soils, detector. The wire half is a
-`SimulatedDevice`.
+"""The physical half of every simulated instrument: lamp, white panel, soils and detector.
 
-A detector gives, for reflectance R and integration time t,
+The half that speaks a protocol is a `SimulatedDevice`. For reflectance R and integration time t, a
+detector gives
 
     dark offset + dark current x t + lamp x quantum efficiency x t x R
 
 plus photon noise (Poisson, as its normal limit) and read noise (normal), rounded and clipped at
-saturation. It does not model the slit's width or stray light.
+saturation. The width of the slit and stray light are not modelled.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ WHITE_PANEL_REFLECTANCE = 0.99
 
 @dataclass(frozen=True)
 class Detector:
-    """Counts per microsecond of the brightest pixel on a white panel, and what else
-    makes counts.
+    """How many counts a detector gives, and with how much noise.
+
+    `white_rate` is in counts per microsecond for the brightest pixel on a white panel, `dark_rate`
+    in counts per microsecond, `read_noise` in counts. The detector becomes insensitive beyond
+    `fades_nm`.
     """
 
     saturation: int = 65_535
@@ -46,13 +49,14 @@ class Detector:
         integration_us: float,
         averages: int,
     ) -> Array:
-        """`(averages, pixels)` counts, not yet clipped; `signal` is relative to the brightest
-        pixel.
+        """Return counts `(averages, pixels)`, not yet clipped.
+
+        `signal` is `(pixels,)`, relative to the brightest pixel; `light` is the reflectance.
         """
         expected = self.white_rate * signal * integration_us * light
         dark = self.dark_offset + self.dark_rate * integration_us
-        # Dark current makes electrons too, so it adds to the shot noise; the offset is electronic
-        # and does not.
+        # Dark current consists of electrons as well, so it adds to the shot noise; the offset is
+        # electronic and does not.
         shot_variance = (expected + self.dark_rate * integration_us) / self.electrons_per_count
         deviation = np.sqrt(shot_variance + self.read_noise**2)
         frames: Array = np.rint(
@@ -62,8 +66,10 @@ class Detector:
 
 
 def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
-    """Relative signal of a white surface: Planck photon rate at 2,700 K x a detector that fades
-    beyond `fades_nm`.
+    """Return the signal of a white surface, relative to the brightest pixel.
+
+    It is the photon rate of a black body at 2,700 K (Planck's law) times the efficiency of a
+    detector that fades beyond `fades_nm`.
     """
     micrometres = wavelengths_nm / 1000.0
     photons = micrometres**-4 / np.expm1(14_387.77 / (micrometres * 2_700.0))
@@ -74,9 +80,10 @@ def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
 
 
 def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
-    """`(count, pixels)` made-up reflectance: a slope and the bands of water, hydroxyl and clay.
+    """Return made-up reflectance `(count, pixels)`.
 
-    For trying an instrument without data; no model's accuracy can be judged on them.
+    Each is a slope with the bands of water, hydroxyl and clay. They serve to try an instrument
+    without data; no model's accuracy can be judged by them.
     """
     rng = np.random.default_rng(seed)
     soils = np.empty((count, wavelengths_nm.size))
@@ -98,13 +105,13 @@ def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
 
 
 class Bench:
-    """What lies under a simulated instrument's probe, and the light that comes back.
+    """What lies under the probe of a simulated instrument, and the light that comes back.
 
-    `put` is the operator's hand. Until it is called, a simulated operator works by the book: dark
-    while the lamp is off (of an instrument whose host has no lamp to switch: for the first scan),
-    then the white panel for one scan, then soil after soil. A scan is `acquisitions` of the
-    instrument; `skips` says how many it takes before, to be identified. `pace` scales the time that
-    an acquisition takes: 1 is real time, 0 none.
+    `put` is the operator's hand. Until it is called, a simulated operator works by the book:
+    darkness while the lamp is off (for the first scan, if the host has no lamp to switch:
+    `has_lamp=False`), then the white panel for one scan, then soil after soil. One scan consists of
+    `acquisitions` of the instrument; `skips` of them are taken before, to identify it. `pace`
+    scales the time that an acquisition takes: 1 is real time, 0 none.
     """
 
     def __init__(
@@ -123,9 +130,9 @@ class Bench:
         self.acquisitions = 1
         self.lamp_works, self.flooded, self.drift_c, self.temperature_c = True, False, 0.0, 25.0
         self.seen: deque[Array] = deque(maxlen=256)
-        """The last acquisitions as they were: what a driver must report of them."""
+        """The last acquisitions as the detector saw them, which a driver must report."""
         self.exposed_us = 0.0
-        """The integration time of the last one."""
+        """The integration time of the last acquisition."""
         self._reflectance = (
             made_up_soils(wavelengths_nm, 20, seed) if reflectance is None else reflectance
         )
@@ -142,7 +149,7 @@ class Bench:
         self._under_probe = kind
 
     def expose(self, integration_us: float, averages: int = 1, *, lamp: bool = True) -> Array:
-        """`(pixels,)` whole counts, the mean of the averages rounded."""
+        """Return whole counts `(pixels,)`, the rounded mean of the averages."""
         self._acquired += 1
         kind, soil = (
             (self._under_probe, self._soil)
@@ -156,7 +163,7 @@ class Bench:
         return counts
 
     def _by_the_book(self, lamp: bool) -> tuple[ScanKind, int]:
-        """What a simulated operator has put there, and the number of the soil."""
+        """Return what a simulated operator has put there, and the number of the soil."""
         if not lamp:
             self._of_this_round = 0
             return ScanKind.DARK, 0
@@ -177,9 +184,9 @@ class Bench:
         soil: int = 0,
         lamp: bool = True,
     ) -> tuple[Array, bool]:
-        """`(pixels,)` counts added over the averages, and whether a pixel saturated.
+        """Return counts `(pixels,)` added up over the averages, and whether a pixel saturated.
 
-        Noise depends on the seed and on `number` only.
+        Noise depends only on the seed and on `number`.
         """
         if self._pace > 0.0:
             time.sleep(self._pace * integration_us * averages / 1e6)
@@ -205,28 +212,28 @@ class Bench:
 
 
 class SimulatedDevice(ABC):
-    """The wire half of a simulated instrument: bytes of the host in, bytes for the host out."""
+    """The half of a simulated instrument that speaks a protocol: bytes in, bytes out."""
 
     greeting: bytes = b""
-    """What it says to a host that has just come."""
+    """What the instrument says to a host that has just connected."""
 
     baud: int | None = None
-    """The rate that its serial port runs at now; None where any will do."""
+    """The rate that its serial port has now; None if any rate will do."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.reset()
 
-    def tick(self) -> None:  # noqa: B027 - for most of them time changes nothing
+    def tick(self) -> None:  # noqa: B027 - for most instruments time changes nothing
         """Let time pass."""
 
-    def press(self) -> None:  # noqa: B027 - most have none
-        """Somebody presses the button, if there is one."""
+    def press(self) -> None:  # noqa: B027 - most instruments have no button
+        """Press the button, if there is one."""
 
     @abstractmethod
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Start anew: settings and half commands are forgotten."""
+        """Restart: forget settings and commands that arrived only in part."""

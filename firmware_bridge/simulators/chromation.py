@@ -17,14 +17,14 @@ WAVELENGTHS = wavelengths_nm(SIZES[0], COEFFICIENTS)
 
 
 class SimulatedChromation(SimulatedDevice):
-    """Answers commands of one byte and their data; others are passed over, as null is."""
+    """Answers commands of one byte and their data, and ignores others, as it does null."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._pending, self._cycles = b"", 500
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         self._pending += data
         reply = b""
         while self._pending:
@@ -46,7 +46,7 @@ class SimulatedChromation(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedChromation:
-    """The simulator of driver `chromation`."""
+    """Return the simulator of driver `chromation`."""
     detector = Detector(
         saturation=SATURATION,
         white_rate=0.3,

@@ -1,8 +1,7 @@
-"""A simulated handheld spectrometer: reflectance in, detector counts with noise out.
+"""A simulated handheld spectrometer on the ccnvr link.
 
-The instrument it states: a 512-pixel extended-InGaAs array, 1101.5-2496.0 nm, 16-bit,
-tungsten-halogen lamp. Its light
-and noise are those of `simulator_bench`.
+It states a 512-pixel extended-InGaAs array, 1101.5-2496.0 nm, 16 bits, and a tungsten-halogen lamp.
+Light and noise are those of `simulators.bench`.
 """
 
 from __future__ import annotations
@@ -28,15 +27,17 @@ _DISPERSION = (1101.5, 2.775, -9.0e-5)  # nm over pixels, lowest power first
 
 
 def pixel_wavelengths() -> Array:
-    """`(512,)` wavelengths of the pixels in nm: a grating's slightly curved dispersion."""
+    """Return the wavelengths `(512,)` of the pixels in nm.
+
+    They follow the slightly curved dispersion of a grating.
+    """
     pixel = np.arange(PIXELS, dtype=np.float64)
     first, slope, curve = _DISPERSION
     return first + slope * pixel + curve * pixel**2
 
 
 def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
-    """Spectra `(n, bands)` at `wavelengths_nm` -> `(n, 512)` at the pixels, by linear
-    interpolation.
+    """Interpolate spectra `(n, bands)` at `wavelengths_nm` linearly to the pixels, `(n, 512)`.
 
     Raises:
         UsageError: the spectra do not cover the pixels.
@@ -45,25 +46,27 @@ def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
     if wavelengths_nm[0] > pixels[0] or wavelengths_nm[-1] < pixels[-1]:
         raise UsageError(
             f"the spectra cover {wavelengths_nm[0]:.1f}-{wavelengths_nm[-1]:.1f} nm but the "
-            "simulated instrument sees "
-            f"{pixels[0]:.1f}-{pixels[-1]:.1f} nm; give spectra that cover it"
+            f"simulated instrument sees {pixels[0]:.1f}-{pixels[-1]:.1f} nm; give spectra that "
+            "cover that range"
         )
     return np.array([np.interp(pixels, wavelengths_nm, spectrum) for spectrum in reflectance])
 
 
 def synthetic_soils(count: int, seed: int) -> Array:
-    """`(count, 512)` made-up reflectance at the pixels; see `simulator_bench.made_up_soils`."""
+    """Return made-up reflectance `(count, 512)` at the pixels; see `made_up_soils`."""
     return made_up_soils(pixel_wavelengths(), count, seed)
 
 
 def new_boot() -> int:
-    """A boot counter that no earlier start had, but for one chance in four thousand million."""
+    """Return a random boot counter, which repeats once in four thousand million times."""
     return secrets.randbits(32)
 
 
 def simulated_board() -> Board:
-    """Lamp, shutter, button, thermometer, 1 KiB of memory, and the coefficients that the simulated
-    detector has.
+    """Return a board with everything the link knows.
+
+    It has lamp, shutter, button, thermometer, 1 KiB of memory, and the coefficients of the
+    simulated detector.
     """
     return Board(
         coefficients={CoefficientKind.WAVELENGTH: _DISPERSION, CoefficientKind.LINEARITY: (1.0,)}
@@ -73,10 +76,9 @@ def simulated_board() -> Board:
 class SimulatedSpectrometer:
     """A simulated `link.spectrometer.Spectrometer` that sees the given soils in turn.
 
-    After the last soil it starts over.
-
-    `reflectance` is `(n, 512)` at the pixels. Noise depends on `seed` and the scan's number only.
-    `pace` scales the time that a scan takes: 1 is real time, 0 none.
+    After the last soil it starts over. `reflectance` is `(n, 512)` at the pixels. Noise depends
+    only on `seed` and the number of the scan. `pace` scales the time of a scan: 1 is real time, 0
+    none.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class SimulatedSpectrometer:
         self._samples_taken = 0
 
     def expose(self, request: ScanRequest, number: int) -> Exposure:
-        """Take one scan of the dark, the white panel or the next soil."""
+        """Take one scan of darkness, of the white panel or of the next soil."""
         sums, saturated = self.bench.sums(
             request.kind,
             request.integration_us,
@@ -117,7 +119,7 @@ class SimulatedSpectrometer:
         return Exposure(sums.astype(np.uint32), saturated, self.bench.temperature_c)
 
     def temperature_c(self) -> float:
-        """That of the bench."""
+        """Return the temperature of the bench."""
         return self.bench.temperature_c
 
 
@@ -131,7 +133,7 @@ class SimulatedHandheld(SimulatedDevice):
         super().__init__(spectrometer.bench)
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         return self._device.receive(data)
 
     def tick(self) -> None:
@@ -140,12 +142,14 @@ class SimulatedHandheld(SimulatedDevice):
         self.baud = self._device.baud
 
     def press(self) -> None:
-        """Somebody presses the button."""
+        """Press the button."""
         self._device.press()
 
     def reset(self) -> None:
-        """Start anew: kept scans, presses and what is held are gone; the boot counter goes on, and
-        memory stays.
+        """Restart.
+
+        Kept scans, presses and what is held are lost; the boot counter goes on and the memory
+        stays.
         """
         self._starts += 1
         info = self._spectrometer.info
@@ -156,7 +160,7 @@ class SimulatedHandheld(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedHandheld:
-    """The simulator of driver `ccnvr`."""
+    """Return the simulator of driver `ccnvr`."""
     return SimulatedHandheld(
         SimulatedSpectrometer(synthetic_soils(20, seed), seed=seed, boot=new_boot(), pace=pace)
     )

@@ -1,4 +1,4 @@
-"""Simulated instruments that take lines of text: one for each profile of `driver_lines`."""
+"""Simulated instruments that take lines of text, one for each instrument profile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PULSE_SETS = ("pulses", "pulsed_lights", "pulsed_lights_brightness")
 
 
 class SimulatedLines(SimulatedDevice):
-    """Answers a line for each line; `_say` gives the text of the answer, or None for silence."""
+    """Answers each line; `_say` returns the text of the answer, or None for silence."""
 
     terminators = b"\r\n"
 
@@ -37,13 +37,13 @@ class SimulatedLines(SimulatedDevice):
         super().__init__(bench)
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._line = b""
         self._integration_us = 10_000
         self._text_mode, self._last = False, np.zeros(0)
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         *lines, self._line = re.split(b"[\r\n]", self._line + data)
         self._line = self._line[-_LONGEST_COMMAND:]
         said = (self._say(line.decode("latin-1")) for line in lines if line)
@@ -74,8 +74,8 @@ class _MultispeQ(SimulatedLines):
             .astype(int)
             .tolist()
         )
-        # Each set records a value for each of its pulses, of the LED that it names; light 0 records
-        # none.
+        # Each set records one value for each of its pulses, from the LED that it names; light 0
+        # records none.
         raw = [
             seen[light - 1] for pulses, light, _ in sets for _ in range(min(pulses, 1_000)) if light
         ]
@@ -141,7 +141,7 @@ _DEVICES: dict[str, type[SimulatedLines]] = {
 
 
 def maker(name: str) -> Callable[[int, float], SimulatedLines]:
-    """What makes the simulator of the driver after this profile."""
+    """Return the function that makes the simulator for the instrument profile of this name."""
     profile = read_instrument_profile(name)
     wavelengths = wavelengths_nm(profile.pixels, COEFFICIENTS[name], profile.first_pixel)
     exposure_us = 20 if name == "multispeq" else 10_000

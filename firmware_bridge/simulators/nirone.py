@@ -22,14 +22,14 @@ class SimulatedNirone(SimulatedDevice):
         super().__init__(bench)
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._line = b""
         self._table = np.zeros(MOST_POINTS)
         self._points, self._averages, self._lamp = POINTS, 1, 0
         self._measured = np.zeros(0)
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         *commands, self._line = (self._line + data.replace(b"\n", b"\r")).split(b"\r")
         self._line = self._line[-_LONGEST_COMMAND:]
         return b"".join(self._answer(command) for command in commands if command)
@@ -71,7 +71,7 @@ class SimulatedNirone(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedNirone:
-    """The simulator of driver `nirone`."""
+    """Return the simulator of driver `nirone`."""
     return SimulatedNirone(
         Bench(np.linspace(LOW, HIGH, POINTS), Detector(), seed=seed, pace=pace, skips=1)
     )

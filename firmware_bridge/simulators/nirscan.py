@@ -18,17 +18,17 @@ _READ_SIZE = 510
 
 
 class SimulatedNirscan(SimulatedDevice):
-    """Answers the commands that a driver needs, and the others with an error."""
+    """Answers the commands that a driver needs, and others with an error."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._decoder = SlidingDecoder(next_packet)
         self._repeats, self._lamp = 1, True
         self._file, self._unread = b"", b""
         self._scanned: Array | None = None
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         packets = (event for event in self._decoder.feed(data) if not isinstance(event, Damage))
         return b"".join(self._answer(packet) for packet in packets)
 
@@ -75,7 +75,7 @@ class SimulatedNirscan(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedNirscan:
-    """The simulator of driver `nirscan`."""
+    """Return the simulator of driver `nirscan`."""
     detector = Detector(
         saturation=nano.SATURATION,
         white_rate=500.0,

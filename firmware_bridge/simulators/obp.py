@@ -1,5 +1,6 @@
-"""A simulated STS-NIR behind the Ocean Binary Protocol, or an SR of the second generation
-(`version=0x2000`).
+"""A simulated STS-NIR behind the Ocean Binary Protocol.
+
+With `version=0x2000` it is an SR of the second generation.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _RATES = (9_600, 19_200, 38_400, 57_600, 115_200, 230_400)
 
 
 class SimulatedOcean(SimulatedDevice):
-    """Answers OBP messages of one version; `offers_md5=False` makes it one that cannot send
-    checksums.
+    """Answers OBP messages of one version.
+
+    With `offers_md5=False` it is an instrument that cannot send checksums.
     """
 
     def __init__(self, bench: Bench, version: int = 0x1100, offers_md5: bool = True) -> None:
@@ -40,14 +42,14 @@ class SimulatedOcean(SimulatedDevice):
         super().__init__(bench)
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self.baud = 9_600
         self._decoder = SlidingDecoder(next_message)
         self._protected, self._lamp = False, True
         self._integration_us, self._averages = 10_000, 1
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`; what is no message is passed over."""
+        """Return the bytes to send back after `data`; what is not a message is ignored."""
         messages = (event for event in self._decoder.feed(data) if not isinstance(event, Damage))
         return b"".join(self._answer(message) for message in messages)
 
@@ -70,8 +72,10 @@ class SimulatedOcean(SimulatedDevice):
         )
 
     def _carry_out(self, request: ObpMessage) -> bytes | None:
-        """The data of the reply; None for an unknown message. Raises ValueError with the error's
-        number.
+        """Return the data of the reply; None for an unknown message.
+
+        Raises:
+            ValueError: the request is refused; the message is the number of the error.
         """
         common: dict[int, Callable[[bytes], bytes]] = {
             obp.SERIAL: lambda _: b"S12345\0\0",
@@ -158,7 +162,7 @@ class SimulatedOcean(SimulatedDevice):
 
 
 def bench(seed: int = 1, pace: float = 0.0) -> Bench:
-    """What a simulated STS-NIR looks at."""
+    """Return what a simulated STS-NIR looks at."""
     detector = Detector(
         saturation=SATURATION,
         white_rate=1.1,
@@ -170,5 +174,5 @@ def bench(seed: int = 1, pace: float = 0.0) -> Bench:
 
 
 def make(seed: int, pace: float) -> SimulatedOcean:
-    """The simulator of driver `obp`."""
+    """Return the simulator of driver `obp`."""
     return SimulatedOcean(bench(seed, pace))

@@ -14,15 +14,15 @@ _HIGHEST = {"A": MOST_ADDED, "J": 1, "T": 4, "B": 15}
 
 
 class SimulatedLetters(SimulatedDevice):
-    """Answers each letter once its data are there; what is no command gets NAK."""
+    """Answers each letter once its data have arrived; what is not a command gets NAK."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart."""
         self._pending = b""
         self._words = {"A": 1, "I": 10, "J": 1}
 
     def receive(self, data: bytes) -> bytes:
-        """The bytes to send back after `data`."""
+        """Return the bytes to send back after `data`."""
         self._pending += data
         reply = b""
         while self._pending:
@@ -64,6 +64,6 @@ class SimulatedLetters(SimulatedDevice):
 
 
 def make(seed: int, pace: float) -> SimulatedLetters:
-    """The simulator of driver `ooi`."""
+    """Return the simulator of driver `ooi`."""
     detector = Detector(white_rate=4.0, dark_rate=0.001, dark_offset=1_200.0, fades_nm=900.0)
     return SimulatedLetters(Bench(WAVELENGTHS, detector, seed=seed, pace=pace))

@@ -361,7 +361,7 @@ HEAD = "ccnvr recording 1 serial:///dev/x\n"
         (HEAD + "inf > 00\n", "line 2 is"),
         (HEAD + "0.0 > " + "00" * 4097 + "\n", "line 2 is"),
         (HEAD + "0.0 > " + "00" * 100_000, "line 2 is"),
-        (HEAD + "µ\n", "is no text"),
+        (HEAD + "µ\n", "is not text"),
     ],
 )
 def test_a_malformed_recording_is_named_by_line(tmp_path: Path, text: str, words: str) -> None:
