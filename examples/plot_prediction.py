@@ -28,7 +28,7 @@ spectrum.set(xlabel="wavelength (nm)", ylabel="absorbance", title=spectra.sample
 for name, estimate in prediction.estimates.items():
     row, low, high = axes[name], estimate.low, estimate.high
     assert low is not None and high is not None  # the default bundle has intervals
-    row.plot([low, high], [0, 0], color="#9db8a0", linewidth=6)
+    row.plot([low, high], [0, 0], color="#9db8a0", linewidth=6, solid_capstyle="butt")
     row.plot(estimate.value, 0, "o", color="#23572b")
     row.set(xlim=(0, 1.15 * high), ylim=(-1, 1), yticks=[])
     unit = "" if estimate.unit == name else f" ({estimate.unit})"

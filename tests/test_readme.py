@@ -1,5 +1,7 @@
-"""Every command of the README is run: as written, with a simulated instrument for /dev/ttyACM0 and
-a small recipe.
+"""The README, the tutorial and the how-to pages say what is so.
+
+Every command in a block of shell is run as written, in the order of the pages, with a simulated
+instrument for /dev/ttyACM0 and a small training recipe. A command of several pages runs once.
 """
 
 from __future__ import annotations
@@ -8,86 +10,151 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.support import recipes
+from tests.support.helpers import IN_THIS_PROCESS, ROOT, run_ccnvr
 from tests.support.soil_files import write_soils
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
+CONNECT = (ROOT / "docs" / "how-to" / "connect-an-instrument.md").read_text()
+PAGES = [
+    "README.md",
+    "docs/tutorial.md",
+    *(
+        f"docs/how-to/{name}.md"
+        for name in (
+            "install-on-a-raspberry-pi",
+            "connect-an-instrument",
+            "predict-files",
+            "train",
+            "fine-tune",
+            "another-instrument",
+            "compare-methods",
+        )
+    ),
 ]
-CONFIG = re.search(r"```toml\n(.*?)```", README, re.S)
-
+PORT = "serial:///dev/ttyACM0"
 SIMULATE = "ccnvr simulate"
 
 
-@pytest.fixture
-def simulated_by_the_page_s_command() -> Iterator[str]:
-    """The URL that the README's own `ccnvr simulate` prints."""
-    assert SIMULATE in COMMANDS
-    program = f"exec {Path(sys.executable).parent}/{SIMULATE}"
-    process = subprocess.Popen(["bash", "-c", program], stdout=subprocess.PIPE, text=True)
+def commands_of(page: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.S)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@dataclass
+class Terminal:
+    """A folder in which commands run, each at most once, beside a simulated instrument."""
+
+    folder: Path
+    instrument: str
+    ran: dict[str, str] = field(default_factory=dict)
+
+    def run(self, command: str) -> str:
+        """Run a command as a page writes it, if it did not run before; what it prints."""
+        # The pages name the environment of their installation, the tests are in one.
+        line = command if "venv " in command else command.replace("~/ccnvr-env/bin/", "")
+        if line not in self.ran:
+            self.ran[line] = self._run(line)
+        return self.ran[line]
+
+    def _run(self, line: str) -> str:
+        words = shlex.split(line.replace(PORT, self.instrument))
+        if words[0] == "ccnvr" and words[1] in IN_THIS_PROCESS:
+            result = run_ccnvr(*words[1:])
+        else:
+            # This environment has all of it: pip resolves and builds, and changes nothing.
+            # test_install.py installs for good.
+            installs = words[:2] == ["pip", "install"]
+            program = shlex.join(words) if words[0] == "ccnvr" else line
+            program = program.replace("pip install", "pip install --dry-run")
+            result = subprocess.run(
+                ["bash", "-c", program.replace("~/", "./")],
+                cwd=ROOT if installs else self.folder,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+                timeout=300,
+            )
+        assert result.returncode == 0, f"{line}: {result.stderr}"
+        return result.stdout
+
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[str]:
+    """The URL that the pages' own `ccnvr simulate` prints."""
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {BIN}/{SIMULATE}"], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     yield process.stdout.readline().strip()
     process.terminate()
     process.communicate()
 
 
-def test_all_commands_run_in_the_order_of_the_page(
-    simulated_by_the_page_s_command: str, tmp_path: Path
-) -> None:
-    assert CONFIG is not None
-    recipes.write(tmp_path)
-    write_soils(tmp_path / "my-soils.csv", "UL.120", 10)
-    url = simulated_by_the_page_s_command
-    (tmp_path / "ccnvr.toml").write_text(
-        re.sub(r"serial://[^\"]*", url, CONFIG[1]).replace("interval_s = 10", "interval_s = 0.1")
+@pytest.fixture(scope="module")
+def shared_terminal(simulated: str, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    folder = tmp_path_factory.mktemp("pages")
+    recipes.write(folder)
+    write_soils(folder / "my-soils.csv", "UL.120", 10)
+    config = re.search(r"```toml\n(.*?)```", CONNECT, re.S)
+    assert config is not None
+    (folder / "ccnvr.toml").write_text(
+        re.sub(r"serial://[^\"]*", simulated, config[1]).replace(
+            "interval_s = 10", "interval_s = 0.1"
+        )
     )
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ran = 0
-    for command in COMMANDS:
-        if command == SIMULATE:
-            continue
-        line = command.replace("serial:///dev/ttyACM0", url).replace(
-            "~/ccnvr-env", "ccnvr-env" if "venv" in command else ""
-        )
-        # This environment has all of it: pip resolves and builds, and changes nothing.
-        # test_install.py installs for good.
-        line = line.replace("/bin/pip install", "pip install --dry-run").replace(
-            "/bin/ccnvr", "ccnvr"
-        )
-        folder = ROOT if "pip install" in line else tmp_path
-        result = subprocess.run(
-            ["bash", "-c", line],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": path},
-            timeout=300,
-        )
-        assert result.returncode == 0, f"{command}: {result.stderr}"
-        ran += 1
-    assert ran == 15
-    assert {"mine.ccnvr", "adapted.ccnvr", "predictions.csv", "soils.csv", "ccnvr.sqlite"} <= {
-        entry.name for entry in tmp_path.iterdir()
+    return Terminal(folder, simulated)
+
+
+@pytest.fixture
+def terminal(shared_terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.chdir(shared_terminal.folder)
+    return shared_terminal
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_runs(page: str, terminal: Terminal) -> None:
+    for command in commands_of(page):
+        if command != SIMULATE:
+            terminal.run(command)
+
+
+def test_the_commands_leave_the_files_that_the_pages_promise(terminal: Terminal) -> None:
+    if len(terminal.ran) < len({command for page in PAGES for command in commands_of(page)}) - 2:
+        pytest.skip("not all pages ran")
+    made = {entry.name for entry in terminal.folder.iterdir()}
+    assert {"mine.ccnvr", "adapted.ccnvr", "predictions.csv", "soils.csv", "ccnvr.sqlite"} <= made
+
+
+def test_no_page_in_how_to_is_left_out() -> None:
+    assert {f"docs/how-to/{path.name}" for path in (ROOT / "docs" / "how-to").iterdir()} == {
+        page for page in PAGES if "how-to" in page
     }
+    assert len({command for page in PAGES for command in commands_of(page)}) == 21
 
 
-def test_the_example_in_python_prints_three_scores(tmp_path: Path) -> None:
+def test_the_python_of_the_readme_predicts_a_file(
+    soils_csv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(soils_csv.parent)
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    result = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    scores = [float(score) for score in result.stdout.strip("[]\n ").split()]
-    assert len(scores) == 3 and all(map(math.isfinite, scores))
+    exec(compile(example, "README.md", "exec"), {})
+    promised = re.search(r"# (\S+) .*", example)
+    assert promised is not None
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 4 and printed[0].startswith(promised[1])
 
 
 @pytest.mark.parametrize(
@@ -95,6 +162,7 @@ def test_the_example_in_python_prints_three_scores(tmp_path: Path) -> None:
     [
         "demo",
         "test",
+        "test-fast",
         "test-c",
         "check",
         "coverage",
@@ -112,21 +180,22 @@ def test_make_targets_that_the_pages_name_exist(target: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), ROOT / "examples" / "README.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-def test_the_transcript_and_the_record_are_what_the_demo_prints(tmp_path: Path) -> None:
-    demo = subprocess.run(
-        [sys.executable, "-m", "ccnvr.edge.cli", "demo"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert demo.returncode == 0, demo.stderr
+def test_links_to_a_heading_find_it() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+            target = page.parent / link if link else page
+            titles = re.findall(r"^#+ (.*)", target.read_text(), re.M)
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in anchors, f"{page.name} links to {link}#{heading}"
 
+
+def test_the_transcript_and_the_record_are_what_ccnvr_prints(terminal: Terminal) -> None:
     def lasting(text: str) -> list[str]:
         """Without the port's name and the times, which differ from run to run."""
         text = re.sub(r"serial:///dev/pts/\d+", "PORT", text)
@@ -147,15 +216,11 @@ def test_the_transcript_and_the_record_are_what_the_demo_prints(tmp_path: Path) 
 
     transcript = re.search(r"```text\n(.*?)```", README, re.S)
     assert transcript is not None
-    pairs = zip(lasting(transcript[1]), lasting(demo.stdout), strict=True)
+    printed = terminal.run("ccnvr demo --spectra 4")
+    pairs = zip(lasting(transcript[1]), lasting(printed), strict=True)
     assert not [pair for pair in pairs if not same(*pair)]
-    record = re.search(r"```json\n(.*?)```", README, re.S)
+    page = (ROOT / "docs" / "predictions.md").read_text()
+    record = re.search(r"```json\n(.*?)```", page, re.S)
     assert record is not None
-    assert list(json.loads(record[1])) == [
-        "scan_id",
-        "time",
-        "instrument",
-        "predictions",
-        "flags",
-        "latency_ms",
-    ]
+    (line, *_) = terminal.run(f"ccnvr run --instrument {PORT} --count 3").splitlines()
+    assert list(json.loads(record[1])) == list(json.loads(line))
