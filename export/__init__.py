@@ -1,1 +1,1 @@
-"""Turns a training run into a bundle: ONNX, parity gate, manifest."""
+"""The step from a finished training run to a bundle: model files, their proof, and the manifest."""

@@ -1,5 +1,7 @@
-"""A TFLite model as C source, for firmware that runs TFLite Micro itself, with what its author must
-know beside it.
+"""A TFLite model as C source, for firmware that runs TFLite Micro itself.
+
+The header states what the firmware's author must know: the input and its preprocessing, the outputs
+and their units, the operators, and the memory.
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ _ARENA_STEP = 1024
 
 @dataclass(frozen=True)
 class MicroModel:
-    """A model for TFLite Micro: the file and its builtin `operators`.
+    """A model for TFLite Micro.
 
-    `arena` is the memory in bytes that TFLite Micro took for it on this computer; None where TFLite
-    Micro is not installed.
+    Attributes:
+        content: the TFLite file.
+        operators: the names of the builtin operators in it, sorted.
+        arena: the memory in bytes that TFLite Micro needs for it on this computer, None where
+            TFLite Micro is not installed.
     """
 
     content: bytes
@@ -42,7 +47,7 @@ class MicroModel:
 
 
 def micro_model(network: NetworkArrays) -> MicroModel:
-    """A network as TFLite Micro runs it, measured if TFLite Micro is installed."""
+    """Return the network for TFLite Micro, with the arena measured if that is installed."""
     content = to_tflite(network, micro=True)
     codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
     names = {
@@ -55,12 +60,12 @@ def micro_model(network: NetworkArrays) -> MicroModel:
 
 
 def is_installed() -> bool:
-    """Whether TFLite Micro's Python interpreter is."""
+    """Return whether TFLite Micro's Python interpreter is installed."""
     return find_spec("tflite_micro") is not None
 
 
 class MicroSession:
-    """A model on TFLite Micro's interpreter; a `Session`."""
+    """A model on TFLite Micro's interpreter; see `registry.Session`."""
 
     name = "TFLite Micro"
 
@@ -68,11 +73,12 @@ class MicroSession:
         self._interpreter = _interpreter(model, arena)
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Session`."""
+        """Return the outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
         outputs = []
         for row in range(len(inputs)):
             self._interpreter.set_input(inputs[row : row + 1], 0)
             self._interpreter.invoke()
+            # Copied, because the interpreter writes the next output to the same memory.
             outputs.append(np.array(self._interpreter.get_output(0)))
         return np.concatenate(outputs)
 
@@ -85,7 +91,7 @@ def _interpreter(model: bytes, arena: int) -> Any:
 
 
 def _smallest_arena(model: bytes) -> int:
-    """By halving: with less, it refuses the model."""
+    """Return the least arena in bytes with which TFLite Micro takes the model, by bisection."""
     fails, works = 0, _LARGEST_ARENA // _ARENA_STEP
     while works - fails > 1:
         middle = (fails + works) // 2
@@ -100,16 +106,19 @@ def _smallest_arena(model: bytes) -> int:
 def write_c_array(
     folder: Path,
     model: MicroModel,
-    recipe: Preprocessing,
+    preprocessing: Preprocessing,
     targets: tuple[Target, ...],
     *,
     corrected: bool = False,
 ) -> None:
-    """Write the model's C source and header, both or neither, into a folder, which is made if need
-    be.
+    """Write the model's C source and header into a folder, both or neither.
 
-    `recipe` is what makes the model's input, of absorbance that is `corrected` first where the
-    bundle says so; `targets` are its outputs.
+    Args:
+        folder: where to; it is made if it does not exist.
+        model: what to write.
+        preprocessing: how the model's input is made of absorbance.
+        targets: the model's outputs.
+        corrected: whether the absorbance goes through the bundle's correction first.
 
     Raises:
         CcnvrError: the folder cannot be made or written to.
@@ -117,11 +126,11 @@ def write_c_array(
     make_folder(folder, "folder")
     with write_atomically(folder / SOURCE) as source, write_atomically(folder / HEADER) as header:
         source.write(_source(model.content).encode())
-        header.write(_header(model, recipe, targets, corrected).encode())
+        header.write(_header(model, preprocessing, targets, corrected).encode())
 
 
 def _header(
-    model: MicroModel, recipe: Preprocessing, targets: tuple[Target, ...], corrected: bool
+    model: MicroModel, preprocessing: Preprocessing, targets: tuple[Target, ...], corrected: bool
 ) -> str:
     arena = (
         "/* The tensor arena was not measured: TFLite Micro was not installed where this was "
@@ -134,7 +143,7 @@ def _header(
     adds = " \\\n".join(f"    (resolver).{_method(name)}();" for name in model.operators)
     return f"""/* A CCNVR for TFLite Micro, profile int8; written by ccnvr export.
  *
-{_input_and_output(recipe, targets, corrected)}
+{_input_and_output(preprocessing, targets, corrected)}
  */
 #ifndef CCNVR_MODEL_H
 #define CCNVR_MODEL_H
@@ -161,13 +170,15 @@ extern const unsigned int ccnvr_model_bytes;
 """
 
 
-def _input_and_output(recipe: Preprocessing, targets: tuple[Target, ...], corrected: bool) -> str:
-    grid = recipe.grid
+def _input_and_output(
+    preprocessing: Preprocessing, targets: tuple[Target, ...], corrected: bool
+) -> str:
+    grid, channels = preprocessing.grid, preprocessing.channels
     bands = f"{grid.bands} bands, {grid.start_nm:g} to {grid.stop_nm:g} nm by {grid.step_nm:g} nm"
     correction = ", after the bundle's correction" if corrected else ""
     lines = [
-        f"Input, float32 [1][{len(recipe.channels)}][{grid.bands}]: {bands}, in channels of",
-        *(f"  {number}: {_filters(channel)}" for number, channel in enumerate(recipe.channels)),
+        f"Input, float32 [1][{len(channels)}][{grid.bands}]: {bands}, in channels of",
+        *(f"  {number}: {_filters(channel)}" for number, channel in enumerate(channels)),
         f"where absorbance is log10(1/reflectance){correction}.",
         f"Output, float32 [1][{len(targets)}]: z of",
         *(
@@ -179,7 +190,7 @@ def _input_and_output(recipe: Preprocessing, targets: tuple[Target, ...], correc
 
 
 def _filters(channel: Channel) -> str:
-    """As `preprocess.Preprocessor` makes a channel."""
+    """Return the filters of a channel in words, in the order of `Preprocessor`."""
     filters = []
     if channel.window > 1:
         derivative = f", derivative {channel.deriv} per nm" if channel.deriv else ""
@@ -192,14 +203,14 @@ def _filters(channel: Channel) -> str:
 
 
 def _formula(target: Target) -> str:
-    """As `Target.restore`."""
+    """Return the formula of `Target.restore` in words."""
     linear = f"{target.mean:.9g} + {target.sd:.9g} * z"
     value = f"exp({linear}) - 1" if target.transform == "log1p" else linear
     return f"{value}, and not below 0" if target.lowest >= 0.0 else value
 
 
 def _method(operator: str) -> str:
-    """`MAX_POOL_2D` -> `AddMaxPool2D`."""
+    """Return the resolver's method for an operator: `AddMaxPool2D` for `MAX_POOL_2D`."""
     return "Add" + "".join(
         word if word[0].isdigit() else word.capitalize() for word in operator.split("_")
     )

@@ -1,55 +1,44 @@
-"""A finished run, what is written from it, its proof, and the bundle that holds all."""
+"""A finished run, read from its folder with everything that an export of it needs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
-
-from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import Bundle, SelfTest, model_file_name
-from ccnvr.edge.bundle.manifest import SCHEMA, Card, Manifest
-from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.domain import PART
-from ccnvr.edge.chemometrics.grid import resampling_matrix
-from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
-from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.file import pack
 from ccnvr.edge.network.layers import NetworkArrays
-from ccnvr.export.onnx_writer import to_onnx
-from ccnvr.export.parity import Gate, Parity, Spectra
-from ccnvr.export.runtimes import Runtime
-from ccnvr.export.tflite.writer import to_tflite
-from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
+from ccnvr.export.proof_spectra import ProofSpectra, collect_spectra
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.network import scales
-from ccnvr.train.network.ccnvr import answers, with_outputs
-from ccnvr.train.network.convert import with_outputs as data_with_outputs
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.network.ccnvr import with_outputs
+from ccnvr.train.network.convert import to_arrays
+from ccnvr.train.network.convert import with_outputs as arrays_with_outputs
+from ccnvr.train.quantization import kept
+from ccnvr.train.quantization.run import (
+    QuantizationSettings,
+    calibration_split,
+    quantize_with_progress,
+)
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs.folder import RunReport
-
-SELF_TEST_SPECTRA = 3
-
-WRITERS: dict[str, Callable[[NetworkArrays], bytes]] = {
-    "network": pack,
-    "onnx": to_onnx,
-    "tflite": to_tflite,
-}
-"""By format, see `bundle.MODEL_FORMATS`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A finished run, its network as data in each profile that is needed, and its domain as a
-    bundle holds it.
+    """A finished run.
+
+    Attributes:
+        folder: the run.
+        recipe: what it was trained by.
+        calibration: the network and the meaning of its outputs.
+        report: what the training found.
+        networks: the network as arrays, of each profile that is needed.
+        domain: the domain as a bundle holds it, None where the run has none.
     """
 
     folder: Path
@@ -60,7 +49,7 @@ class Finished:
     domain: bytes | None
 
     def only(self, targets: tuple[str, ...]) -> Finished:
-        """The same without its other outputs."""
+        """Return the same run with the outputs for these targets alone."""
         columns = [self.recipe.properties.index(name) for name in targets]
         accuracy = {
             title: {
@@ -81,152 +70,70 @@ class Finished:
             ),
             dataclasses.replace(self.report, accuracy=accuracy),
             {
-                profile: data_with_outputs(network, columns)
+                profile: arrays_with_outputs(network, columns)
                 for profile, network in self.networks.items()
             },
             self.domain,
         )
 
 
-@dataclass(frozen=True)
-class Proof:
-    """An artefact's parity on an engine, and `rmse_inflation`: for each property that was measured
-    in held-out soils, by what share the RMSE is greater than that of torch in fp32.
-    """
+def load_finished(
+    folder: Path, targets: tuple[str, ...] = (), *, quantized: bool
+) -> tuple[Finished, ProofSpectra]:
+    """Read a finished run, and the spectra that its export is proved on.
 
-    parity: Parity
-    rmse_inflation: dict[str, float]
-
-
-def write_models(
-    networks: dict[str, NetworkArrays], profiles: Iterable[str], kinds: Iterable[str]
-) -> dict[str, bytes]:
-    """The artefacts by their names in a bundle."""
-    return {
-        model_file_name(profile, kind): WRITERS[kind](networks[profile])
-        for profile in profiles
-        for kind in kinds
-    }
-
-
-def prove(
-    finished: Finished, models: dict[str, bytes], runtimes: list[Runtime], spectra: Spectra
-) -> list[Proof]:
-    """Every artefact on every engine that runs it.
+    Args:
+        folder: the run.
+        targets: the targets to keep; none keeps all of them.
+        quantized: whether the profiles `weights` and `int8` are needed beside `fp32`. The network
+            is quantized now, which takes minutes, where `ccnvr quantize` has not done so before.
 
     Raises:
-        ParityError: one does not answer as it must.
-        EngineError: an engine refuses one.
+        UsageError: the folder holds no finished run, lacks the run's domain, was not trained on one
+            of the targets, or the run's soils have changed.
+        ProofError: there are too few spectra to prove the export on.
     """
-    targets = finished.calibration.targets
-    gate = Gate(
-        finished.calibration.network, finished.networks, spectra, finished.recipe.properties
-    )
-    held_out = slice(0, spectra.held_out)
-    truth = spectra.properties[held_out]
-    exact = _rmse(scales.restore(targets, gate.torch[held_out].astype(np.float64)), truth)
-    known = [column for column in range(len(targets)) if np.isfinite(exact[column])]
-    proofs = []
-    # No bar in a log file, where the table follows soon enough.
-    for profile, runtime, model in tqdm(
-        _to_prove(finished, models, runtimes), desc="proving", unit="engine", disable=None
-    ):
-        parity, answers = gate.prove(profile, runtime, model)
-        rmse = _rmse(scales.restore(targets, answers[held_out].astype(np.float64)), truth)
-        proofs.append(
-            Proof(
-                parity,
-                {
-                    targets[column].name: float(rmse[column] / exact[column] - 1.0)
-                    for column in known
-                },
-            )
+    recipe, calibration, report = run_folder.load(folder)
+    trained_on = recipe.properties
+    if unknown := [name for name in targets if name not in trained_on]:
+        raise UsageError(
+            f"{folder} was not trained on {unknown[0]} but on {', '.join(trained_on)}; name some "
+            "of those"
         )
-    return proofs
+    domain = None if report.domain is None else _read_domain(folder)
+    # Read when first asked for, and once: a large library takes minutes.
+    training_soils = cache(partial(run_folder.training_soils, folder, recipe, report))
+    # Before quantizing, which takes minutes, so that too few spectra are reported at once.
+    spectra = collect_spectra(recipe, training_soils, calibration.correction)
+    networks = {"fp32": to_arrays(calibration.network)}
+    if quantized:
+        networks = _quantized(folder, recipe, calibration, training_soils)
+    finished = Finished(folder, recipe, calibration, report, networks, domain)
+    if not targets:
+        return finished, spectra
+    columns = [trained_on.index(name) for name in targets]
+    return finished.only(targets), spectra.only(columns)
 
 
-def _to_prove(
-    finished: Finished, models: dict[str, bytes], runtimes: list[Runtime]
-) -> list[tuple[str, Runtime, bytes]]:
-    """Each profile on each engine that has an artefact to run."""
-    found = []
-    for profile, network in finished.networks.items():
-        if any(name.startswith(model_file_name(profile, "")) for name in models):
-            # The network as data is proved wherever anything is written from it.
-            written = {model_file_name(profile, "network"): pack(network), **models}
-            parts = [(runtime, model_file_name(profile, runtime.kind)) for runtime in runtimes]
-            found += [
-                (profile, runtime, written[part]) for runtime, part in parts if part in written
-            ]
-    return found
+def _read_domain(folder: Path) -> bytes:
+    try:
+        return (folder / PART).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{folder / PART} cannot be read ({error.strerror}); run the same ccnvr train with "
+            f"--out {folder} again"
+        ) from error
 
 
-def make_bundle(
-    finished: Finished, models: dict[str, bytes], proofs: list[Proof], held_out: int
-) -> Bundle:
-    """The bundle, not yet written."""
-    recipe, calibration, report = finished.recipe, finished.calibration, finished.report
-    parts = {**models, bundles.SELF_TEST: _self_test(finished, models)}
-    if finished.domain is not None:
-        parts[PART] = finished.domain
-    if calibration.correction is not None:
-        parts[corrections.PART] = corrections.pack(calibration.correction)
-    manifest = Manifest(
-        schema=SCHEMA,
-        name=recipe.name,
-        created=report.finished,
-        targets=calibration.targets,
-        preprocessing=recipe.preprocessing,
-        parts={name: bundles.part_of(content) for name, content in parts.items()},
-        domain=report.domain,
-        card=Card(
-            accuracy=report.accuracy,
-            parity=dict(_for_card(proof, held_out) for proof in proofs),
-            soils=report.soils,
-            training=report.training,
-        ),
-    )
-    return Bundle(str(finished.folder), "", manifest, parts)
-
-
-def _for_card(proof: Proof, held_out: int) -> tuple[str, dict[str, Any]]:
-    parity = proof.parity
-    figures = {
-        name: value
-        for name, value in asdict(parity).items()
-        if name not in ("profile", "runtime", "reference")
-    }
-    title = f"{parity.profile} on {parity.runtime}, against {parity.reference}"
-    return title, {**figures, "held_out": held_out, "rmse_inflation": proof.rmse_inflation}
-
-
-def _self_test(finished: Finished, models: dict[str, bytes]) -> bytes:
-    """Made-up soils, so that the bundle carries no library's spectra; what torch says of them, and
-    each rounded network.
-    """
-    recipe, calibration = finished.recipe, finished.calibration
-    resample = resampling_matrix(pixel_wavelengths(), recipe.grid)
-    spectra = np.round(absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0)) @ resample.T, 6)
-    inputs = Preprocessor(
-        recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
-    ).batch(spectra)
-    quantized = {
-        profile: _rows(NumpySession(network)(inputs))
-        for profile, network in finished.networks.items()
-        if profile != "fp32"
-        and any(name.startswith(model_file_name(profile, "")) for name in models)
-    }
-    test = SelfTest(_rows(spectra), _rows(answers(calibration.network, inputs)), quantized)
-    return json.dumps(asdict(test)).encode()
-
-
-def _rows(values: NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, values.tolist()))
-
-
-def _rmse(predicted: Array, measured: Array) -> Array:
-    """`(targets,)`, over the soils where each was measured; NaN where none was."""
-    errors = predicted - measured
-    known = np.sum(np.isfinite(errors), axis=0)
-    rmse: Array = np.sqrt(np.nansum(errors**2, axis=0) / np.where(known > 0, known, np.nan))
-    return rmse
+def _quantized(
+    folder: Path,
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    training_soils: Callable[[], Soils],
+) -> dict[str, NetworkArrays]:
+    quantized = kept.load(folder, calibration)
+    if quantized is None:
+        soils = calibration_split(recipe, training_soils())
+        settings = QuantizationSettings()
+        quantized = quantize_with_progress(folder, recipe, calibration, soils, settings)
+    return quantized.networks

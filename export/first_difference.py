@@ -1,11 +1,13 @@
-"""What the layers of each artefact give, under the names of `NumpySession.layers`, to find where
-two of them part.
+"""The outputs of the layers inside a model file, compared with those of its reference.
+
+Layers have the names of `NumpySession.layers`, so that a wrong model file can be traced to the
+layer in which it first differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,59 +20,64 @@ from onnx import helper
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import unpack
 from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.export.model_files import ModelFile
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.train.network.ccnvr import CCNVR
-
-if TYPE_CHECKING:
-    from ccnvr.export.parity import Parity
 
 Layers = dict[str, NDArray[Any]]
 
 _TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.015}
-"""Share of a layer's largest value by which it may differ and still not be the one."""
+"""The share of a layer's largest value by which it may differ without being named."""
+_ROUNDING_TOLERANCE = 0.05
 
 
-def first_difference(
-    network: CCNVR,
-    networks: Mapping[str, NetworkArrays],
-    parity: Parity,
-    kind: str,
-    model: bytes,
-    spectrum: Float32,
-) -> str:
-    """The first layer in which an artefact and its reference differ on a spectrum `(1, channels,
-    bands)`, in words.
+def layer_tolerance(file: ModelFile, *, rounding: bool) -> float:
+    """Return the share of a layer's largest value by which a right layer may differ.
+
+    `rounding`: the reference is the torch network in fp32, from which profiles other than fp32
+    differ by the rounding of their weights as well.
     """
-    rounding = parity.profile != "fp32" and parity.reference == "torch"
-    tolerance = 0.05 if rounding else _TOLERANCE[parity.profile]
-    if parity.profile == "int8" and kind == "onnx":
-        tolerance = 1e-5
-    expected = (
-        of_torch(network, spectrum)
-        if parity.reference == "torch"
-        else of_data(networks[parity.profile], spectrum)
-    )
+    if file.profile == "int8" and file.format == "onnx":
+        # onnxruntime computes with the oracle's integers, so its layers agree nearly to the bit.
+        return 1e-5
+    if file.profile != "fp32" and rounding:
+        return _ROUNDING_TOLERANCE
+    return _TOLERANCE[file.profile]
+
+
+def first_difference(expected: Layers, file: ModelFile, spectrum: Float32, tolerance: float) -> str:
+    """Return the first layer in which a model file differs from its reference, in words.
+
+    Args:
+        expected: the layers of the reference, in the order in which they are computed.
+        file: the model file.
+        spectrum: the input `(1, channels, bands)` of both.
+        tolerance: see `layer_tolerance`.
+    """
     try:
-        found = {"network": of_network, "onnx": of_onnx, "tflite": of_tflite}[kind](model, spectrum)
+        found = _LAYERS_OF_A_FILE[file.format](file.content, spectrum)
     except Exception as error:  # an engine that runs a model may refuse it with its layers shown
         return f"unknown, its layers cannot be shown ({type(error).__name__})"
     for name, right in expected.items():
         wrong = found.get(name)
         if wrong is None or wrong.shape != right.shape:
             return f"{name}, which it lacks" if wrong is None else f"{name}, of another shape"
-        if not np.max(np.abs(wrong - right)) <= tolerance * max(1e-6, float(np.max(np.abs(right)))):
+        # A layer of zeros alone leaves no scale to compare with.
+        most = tolerance * max(1e-6, float(np.max(np.abs(right))))
+        # So written that NaN counts as a difference.
+        if not np.max(np.abs(wrong - right)) <= most:
             return name
     return "none alone: small differences add up"
 
 
-def of_torch(network: CCNVR, spectra: Float32) -> Layers:
-    """Of the torch network."""
+def layers_of_torch(network: CCNVR, spectra: Float32) -> Layers:
+    """Return the layers of the torch network."""
     found: Layers = {}
 
     def keep(name: str, value: torch.Tensor) -> None:
         found[name] = value.numpy()
 
-    # `pooled` and `hidden` are what the dense layers read, since nothing drops out here.
+    # `pooled` and `hidden` are the inputs of the dense layers, because dropout is off here.
     hooks = [
         network.convolutions[3 * number + 2].register_forward_hook(
             lambda _, __, output, name=f"convolution{number}": keep(name, output)
@@ -96,18 +103,18 @@ def of_torch(network: CCNVR, spectra: Float32) -> Layers:
     return found
 
 
-def of_data(network: NetworkArrays, spectra: Float32) -> Layers:
-    """Of a network as data."""
+def layers_of_arrays(network: NetworkArrays, spectra: Float32) -> Layers:
+    """Return the layers of a network as arrays."""
     return dict(NumpySession(network).layers(spectra))
 
 
-def of_network(model: bytes, spectra: Float32) -> Layers:
-    """Of a network as a file."""
-    return of_data(unpack(model), spectra)
+def _layers_of_network(model: bytes, spectra: Float32) -> Layers:
+    """Return the layers of a model file of format `network`."""
+    return layers_of_arrays(unpack(model), spectra)
 
 
-def of_onnx(model: bytes, spectra: Float32) -> Layers:
-    """Of an ONNX model, by onnxruntime."""
+def _layers_of_onnx(model: bytes, spectra: Float32) -> Layers:
+    """Return the layers of an ONNX model, which onnxruntime shows once they are graph outputs."""
     graph = onnx.load_from_string(model)
     produced = {name for node in graph.graph.node for name in node.output}
     there = {output.name for output in graph.graph.output}
@@ -127,9 +134,10 @@ def _names(produced: set[str]) -> Iterator[str]:
     yield from (name for name in produced if name.removeprefix("convolution").isdigit())
 
 
-def of_tflite(model: bytes, spectra: Float32) -> Layers:
-    """Of a TFLite model and one spectrum, by LiteRT without XNNPACK, which shows no
-    layer within.
+def _layers_of_tflite(model: bytes, spectra: Float32) -> Layers:
+    """Return the layers of a TFLite model for one spectrum.
+
+    LiteRT runs it without XNNPACK, which keeps no tensor of the layers inside.
     """
     interpreter = Interpreter(
         model_content=model,
@@ -146,11 +154,10 @@ def of_tflite(model: bytes, spectra: Float32) -> Layers:
         name = str(detail["name"])
         number = name.removeprefix("pool").removeprefix("convolution")
         if number.isdigit():
-            # The pool comes after its convolution and takes its place; bands before filters, and a
-            # height of 1.
-            found[f"convolution{number}"] = _dequantized(interpreter, detail)[:, 0].transpose(
-                0, 2, 1
-            )
+            # The pool comes after its convolution and takes its place. TFLite has a height of 1
+            # and the bands before the filters.
+            image = _dequantized(interpreter, detail)
+            found[f"convolution{number}"] = image[:, 0].transpose(0, 2, 1)
         elif name in ("standardised", "pooled", "linear", "properties"):
             found[name] = _dequantized(interpreter, detail)
         elif name in renamed:
@@ -164,3 +171,10 @@ def _dequantized(interpreter: Any, detail: dict[str, Any]) -> NDArray[Any]:
         scale, zero = detail["quantization"]
         value = (value.astype(np.float32) - np.float32(zero)) * np.float32(scale)
     return value
+
+
+_LAYERS_OF_A_FILE: dict[str, Callable[[bytes, Float32], Layers]] = {
+    "network": _layers_of_network,
+    "onnx": _layers_of_onnx,
+    "tflite": _layers_of_tflite,
+}

@@ -1,9 +1,9 @@
-"""Writes a network as an ONNX graph, operator by operator: opset 13, IR 8, which onnxruntime runs
-since 1.17.
+"""The writer of a network as an ONNX model, operator by operator.
 
-torch's own exporters either need a newer runtime or, in some releases, wrote the GRU's reset gate
-wrongly; they serve as a cross-check in the tests. Int8 is written as QuantizeLinear and
-DequantizeLinear around each operator, which onnxruntime fuses into int8 kernels.
+Opset 13 and IR 8 are what onnxruntime runs since 1.17. torch's own exporters either need a newer
+onnxruntime or, in some releases, wrote the GRU's reset gate wrongly; they serve as a cross-check in
+the tests. Int8 is written as QuantizeLinear and DequantizeLinear around each operator, which
+onnxruntime fuses into int8 kernels.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ccnvr.edge.network.shape import NetworkConfig
 OPSET = 13
 IR_VERSION = 8
 
-# Gate order in ONNX, as positions in the structure's: GRU z r h from r z n; LSTM i o f c from i f g
-# o.
+# The order of the gates in ONNX, as positions in that of NetworkArrays: GRU z r h from r z n, LSTM
+# i o f c from i f g o.
 _GATE_ORDER = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 
 
 class _Graph:
-    """Collects nodes and weights."""
+    """The nodes and constants of a graph under construction; methods return a tensor's name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -48,7 +48,7 @@ class _Graph:
         return name
 
     def numbers(self, name: str, *values: int) -> str:
-        """Add a constant of whole numbers: a shape, an axis."""
+        """Add a constant of integers, such as a shape or an axis."""
         return self.constant(name, np.array(values, dtype=np.int64))
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -57,10 +57,10 @@ class _Graph:
         return output
 
     def weight(self, name: str, weight: Weight) -> str:
-        """Add a weight that is computed with as floats.
+        """Add a weight that the network computes with as floats.
 
-        An int8 one is unpacked by Cast and Mul, which onnxruntime carries out once, as it loads the
-        model; a DequantizeLinear it would repeat for every spectrum.
+        One stored as int8 is unpacked by Cast and Mul, which onnxruntime evaluates once, as it
+        loads the model. It would repeat a DequantizeLinear for every spectrum.
         """
         if not isinstance(weight, StoredInt8):
             return self.constant(name, weight)
@@ -76,7 +76,7 @@ class _Graph:
     def int8_operand(
         self, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]
     ) -> str:
-        """Add a weight or bias, a scale for each row, of an operator that computes in int8."""
+        """Add a weight or bias, with a scale for each row, of an operator that computes in int8."""
         stored = self.constant(f"{name}.stored", values)
         zeros = self.constant(f"{name}.zeros", np.zeros(len(scales), values.dtype))
         return self.node(
@@ -87,8 +87,9 @@ class _Graph:
         )
 
     def quantized(self, value: str, activation: Activation, name: str) -> str:
-        """Round a tensor to int8 and back, which onnxruntime fuses with the operators before and
-        behind.
+        """Round a tensor to int8 and back.
+
+        onnxruntime fuses the pair with the operators before and after it.
         """
         scale = self.constant(f"{name}.scale", np.array(activation.scale, dtype=np.float32))
         zero = self.constant(f"{name}.zero", np.array(activation.zero_point, dtype=np.int8))
@@ -97,10 +98,10 @@ class _Graph:
 
 
 def to_onnx(network: NetworkArrays) -> bytes:
-    """The network as a serialised ONNX model: `spectra (n, channels, bands)` -> `properties (n,
-    outputs)`, float32.
+    """Return the network as a serialised ONNX model, float32 in and out.
 
-    The tensors within have the names of `NumpySession.layers`.
+    The model takes `spectra (n, channels, bands)` to `properties (n, outputs)`. The tensors inside
+    have the names of `NumpySession.layers`.
     """
     config = network.config
     graph = _Graph()
@@ -134,12 +135,13 @@ def to_onnx(network: NetworkArrays) -> bytes:
         producer_name="ccnvr",
     )
     onnx.checker.check_model(model, full_check=True)
+    # Equal networks give equal files.
     serialised: bytes = model.SerializeToString(deterministic=True)
     return serialised
 
 
 def _standardised(graph: _Graph, network: NetworkArrays) -> str:
-    """Each band less its mean, over its deviation, where the network asks for it."""
+    """Add the standardisation of each band, where the network has one."""
     if network.standardisation is None:
         return "spectra"
     mean = graph.constant("standardisation.mean", network.standardisation.mean[None])
@@ -150,8 +152,9 @@ def _standardised(graph: _Graph, network: NetworkArrays) -> str:
 
 
 def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
-    """Conv, ReLU, max-pool: `(n, filters, steps)`; between activations where the network computes
-    in int8.
+    """Add the convolutions, each with ReLU and max-pool; the output is `(n, filters, steps)`.
+
+    Where the network computes in int8, each operator stands between two activations.
     """
     scales = network.activations
     if scales:
@@ -172,6 +175,7 @@ def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
         value = graph.node("Relu", [value], f"{name}.relu")
         if scales:
             value = graph.quantized(value, scales[number + 1], f"{name}.activation")
+            # Pooling changes no value, so the second rounding only lets onnxruntime pool in int8.
             value = graph.node("MaxPool", [value], f"{name}.pool", **pool)
             value = graph.quantized(value, scales[number + 1], name)
         else:
@@ -182,7 +186,7 @@ def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
 def _operands(
     graph: _Graph, name: str, layer: ConvolutionLayer, before: Activation | None
 ) -> list[str]:
-    """Weight and bias of a convolution whose input is `before`, or floats."""
+    """Add the weight and bias of a convolution whose input is int8 of `before`, or floats."""
     weight = layer.weight
     if before is None or not isinstance(weight, StoredInt8):
         return [graph.weight(f"{name}.weight", weight), graph.constant(f"{name}.bias", layer.bias)]
@@ -193,7 +197,7 @@ def _operands(
 
 
 def _whole(graph: _Graph, config: NetworkConfig, features: str) -> str:
-    """Without what does not fill the last step."""
+    """Leave out the bands at the end that do not fill a step."""
     if config.patch == 1:
         return features
     ends = [graph.numbers("whole.from", 0), graph.numbers("whole.to", config.steps * config.patch)]
@@ -201,7 +205,7 @@ def _whole(graph: _Graph, config: NetworkConfig, features: str) -> str:
 
 
 def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
-    """`(n, filters, steps x patch)` -> `(steps, n, filters x patch)`."""
+    """Turn `(n, filters, steps x patch)` into `(steps, n, filters x patch)`."""
     if config.patch == 1:
         return graph.node("Transpose", [features], "sequence", perm=[2, 0, 1])
     shape = graph.numbers("patches.shape", 0, config.channels, config.steps, config.patch)
@@ -211,14 +215,14 @@ def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
 
 
 def _flattened(graph: _Graph, config: NetworkConfig, features: str) -> str:
-    """For a network without a recurrent layer, `(n, filters x steps)`."""
+    """Flatten the features to `(n, filters x steps)`, without recurrence."""
     return graph.node("Flatten", [_whole(graph, config, features)], "pooled", axis=1)
 
 
 def _recurrent(graph: _Graph, network: NetworkArrays, features: str) -> str:
-    """GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
+    """Add the GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
 
-    Its states `(steps, directions, n, hidden)` averaged over the steps into `(n, directions x
+    Its states `(steps, directions, n, hidden)` are averaged over the steps to `(n, directions x
     hidden)`.
     """
     config, directions = network.config, network.directions
@@ -227,8 +231,7 @@ def _recurrent(graph: _Graph, network: NetworkArrays, features: str) -> str:
         "direction": "bidirectional" if config.bidirectional else "forward",
     }
     if config.cell == "gru":
-        # The structure's GRU, as torch's, applies the reset gate after the recurrent matrix and its
-        # bias.
+        # As torch's GRU does, ours applies the reset gate after the recurrent matrix and its bias.
         attributes["linear_before_reset"] = 1
     rows = _rows(config)
     biases = np.stack(
@@ -247,13 +250,13 @@ def _recurrent(graph: _Graph, network: NetworkArrays, features: str) -> str:
 
 
 def _rows(config: NetworkConfig) -> NDArray[np.int64]:
-    """The structure's row of each of ONNX's."""
+    """Return the row in NetworkArrays of each row in ONNX."""
     gates = np.arange(GATES[config.cell] * config.hidden).reshape(-1, config.hidden)
     return np.concatenate([gates[gate] for gate in _GATE_ORDER[config.cell]])
 
 
 def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.int64]) -> str:
-    """One direction's matrix above the other's, `(directions, gates x hidden, width)`."""
+    """Add the matrices of the directions as one, `(directions, gates x hidden, width)`."""
     stored = [weight for weight in weights if isinstance(weight, StoredInt8)]
     flat: Weight = np.concatenate([as_float(weight)[rows] for weight in weights])
     if stored:
@@ -264,6 +267,7 @@ def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.
 
 
 def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
+    """Add a dense layer; return its output, which is called `output` or else after the layer."""
     weight, bias = (
         graph.weight(f"{name}.weight", layer.weight),
         graph.constant(f"{name}.bias", layer.bias),
@@ -272,6 +276,6 @@ def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str 
 
 
 def _linear(graph: _Graph, weight: Weight, spectra: str) -> str:
-    """The linear calibration of `(n, channels, bands)`, channel by channel."""
+    """Add the linear path from `(n, channels, bands)`, channel by channel."""
     flat = graph.node("Flatten", [spectra], "linear.input", axis=1)
     return graph.node("Gemm", [flat, graph.weight("linear.weight", weight)], "linear", transB=1)

@@ -1,1 +1,1 @@
-"""The TFLite writer."""
+"""A writer of TFLite models."""

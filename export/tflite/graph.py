@@ -1,5 +1,6 @@
-"""Puts TFLite models together: tensors, operators and subgraphs, then the flatbuffer. Knows nothing
-of CCNVR.
+"""A builder of TFLite models: tensors, operators and subgraphs, then the flatbuffer.
+
+It knows nothing of CCNVR.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _LARGEST_OLD_CODE = 127
 
 @dataclass(frozen=True)
 class Quantization:
-    """What an integer tensor stands for: `scale x (q - zero_point)`, one scale, or one for each
-    entry of the first axis.
+    """The meaning of an integer tensor: an integer q stands for `scale x (q - zero_point)`.
+
+    There is one scale for the tensor, or one for each entry of the first axis.
     """
 
     scale: float | NDArray[np.float32]
@@ -38,8 +40,10 @@ class Quantization:
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]
-    """Aligns constants, as the schema asks and the generated Python code does not: kernels load
-    them as vectors.
+    """A flatbuffer builder that aligns constants.
+
+    The schema asks for it, because kernels load constants as vectors, but the generated Python code
+    does not do it.
     """
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
@@ -47,10 +51,12 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
         return int(super().CreateNumpyVector(x))
 
 
-class Model:
-    """A model under construction. Its first subgraph is the one that runs.
+class ModelBuilder:
+    """A model under construction, whose first subgraph is the one that runs.
 
-    `one_scale`: for interpreters whose DEQUANTIZE knows one scale a tensor.
+    Args:
+        description: a text in the file.
+        one_scale: the interpreter's DEQUANTIZE takes a single scale for a tensor.
     """
 
     def __init__(self, description: str, *, one_scale: bool = False) -> None:
@@ -58,31 +64,31 @@ class Model:
         self._model = schema.ModelT()
         self._model.version = _SCHEMA_VERSION
         self._model.description = description
-        self._model.buffers = [
-            schema.BufferT()
-        ]  # by convention the first is empty, and of tensors without content
+        # By convention the first buffer is empty and belongs to all tensors without content.
+        self._model.buffers = [schema.BufferT()]
         self._model.operatorCodes = []
         self._model.subgraphs = []
         self._codes: dict[tuple[int, int], int] = {}
 
     def subgraph(self, name: str) -> Subgraph:
-        """A new, empty subgraph."""
+        """Add an empty subgraph."""
         graph = Subgraph(self, name, len(self._model.subgraphs))
         self._model.subgraphs.append(graph.content)
         return graph
 
     def buffer(self, content: NDArray[Any]) -> int:
-        """The index of a new constant."""
+        """Add a constant and return its index."""
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
         self._model.buffers.append(buffer)
         return len(self._model.buffers) - 1
 
     def code(self, operator: int, version: int) -> int:
-        """The index of an operator of that version."""
+        """Return the index of an operator in that version, added if it is new."""
         if (operator, version) not in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode = operator
+            # Interpreters of before operators were more than 127 read this byte instead.
             code.deprecatedBuiltinCode = min(operator, _LARGEST_OLD_CODE)
             code.version = version
             self._codes[operator, version] = len(self._model.operatorCodes)
@@ -90,16 +96,16 @@ class Model:
         return self._codes[operator, version]
 
     def to_bytes(self) -> bytes:
-        """The model as a file."""
+        """Return the model as a file."""
         builder = _Builder(1 << 16)
         builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
         return bytes(builder.Output())
 
 
 class Subgraph:
-    """Tensors are named by their index."""
+    """A subgraph under construction; its methods take and return tensors by their index."""
 
-    def __init__(self, model: Model, name: str, index: int) -> None:
+    def __init__(self, model: ModelBuilder, name: str, index: int) -> None:
         self._model = model
         self.one_scale = model.one_scale
         self.index = index
@@ -116,7 +122,7 @@ class Subgraph:
         quantization: Quantization | None = None,
         buffer: int = 0,
     ) -> int:
-        """A new tensor."""
+        """Add a tensor."""
         tensor = schema.TensorT()
         tensor.name = name
         tensor.shape = list(shape)
@@ -133,18 +139,18 @@ class Subgraph:
         return len(self.content.tensors) - 1
 
     def input(self, name: str, shape: Sequence[int], dtype: type[np.generic] = np.float32) -> int:
-        """A new tensor that the subgraph is given."""
+        """Add a tensor that the subgraph takes as input."""
         self.content.inputs.append(self.tensor(name, shape, dtype))
         return int(self.content.inputs[-1])
 
     def constant(
         self, name: str, value: NDArray[Any], quantization: Quantization | None = None
     ) -> int:
-        """A new tensor with content."""
+        """Add a tensor with content."""
         return self.tensor(name, value.shape, value.dtype, quantization, self._model.buffer(value))
 
     def integers(self, name: str, *values: int) -> int:
-        """A constant of int32 `(values,)`, as shapes and axes are."""
+        """Add a constant of int32 `(values,)`, such as a shape or an axis."""
         return self.constant(name, np.array(values, dtype=np.int32))
 
     def operator(
@@ -155,12 +161,13 @@ class Subgraph:
         version: int = 1,
         options: Any = None,
     ) -> None:
-        """Append an operator; `options` is an object of the schema, as `schema.SplitOptionsT()`."""
+        """Append an operator; `options` is an object of the schema, as `SplitOptionsT`."""
         node = schema.OperatorT()
         node.opcodeIndex = self._model.code(operator, version)
         node.inputs, node.outputs = list(inputs), list(outputs)
         if options is not None:
             node.builtinOptions = options
+            # The schema names the type of `SplitOptionsT` `SplitOptions`.
             node.builtinOptionsType = getattr(
                 schema.BuiltinOptions, type(options).__name__.removesuffix("T")
             )
@@ -175,7 +182,7 @@ class Subgraph:
         version: int = 1,
         options: Any = None,
     ) -> int:
-        """Append an operator of one float output `name` of that shape; gives the output."""
+        """Append an operator of one float output of that name and shape; return the output."""
         output = self.tensor(name, shape)
         self.operator(operator, inputs, [output], version, options)
         return output

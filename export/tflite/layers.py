@@ -1,6 +1,4 @@
-"""The layers that the TFLite writer is made of: convolution, fully connected, and weights stored as
-int8.
-"""
+"""The layers of a TFLite model: convolutions, fully connected layers, and int8 weights."""
 
 from __future__ import annotations
 
@@ -16,12 +14,13 @@ from ccnvr.export.tflite.graph import Operator, Quantization, Subgraph
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 
 _NOTHING = -1
-"""In place of an input that an operator can do without."""
+"""The index that stands for an optional input left out."""
 
 
 def weight(graph: Subgraph, name: str, value: Weight) -> int:
-    """A weight as floats: a constant, or an int8 constant through DEQUANTIZE, which the interpreter
-    does once.
+    """Add a weight as floats: a constant, or an int8 constant through DEQUANTIZE.
+
+    The interpreter evaluates that DEQUANTIZE once, as it is of a constant.
     """
     if not isinstance(value, StoredInt8):
         return graph.constant(name, value)
@@ -41,7 +40,7 @@ def fully_connected(
     bias: NDArray[np.float32] | None,
     activation: int = NONE,
 ) -> int:
-    """`(rows, inputs)` -> `(rows, outputs)` with weights `(outputs, inputs)`."""
+    """Add a layer from `(rows, inputs)` to `(rows, outputs)`; weights are `(outputs, inputs)`."""
     if graph.one_scale and isinstance(weights, StoredInt8):
         return _scaled_after(graph, name, value, rows, weights, bias, activation)
     options = schema.FullyConnectedOptionsT()
@@ -62,18 +61,18 @@ def _scaled_after(
     bias: NDArray[np.float32] | None,
     activation: int,
 ) -> int:
-    """The product with the whole numbers of the weights; then each output has its scale, and its
-    bias.
+    """Add a layer that multiplies by the weights' integers first and by their scales afterwards.
+
+    For interpreters whose DEQUANTIZE takes the first scale for all of the outputs.
     """
     stored = graph.constant(f"{name}.weight.int8", weights.values, Quantization(1.0))
-    options = schema.DequantizeOptionsT()
     whole = graph.apply(
         Operator.DEQUANTIZE,
         f"{name}.weight",
         weights.values.shape,
         stored,
         version=2,
-        options=options,
+        options=schema.DequantizeOptionsT(),
     )
     shape = (rows, len(weights.values))
     options = schema.FullyConnectedOptionsT()
@@ -82,23 +81,15 @@ def _scaled_after(
         Operator.FULLY_CONNECTED, f"{name}.sums", shape, value, whole, _NOTHING, options=options
     )
     scales = graph.constant(f"{name}.scales", weights.scales[None])
+    # The activation is fused with the last operator: the bias where there is one.
+    scaling, adding = schema.MulOptionsT(), schema.AddOptionsT()
     if bias is None:
-        options = schema.MulOptionsT()
-        options.fusedActivationFunction = activation
-        return graph.apply(Operator.MUL, name, shape, sums, scales, options=options)
-    scaled = graph.apply(
-        Operator.MUL, f"{name}.scaled", shape, sums, scales, options=schema.MulOptionsT()
-    )
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = activation
-    return graph.apply(
-        Operator.ADD,
-        name,
-        shape,
-        scaled,
-        graph.constant(f"{name}.bias", bias[None]),
-        options=options,
-    )
+        scaling.fusedActivationFunction = activation
+        return graph.apply(Operator.MUL, name, shape, sums, scales, options=scaling)
+    adding.fusedActivationFunction = activation
+    scaled = graph.apply(Operator.MUL, f"{name}.scaled", shape, sums, scales, options=scaling)
+    added = graph.constant(f"{name}.bias", bias[None])
+    return graph.apply(Operator.ADD, name, shape, scaled, added, options=adding)
 
 
 def convolution(
@@ -109,8 +100,10 @@ def convolution(
     layer: ConvolutionLayer,
     activations: tuple[Activation, Activation] | None,
 ) -> int:
-    """`(1, 1, bands, channels)` -> `(1, 1, bands, filters)`, same padding, ReLU; int8 between the
-    two activations given.
+    """Add a convolution with same padding and ReLU.
+
+    It takes `(1, 1, bands, channels)` to `(1, 1, bands, filters)`: floats, or, where `activations`
+    are given, int8 of the first of them to int8 of the second.
     """
     options = schema.Conv2DOptionsT()
     options.padding = schema.Padding.SAME
@@ -125,8 +118,8 @@ def convolution(
     stored = _as_image(layer.weight)
     assert isinstance(stored, StoredInt8)
     kernel = graph.constant(f"{name}.weight", stored.values, Quantization(stored.scales))
-    # The accumulator's units, in the float32 that the kernels compare with the product of the other
-    # two scales.
+    # The bias is in units of the accumulator. Kernels refuse a scale that is not the product of the
+    # other two in float32.
     bias = graph.constant(
         f"{name}.bias", layer.bias, Quantization(np.float32(before.scale) * stored.scales)
     )
@@ -143,8 +136,9 @@ def max_pool(
     pool: int,
     activation: Activation | None,
 ) -> int:
-    """The largest of each `pool` bands, which gives `shape`; what does not fill a pool is
-    left out.
+    """Add a layer that keeps the largest of each `pool` bands, with an output of that `shape`.
+
+    Bands at the end that do not fill a pool are left out.
     """
     options = schema.Pool2DOptionsT()
     options.padding = schema.Padding.VALID
@@ -161,14 +155,14 @@ def max_pool(
 def quantize(
     graph: Subgraph, name: str, value: int, shape: tuple[int, ...], activation: Activation
 ) -> int:
-    """Floats -> int8."""
+    """Add the operator that rounds floats to int8."""
     output = graph.tensor(name, shape, np.int8, _of(activation))
     graph.operator(Operator.QUANTIZE, [value], [output], options=schema.QuantizeOptionsT())
     return output
 
 
 def dequantize(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:
-    """int8 -> floats."""
+    """Add the operator that turns int8 into floats."""
     return graph.apply(
         Operator.DEQUANTIZE, name, shape, value, version=2, options=schema.DequantizeOptionsT()
     )
@@ -179,7 +173,7 @@ def _of(activation: Activation) -> Quantization:
 
 
 def _as_image(value: Weight) -> Any:
-    """`(filters, channels, kernel)` -> `(filters, 1, kernel, channels)`."""
+    """Return a weight `(filters, channels, kernel)` as `(filters, 1, kernel, channels)`."""
     if isinstance(value, StoredInt8):
         return StoredInt8(value.values.transpose(0, 2, 1)[:, None], value.scales)
     return as_float(value).transpose(0, 2, 1)[:, None]

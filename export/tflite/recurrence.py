@@ -1,7 +1,8 @@
-"""GRU and LSTM as a TFLite WHILE loop over the steps, which adds up the states for their average.
+"""GRU and LSTM as a TFLite WHILE loop over the steps, which sums the states for their average.
 
-Of the four or five numbers that the loop carries, the last two are the gates' inputs of all steps:
-one matrix product before the loop, and a row of it a step.
+The loop carries the step, the sum, the state, an LSTM's cell state, and, last, two matrices with
+the gates' inputs of all steps. These are one matrix product each before the loop, of which every
+step reads a row.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ccnvr.edge.network.layers import Direction, StoredInt8, Weight
 from ccnvr.edge.network.shape import NetworkConfig
-from ccnvr.export.tflite.graph import Model, Operator, Subgraph
+from ccnvr.export.tflite.graph import ModelBuilder, Operator, Subgraph
 from ccnvr.export.tflite.layers import fully_connected
 from ccnvr.firmware_bridge.arrays import Float32
 
-# Gates by their place in torch's order, those through the logistic function first: GRU r z | n,
-# LSTM i f o | g.
+# The gates by their place in torch's order: GRU r z n, LSTM i f g o. All but n and g go through the
+# logistic function, these two through the hyperbolic tangent.
 _LOGISTIC, _CANDIDATE = {"gru": (0, 1), "lstm": (0, 1, 3)}, {"gru": 2, "lstm": 2}
 
 
 @dataclass(frozen=True)
 class _Gates:
-    """Some gates of a direction, their rows of each weight one after the other."""
+    """Some of a direction's gates, with their rows of each weight one below the other."""
 
     input_weight: Weight
     state_weight: Weight
@@ -33,21 +34,22 @@ class _Gates:
 
     @property
     def width(self) -> int:
+        """The number of rows."""
         return len(self.state_bias)
 
 
 def averaged_states(
-    model: Model,
+    model: ModelBuilder,
     main: Subgraph,
     name: str,
     direction: Direction,
     config: NetworkConfig,
     sequence: int,
 ) -> int:
-    """The sequence `(steps, features)` -> the states averaged over the steps `(1, hidden)`, in one
-    direction.
+    """Add one direction of a recurrent layer.
 
-    GRU and LSTM with the gates, biases and order of `torch.nn.GRU` and `torch.nn.LSTM`.
+    It takes the sequence `(steps, features)` to the average of the states over the steps `(1,
+    hidden)`. GRU and LSTM have the gates, biases and order of `torch.nn.GRU` and `torch.nn.LSTM`.
     """
     steps, hidden = config.steps, config.hidden
     groups = [
@@ -74,17 +76,11 @@ def averaged_states(
     options.condSubgraphIndex, options.bodySubgraphIndex = condition.index, body.index
     main.operator(Operator.WHILE, inputs, outputs, options=options)
     share = main.constant(f"{name}.share", np.array(1.0 / steps, dtype=np.float32))
-    return main.apply(
-        Operator.MUL,
-        f"{name}.averaged",
-        (1, hidden),
-        outputs[1],
-        share,
-        options=schema.MulOptionsT(),
-    )
+    return _pair(main, Operator.MUL, f"{name}.averaged", hidden, outputs[1], share)
 
 
 def _gates(direction: Direction, hidden: int, places: tuple[int, ...]) -> _Gates:
+    """Return the gates at these places of a direction."""
     rows = np.concatenate([np.arange(place * hidden, (place + 1) * hidden) for place in places])
 
     def of(weight: Weight) -> Weight:
@@ -103,12 +99,13 @@ def _gates(direction: Direction, hidden: int, places: tuple[int, ...]) -> _Gates
 
 
 def _carried(graph: Subgraph, shapes: list[tuple[int, int]]) -> list[int]:
+    """Add the inputs of a subgraph of the loop: the step, and what the loop carries."""
     step = graph.input("step", (1,), np.int32)
     return [step, *(graph.input(f"carried{index}", shape) for index, shape in enumerate(shapes))]
 
 
 def _continue(graph: Subgraph, shapes: list[tuple[int, int]], steps: int) -> None:
-    """Whether there is a step left."""
+    """Fill the loop's condition: whether there is a step left."""
     step, *_ = _carried(graph, shapes)
     left = graph.tensor("left", (1,), np.bool_)
     graph.operator(
@@ -125,7 +122,7 @@ def _step(
     *,
     backward: bool,
 ) -> None:
-    """One step: the state from the last one and the step's row of the gates' inputs."""
+    """Fill the loop's body: the next state, from the last one and a row of the gates' inputs."""
     step, total, state, *rest = _carried(graph, shapes)
     inputs = rest[-2:]
     row = step
@@ -153,6 +150,7 @@ def _step(
 def _gru(
     graph: Subgraph, hidden: int, groups: list[_Gates], rows: list[int], states: list[int]
 ) -> list[int]:
+    """Add a GRU's step: `h' = n + z (h - n)`, as torch computes it. Return its state."""
     (state,) = states
     reset, update = _logistic(graph, hidden, groups[0], rows[0], state)
     recurrent = fully_connected(
@@ -169,6 +167,7 @@ def _gru(
 def _lstm(
     graph: Subgraph, hidden: int, groups: list[_Gates], rows: list[int], states: list[int]
 ) -> list[int]:
+    """Add an LSTM's step: `c' = f c + i g`, `h' = o tanh(c')`. Return its state and cell state."""
     state, cell = states
     enter, forget, leave = _logistic(graph, hidden, groups[0], rows[0], state)
     recurrent = fully_connected(
@@ -184,7 +183,7 @@ def _lstm(
 
 
 def _logistic(graph: Subgraph, hidden: int, gates: _Gates, row: int, state: int) -> list[int]:
-    """The gates that open and close, each `(1, hidden)`."""
+    """Add the gates that go through the logistic function; return each, `(1, hidden)`."""
     value = fully_connected(graph, "gates.state", state, 1, gates.state_weight, gates.state_bias)
     value = _pair(graph, Operator.ADD, "gates.sum", gates.width, value, row)
     value = graph.apply(Operator.LOGISTIC, "gates", (1, gates.width), value)
@@ -198,7 +197,7 @@ def _logistic(graph: Subgraph, hidden: int, gates: _Gates, row: int, state: int)
 
 
 def _pair(graph: Subgraph, operator: int, name: str, width: int, first: int, second: int) -> int:
-    """An elementwise operator on two `(1, width)`."""
+    """Add an elementwise operator that gives `(1, width)`; return its output."""
     options = {
         Operator.ADD: schema.AddOptionsT,
         Operator.SUB: schema.SubOptionsT,

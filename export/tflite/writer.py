@@ -1,11 +1,11 @@
-"""Writes a network as a TFLite model, operator by operator, with builtin operators only.
+"""The writer of a network as a TFLite model, operator by operator, of builtin operators only.
 
-For one spectrum at a time: XNNPACK, which makes TFLite fast, takes no tensor of unknown size. The
-recurrent layer is a WHILE
-loop, which works alike in LiteRT and in tflite-runtime; the fused LSTM would keep its state from
-call to call. int8 weights that floats are multiplied with go through DEQUANTIZE, which is done
-once: the FULLY_CONNECTED of tflite-runtime, given int8 weights with a scale for each output,
-answers wrongly without a word.
+The model takes one spectrum at a time, because XNNPACK, which makes TFLite fast, takes no tensor of
+unknown size. The recurrent layer is a WHILE loop, which works alike in LiteRT and tflite-runtime;
+the fused LSTM would keep its state from call to call. Weights stored as int8 that multiply floats
+go through DEQUANTIZE, which the interpreter evaluates once. They are not given to FULLY_CONNECTED
+directly: tflite-runtime's, given int8 weights with a scale for each output, returns wrong numbers
+without an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ccnvr.edge.network.layers import Activation, NetworkArrays, Weight
 from ccnvr.edge.network.layout import direction_names
-from ccnvr.export.tflite.graph import Model, Operator, Subgraph
+from ccnvr.export.tflite.graph import ModelBuilder, Operator, Subgraph
 from ccnvr.export.tflite.layers import (
     RELU,
     convolution,
@@ -28,14 +28,17 @@ from ccnvr.export.tflite.recurrence import averaged_states
 
 
 def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
-    """The network as a TFLite model: `spectra (1, channels, bands)` -> `properties (1, outputs)`,
-    float32 both.
+    """Return the network as a TFLite model, float32 in and out.
 
-    `micro`: for TFLite Micro, whose DEQUANTIZE takes a weight's first scale for all its outputs
-    without a word. Convolutions must compute in int8 then, or all weights be floats.
+    The model takes `spectra (1, channels, bands)` to `properties (1, outputs)`.
+
+    Args:
+        network: what to write.
+        micro: write it for TFLite Micro, whose DEQUANTIZE applies a weight's first scale to all of
+            its outputs without an error.
 
     Raises:
-        ValueError: they are not, though `micro` needs it.
+        ValueError: with `micro`, the network stores convolutions as int8 but computes with floats.
     """
     config = network.config
     if micro and network.profile == "weights" and network.convolutions:
@@ -43,7 +46,7 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
             "TFLite Micro cannot compute in floats with convolutions stored as int8; use profile "
             "fp32 or int8"
         )
-    model = Model("ccnvr", one_scale=micro)
+    model = ModelBuilder("ccnvr", one_scale=micro)
     main = model.subgraph("main")
     spectra = _standardised(
         main, network, main.input("spectra", (1, config.in_channels, config.bands))
@@ -60,23 +63,13 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
     name = "properties" if network.linear is None else "output"
     output = fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
     if network.linear is not None:
-        linear = _linear(main, network.linear, spectra, config.in_channels * config.bands)
-        output = main.apply(
-            Operator.ADD,
-            "properties",
-            (1, config.outputs),
-            output,
-            linear,
-            options=schema.AddOptionsT(),
-        )
+        output = _plus_linear(main, network, network.linear, spectra, output)
     main.content.outputs = [output]
     return model.to_bytes()
 
 
 def _standardised(graph: Subgraph, network: NetworkArrays, value: int) -> int:
-    """Each band of `(1, channels, bands)` less its mean, over its deviation, where the network asks
-    for it.
-    """
+    """Add the standardisation of each band of `(1, channels, bands)`, where the network has one."""
     if network.standardisation is None:
         return value
     shape = (1, network.config.in_channels, network.config.bands)
@@ -96,14 +89,17 @@ def _standardised(graph: Subgraph, network: NetworkArrays, value: int) -> int:
 
 
 def _by_band(graph: Subgraph, network: NetworkArrays, value: int) -> int:
-    """`(1, channels, bands)` -> `(1, 1, bands, channels)`, as TFLite convolves."""
+    """Turn `(1, channels, bands)` into the `(1, 1, bands, channels)` that TFLite convolves."""
     channels, bands = network.config.in_channels, network.config.bands
     value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
     return _reshaped(graph, "image", value, (1, 1, bands, channels))
 
 
 def _convolutions(graph: Subgraph, network: NetworkArrays, value: int) -> int:
-    """Convolutions and pools; `(1, 1, bands, channels)` -> `(1, 1, bands, filters)`, floats."""
+    """Add the convolutions and pools, from `(1, 1, bands, channels)` to `(1, 1, bands, filters)`.
+
+    Input and output are floats, in between the network may compute in int8.
+    """
     config, scales = network.config, network.activations
     bands = config.bands
     if network.computes_int8:
@@ -126,8 +122,9 @@ def _convolutions(graph: Subgraph, network: NetworkArrays, value: int) -> int:
 
 
 def _whole_steps(graph: Subgraph, network: NetworkArrays, value: int) -> int:
-    """`(1, 1, bands, filters)` -> `(steps x patch, filters)`: what does not fill the last step is
-    left out.
+    """Turn `(1, 1, bands, filters)` into `(steps x patch, filters)`.
+
+    Bands at the end that do not fill a step are left out.
     """
     config = network.config
     bands = config.bands
@@ -148,8 +145,8 @@ def _whole_steps(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     )
 
 
-def _recurrent(model: Model, main: Subgraph, network: NetworkArrays, features: int) -> int:
-    """The averaged states of both directions side by side, `(1, directions x hidden)`."""
+def _recurrent(model: ModelBuilder, main: Subgraph, network: NetworkArrays, features: int) -> int:
+    """Add the recurrent layer; its output `(1, directions x hidden)` is the averaged states."""
     config = network.config
     sequence = _whole_steps(main, network, features)
     if config.patch > 1:
@@ -176,7 +173,7 @@ def _recurrent(model: Model, main: Subgraph, network: NetworkArrays, features: i
 
 
 def _flattened(graph: Subgraph, network: NetworkArrays, features: int) -> int:
-    """For a network without a recurrent layer, channel by channel: `(1, filters x steps)`."""
+    """Flatten the features channel by channel to `(1, filters x steps)`, without recurrence."""
     config = network.config
     value = _whole_steps(graph, network, features)
     value = _transposed(
@@ -185,11 +182,16 @@ def _flattened(graph: Subgraph, network: NetworkArrays, features: int) -> int:
     return _reshaped(graph, "pooled", value, (1, config.features))
 
 
-def _linear(graph: Subgraph, weight: Weight, spectra: int, inputs: int) -> int:
-    """The linear calibration of `(1, channels, bands)`, channel by channel: `(1, outputs)`."""
-    return fully_connected(
-        graph, "linear", _reshaped(graph, "linear.input", spectra, (1, inputs)), 1, weight, None
-    )
+def _plus_linear(
+    graph: Subgraph, network: NetworkArrays, weight: Weight, spectra: int, output: int
+) -> int:
+    """Add the linear path, from `(1, channels, bands)` channel by channel, to `(1, outputs)`."""
+    config = network.config
+    flat = _reshaped(graph, "linear.input", spectra, (1, config.in_channels * config.bands))
+    linear = fully_connected(graph, "linear", flat, 1, weight, None)
+    options = schema.AddOptionsT()
+    shape = (1, config.outputs)
+    return graph.apply(Operator.ADD, "properties", shape, output, linear, options=options)
 
 
 def _reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:
@@ -208,7 +210,7 @@ def _reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) ->
 def _transposed(
     graph: Subgraph, name: str, value: int, shape: tuple[int, ...], order: tuple[int, ...]
 ) -> int:
-    """`shape` is the value's before."""
+    """Add a transposition of a value of that `shape`."""
     axes = graph.constant(f"{name}.axes", np.array(order, dtype=np.int32))
     after = tuple(shape[axis] for axis in order)
     return graph.apply(

@@ -28,9 +28,8 @@ from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.edge.typed import build
-from ccnvr.export import c_array, parity
-from ccnvr.export.commands import export as export_command
-from ccnvr.export.finished import WRITERS
+from ccnvr.export import c_array, engines, proof_spectra
+from ccnvr.export.model_files import WRITERS
 from ccnvr.export.onnx_writer import to_onnx
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
@@ -40,7 +39,7 @@ from ccnvr.train.experiments.comparison import DEFAULT_RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters
 from ccnvr.train.network.convert import to_arrays
-from ccnvr.train.quantization import run as quantized_run
+from ccnvr.train.quantization import kept
 from ccnvr.train.recipe import recipe as training_recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
@@ -120,7 +119,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "small.ccnvr"
-    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    monkeypatch.setattr(proof_spectra, "moisture_at_hand", lambda grid: None)
     assert main(["export", str(finished_run), "--out", str(path)]) == 0
     recipe, calibration, report = run_folder.load(finished_run)
     pool = load_soils(recipe.tests, recipe)
@@ -163,7 +162,7 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
 ) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
     run, bundle = tmp_path / "run", tmp_path / "linear.ccnvr"
-    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    monkeypatch.setattr(proof_spectra, "moisture_at_hand", lambda grid: None)
     assert main(["train", str(path), "--out", str(run)]) == 0
     assert main(["quantize", str(run), "--sensitivity"]) == 0
     assert re.search(r"^linear\.weight +560 ", capsys.readouterr().out, re.MULTILINE)
@@ -239,11 +238,14 @@ def test_an_export_in_fp32_alone_rounds_nothing(finished_run: Path, tmp_path: Pa
         (["--profile", "int4"], "'int4' is not one of fp32, weights, int8"),
         (["--targets", "clay"], "was not trained on clay but on OC, pH"),
         (["--targets", "gold"], "'gold' is not one of"),
-        (["--tflite-python", "/nowhere/python"], "/nowhere/python is no Python"),
-        (["--tflite-python", __file__], "test_export.py is no Python"),
+        (
+            ["--tflite-python", "/nowhere/python"],
+            "/nowhere/python is not a Python interpreter",
+        ),
+        (["--tflite-python", __file__], "test_export.py is not a Python interpreter that runs"),
         (
             ["--tflite-python", "/bin/true"],
-            "/bin/true does not run tflite-runtime under ccnvr (it says nothing)",
+            "/bin/true does not run tflite-runtime under ccnvr (it printed nothing)",
         ),
         (
             ["--tflite-python", sys.executable],
@@ -301,7 +303,7 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
         pytest.importorskip("tflite_micro")
     else:
         monkeypatch.setattr(c_array, "is_installed", lambda: False)
-        monkeypatch.setattr(export_command, "is_installed", lambda: False)
+        monkeypatch.setattr(engines, "is_installed", lambda: False)
     folder = tmp_path / "c"
     options = ["--only", "tflite", "--profile", "int8", "--c-array", str(folder)]
     assert main(["export", str(finished_run), "--out", str(tmp_path / "x.ccnvr"), *options]) == 0
@@ -349,7 +351,7 @@ def test_the_network_as_c_compiles_and_states_what_firmware_needs(
         [str(folder / "dump")], capture_output=True, check=True, timeout=20
     ).stdout
     recipe, calibration, _ = run_folder.load(finished_run)
-    quantized = quantized_run.load(finished_run, calibration)
+    quantized = kept.load(finished_run, calibration)
     assert quantized is not None
     assert content == to_tflite(quantized.networks["int8"], micro=True)
     assert LiteRtSession(content)(np.zeros((1, len(recipe.channels), 140), np.float32)).shape == (
@@ -425,7 +427,7 @@ def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    monkeypatch.setattr(proof_spectra, "moisture_at_hand", lambda grid: None)
     mine = write_soils(Path("mine.csv"), "UL.120", 60)
     text = recipes.SMALL.replace('["UL.120:train", "SL.125:train"]', '["mine.csv"]').replace(
         "epochs = 3", "epochs = 1"

@@ -17,18 +17,19 @@ import pytest
 from ccnvr.edge.cli import main
 from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.edge.network.layout import PROFILES
-from ccnvr.export import parity
-from ccnvr.export.finished import WRITERS
-from ccnvr.export.parity import Gate, ParityError, Spectra
-from ccnvr.export.runtimes import (
+from ccnvr.export import parity, proof_spectra
+from ccnvr.export.engines import (
     LITERT,
     LITERT_PLAIN,
     NUMPY,
     ONNXRUNTIME,
     TFLITE_RUNTIME,
-    Runtime,
+    ProofEngine,
     available,
 )
+from ccnvr.export.model_files import WRITERS, ModelFile
+from ccnvr.export.parity import Gate
+from ccnvr.export.proof_spectra import ProofError, ProofSpectra
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
@@ -53,8 +54,8 @@ from tests.support.mutations import (
     with_activation,
 )
 
-RUNTIMES = {runtime.name: runtime for runtime in available()}
-ENGINES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)
+ENGINES = {engine.name: engine for engine in available()}
+NAMES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,26 @@ class Bench:
     gate: Gate
     network: CCNVR
     networks: dict[str, NetworkArrays]
-    spectra: Spectra
+    spectra: ProofSpectra
 
-    def write(self, profile: str, engine: str) -> bytes:
-        return WRITERS[RUNTIMES[engine].kind](self.networks[profile])
+    def write(self, profile: str, engine: str) -> ModelFile:
+        return written(self.networks[profile], profile, engine)
 
-    def refuses(self, profile: str, engine: str, model: bytes, layers: tuple[str, ...] = ()) -> str:
-        """What the gate says of a wrong model; it must name one of the layers."""
+    def refuses(self, engine: str, file: ModelFile, layers: tuple[str, ...] = ()) -> str:
+        """Return the gate's message about a wrong model file, which must name one of the layers."""
         with pytest.raises(
-            ParityError, match=r"differs from .* on spectrum .*, target (OC|pH), limit .*"
+            ProofError, match=r"differs from .* on spectrum .*, target (OC|pH), limit .*"
         ) as caught:
-            self.gate.prove(profile, RUNTIMES[engine], model)
+            self.gate.prove(ENGINES[engine], file)
         message = str(caught.value)
         assert not layers or any(f"first in layer {layer};" in message for layer in layers), message
         return message
+
+
+def written(network: NetworkArrays, profile: str, engine: str) -> ModelFile:
+    """Return a network as the model file that an engine reads, right or wrong."""
+    name = ENGINES[engine].format
+    return ModelFile(profile, name, WRITERS[name](network))
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +118,16 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
     )
     pool = load_soils(recipe.libraries, recipe)
     network = fitting.fit(longer, pool.spectra, pool.values, 0).network
-    spectra = parity.real_spectra(recipe, lambda: pool)
+    spectra = proof_spectra.collect_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
     networks = all_profiles(network)
     return Bench(Gate(network, networks, few, recipe.properties), network, networks, few)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_right_artefacts_pass(bench: Bench, profile: str, engine: str) -> None:
-    found, outputs = bench.gate.prove(profile, RUNTIMES[engine], bench.write(profile, engine))
+    found, outputs = bench.gate.prove(ENGINES[engine], bench.write(profile, engine))
     limit = parity.LIMITS[profile, engine]
     assert found.largest <= limit.largest and found.rms <= limit.rms
     assert (found.spectra, outputs.shape) == (150, (150, 2))
@@ -130,11 +137,9 @@ def test_right_artefacts_pass(bench: Bench, profile: str, engine: str) -> None:
 def test_tflite_runtime_in_an_environment_of_its_own_passes(
     bench: Bench, tflite_python: Path
 ) -> None:
-    runtime = next(
-        runtime for runtime in available(tflite_python) if runtime.name == TFLITE_RUNTIME
-    )
+    engine = next(engine for engine in available(tflite_python) if engine.name == TFLITE_RUNTIME)
     for profile in PROFILES:
-        found, _ = bench.gate.prove(profile, runtime, bench.write(profile, LITERT))
+        found, _ = bench.gate.prove(engine, bench.write(profile, LITERT))
         assert found.rms <= parity.LIMITS[profile, TFLITE_RUNTIME].rms
 
 
@@ -143,8 +148,8 @@ def test_tflite_runtime_in_an_environment_of_its_own_passes(
 def test_faults_of_float_artefacts_are_caught(
     bench: Bench, mutation: Mutation, engine: str
 ) -> None:
-    wrong = WRITERS[RUNTIMES[engine].kind](mutated(bench.networks["fp32"], mutation))
-    assert "differs from torch" in bench.refuses("fp32", engine, wrong, mutation.layers)
+    wrong = written(mutated(bench.networks["fp32"], mutation), "fp32", engine)
+    assert "differs from torch" in bench.refuses(engine, wrong, mutation.layers)
 
 
 @pytest.mark.parametrize(("profile", "engine"), [("int8", ONNXRUNTIME), ("weights", LITERT)])
@@ -152,8 +157,8 @@ def test_faults_of_float_artefacts_are_caught(
 def test_faults_of_int8_weights_are_caught(
     bench: Bench, mutation: Mutation, profile: str, engine: str
 ) -> None:
-    wrong = WRITERS[RUNTIMES[engine].kind](mutated(bench.networks[profile], mutation))
-    assert "differs from the NumPy oracle" in bench.refuses(profile, engine, wrong, mutation.layers)
+    wrong = written(mutated(bench.networks[profile], mutation), profile, engine)
+    assert "differs from the NumPy oracle" in bench.refuses(engine, wrong, mutation.layers)
 
 
 # Not of the rounded networks on NumPy, which are held against torch with room for what their
@@ -170,16 +175,16 @@ def test_faults_of_int8_weights_are_caught(
     ],
 )
 def test_faults_of_a_linear_path_are_caught(linear_bench: Bench, profile: str, engine: str) -> None:
-    linear_bench.gate.prove(profile, RUNTIMES[engine], linear_bench.write(profile, engine))
+    linear_bench.gate.prove(ENGINES[engine], linear_bench.write(profile, engine))
     for mutation in LINEAR:
-        wrong = WRITERS[RUNTIMES[engine].kind](mutated(linear_bench.networks[profile], mutation))
+        wrong = written(mutated(linear_bench.networks[profile], mutation), profile, engine)
         # Of int8 convolutions that each engine rounds in its way, the gate may name one before it
         # comes to the linear path.
         exact = profile != "int8" or engine == ONNXRUNTIME
-        linear_bench.refuses(profile, engine, wrong, mutation.layers if exact else ())
+        linear_bench.refuses(engine, wrong, mutation.layers if exact else ())
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", NAMES)
 def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, engine: str) -> None:
     """Engines add up in other orders, and what is left of large numbers is their rounding."""
     network, inputs = linear_bench.network, 1e3 * np.random.default_rng(4).normal(size=(1, 280))
@@ -196,7 +201,7 @@ def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, en
         dataclasses.replace(linear_bench.spectra, hostile=hostile),
         ("OC", "pH"),
     )
-    gate.prove("fp32", RUNTIMES[engine], linear_bench.write("fp32", engine))
+    gate.prove(ENGINES[engine], linear_bench.write("fp32", engine))
 
 
 # LiteRT's int8 kernels round elsewhere, so it is given more room, in which one weight's fault could
@@ -207,8 +212,8 @@ def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, en
     ids=lambda mutation: mutation.name,
 )
 def test_faults_of_int8_convolutions_on_litert_are_caught(bench: Bench, mutation: Mutation) -> None:
-    wrong = WRITERS["tflite"](mutated(bench.networks["int8"], mutation))
-    bench.refuses("int8", LITERT, wrong, mutation.layers)
+    wrong = written(mutated(bench.networks["int8"], mutation), "int8", LITERT)
+    bench.refuses(LITERT, wrong, mutation.layers)
 
 
 @pytest.mark.parametrize("engine", [ONNXRUNTIME, LITERT])
@@ -221,9 +226,8 @@ def test_a_wrong_scale_or_zero_point_is_caught(
 ) -> None:
     wrong = with_activation(bench.networks["int8"], number, factor, shift)
     bench.refuses(
-        "int8",
         engine,
-        WRITERS[RUNTIMES[engine].kind](wrong),
+        written(wrong, "int8", engine),
         ("convolution0", "convolution1", "pooled"),
     )
 
@@ -246,7 +250,9 @@ ONNX_FAULTS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", ONNX_FAULTS)
 def test_faults_of_an_onnx_graph_are_caught(bench: Bench, name: str) -> None:
-    bench.refuses("fp32", ONNXRUNTIME, ONNX_FAULTS[name](bench.write("fp32", ONNXRUNTIME)))
+    right = bench.write("fp32", ONNXRUNTIME)
+    wrong = dataclasses.replace(right, content=ONNX_FAULTS[name](right.content))
+    bench.refuses(ONNXRUNTIME, wrong)
 
 
 def _no_activation(model: Any) -> None:
@@ -276,48 +282,52 @@ def test_faults_of_a_tflite_graph_are_caught(
     bench: Bench, profile: str, change: Callable[[Any], None]
 ) -> None:
     right = bench.write(profile, LITERT)
-    bench.gate.prove(profile, RUNTIMES[LITERT], tflite_changed(right, lambda model: None))
-    bench.refuses(profile, LITERT, tflite_changed(right, change))
+    copied, wrong = (
+        dataclasses.replace(right, content=tflite_changed(right.content, changed))
+        for changed in (lambda model: None, change)
+    )
+    bench.gate.prove(ENGINES[LITERT], copied)
+    bench.refuses(LITERT, wrong)
 
 
 def test_an_answer_that_is_no_number_is_caught(bench: Bench) -> None:
     def silent(model: bytes) -> Any:
         return lambda inputs: np.full((len(inputs), 2), np.nan, dtype=np.float32)
 
-    with pytest.raises(ParityError, match="differs from torch by inf sd"):
-        bench.gate.prove("fp32", Runtime(NUMPY, "network", silent), bench.write("fp32", NUMPY))
+    with pytest.raises(ProofError, match="differs from torch by inf sd"):
+        bench.gate.prove(ProofEngine(NUMPY, "network", silent), bench.write("fp32", NUMPY))
 
 
 def test_an_answer_to_a_hostile_spectrum_must_be_a_number_even_where_any_will_do(
     bench: Bench,
 ) -> None:
     def silent_when_it_is_much(model: bytes) -> Any:
-        backend = RUNTIMES[NUMPY].open_model(model)
+        backend = ENGINES[NUMPY].open_model(model)
         return lambda inputs: np.where(
             np.abs(inputs).max(axis=(1, 2))[:, None] > 500.0, np.float32(np.nan), backend(inputs)
         )
 
     assert parity.LIMITS["int8", NUMPY].hostile is None
-    one_by_one = Runtime(NUMPY, "network", silent_when_it_is_much)
+    one_by_one = ProofEngine(NUMPY, "network", silent_when_it_is_much)
     with pytest.raises(
-        ParityError, match=r"by inf sd on spectrum '(a spike|huge|huge and negative|noise.*)'"
+        ProofError, match=r"by inf sd on spectrum '(a spike|huge|huge and negative|noise.*)'"
     ):
-        bench.gate.prove("int8", one_by_one, bench.write("int8", NUMPY))
+        bench.gate.prove(one_by_one, bench.write("int8", NUMPY))
 
 
 def test_a_hostile_spectrum_alone_is_enough(bench: Bench) -> None:
     """An engine that answers real spectra rightly, and differs where inputs are extreme."""
-    inner = RUNTIMES[ONNXRUNTIME]
+    inner = ENGINES[ONNXRUNTIME]
 
     def clipping(model: bytes) -> Any:
         backend = inner.open_model(model)
         return lambda inputs: backend(np.clip(inputs, -20.0, 20.0))
 
     with pytest.raises(
-        ParityError, match=r"on spectrum '(a spike|huge|huge and negative|noise of sd 100, \d|.*)'"
+        ProofError, match=r"on spectrum '(a spike|huge|huge and negative|noise of sd 100, \d|.*)'"
     ):
         bench.gate.prove(
-            "fp32", Runtime(ONNXRUNTIME, "onnx", clipping), bench.write("fp32", ONNXRUNTIME)
+            ProofEngine(ONNXRUNTIME, "onnx", clipping), bench.write("fp32", ONNXRUNTIME)
         )
 
 
@@ -347,17 +357,17 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
 ) -> None:
     recipe, _, _ = run_folder.load(finished_run)
     few = dataclasses.replace(recipe, tests=("UL.120:test",))
-    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: None)
+    monkeypatch.setattr(proof_spectra, "moisture_at_hand", lambda grid: None)
 
     def training_soils(made: TrainingRecipe = few) -> Soils:
         return load_soils(made.libraries, made)
 
-    spectra: Spectra = parity.real_spectra(few, training_soils)
+    spectra: ProofSpectra = proof_spectra.collect_spectra(few, training_soils)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
     assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
     # Too few even so: the soils of the sets that the recipe does not name stand in.
     fewer = dataclasses.replace(few, libraries=("UL.120:train",))
-    spectra = parity.real_spectra(fewer, partial(training_soils, fewer))
+    spectra = proof_spectra.collect_spectra(fewer, partial(training_soils, fewer))
     assert (len(spectra.real), spectra.held_out) == (120 + 98 + 93 + 125 + 460, 12)
     assert [name.partition("/")[0] for name in spectra.names[118:122]] == [
         "UL.120",
@@ -367,15 +377,15 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     ]
     with (
         monkeypatch.context() as without,
-        pytest.raises(ParityError, match=r"120 real .* install LimeSoDa"),
+        pytest.raises(ProofError, match=r"120 real .* install LimeSoDa"),
     ):
         without.setattr(libraries, "open_sets", lambda grid, instrument: ())
-        parity.real_spectra(fewer, partial(training_soils, fewer))
+        proof_spectra.collect_spectra(fewer, partial(training_soils, fewer))
     moist = {
         state: np.random.default_rng(0).random((100, recipe.grid.bands))
         for state in ("drying", "wet")
     }
-    monkeypatch.setattr(parity, "moisture_at_hand", lambda grid: moist)
-    spectra = parity.real_spectra(few, training_soils)
+    monkeypatch.setattr(proof_spectra, "moisture_at_hand", lambda grid: moist)
+    spectra = proof_spectra.collect_spectra(few, training_soils)
     assert (len(spectra.real), spectra.held_out) == (12 + 200 + 221, 212)
     assert spectra.names[12] == "moisture, drying/1" and np.isnan(spectra.properties[12:212]).all()

@@ -18,7 +18,7 @@ from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import Activation, NetworkArrays
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.network.shape import Convolution, NetworkConfig
-from ccnvr.export.finished import write_models
+from ccnvr.export.model_files import write_models
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
 
@@ -65,7 +65,8 @@ def write(path: Path) -> Path:
         if not name.startswith("model.") and name != bundles.SELF_TEST
     }
     parts[bundles.SELF_TEST] = json.dumps(dataclasses.asdict(test)).encode()
-    parts |= write_models(profiles, PROFILES, MODEL_FORMATS)
+    files = write_models(profiles, PROFILES, MODEL_FORMATS)
+    parts |= {file.name: file.content for file in files}
     described = {name: bundles.part_of(content) for name, content in parts.items()}
     bundles.write(
         path, dataclasses.replace(default.manifest, name="all-artefacts", parts=described), parts

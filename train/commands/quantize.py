@@ -1,128 +1,110 @@
-"""Quantize a finished training run to int8: ranges by the percentile of the activations, and with
---epochs further training with int8 weights and activations. Fitted to training soils, chosen on a
-fold of them; the tests stay untouched.
+"""Quantize the network of a finished training run to int8.
+
+The ranges of the activations are taken from their percentiles; with --epochs the network is trained
+further with int8 weights and activations. Training soils are used for the fit and, in a fold of
+their own, for the choice; the run's tests stay untouched.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ccnvr.edge.commands.arguments import number, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError
-from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.libraries.soils import Split
-from ccnvr.train.quantization import run as quantized_run
-from ccnvr.train.quantization.run import PERCENTILES, Quantized, Report, Settings
+from ccnvr.train.quantization.kept import QuantizationReport
+from ccnvr.train.quantization.run import (
+    PERCENTILES,
+    QuantizationSettings,
+    calibration_split,
+    quantize_with_progress,
+)
 from ccnvr.train.quantization.sensitivity import Cost, costs
-from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr quantize`."""
+    """Add the options of `ccnvr quantize`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished ccnvr train")
     parser.add_argument(
         "--percentile",
         type=number(50.0, 100.0),
         action="append",
         metavar="P",
-        help="range of the activations to try, may be given again "
+        help="percentile of the activations to try as their range, may be repeated "
         f"({', '.join(f'{p:g}' for p in PERCENTILES)})",
     )
     parser.add_argument(
         "--epochs",
         type=whole_number(0, 1000),
         default=0,
-        help="of quantization-aware training (0: none)",
+        help="epochs of quantization-aware training (0: none)",
     )
     parser.add_argument(
         "--learning-rate",
         type=number(1e-7, 1.0),
-        default=Settings.learning_rate,
-        help=f"its ({Settings.learning_rate:g})",
+        default=QuantizationSettings.learning_rate,
+        help=f"learning rate of that training ({QuantizationSettings.learning_rate:g})",
     )
-    parser.add_argument("--sensitivity", action="store_true", help="print what each tensor costs")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--sensitivity", action="store_true", help="print the cost of quantizing each tensor"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, keep the networks in the run's folder and print the figures."""
     torch.set_num_threads(1)
     recipe, calibration, report = run_folder.load(arguments.run)
-    soils = quantized_run.calibration_split(
-        recipe, run_folder.training_soils(arguments.run, recipe, report)
-    )
-    settings = Settings(
+    soils = calibration_split(recipe, run_folder.training_soils(arguments.run, recipe, report))
+    settings = QuantizationSettings(
         tuple(arguments.percentile or PERCENTILES), arguments.epochs, arguments.learning_rate
     )
     try:
-        quantized = with_progress(arguments.run, recipe, calibration, soils, settings)
+        quantized = quantize_with_progress(arguments.run, recipe, calibration, soils, settings)
     except KeyboardInterrupt:
-        again = "goes on after the last finished epoch" if settings.epochs else "begins anew"
+        again = "continues after the last finished epoch" if settings.epochs else "starts again"
         raise CcnvrError(f"interrupted; the same command {again}") from None
     found = costs(recipe, calibration, quantized, soils) if arguments.sensitivity else []
     if arguments.json:
-        print(
-            json.dumps({**asdict(quantized.report), "sensitivity": [asdict(one) for one in found]})
-        )
+        sensitivity = [asdict(cost) for cost in found]
+        print(json.dumps({**asdict(quantized.report), "sensitivity": sensitivity}))
         return 0
-    _print(quantized.report)
+    _print_report(quantized.report)
     if found:
         _print_costs(found)
     print(f"\nnext: {run_folder.export_command(arguments.run)}")
     return 0
 
 
-def with_progress(
-    folder: Path, recipe: TrainingRecipe, calibration: Calibration, soils: Split, settings: Settings
-) -> Quantized:
-    """`quantized_run.quantize` with a progress bar on standard error."""
-    # In a log file, a line a minute.
-    pause = 0.1 if sys.stderr.isatty() else 60.0
-    spectra = len(soils.train.spectra) * (1 + settings.epochs)
-    with tqdm(total=spectra, unit="spectra", desc="quantizing", mininterval=pause) as bar:
-        return quantized_run.quantize(
-            folder, recipe, calibration, soils, settings, lambda count: _advance(bar, count)
-        )
-
-
-def _advance(bar: tqdm[Any], count: int) -> None:
-    bar.update(count)
-
-
-def _print(report: Report) -> None:
+def _print_report(report: QuantizationReport) -> None:
     print(
         f"ranges and rounding from {report.calibration_soils} training soils, chosen on "
         f"{report.validation_soils} others"
     )
     print("\nprofile  percentile  epochs  difference from fp32, rms in sd")
     print(f"weights           -       -  {report.weights_difference:.5f}")
-    for number_, candidate in enumerate(report.candidates):
-        kept = "  kept" if number_ == report.chosen else ""
+    for index, candidate in enumerate(report.candidates):
+        kept = "  kept" if index == report.chosen else ""
         print(
             f"int8     {candidate.percentile:>10g}  {candidate.epochs:>6}  "
             f"{candidate.difference:.5f}{kept}"
         )
 
 
-def _print_costs(found: list[Cost]) -> None:
+def _print_costs(found: Sequence[Cost]) -> None:
     properties = list(found[0].rmse_increase)
     print(
-        "\nthis tensor alone as int8: rms difference from fp32, and increase of the RMSE, in sd, "
-        "on the soils it was chosen on"
+        "\neach tensor alone as int8: rms difference from fp32, and increase of the RMSE, in sd, "
+        "on the soils that the choice was made on"
     )
-    print(
-        f"{'tensor':<24}{'numbers':>9}{'difference':>12}"
-        + "".join(f"{name:>10}" for name in properties)
-    )
+    columns = "".join(f"{name:>10}" for name in properties)
+    print(f"{'tensor':<24}{'numbers':>9}{'difference':>12}{columns}")
     for cost in found:
         increases = "".join(f"{cost.rmse_increase[name]:>+10.5f}" for name in properties)
         print(f"{cost.tensor:<24}{cost.numbers:>9}{cost.difference:>12.5f}{increases}")

@@ -1,1 +1,1 @@
-"""A finished run -> its int8 networks."""
+"""Quantization of a finished run's network to int8."""

@@ -1,7 +1,6 @@
-"""A network that trains as if it were already int8: its weights and activations are rounded on the
-way forward.
+"""Quantization-aware training: a network whose weights and activations are rounded as it computes.
 
-Rounding has no useful slope, so gradients pass it as if it were not there (Bengio et al. 2013,
+Rounding has no useful slope, so gradients pass through as if it were not there (Bengio et al. 2013,
 arXiv:1308.3432; Jacob et al. 2018, CVPR, 2704-2713).
 """
 
@@ -19,11 +18,15 @@ from ccnvr.train.network.ccnvr import CCNVR
 
 
 class QuantizationAware(nn.Module):
-    """`network`, copied, with int8 activations of these scales, by their numbers in
-    `NetworkArrays.activations`.
+    """A copy of a network that rounds its weights and some of its activations to int8.
 
-    With all of them, and with `int8_weights`, it answers as the NumPy backend does with the same
-    network quantized, but for rounding of its own.
+    With all activations and with `int8_weights` its outputs are those of the NumPy interpreter with
+    the same network quantized, apart from float rounding.
+
+    Args:
+        network: the float network, which is copied.
+        scales: the scale of each activation to round, by its index in `NetworkArrays.activations`.
+        int8_weights: whether weights are rounded too.
     """
 
     def __init__(
@@ -39,13 +42,13 @@ class QuantizationAware(nn.Module):
                     lambda _, inputs, scale=scale: (_rounded(inputs[0], scale),)
                 )
             else:
-                # After the pool, which only chooses among what was rounded, as well as before it.
+                # Rounding after the pool is the same as before it, for a pool only picks values.
                 layers[3 * number - 1].register_forward_hook(
                     lambda _, __, output, scale=scale: _rounded(output, scale)
                 )
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """As the network."""
+        """Return the outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
         weights: dict[str, Tensor] = dict(self.network.named_parameters())
         if self._int8_weights:
             weights = {
@@ -56,7 +59,7 @@ class QuantizationAware(nn.Module):
         return answer
 
     def train(self, mode: bool = True) -> QuantizationAware:
-        """Only the weights are trained: nothing drops out, and the bands' statistics stay."""
+        """Switch training on for the weights alone: no dropout, and the bands' statistics stay."""
         super().train(mode)
         self.network.dropout.eval()
         if self.network.scale is not None:
@@ -69,7 +72,7 @@ def _rounded(value: Tensor, scale: Activation) -> Tensor:
 
 
 def _as_int8(weight: Tensor) -> Tensor:
-    """As `StoredInt8.of`."""
+    """Round a weight to int8 with a scale for each output, as `StoredInt8.of` does."""
     scales = weight.detach().abs().flatten(1).amax(dim=1).clamp(min=1e-9) / 127.0
     zeros = torch.zeros_like(scales, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -127, 127)

@@ -1,8 +1,7 @@
-"""The ranges of activations: from what a float network shows on training soils to the scales of its
-int8 convolutions.
+"""The ranges of activations in a float network, from which its int8 convolutions get their scales.
 
-An outlier among a million values would make the steps coarse for all the others, so what lies
-beyond a percentile is clipped.
+One outlier among a million values would make the steps coarse for all the others, so values beyond
+a percentile are clipped.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from ccnvr.firmware_bridge.arrays import Float32
 
 _SPECTRA_AT_ONCE = 64
 _MOST_NUMBERS = 4_000_000
-"""Of an activation, kept for its percentiles."""
+"""The most values of an activation that are kept for its percentiles."""
 
 
 class _Seen:
-    """The numbers of one activation: some, for percentiles, and the extremes of all."""
+    """The values of one activation: a sample for percentiles, and the extremes of all."""
 
     def __init__(self, spectra: int) -> None:
         self._spectra = spectra
@@ -30,22 +29,22 @@ class _Seen:
         self._lowest, self._highest = math.inf, -math.inf
 
     def add(self, values: Float32) -> None:
-        """`(n, channels, bands)` of n of the spectra."""
+        """Add the values `(n, channels, bands)` of n spectra."""
         size = values[0].size
         step = max(1, self._spectra * size // _MOST_NUMBERS)
-        # A step that had a factor in common with the layer would see some bands alone.
+        # A step that shares a factor with the size of the layer would pick the same bands of every
+        # spectrum.
         while math.gcd(step, size) > 1:
             step += 1
-        self._some.append(values.ravel()[::step].copy())  # which does not keep the rest
+        # Copied, because a view would keep all values in memory.
+        self._some.append(values.ravel()[::step].copy())
         self._lowest, self._highest = (
             min(self._lowest, float(values.min())),
             max(self._highest, float(values.max())),
         )
 
     def range(self, percentile: float) -> tuple[float, float]:
-        """What `100 - percentile` and `percentile` per cent lie below; the extremes themselves for
-        100.
-        """
+        """Return the lower and the upper percentile; for 100, the extremes of all values."""
         if percentile == 100.0:
             return self._lowest, self._highest
         some = np.concatenate(self._some)
@@ -57,17 +56,22 @@ class _Seen:
 def ranges(
     network: NetworkArrays, inputs: Float32, percentiles: tuple[float, ...]
 ) -> list[tuple[Activation, ...]]:
-    """For each percentile the scales of all activations of a float network, from model input `(n,
-    channels, bands)`.
+    """Return, for each percentile, the scales of all activations of a float network.
+
+    Args:
+        network: the float network.
+        inputs: model inputs `(n, channels, bands)`.
+        percentiles: percentiles of the activations' values, up to 100.
     """
     seen = [_Seen(len(inputs)) for _ in range(activation_count(network.config, "int8"))]
     if not seen:
         return [() for _ in percentiles]
-    backend = NumpySession(network)
+    session = NumpySession(network)
     for start in range(0, len(inputs), _SPECTRA_AT_ONCE):
         batch = inputs[start : start + _SPECTRA_AT_ONCE]
-        layers = [("input", batch), *backend.layers(batch)]
-        # The network's first convolution reads what was standardised, if it standardises.
+        layers = [("input", batch), *session.layers(batch)]
+        # The first convolution of a network that standardises reads the standardised spectra, so
+        # the layer called `input` is skipped.
         for activation, (_, values) in zip(
             seen, layers[bool(network.standardisation) :], strict=False
         ):

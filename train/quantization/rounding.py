@@ -1,9 +1,9 @@
-"""Rounds weights to int8 so that what their layers give changes least, on inputs that the layers
-really get.
+"""Rounding of weights to int8 such that the outputs of their layers change least on real inputs.
 
-Column by column, each weight's rounding error is made up for by the weights not yet rounded, in the
-least-squares sense: the inputs of a layer that reads spectra are so alike that most of the error
-can be. Frantar et al. 2023, GPTQ, ICLR (arXiv:2210.17323); Hassibi & Stork 1993, NIPS 5, 164-171.
+Weights are rounded column by column, and the error of each is compensated by those not yet rounded,
+in the least-squares sense. The inputs of a layer that reads spectra are so strongly correlated that
+this removes most of the error. Frantar et al. 2023, GPTQ, ICLR (arXiv:2210.17323); Hassibi & Stork
+1993, NIPS 5, 164-171.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ from ccnvr.train.network.ccnvr import CCNVR
 
 _SPECTRA_AT_ONCE = 64
 _WIDEST = 4096
-"""Inputs of a layer whose products are still worth their memory; weights of wider ones are rounded
-to the nearest.
+"""The most inputs of a layer whose matrix of products is worth its memory. Weights of wider layers
+are rounded to the nearest.
 """
 
 _DAMPING = 1e-3
 
 
 def rounded_to(weight: Float32, products: Array) -> StoredInt8:
-    """A weight `(outputs, ...)` as int8, for a layer of whose inputs x the sum of x x^T is
-    `products`.
+    """Return a weight `(outputs, ...)` as int8, rounded with compensation.
+
+    `products` is the sum of x x^T over the inputs x of the layer, `(inputs, inputs)`.
     """
     nearest = StoredInt8.of(weight)
     scales = nearest.scales.astype(np.float64)
     left = weight.reshape(len(weight), -1).astype(np.float64)
+    # Keeps the inverse finite where inputs are constant or copies of one another.
     damping = _DAMPING * np.trace(products) / len(products) + 1e-12
-    # Row j of the factor holds how the columns after j make up for an error in j, once those before
-    # it are fixed.
+    # Row j of the factor says how the columns after j compensate an error in column j, with those
+    # before it fixed.
     factor = np.linalg.cholesky(np.linalg.inv(products + damping * np.eye(len(products)))).T
     values = np.empty_like(left)
     for column in range(left.shape[1]):
@@ -52,11 +54,17 @@ def rounded_to(weight: Float32, products: Array) -> StoredInt8:
 def input_products(
     network: CCNVR, inputs: Float32, advance: Callable[[int], None] = lambda spectra: None
 ) -> dict[str, Array]:
-    """For each weight, by its name in `NetworkArrays.tensors`, the sum of x x^T over what its
-    layer reads.
+    """Return the sum of x x^T over the inputs x of each layer, by the name of the layer's weight.
 
-    From model input `(n, channels, bands)`; `advance` hears of every few spectra. Layers of
-    thousands of inputs are left out.
+    Layers with more inputs than `_WIDEST` are left out.
+
+    Args:
+        network: the float network.
+        inputs: model inputs `(n, channels, bands)`.
+        advance: is told the number of spectra gone through since the last call.
+
+    Returns:
+        A matrix `(inputs, inputs)` by the weight's name in `NetworkArrays.tensors`.
     """
     sums: dict[str, Array] = {}
 
@@ -81,43 +89,48 @@ def input_products(
 def _watched(
     network: CCNVR, add: Callable[[str, Tensor], None]
 ) -> list[tuple[nn.Module, Callable[..., None]]]:
-    """Each layer with weights, and what to do with its inputs and outputs."""
-
-    def convolution(name: str, kernel: int) -> Callable[..., None]:
-        def watch(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
-            # (n, channels, bands, kernel) -> (n, bands, channels, kernel)
-            windows = (
-                pad(inputs[0], (kernel // 2, kernel // 2)).unfold(2, kernel, 1).transpose(1, 2)
-            )
-            add(name, windows.flatten(2))
-
-        return watch
-
-    def recurrent(_: nn.Module, inputs: tuple[Tensor], outputs: tuple[Tensor, Any]) -> None:
-        states = outputs[0].reshape(*outputs[0].shape[:2], -1, network.config.hidden)
-        for number, name in enumerate(DIRECTIONS[: states.shape[2]]):
-            add(f"{name}.input_weight", inputs[0])
-            # The state that a step reads is that of the step before; the backward direction's step
-            # before is the next.
-            add(
-                f"{name}.state_weight",
-                states[:, :-1, number] if number == 0 else states[:, 1:, number],
-            )
-
-    def dense(name: str) -> Callable[..., None]:
-        return lambda _, inputs, __: add(name, inputs[0])
-
-    layers = network.config.convolutions
+    """Return each layer with weights, and the hook that adds up its inputs."""
     watched: list[tuple[nn.Module, Callable[..., None]]] = [
-        (network.convolutions[3 * number], convolution(f"convolution{number}.weight", layer.kernel))
-        for number, layer in enumerate(layers)
+        (
+            network.convolutions[3 * number],
+            _convolution_hook(f"convolution{number}.weight", layer.kernel, add),
+        )
+        for number, layer in enumerate(network.config.convolutions)
     ]
     if network.recurrent is not None:
-        watched.append((network.recurrent, recurrent))
+        watched.append((network.recurrent, _recurrent_hook(network.config.hidden, add)))
     if network.linear is not None:
-        watched.append((network.linear, dense("linear.weight")))
+        watched.append((network.linear, _dense_hook("linear.weight", add)))
     return [
         *watched,
-        (network.dense, dense("dense.weight")),
-        (network.output, dense("output.weight")),
+        (network.dense, _dense_hook("dense.weight", add)),
+        (network.output, _dense_hook("output.weight", add)),
     ]
+
+
+def _convolution_hook(
+    name: str, kernel: int, add: Callable[[str, Tensor], None]
+) -> Callable[..., None]:
+    def watch(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
+        # (n, channels, bands, kernel) -> (n, bands, channels, kernel)
+        padded = pad(inputs[0], (kernel // 2, kernel // 2))
+        add(name, padded.unfold(2, kernel, 1).transpose(1, 2).flatten(2))
+
+    return watch
+
+
+def _recurrent_hook(hidden: int, add: Callable[[str, Tensor], None]) -> Callable[..., None]:
+    def watch(_: nn.Module, inputs: tuple[Tensor], outputs: tuple[Tensor, Any]) -> None:
+        states = outputs[0].reshape(*outputs[0].shape[:2], -1, hidden)
+        for number, name in enumerate(DIRECTIONS[: states.shape[2]]):
+            add(f"{name}.input_weight", inputs[0])
+            # A step reads the state of the step before it; in the backward direction that is the
+            # step after it in the sequence.
+            read = states[:, :-1, number] if number == 0 else states[:, 1:, number]
+            add(f"{name}.state_weight", read)
+
+    return watch
+
+
+def _dense_hook(name: str, add: Callable[[str, Tensor], None]) -> Callable[..., None]:
+    return lambda _, inputs, __: add(name, inputs[0])

@@ -1,6 +1,4 @@
-"""What each tensor's quantization costs: the float network with this tensor alone as int8, on
-validation soils.
-"""
+"""The cost of quantizing each tensor: the float network with that tensor alone as int8."""
 
 from __future__ import annotations
 
@@ -18,15 +16,20 @@ from ccnvr.train.libraries.soils import Split
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import answers
 from ccnvr.train.quantization.aware import QuantizationAware
-from ccnvr.train.quantization.run import Quantized
+from ccnvr.train.quantization.kept import Quantized
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one tensor as int8, in sd of each target: the rms `difference` from the float network's
-    answers, and by how much the RMSE of each property that was measured there is greater than the
-    float network's.
+    """The cost of one tensor as int8 on validation soils, in sd of each target.
+
+    Attributes:
+        tensor: its name.
+        numbers: the number of its values.
+        difference: the rms difference from the float network's outputs.
+        rmse_increase: by how much the RMSE of each property that was measured exceeds that of the
+            float network.
     """
 
     tensor: str
@@ -38,8 +41,9 @@ class Cost:
 def costs(
     recipe: TrainingRecipe, calibration: Calibration, quantized: Quantized, soils: Split
 ) -> list[Cost]:
-    """Each weight as profile `weights` has it, and each activation of profile `int8`; the dearest
-    first.
+    """Return the cost of each weight of profile `weights` and each activation of profile `int8`.
+
+    The costliest tensor comes first.
     """
     preprocess = Preprocessor(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
@@ -62,6 +66,7 @@ def costs(
     found = []
     floats, stored = network.tensors(), quantized.networks["weights"].tensors()
     for name in stored_weights(network.config):
+        # As floats of the int8 weight's values, so that nothing but its rounding is measured.
         restored = StoredInt8(stored[name], stored[f"{name}.scales"]).restored()
         changed = assemble(network.config, "fp32", (), {**floats, name: restored})
         found.append(cost(name, restored.size, NumpySession(changed)(inputs)))
@@ -75,6 +80,7 @@ def costs(
 
 
 def _size_of_activation(quantized: Quantized, number: int) -> int:
+    """Return the number of values of an activation for one spectrum, before its pool."""
     config = quantized.networks["fp32"].config
     bands = config.bands
     for layer in config.convolutions[: max(0, number - 1)]:
@@ -83,6 +89,6 @@ def _size_of_activation(quantized: Quantized, number: int) -> int:
 
 
 def _rmse(outputs: Float32, truth: Array) -> Array:
-    """`(targets,)`, over the soils where each was measured."""
+    """Return the RMSE `(targets,)` over the soils where each was measured."""
     rmse: Array = np.sqrt(np.nanmean((outputs - truth) ** 2, axis=0))
     return rmse

@@ -22,10 +22,10 @@ from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.network.convert import with_outputs as data_with_outputs
 from ccnvr.train.network.epochs import read_network
-from ccnvr.train.quantization import ranges, sensitivity
-from ccnvr.train.quantization import run as quantized_run
+from ccnvr.train.quantization import kept, ranges, sensitivity
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.rounding import input_products, rounded_to
+from ccnvr.train.quantization.run import QuantizationSettings, calibration_split, quantize
 from ccnvr.train.runs import folder as run_folder
 from tests.support import recipes
 from tests.support.bundles_of_all import all_profiles
@@ -158,7 +158,7 @@ def test_fewer_outputs_answer_as_before(linear: bool, rng: np.random.Generator) 
 
 def test_a_quantized_run_is_near_its_float_network_and_is_found_again(finished_run: Path) -> None:
     _, calibration, _ = run_folder.load(finished_run)
-    quantized = quantized_run.load(finished_run, calibration)
+    quantized = kept.load(finished_run, calibration)
     assert quantized is not None
     report = quantized.report
     chosen = report.candidates[report.chosen]
@@ -177,7 +177,7 @@ def test_a_run_trained_again_is_quantized_again(finished_run: Path, tmp_path: Pa
     _, calibration, _ = run_folder.load(folder)
     checkpoint = folder / "final" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes() + b"\0")
-    assert quantized_run.load(folder, calibration) is None
+    assert kept.load(folder, calibration) is None
 
 
 def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_damaged_quantized_networks_are_one_clear_error(finished_run: Path, tmp_
     network = folder / "quantized" / "int8.network"
     network.write_bytes(network.read_bytes()[:-1])
     with pytest.raises(CcnvrError, match=r"damaged .*; run ccnvr quantize"):
-        quantized_run.load(folder, calibration)
+        kept.load(folder, calibration)
 
 
 def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(
@@ -194,20 +194,18 @@ def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(
 ) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
     recipe, calibration, _ = run_folder.load(folder)
-    assert quantized_run.load(folder, calibration) is not None
+    assert kept.load(folder, calibration) is not None
     (folder / "quantized" / "int8.network").unlink()
     (
         folder / "quantized" / "int8.network"
     ).mkdir()  # so that it cannot be written, and the one before it can
-    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
+    soils = calibration_split(recipe, load_soils(recipe.libraries, recipe))
     with pytest.raises(CcnvrError, match=r"int8.network"):
-        quantized_run.quantize(folder, recipe, calibration, soils, quantized_run.Settings((99.0,)))
-    assert quantized_run.load(folder, calibration) is None
+        quantize(folder, recipe, calibration, soils, QuantizationSettings((99.0,)))
+    assert kept.load(folder, calibration) is None
     (folder / "quantized" / "int8.network").rmdir()
-    again = quantized_run.quantize(
-        folder, recipe, calibration, soils, quantized_run.Settings((99.0,))
-    )
-    found = quantized_run.load(folder, calibration)
+    again = quantize(folder, recipe, calibration, soils, QuantizationSettings((99.0,)))
+    found = kept.load(folder, calibration)
     assert found is not None and found.report == again.report
 
 
@@ -264,8 +262,8 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(
     finished_run: Path, tmp_path: Path
 ) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
-    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
-    settings = quantized_run.Settings(epochs=3)
+    soils = calibration_split(recipe, load_soils(recipe.libraries, recipe))
+    settings = QuantizationSettings(epochs=3)
     results = []
     for name in ("whole", "interrupted"):
         folder = shutil.copytree(finished_run, tmp_path / name)
@@ -279,9 +277,9 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(
 
         if name == "interrupted":
             with pytest.raises(KeyboardInterrupt):
-                quantized_run.quantize(folder, recipe, calibration, soils, settings, advance)
+                quantize(folder, recipe, calibration, soils, settings, advance)
             assert list((folder / "quantized").glob("training-*.pt"))
-        results.append(quantized_run.quantize(folder, recipe, calibration, soils, settings).report)
+        results.append(quantize(folder, recipe, calibration, soils, settings).report)
     assert results[0] == results[1]
 
 
@@ -294,10 +292,10 @@ def test_what_an_interruption_leaves_is_said(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quantize_command, "with_progress", interrupted)
+    monkeypatch.setattr(quantize_command, "quantize_with_progress", interrupted)
     for options, words in (
-        ((), "begins anew"),
-        (("--epochs", "2"), "goes on after the last finished epoch"),
+        ((), "starts again"),
+        (("--epochs", "2"), "continues after the last finished epoch"),
     ):
         assert main(["quantize", str(finished_run), *options]) == 1
         assert f"interrupted; the same command {words}" in capsys.readouterr().err
@@ -307,9 +305,9 @@ def test_a_property_that_no_validation_soil_has_is_left_out_of_the_costs(
     finished_run: Path,
 ) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
-    quantized = quantized_run.load(finished_run, calibration)
+    quantized = kept.load(finished_run, calibration)
     assert quantized is not None
-    soils = quantized_run.calibration_split(recipe, load_soils(recipe.libraries, recipe))
+    soils = calibration_split(recipe, load_soils(recipe.libraries, recipe))
     soils.test.values[:, 0] = np.nan
     for cost in sensitivity.costs(recipe, calibration, quantized, soils):
         assert set(cost.rmse_increase) == {"pH"} and np.isfinite(cost.rmse_increase["pH"])

@@ -26,7 +26,7 @@ from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.typed import build
-from ccnvr.export import parity
+from ccnvr.export.proof_spectra import FEWEST_SPECTRA
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
@@ -380,11 +380,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert (
-        len(load_soils(made.libraries, made).sample_ids)
-        >= finetune.PROVED_ON
-        == parity.FEWEST_SPECTRA
-    )
+    assert len(load_soils(made.libraries, made).sample_ids) >= finetune.PROVED_ON == FEWEST_SPECTRA
 
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:

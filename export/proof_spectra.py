@@ -1,0 +1,151 @@
+"""The model inputs that an export is proved on: real soils, and hostile inputs that no soil has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.correction import Correction
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.firmware_bridge.arrays import Array, Float32
+from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.train.calibration.recipe_soils import load_soils
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.catalogue import library_and_part
+from ccnvr.train.libraries.r_packages import moisture_at_hand
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+WANTED_SPECTRA = 500
+FEWEST_SPECTRA = 200
+MOST_SPECTRA = 2000
+
+
+class ProofError(CcnvrError):
+    """An export cannot be proved: a model file answers wrongly, or there are too few spectra."""
+
+
+@dataclass(frozen=True)
+class ProofSpectra:
+    """Real and hostile model inputs, and what the laboratory measured in the real soils.
+
+    Attributes:
+        real: inputs `(n, channels, bands)` of real soils.
+        names: the sample id of each real soil.
+        properties: the laboratory's values `(n, targets)`, NaN where not measured.
+        held_out: how many of the real soils, the first ones, took no part in training.
+        hostile: inputs `(1, channels, bands)` that no soil has, by a name that describes them.
+    """
+
+    real: Float32
+    names: list[str]
+    properties: Array
+    held_out: int
+    hostile: dict[str, Float32]
+
+    def only(self, columns: Sequence[int]) -> ProofSpectra:
+        """Return the same spectra with these columns of `properties` alone."""
+        return replace(self, properties=self.properties[:, columns])
+
+
+def collect_spectra(
+    recipe: TrainingRecipe,
+    training_soils: Callable[[], Soils],
+    correction: Correction | None = None,
+) -> ProofSpectra:
+    """Return spectra to prove an export on.
+
+    All soils of the recipe's tests come first. If they are fewer than `WANTED_SPECTRA`, the spectra
+    of the moisture set follow, where it is at hand: no library contains them, although geeves has
+    the same soils. If these do not suffice either, the training soils follow. They say nothing
+    about accuracy, but show just as well whether two programs agree. The soils of LimeSoDa, where
+    it is installed, stand in where all of these are fewer than `FEWEST_SPECTRA`.
+
+    Args:
+        recipe: the recipe that the run was trained by.
+        training_soils: reads the training soils, which may take minutes; called only if needed.
+        correction: the correction that the model's spectra go through.
+
+    Raises:
+        ProofError: there are fewer than `FEWEST_SPECTRA` even so.
+    """
+    names, spectra, properties = _held_out(recipe)
+    held_out = len(names)
+    if held_out < WANTED_SPECTRA:
+        pools = [training_soils()]
+        if held_out + len(pools[0].sample_ids) < FEWEST_SPECTRA:
+            pools.append(_open_soils(recipe))
+        for more in pools:
+            names += more.sample_ids
+            spectra = np.concatenate([spectra, more.spectra])
+            properties = np.concatenate([properties, more.values])
+    if len(names) < FEWEST_SPECTRA:
+        raise ProofError(
+            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are "
+            "needed; train again with more 'tests' in the recipe, or, if it is not installed yet, "
+            "install LimeSoDa (pip install --no-deps LimeSoDa==0.1.5), whose soils stand in where "
+            "they cover the model's wavelengths"
+        )
+    rows = slice(0, MOST_SPECTRA)
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    inputs = preprocess.batch(spectra[rows])
+    return ProofSpectra(
+        inputs, names[rows], properties[rows], min(held_out, len(inputs)), hostile_inputs(inputs)
+    )
+
+
+def _held_out(recipe: TrainingRecipe) -> tuple[list[str], Array, Array]:
+    """Return the names, spectra and values of soils that took no part in training."""
+    pool = load_soils(recipe.tests, recipe)
+    names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.values
+    # The moisture set is read onto a grid alone, not as the bands of a sensor would see its soils.
+    if len(names) < WANTED_SPECTRA and recipe.instrument is None:
+        for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
+            names += [f"moisture, {state}/{row}" for row in range(1, len(moist) + 1)]
+            spectra = np.concatenate([spectra, moist])
+            not_measured = np.full((len(moist), properties.shape[1]), np.nan)
+            properties = np.concatenate([properties, not_measured])
+    return names, spectra, properties
+
+
+def _open_soils(recipe: TrainingRecipe) -> Soils:
+    """Return the soils of those LimeSoDa sets that the recipe neither trains nor tests on.
+
+    Sets that the network was pretrained on may be among them.
+    """
+    named = {library_and_part(name)[0] for name in (*recipe.libraries, *recipe.tests)}
+    sets = libraries.open_sets(recipe.grid, recipe.instrument)
+    return load_soils(tuple(name for name in sets if name not in named), recipe)
+
+
+def hostile_inputs(real: Float32) -> dict[str, Float32]:
+    """Return model inputs `(1, channels, bands)` that no soil has, by name.
+
+    They probe what real soils leave untouched: saturation of int8 ranges, overflow, underflow, the
+    ends of the spectrum, and where one band alone decides.
+    """
+    rng = np.random.default_rng(0)
+    shape = real.shape[1:]
+    bands = np.arange(shape[1])
+    inputs = {
+        "zero": np.zeros(shape),
+        "constant": np.full(shape, 3.0),
+        "saturated": np.minimum(real[0], np.percentile(real[0], 20.0)),
+        "clipped at both ends": np.sign(real[0]) * 6.0,
+        "alternating": np.broadcast_to(np.where(bands % 2, 5.0, -5.0), shape),
+        "a ramp": np.broadcast_to(np.linspace(-10.0, 10.0, shape[1]), shape),
+        "a spike": np.where(bands == shape[1] // 2, 1e3, 0.0) * np.ones(shape),
+        "the last band": np.where(bands == shape[1] - 1, 50.0, 0.0) * np.ones(shape),
+        "tiny": np.full(shape, 1e-38),
+        "huge": np.full(shape, 1e3),
+        "huge and negative": np.full(shape, -1e3),
+    }
+    for sd in (1.0, 10.0, 100.0):
+        inputs.update(
+            {f"noise of sd {sd:g}, {number}": rng.normal(0.0, sd, shape) for number in range(5)}
+        )
+    return {
+        name: np.ascontiguousarray(value[None], dtype=np.float32) for name, value in inputs.items()
+    }
