@@ -1,4 +1,4 @@
-/* Which request is answered by whom, repeats, time, and the rate of the line. */
+/* The dispatch of requests, their repeats, time, and the rate of the line. */
 #include "ccnvr_internal.h"
 
 #include <string.h>
@@ -99,7 +99,8 @@ static void carry_out(struct ccnvr_device *device, const struct ccnvr_frame *req
 static void take_request(struct ccnvr_device *device, const struct ccnvr_frame *request)
 {
     size_t length = CCNVR_HEADER_BYTES + request->length + CCNVR_CRC_BYTES;
-    /* A request repeated because its reply was lost, or is not ready yet, must not be carried out twice. */
+    /* A request that is repeated because its reply was lost, or is not ready yet, must not be carried
+       out twice. */
     if (length == device->last_length && memcmp(device->last, device->body, length) == 0) {
         if (!device->scanning) {
             device->instrument->send(device->context, device->reply, device->reply_length);
@@ -116,7 +117,8 @@ static void take_request(struct ccnvr_device *device, const struct ccnvr_frame *
 
 static void refuse_version(struct ccnvr_device *device)
 {
-    /* Sequence 0, in a frame of our version: the host reads that off it. What was asked before is asked anew. */
+    /* The reply has sequence 0 and our own version, which the host learns from it. The request before is
+       forgotten. */
     device->request.sequence = 0;
     device->last_length = 0;
     ccnvr_give_up_scan(device);
@@ -146,7 +148,7 @@ void ccnvr_device_poll(struct ccnvr_device *device, uint32_t now_ms)
     }
     if (device->baud != instrument->starting_baud && device->unheard
         && now_ms - device->unheard_ms > CCNVR_BAUD_FALLBACK_MS) {
-        /* The request is forgotten: a BAUD whose reply was lost must be carried out anew. */
+        /* The last request is forgotten, because a BAUD whose reply was lost must be carried out anew. */
         device->last_length = 0;
         change_baud(device, instrument->starting_baud);
     }

@@ -63,7 +63,7 @@ static void unstuff(struct ccnvr_parser *parser, uint8_t byte)
         keep(parser, byte);
         return;
     }
-    /* Each group stands for a zero behind it, but for a full one, and but for the last, behind which no code comes. */
+    /* Each group stands for the zero behind it, except a full group and the last one. */
     if (parser->code != 0u && parser->code != FULL_GROUP) {
         keep(parser, 0);
     }
@@ -87,7 +87,7 @@ static enum ccnvr_event finish(const struct ccnvr_parser *parser, struct ccnvr_f
     if (ccnvr_crc32(0, body, content) != u32_at(body + content)) {
         return CCNVR_BAD_CHECKSUM;
     }
-    /* Only now: a version byte means something only in a frame that arrived whole. */
+    /* Only now, because the version byte means something only in a frame that arrived whole. */
     if (body[0] != CCNVR_VERSION) {
         return CCNVR_BAD_VERSION;
     }
@@ -110,7 +110,7 @@ enum ccnvr_event ccnvr_parser_push(struct ccnvr_parser *parser, uint8_t byte, st
         unstuff(parser, byte);
         return CCNVR_NOTHING;
     }
-    /* Two delimiters in a row are an idle line, not damage. */
+    /* Two delimiters in a row are an idle line and not damage. */
     if (parser->encoded > 0u) {
         event = finish(parser, frame);
     }

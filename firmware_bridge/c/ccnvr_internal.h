@@ -1,4 +1,4 @@
-/* What the files of the device share; no part of the interface. */
+/* What the files of the device share; not part of the interface. */
 #ifndef CCNVR_INTERNAL_H
 #define CCNVR_INTERNAL_H
 

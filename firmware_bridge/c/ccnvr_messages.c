@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* The wire has IEEE 754 doubles: a compiler whose double is shorter must convert. */
+/* The wire has IEEE 754 doubles; where double is shorter, the firmware must convert. */
 typedef char ccnvr_double_has_64_bits[sizeof(double) == 8u ? 1 : -1];
 
 struct reader {

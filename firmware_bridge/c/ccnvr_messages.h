@@ -8,37 +8,37 @@
 
 /* the version byte of every frame */
 #define CCNVR_VERSION 1u
-/* flag bits that a receiver must know to read the frame */
+/* flag bits that a receiver must know in order to read the frame */
 #define CCNVR_INCOMPATIBLE_FLAGS 240u
-/* longest payload of a reply, bytes; also the length of every chunk but the last */
+/* longest payload of a reply in bytes; also the length of every chunk except the last */
 #define CCNVR_MAX_PAYLOAD 1024u
-/* longest payload of a request, bytes: all that an instrument must be able to receive */
+/* longest payload of a request in bytes, which every instrument must be able to receive */
 #define CCNVR_MAX_REQUEST 128u
 /* rate at which a serial line starts */
 #define CCNVR_DEFAULT_BAUD 921600u
-/* longest model, serial number or firmware version, bytes */
+/* longest model, serial number or firmware version in bytes */
 #define CCNVR_LONGEST_NAME 32u
-/* longest text of an ERROR, bytes */
+/* longest text of an ERROR in bytes */
 #define CCNVR_LONGEST_DETAIL 200u
-/* most values in COEFFICIENTS */
+/* largest number of values in COEFFICIENTS_DATA */
 #define CCNVR_MOST_COEFFICIENTS 16u
-/* most pixels */
+/* largest number of pixels */
 #define CCNVR_MOST_PIXELS 16384u
-/* unacknowledged samples that an instrument keeps unless it states another number */
+/* unacknowledged samples that an instrument keeps if it does not state another number */
 #define CCNVR_SAMPLES_KEPT 8u
-/* a request is given up after this many times its time-out */
+/* a request is given up after this many time-outs */
 #define CCNVR_ATTEMPTS 4u
-/* the host repeats a request after this */
+/* time after which the host repeats a request */
 #define CCNVR_REPLY_MS 1000u
 /* the same for a white scan, which an operator may have to start */
 #define CCNVR_WHITE_MS 30000u
-/* the host repeats a request this long after something damaged arrived */
+/* time after which the host repeats a request if something damaged arrived */
 #define CCNVR_AFTER_DAMAGE_MS 50u
-/* an instrument answers within this, a SCAN within this and 2 x light time */
+/* time within which an instrument answers; for SCAN, 2 x light time is added */
 #define CCNVR_ANSWER_MS 500u
-/* after BAUD_SET: the instrument has changed its rate, and the host may speak */
+/* time after BAUD_SET by which the instrument has changed its rate and the host may speak */
 #define CCNVR_BAUD_SETTLE_MS 50u
-/* bytes but no frame for this long: the instrument returns to the rate it started with */
+/* time with bytes but no frame after which the instrument returns to its starting rate */
 #define CCNVR_BAUD_FALLBACK_MS 1500u
 #define CCNVR_HEADER_BYTES 10u
 
@@ -74,7 +74,7 @@ enum ccnvr_type {
 enum ccnvr_scan_kind {
     /* no light: lamp off or shutter closed */
     CCNVR_SCAN_KIND_DARK = 0,
-    /* the white reference: the instrument's own, or the panel, which the operator announces by the button */
+    /* the white reference: the instrument's own, or the panel, which the operator announces with the button */
     CCNVR_SCAN_KIND_WHITE = 1,
     /* the sample */
     CCNVR_SCAN_KIND_SAMPLE = 2,
@@ -82,27 +82,27 @@ enum ccnvr_scan_kind {
 
 /* Why a request was refused. */
 enum ccnvr_error_code {
-    /* no such request, or this instrument lacks what it is for */
+    /* there is no such request, or this instrument lacks what it is for */
     CCNVR_ERROR_CODE_UNKNOWN_REQUEST = 1,
     /* the payload is too short, too long, or holds a value that no version has */
     CCNVR_ERROR_CODE_MALFORMED = 2,
-    /* a value outside what CAPABILITIES states, or a chunk beyond the last */
+    /* a value is outside the limits in CAPABILITIES, or a chunk is beyond the last */
     CCNVR_ERROR_CODE_OUT_OF_RANGE = 3,
     /* the scan is not kept */
     CCNVR_ERROR_CODE_NO_SUCH_SCAN = 4,
-    /* as many samples wait as the instrument keeps */
+    /* the instrument already keeps as many samples as it can */
     CCNVR_ERROR_CODE_STORE_FULL = 5,
     /* lamp, detector or memory failed; the text says which */
     CCNVR_ERROR_CODE_HARDWARE = 6,
-    /* the frame was of another link version */
+    /* the frame has another link version */
     CCNVR_ERROR_CODE_OTHER_VERSION = 7,
-    /* lamp or shutter is held so that this scan cannot be taken */
+    /* lamp or shutter is held in a position in which this scan cannot be taken */
     CCNVR_ERROR_CODE_WRONG_STATE = 8,
 };
 
 /* How lamp or shutter is held. */
 enum ccnvr_held {
-    /* as each scan needs it; at rest off, and closed */
+    /* as each scan needs it; between scans off, or closed */
     CCNVR_HELD_AUTOMATIC = 0,
     /* lamp off, shutter closed */
     CCNVR_HELD_OFF = 1,
@@ -112,25 +112,25 @@ enum ccnvr_held {
 
 /* Which calibration. */
 enum ccnvr_coefficient_kind {
-    /* nm = sum of c[i] x pixel^i, pixels from 0; WAVELENGTHS is what counts, this tells how it was made */
+    /* nm = sum of c[i] x pixel^i, pixels counted from 0; for information, since WAVELENGTHS is authoritative */
     CCNVR_COEFFICIENT_KIND_WAVELENGTH = 0,
-    /* true counts = counts / sum of c[i] x counts^i, counts of one integration less the dark; not applied to the data */
+    /* true counts = counts / sum of c[i] x counts^i, for counts of one integration minus the dark; not applied to the data */
     CCNVR_COEFFICIENT_KIND_LINEARITY = 1,
 };
 
 /* What the instrument has. */
 enum ccnvr_feature {
-    /* a lamp that it switches */
+    /* a lamp that it can switch */
     CCNVR_FEATURE_LAMP = 1,
     /* a shutter */
     CCNVR_FEATURE_SHUTTER = 2,
     /* a button */
     CCNVR_FEATURE_BUTTON = 4,
-    /* a thermometer at the detector; without it temperatures mean nothing */
+    /* a thermometer at the detector; without it, temperatures have no meaning */
     CCNVR_FEATURE_THERMOMETER = 8,
 };
 
-/* The moment's state. */
+/* Current state. */
 enum ccnvr_status_flag {
     /* the lamp is on */
     CCNVR_STATUS_FLAG_LAMP_ON = 1,
@@ -138,7 +138,7 @@ enum ccnvr_status_flag {
     CCNVR_STATUS_FLAG_SHUTTER_OPEN = 2,
 };
 
-/* UTF-8, not closed by a zero. */
+/* UTF-8 without a terminating zero. */
 struct ccnvr_text {
     const char *data;
     size_t length;
@@ -154,42 +154,42 @@ struct ccnvr_doubles {
     size_t length;
 };
 
-/* HELLO. Host to instrument: start a session. `nonce` marks the reply as belonging to it. */
+/* HELLO. Host to instrument: start a session. The reply repeats `nonce`. */
 struct ccnvr_hello {
-    uint32_t nonce; /* any number; CAPABILITIES carries it back */
+    uint32_t nonce; /* any number; CAPABILITIES repeats it */
 };
 #define CCNVR_LONGEST_HELLO (4u)
 
-/* CAPABILITIES. Instrument to host: who it is and what it can do. Bytes behind the last field are a later revision's and are ignored. */
+/* CAPABILITIES. Instrument to host: identity and abilities. Bytes after the last field belong to a later revision and are ignored. */
 struct ccnvr_capabilities {
-    uint32_t nonce; /* HELLO's */
-    uint32_t boot; /* counts the starts of the instrument; differs after each */
+    uint32_t nonce; /* that of HELLO */
+    uint32_t boot; /* differs after each start of the instrument */
     uint16_t pixels; /* 2 to 16384 */
-    uint32_t saturation_counts; /* largest count of one integration, at least 1; times most_averages below 2^32 */
+    uint32_t saturation_counts; /* largest count of one integration, at least 1; times most_averages it is below 2^32 */
     uint32_t shortest_integration_us; /* microseconds */
     uint32_t longest_integration_us; /* microseconds */
-    uint16_t most_averages; /* most integrations in a scan, at least 1 */
-    struct ccnvr_text model; /* for people */
-    struct ccnvr_text serial; /* this instrument's own, not empty */
-    struct ccnvr_text firmware; /* its version, for people */
-    uint32_t features; /* enum ccnvr_feature: what it has */
-    uint16_t memory_bytes; /* size of the user memory, 0 if there is none */
-    uint32_t fastest_baud; /* fastest rate that BAUD may set, 0 if the rate is fixed */
-    uint8_t samples_kept; /* unacknowledged samples that it keeps, at least 1 */
+    uint16_t most_averages; /* largest number of integrations in a scan, at least 1 */
+    struct ccnvr_text model; /* for the user */
+    struct ccnvr_text serial; /* different for each instrument, not empty */
+    struct ccnvr_text firmware; /* its version, for the user */
+    uint32_t features; /* enum ccnvr_feature: what the instrument has */
+    uint16_t memory_bytes; /* size of the user memory; 0 if there is none */
+    uint32_t fastest_baud; /* fastest rate that BAUD may set; 0 if the rate is fixed */
+    uint8_t samples_kept; /* number of unacknowledged samples that the instrument keeps, at least 1 */
 };
 #define CCNVR_LONGEST_CAPABILITIES (4u + 4u + 2u + 4u + 4u + 4u + 2u + 1u + CCNVR_LONGEST_NAME + 1u + CCNVR_LONGEST_NAME + 1u + CCNVR_LONGEST_NAME + 4u + 2u + 4u + 1u)
 
 /* SCAN. Host to instrument: take a scan of `averages` integrations. */
 struct ccnvr_scan_request {
     uint8_t kind; /* enum ccnvr_scan_kind: what to look at */
-    uint32_t integration_us; /* integration time, microseconds */
-    uint16_t averages; /* integrations to add up */
+    uint32_t integration_us; /* integration time in microseconds */
+    uint16_t averages; /* number of integrations to add up */
 };
 #define CCNVR_LONGEST_SCAN_REQUEST (1u + 4u + 2u)
 
-/* SCANNED. Instrument to host: a scan waits to be read. Its data are `pixels` u32 sums over the averages, so that averaging loses nothing. */
+/* SCANNED. Instrument to host: a scan can be read. Its data are `pixels` u32 sums over the averages, so that averaging loses no precision. */
 struct ccnvr_scanned {
-    uint32_t number; /* the scan's, counted from 1 since the start */
+    uint32_t number; /* number of the scan, counted from 1 since the start */
     uint8_t kind; /* enum ccnvr_scan_kind: as asked for */
     bool saturated; /* a pixel reached saturation */
     uint32_t integration_us; /* as asked for */
@@ -200,71 +200,72 @@ struct ccnvr_scanned {
 };
 #define CCNVR_LONGEST_SCANNED (4u + 1u + 1u + 4u + 2u + 2u + 2u + 4u)
 
-/* scan number. A scan's number: the payload of READ, ACKNOWLEDGE, ACKNOWLEDGED and, meaning "above this one", of OLDEST. */
+/* scan number. The number of a scan. READ, ACKNOWLEDGE and ACKNOWLEDGED carry it, and OLDEST, which asks for a scan above it. */
 struct ccnvr_scan_number {
-    uint32_t number; /* the scan's */
+    uint32_t number; /* number of the scan */
 };
 #define CCNVR_LONGEST_SCAN_NUMBER (4u)
 
-/* ERROR. Instrument to host: why a request was not carried out; `code` may be one that this version does not know. */
+/* ERROR. Instrument to host: why a request was not carried out. `code` may be unknown to this version. */
 struct ccnvr_refusal {
     uint16_t code; /* an error code */
-    struct ccnvr_text detail; /* for people; may be empty */
+    struct ccnvr_text detail; /* for the user; may be empty */
 };
 #define CCNVR_LONGEST_REFUSAL (2u + CCNVR_LONGEST_DETAIL)
 
-/* STATUS. Instrument to host: how it is now. */
+/* STATUS. Instrument to host: its current state. */
 struct ccnvr_status {
-    uint32_t boot; /* as in CAPABILITIES; another one says that the instrument has restarted */
-    uint32_t presses; /* presses of the button since the start, modulo 2^32 */
+    uint32_t boot; /* as in CAPABILITIES; if it differs, the instrument has restarted */
+    uint32_t presses; /* number of presses of the button since the start, modulo 2^32 */
     int16_t temperature_centi_c; /* at the detector, 0.01 degrees C */
-    uint8_t waiting; /* samples that wait to be acknowledged */
+    uint8_t waiting; /* number of samples that wait to be acknowledged */
     uint8_t flags; /* enum ccnvr_status_flag: lamp and shutter */
 };
 #define CCNVR_LONGEST_STATUS (4u + 4u + 2u + 1u + 1u)
 
 /* HOLD. Host to instrument: hold lamp and shutter, or leave them to the scans again. */
 struct ccnvr_hold {
-    uint8_t lamp; /* enum ccnvr_held: AUTOMATIC where there is no lamp */
-    uint8_t shutter; /* enum ccnvr_held: AUTOMATIC where there is no shutter */
+    uint8_t lamp; /* enum ccnvr_held: AUTOMATIC if there is no lamp */
+    uint8_t shutter; /* enum ccnvr_held: AUTOMATIC if there is no shutter */
 };
 #define CCNVR_LONGEST_HOLD (1u + 1u)
 
-/* BAUD. Both ways: the rate of the serial line from now on. */
+/* BAUD. In both directions: the new rate of the serial line. */
 struct ccnvr_baud_rate {
-    uint32_t baud; /* symbols a second */
+    uint32_t baud; /* symbols per second */
 };
 #define CCNVR_LONGEST_BAUD_RATE (4u)
 
-/* COEFFICIENTS. Host to instrument: which calibration coefficients are wanted. */
+/* COEFFICIENTS. Host to instrument: which calibration coefficients to send. */
 struct ccnvr_coefficients_request {
-    uint8_t kind; /* enum ccnvr_coefficient_kind: which */
+    uint8_t kind; /* enum ccnvr_coefficient_kind: which calibration */
 };
 #define CCNVR_LONGEST_COEFFICIENTS_REQUEST (1u)
 
-/* COEFFICIENTS_DATA. Instrument to host: calibration coefficients, none where it has none of that kind. */
+/* COEFFICIENTS_DATA. Instrument to host: calibration coefficients; none if it has none of that kind. */
 struct ccnvr_coefficients {
     uint8_t kind; /* enum ccnvr_coefficient_kind: as asked for */
     struct ccnvr_doubles values; /* lowest power first */
 };
 #define CCNVR_LONGEST_COEFFICIENTS (1u + 8u * CCNVR_MOST_COEFFICIENTS)
 
-/* WRITE. Host to instrument: bytes for the user memory. */
+/* WRITE. Host to instrument: bytes to write to the user memory. */
 struct ccnvr_memory_block {
-    uint16_t offset; /* of the first byte */
+    uint16_t offset; /* position of the first byte */
     struct ccnvr_bytes data; /* at least 1 byte */
 };
 #define CCNVR_LONGEST_MEMORY_BLOCK (2u + CCNVR_MAX_REQUEST - 2u)
 
-/* WRITTEN. Instrument to host: these bytes are in the user memory for good. */
+/* WRITTEN. Instrument to host: these bytes are written permanently. */
 struct ccnvr_memory_written {
     uint16_t offset; /* as asked for */
-    uint16_t length; /* bytes written: all of them */
+    uint16_t length; /* number of bytes written, which is all of them */
 };
 #define CCNVR_LONGEST_MEMORY_WRITTEN (2u + 2u)
 
-/* Each ccnvr_pack_x writes a payload, at most CCNVR_LONGEST_X bytes, and returns its length. Each
-   ccnvr_unpack_x says whether the payload is well formed; text and bytes then point into it. */
+/* Each ccnvr_pack_x writes a payload of at most CCNVR_LONGEST_X bytes, and returns its
+   length. Each ccnvr_unpack_x returns whether the payload is well formed; text and bytes
+   then point into it. */
 size_t ccnvr_pack_hello(const struct ccnvr_hello *message, uint8_t *out);
 bool ccnvr_unpack_hello(const uint8_t *payload, size_t length, struct ccnvr_hello *message);
 size_t ccnvr_pack_capabilities(const struct ccnvr_capabilities *message, uint8_t *out);

@@ -1,4 +1,4 @@
-/* Replies: built in the device's buffer, where they wait for the request to be repeated, and sent. */
+/* Replies are built in the device's buffer and sent; there they stay in case the request is repeated. */
 #include "ccnvr_internal.h"
 
 #include <string.h>
@@ -46,7 +46,7 @@ void ccnvr_refuse_malformed(struct ccnvr_device *device)
     ccnvr_refuse(device, CCNVR_ERROR_CODE_MALFORMED, "malformed payload");
 }
 
-/* Whether the chunk asked for is one of a piece's chunks; begins the reply with it if so. */
+/* Return whether the chunk asked for exists, and begin the reply with it if so. */
 bool ccnvr_begin_chunk(struct ccnvr_device *device, struct ccnvr_builder *builder, size_t bytes)
 {
     uint16_t chunks = (uint16_t)((bytes + CCNVR_MAX_PAYLOAD - 1u) / CCNVR_MAX_PAYLOAD);

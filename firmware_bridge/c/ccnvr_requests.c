@@ -1,4 +1,4 @@
-/* What an instrument tells of itself, lamp and shutter, and the user memory. */
+/* Requests about the instrument itself, lamp and shutter, and the user memory. */
 #include "ccnvr_internal.h"
 
 #include <string.h>

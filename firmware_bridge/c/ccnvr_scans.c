@@ -1,4 +1,4 @@
-/* Scans: taken, kept until acknowledged, and read. */
+/* Scans are taken, kept until they are acknowledged, and read. */
 #include "ccnvr_internal.h"
 
 #define NO_SLOT 0xFFu
@@ -19,7 +19,7 @@ uint8_t ccnvr_samples_waiting(const struct ccnvr_device *device)
     return waiting;
 }
 
-/* Dark and white have a slot each, the first two; samples take any other that is free. */
+/* Dark and white use the first two slots; samples use any other free slot. */
 static uint8_t slot_for(const struct ccnvr_device *device, uint8_t kind)
 {
     if (kind != CCNVR_SCAN_KIND_SAMPLE) {
@@ -78,7 +78,7 @@ void ccnvr_light_at_rest(const struct ccnvr_device *device)
     light(device, device->lamp == CCNVR_HELD_ON, device->shutter == CCNVR_HELD_ON);
 }
 
-/* Whether lamp and shutter, as they are held, allow the light or the darkness that the scan needs. */
+/* Return whether lamp and shutter, as they are held, allow the light or darkness of this scan. */
 static bool can_take(const struct ccnvr_device *device, uint8_t kind)
 {
     bool has_lamp = device->instrument->set_lamp != NULL;
@@ -123,7 +123,7 @@ void ccnvr_continue_scan(struct ccnvr_device *device)
     }
 }
 
-/* Its host has lost patience, or is another one by now. */
+/* The host that asked for it has given up, or another host has come. */
 void ccnvr_give_up_scan(struct ccnvr_device *device)
 {
     if (device->scanning) {

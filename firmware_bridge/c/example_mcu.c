@@ -1,10 +1,11 @@
-/* The ccnvr link on a microcontroller without an operating system: 256 pixels, 4 samples kept. Replace what is marked HARDWARE.
-   It links as it stands, so that the size of a whole firmware can be told: see docs/firmware.md. */
+/* The ccnvr link on a microcontroller without an operating system, with 256 pixels and 4 kept samples.
+   Replace what is marked HARDWARE. It links as it is, so that the size of a whole firmware can be
+   measured: see docs/firmware.md. */
 #include "ccnvr_device.h"
 
 #define PIXELS 256u
 #define SAMPLES 4u
-#define RING_BYTES 512u /* two requests and some: while a scan blocks, the host repeats its request at most three times */
+#define RING_BYTES 512u /* more than two requests, because the host may repeat one up to three times while a scan blocks */
 
 static volatile uint8_t ring[RING_BYTES];
 static volatile uint16_t ring_in;
@@ -16,14 +17,14 @@ static uint32_t sums[CCNVR_SLOTS(SAMPLES) * PIXELS];
 static float wavelengths_nm[PIXELS];
 static struct ccnvr_device device;
 
-/* HARDWARE: registers of the port and the detector. Here they are variables that something else changes. */
+/* HARDWARE: registers of the port and the detector. Here they are plain variables. */
 static volatile uint8_t uart_data;
 static volatile uint16_t adc_counts;
 static volatile bool adc_ready;
 static volatile uint32_t adc_integration_us;
 static volatile bool lamp_pin;
 
-/* HARDWARE: the interrupt of the port, for each byte; on a framing error put 0xFF in. */
+/* HARDWARE: the interrupt of the port, for each byte; on a framing error, put 0xFF into the ring. */
 void uart_interrupt(void);
 void uart_interrupt(void)
 {
@@ -31,7 +32,7 @@ void uart_interrupt(void)
     ring_in = (uint16_t)((ring_in + 1u) % RING_BYTES);
 }
 
-/* HARDWARE: the interrupt of a timer, each millisecond. */
+/* HARDWARE: the interrupt of a timer, every millisecond. */
 void timer_interrupt(void);
 void timer_interrupt(void)
 {
@@ -57,7 +58,7 @@ static enum ccnvr_result read_counts(
     void *context, enum ccnvr_scan_kind kind, uint16_t averages, uint32_t *pixel_sums, struct ccnvr_reading *reading)
 {
     (void)context;
-    (void)kind; /* HARDWARE: for a white scan, answer CCNVR_BUSY until the operator presses the button */
+    (void)kind; /* HARDWARE: for a white scan, return CCNVR_BUSY until the operator presses the button */
     for (uint16_t i = 0; i < PIXELS; i++) {
         pixel_sums[i] = 0;
     }
@@ -76,7 +77,7 @@ static enum ccnvr_result read_counts(
 static void set_lamp(void *context, bool on)
 {
     (void)context;
-    lamp_pin = on; /* HARDWARE; wait until it has warmed up, or answer CCNVR_BUSY above */
+    lamp_pin = on; /* HARDWARE; wait until it has warmed up, or return CCNVR_BUSY above */
 }
 
 static const struct ccnvr_instrument instrument = {
@@ -99,7 +100,7 @@ static const struct ccnvr_instrument instrument = {
 int main(void)
 {
     static const struct ccnvr_memory memory = {slots, sums, CCNVR_SLOTS(SAMPLES)};
-    uint32_t boot = 1; /* HARDWARE: a counter in flash, one higher at each start, or a random number */
+    uint32_t boot = 1; /* HARDWARE: a counter in flash, increased at each start, or a random number */
     for (uint16_t i = 0; i < PIXELS; i++) {
         wavelengths_nm[i] = 900.0f + 3.125f * (float)i; /* HARDWARE: the detector's calibration */
     }

@@ -1,8 +1,8 @@
-/* Whatever requests, noise and time come: the device neither fails nor answers anything but whole frames. An entry point of
-   libFuzzer's; fuzz_main.c runs it where there is none.
+/* Whatever requests, noise and pauses arrive, the device does not fail, and it answers only with whole
+   frames. This is an entry point for libFuzzer; fuzz_main.c runs it without libFuzzer.
 
-   An input is a list of actions, a byte that says which and then what it needs: a request of any type and payload, raw bytes,
-   time, the button, a detector that is busy or fails. */
+   An input is a list of actions. Each is a byte that selects it, followed by its arguments: a request
+   with any type and payload, raw bytes, a pause, the button, or a detector that is busy or fails. */
 #include "test_by_the_book.h"
 #include "test_instrument.h"
 

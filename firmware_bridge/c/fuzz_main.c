@@ -1,4 +1,5 @@
-/* Runs a fuzzer's entry point without libFuzzer: on each file of the folders that are named, and on random changes of them.
+/* Runs the entry point of a fuzzer without libFuzzer, on each file of the given folders and on random
+   changes of these files.
 
    fuzz_x CHANGES FOLDER... */
 #define _GNU_SOURCE

@@ -1,7 +1,9 @@
-/* Whatever bytes come: the parser takes as a frame exactly what test_by_the_book.h takes, and the builder makes the same bytes of
-   it again. An entry point of libFuzzer's; fuzz_main.c runs it where there is none.
+/* Whatever bytes arrive, the parser accepts as a frame exactly what test_by_the_book.h accepts, and the
+   builder makes the same bytes of it again. This is an entry point for libFuzzer; fuzz_main.c runs it
+   without libFuzzer.
 
-   An input whose first byte is odd is a body without its CRC, which is put on and stuffed: noise alone comes past no CRC. */
+   If the first byte of an input is odd, the rest is a body, to which the CRC and the stuffing are added,
+   because noise alone would never pass the CRC. */
 #include "ccnvr_frame.h"
 #include "test_by_the_book.h"
 
@@ -25,13 +27,13 @@ static void check_frame(const uint8_t *piece, size_t length, const struct ccnvr_
     require(frame->length == body_length - 14u && frame->type == body[2]);
     require(memcmp(frame->payload, body + 10, frame->length) == 0);
     size_t built = ccnvr_build(again, sizeof again, frame);
-    /* Flags that may be ignored and the reserved byte are lost. */
+    /* The parser drops ignorable flags and the reserved byte, so only frames without them come back. */
     if (body[1] == 0u && body[3] == 0u) {
         require(built == length + 1u && memcmp(again, piece, length) == 0);
     }
 }
 
-/* The parser's buffers lie in the heap, at their exact size, so that the sanitizer sees a byte too many. */
+/* The buffers are on the heap with their exact size, so that the sanitizer notices a byte too many. */
 static void feed(const uint8_t *data, size_t size)
 {
     uint8_t *buffer = malloc(CCNVR_PARSER_BYTES);

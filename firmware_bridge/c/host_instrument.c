@@ -1,5 +1,6 @@
-/* An instrument on a pseudo-terminal of this computer, made of the same C that a microcontroller runs. Simulated: the 512-pixel
-   handheld of simulator.py, looking at made-up soils. Prints its port's URL; SIGUSR1 presses its button, SIGTERM ends it.
+/* An instrument on a pseudo-terminal of this computer, made of the same C that a microcontroller runs. It
+   simulates the 512-pixel handheld of simulators/handheld.py, which sees made-up soils. It prints the URL
+   of its port; SIGUSR1 presses its button, SIGTERM ends it.
 
    ./host_instrument [--boot N] [--seed N] [--pace X] */
 #define _GNU_SOURCE
@@ -22,7 +23,8 @@
 #define SATURATION 65535.0
 #define MEMORY_BYTES 1024u
 
-/* As in simulator.py: counts per microsecond of the brightest pixel on the white panel and of the dark, counts, electrons. */
+/* As in simulators/bench.py: counts per microsecond of the brightest pixel on the white panel and in the
+   dark, then counts and electrons. */
 #define WHITE_RATE 4.2
 #define DARK_RATE 0.12
 #define DARK_OFFSET 900.0
@@ -38,7 +40,7 @@ struct simulation {
     uint64_t random;
     uint32_t integration_us;
     uint32_t soils_seen;
-    uint64_t done_ms; /* when the scan under way is complete; 0 if none is */
+    uint64_t done_ms; /* when the current scan will be complete; 0 if there is none */
     uint8_t memory[MEMORY_BYTES];
 };
 
@@ -70,7 +72,7 @@ static uint64_t clock_ms(void)
 
 /* --- light --- */
 
-/* Uniform in (0, 1): splitmix64 (Steele, Lea & Flood 2014). */
+/* Return a uniform number in (0, 1), by splitmix64 (Steele, Lea & Flood 2014). */
 static double uniform(struct simulation *simulation)
 {
     uint64_t z = simulation->random += 0x9E3779B97F4A7C15u;
@@ -79,7 +81,7 @@ static double uniform(struct simulation *simulation)
     return ((double)((z ^ (z >> 31)) >> 11) + 0.5) / 9007199254740992.0;
 }
 
-/* Standard normal, by Box & Muller 1958. */
+/* Return a standard normal number, by Box & Muller 1958. */
 static double normal(struct simulation *simulation)
 {
     double radius = sqrt(-2.0 * log(uniform(simulation)));
@@ -107,7 +109,7 @@ static double band(double nm, double centre, double width)
     return exp(-0.5 * (nm - centre) * (nm - centre) / (width * width));
 }
 
-/* Soil number `soil` of ten: a slope, and the bands of hydroxyl, water and clay. */
+/* Return the reflectance of one of ten soils: a slope with the bands of hydroxyl, water and clay. */
 static double soil_reflectance(uint32_t soil, double nm)
 {
     double depth = 0.4 + 0.1 * (soil % 10u);
@@ -200,7 +202,8 @@ static void set_baud(void *context, uint32_t baud)
 
 /* --- the port --- */
 
-/* A pseudo-terminal carries bytes at any rate: at another than the host's own, a real line would bring other ones. */
+/* A pseudo-terminal carries bytes at any rate. At another rate than the host's, a real line would deliver
+   wrong bytes. */
 static uint8_t heard(const struct simulation *simulation, uint8_t byte)
 {
     struct termios2 host;
@@ -231,7 +234,7 @@ static int open_port(void)
     if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
         return -1;
     }
-    /* The slave stays open here too, so that a host may leave and come back without a hang-up. */
+    /* The slave stays open here too, so that a host can leave and come back without a hang-up. */
     int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
     if (slave < 0 || ioctl(slave, TCGETS2, &raw) != 0) {
         return -1;

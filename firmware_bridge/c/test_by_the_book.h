@@ -1,4 +1,5 @@
-/* A second opinion on the bytes between two delimiters, slow and by the definitions, which shares nothing with ccnvr_frame.c. */
+/* A second implementation of frames, slow and true to the definitions, which shares nothing with
+   ccnvr_frame.c. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +19,8 @@ static inline uint32_t book_crc32(const uint8_t *data, size_t length)
     return ~crc;
 }
 
-/* Room for BOOK_MOST_ENCODED bytes in `out` is enough. SIZE_MAX if `data` is no stuffing. */
+/* Return the length of the unstuffed data, SIZE_MAX if `data` is not stuffed. BOOK_MOST_ENCODED bytes are
+   enough for `out`. */
 static inline size_t book_unstuff(const uint8_t *data, size_t length, uint8_t *out)
 {
     size_t at = 0;
@@ -39,7 +41,7 @@ static inline size_t book_unstuff(const uint8_t *data, size_t length, uint8_t *o
     return written;
 }
 
-/* Room for `length` + `length` / 254 + 2 bytes in `out` is enough. */
+/* Return the length of the stuffed data; `length` + `length` / 254 + 2 bytes are enough for `out`. */
 static inline size_t book_stuff(const uint8_t *data, size_t length, uint8_t *out)
 {
     size_t written = 0;
@@ -63,7 +65,7 @@ static inline size_t book_stuff(const uint8_t *data, size_t length, uint8_t *out
     }
 }
 
-/* Whether the bytes between two delimiters are a frame of version 1; its body is then in `body`. */
+/* Return whether the bytes between two delimiters are a frame of version 1; its body is then in `body`. */
 static inline bool book_is_frame(const uint8_t *data, size_t length, uint8_t *body, size_t *body_length)
 {
     if (length == 0u || length > BOOK_MOST_ENCODED) {

@@ -1,5 +1,5 @@
-/* A small instrument for the tests of the device: two chunks of pixels, room for two samples, and callbacks that can be told to
-   be busy or to fail. */
+/* A small instrument for the tests of the device. It has two chunks of pixels, room for two samples, and
+   callbacks that can be made busy or made to fail. */
 #include "ccnvr_device.h"
 
 #include <string.h>
@@ -120,7 +120,7 @@ static const struct ccnvr_instrument test_full = {
     .set_baud = test_set_baud,
 };
 
-/* As little as an instrument can have. */
+/* The least that an instrument can have. */
 static const struct ccnvr_instrument test_bare = {
     .model = "",
     .serial = "T2",

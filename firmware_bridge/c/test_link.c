@@ -1,4 +1,4 @@
-/* The golden vectors in both directions, and the device by itself. Exits with 1 if a check fails. */
+/* Tests of the golden vectors in both directions and of the device; exits with 1 if a check fails. */
 #include "test_instrument.h"
 
 #include <stdio.h>
@@ -18,7 +18,8 @@ static void check(bool condition, const char *text, const char *file, int line)
     }
 }
 
-/* Each payload packs into its bytes; they unpack into what packs into them again; and no shorter ones are read beyond their end. */
+/* Each payload packs into its bytes, which unpack into what packs into them again; and of a payload that
+   is cut short, nothing beyond its end is read. */
 #define CHECK_PAYLOAD(payload, message, wire)                                            \
     do {                                                                                 \
         uint8_t packed[CCNVR_MAX_PAYLOAD];                                               \
@@ -122,7 +123,7 @@ static void a_small_parser_refuses_what_it_cannot_hold(void)
 static struct test_bench bench;
 static struct ccnvr_device device;
 
-/* Ask, and give back the type of the only answer, its payload in `answer`; 0 if there is none. */
+/* Send a request and return the type of the only reply, which is in `answer`; 0 if there is none. */
 static struct ccnvr_frame answer;
 
 static uint8_t ask_again(uint8_t type, uint16_t sequence, uint16_t chunk, const uint8_t *payload, size_t length)
@@ -202,7 +203,7 @@ static void scans_are_kept_until_acknowledged(void)
     CHECK(ccnvr_unpack_scanned(answer.payload, answer.length, &scanned) && scanned.number == 2u);
     CHECK(ask_number(CCNVR_TYPE_OLDEST, 0, 2) == CCNVR_TYPE_OLDEST_SCANNED);
     CHECK(ccnvr_unpack_scanned(answer.payload, answer.length, &scanned) && scanned.number == 4u && scanned.saturated);
-    /* A slot that is free again lies before an older scan: the oldest is found by its number. */
+    /* A slot that is free again comes before an older scan, so the oldest must be found by its number. */
     CHECK(scan(CCNVR_SCAN_KIND_SAMPLE, 100, 3) == CCNVR_TYPE_SCANNED);
     CHECK(ask_number(CCNVR_TYPE_OLDEST, 0, 0) == CCNVR_TYPE_OLDEST_SCANNED);
     CHECK(ccnvr_unpack_scanned(answer.payload, answer.length, &scanned) && scanned.number == 2u);
@@ -233,7 +234,7 @@ static void a_scan_takes_its_time(void)
     bench.counts_result = CCNVR_DONE;
     ccnvr_device_poll(&device, 2);
     CHECK(bench.scans == 3u && bench.sent_length > 0u && !bench.lamp && !bench.shutter);
-    /* Another request: the scan is given up. */
+    /* Another request abandons the scan. */
     bench.counts_result = CCNVR_BUSY;
     CHECK(scan(CCNVR_SCAN_KIND_SAMPLE, 100, 1) == 0u);
     CHECK(ask(CCNVR_TYPE_STATUS, 0, NULL, 0) == CCNVR_TYPE_STATUS_NOW && !bench.lamp);
@@ -309,7 +310,7 @@ static void the_rate_falls_back_when_nothing_is_understood(void)
     CHECK(bench.baud == 1000000u);
     ccnvr_device_poll(&device, 100001u + CCNVR_BAUD_FALLBACK_MS);
     CHECK(bench.baud == 115200u);
-    /* At the starting rate there is nothing to fall back to, and the clock may wrap. */
+    /* At the starting rate there is nothing to fall back to; and the clock may wrap. */
     ccnvr_device_receive(&device, noise, sizeof noise);
     ccnvr_device_poll(&device, 200000u);
     ccnvr_device_receive(&device, (const uint8_t *)"", 1);
@@ -329,7 +330,7 @@ static void another_version_is_answered_in_ours(void)
     for (size_t i = 0; i < 4u; i++) {
         body[10u + i] = (uint8_t)(crc >> (8u * i));
     }
-    /* By hand: the builder writes no other version. */
+    /* By hand, because the builder writes no other version. */
     size_t length = 0;
     size_t start = 0;
     for (size_t i = 0; i <= sizeof body; i++) {

@@ -1,4 +1,4 @@
-"""The messages inside the link's frames: typed values to payload bytes and back.
+"""The messages in the frames of the link, as typed values with their bytes.
 
 They do no I/O. PROTOCOL.md specifies them.
 
@@ -32,7 +32,7 @@ from ccnvr.firmware_bridge.link_constants import (
 
 
 class Type(IntEnum):
-    """Frame types. A reply is its request with the high bit set, but for ERROR."""
+    """Types of frames. A reply is its request with the high bit set, except ERROR."""
 
     HELLO = 0x01
     WAVELENGTHS = 0x02
@@ -99,7 +99,7 @@ class Feature(IntFlag):
 
 
 class StatusFlag(IntFlag):
-    """The moment's state."""
+    """Current state."""
 
     LAMP_ON = 1
     SHUTTER_OPEN = 2
@@ -107,7 +107,7 @@ class StatusFlag(IntFlag):
 
 @dataclass(frozen=True)
 class Nothing(Payload):
-    """Host to instrument: nothing."""
+    """Host to instrument: no payload."""
 
     TITLE: ClassVar[str] = "a request without payload"
     LAYOUT: ClassVar[Sequence[Field]] = ()
@@ -115,7 +115,7 @@ class Nothing(Payload):
 
 @dataclass(frozen=True)
 class Hello(Payload):
-    """Host to instrument: start a session. `nonce` marks the reply as belonging to it."""
+    """Host to instrument: start a session. The reply repeats `nonce`."""
 
     nonce: int
 
@@ -125,8 +125,9 @@ class Hello(Payload):
 
 @dataclass(frozen=True)
 class Capabilities(Payload):
-    """Instrument to host: who it is and what it can do. Bytes behind the last field are a later
-    revision's and are ignored.
+    """Instrument to host: identity and abilities.
+
+    Bytes after the last field belong to a later revision and are ignored.
     """
 
     nonce: int
@@ -182,8 +183,9 @@ class ScanRequest(Payload):
 
 @dataclass(frozen=True)
 class Scanned(Payload):
-    """Instrument to host: a scan waits to be read. Its data are `pixels` u32 sums over the
-    averages, so that averaging loses nothing.
+    """Instrument to host: a scan can be read.
+
+    Its data are `pixels` u32 sums over the averages, so that averaging loses no precision.
     """
 
     number: int
@@ -210,8 +212,9 @@ class Scanned(Payload):
 
 @dataclass(frozen=True)
 class ScanNumber(Payload):
-    """A scan's number: the payload of READ, ACKNOWLEDGE, ACKNOWLEDGED and, meaning "above this
-    one", of OLDEST.
+    """The number of a scan.
+
+    READ, ACKNOWLEDGE and ACKNOWLEDGED carry it, and OLDEST, which asks for a scan above it.
     """
 
     number: int
@@ -222,8 +225,9 @@ class ScanNumber(Payload):
 
 @dataclass(frozen=True)
 class Refusal(Payload):
-    """Instrument to host: why a request was not carried out; `code` may be one that this version
-    does not know.
+    """Instrument to host: why a request was not carried out.
+
+    `code` may be unknown to this version.
     """
 
     code: int
@@ -238,7 +242,7 @@ class Refusal(Payload):
 
 @dataclass(frozen=True)
 class Status(Payload):
-    """Instrument to host: how it is now."""
+    """Instrument to host: its current state."""
 
     boot: int
     presses: int
@@ -272,7 +276,7 @@ class Hold(Payload):
 
 @dataclass(frozen=True)
 class BaudRate(Payload):
-    """Both ways: the rate of the serial line from now on."""
+    """In both directions: the new rate of the serial line."""
 
     baud: int
 
@@ -282,7 +286,7 @@ class BaudRate(Payload):
 
 @dataclass(frozen=True)
 class CoefficientsRequest(Payload):
-    """Host to instrument: which calibration coefficients are wanted."""
+    """Host to instrument: which calibration coefficients to send."""
 
     kind: CoefficientKind
 
@@ -292,7 +296,7 @@ class CoefficientsRequest(Payload):
 
 @dataclass(frozen=True)
 class Coefficients(Payload):
-    """Instrument to host: calibration coefficients, none where it has none of that kind."""
+    """Instrument to host: calibration coefficients; none if it has none of that kind."""
 
     kind: CoefficientKind
     values: Sequence[float]
@@ -306,7 +310,7 @@ class Coefficients(Payload):
 
 @dataclass(frozen=True)
 class MemoryBlock(Payload):
-    """Host to instrument: bytes for the user memory."""
+    """Host to instrument: bytes to write to the user memory."""
 
     offset: int
     data: bytes
@@ -320,7 +324,7 @@ class MemoryBlock(Payload):
 
 @dataclass(frozen=True)
 class MemoryWritten(Payload):
-    """Instrument to host: these bytes are in the user memory for good."""
+    """Instrument to host: these bytes are written permanently."""
 
     offset: int
     length: int

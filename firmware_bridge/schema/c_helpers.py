@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VALUES = """\
-/* UTF-8, not closed by a zero. */
+/* UTF-8 without a terminating zero. */
 struct ccnvr_text {
     const char *data;
     size_t length;
@@ -22,7 +22,7 @@ struct ccnvr_doubles {
 """The structures that hold text, bytes and doubles, for the header."""
 
 HELPERS = """\
-/* The wire has IEEE 754 doubles: a compiler whose double is shorter must convert. */
+/* The wire has IEEE 754 doubles; where double is shorter, the firmware must convert. */
 typedef char ccnvr_double_has_64_bits[sizeof(double) == 8u ? 1 : -1];
 
 struct reader {

@@ -59,10 +59,9 @@ def header(schema: Schema) -> str:
         *(line for enumeration in schema.enumerations for line in _enumeration(enumeration)),
         VALUES,
         *(line for payload in payloads for line in _structure(payload)),
-        "/* Each ccnvr_pack_x writes a payload, at most CCNVR_LONGEST_X bytes, and returns its "
-        "length. Each",
-        "   ccnvr_unpack_x says whether the payload is well formed; text and bytes then point "
-        "into it. */",
+        "/* Each ccnvr_pack_x writes a payload of at most CCNVR_LONGEST_X bytes, and returns its",
+        "   length. Each ccnvr_unpack_x returns whether the payload is well formed; text and bytes",
+        "   then point into it. */",
     ]
     for payload in payloads:
         lines += [f"{_pack_prototype(payload)};", f"{_unpack_prototype(payload)};"]

@@ -12,7 +12,7 @@ _NOTICE = "Generated from link.toml by `make generate`: change that file, not th
 
 _STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "i16": "h"}
 
-# Scan kinds are the same for every instrument, whatever its protocol, so instrument.py defines them.
+# Scan kinds are the same for every instrument, whatever its protocol: instrument.py defines them.
 # A test compares them with the schema.
 _ELSEWHERE = {"ScanKind"}
 
@@ -28,7 +28,7 @@ _MOST = {
 def constants(schema: Schema) -> str:
     """Return the text of `link_constants.py`."""
     header = "<" + "".join(_STRUCT_CODES[field.type] for field in schema.header)
-    lines = ['"""The numbers of the link\'s specification, PROTOCOL.md.', "", _NOTICE, '"""', ""]
+    lines = ['"""The numbers in the link\'s specification, PROTOCOL.md.', "", _NOTICE, '"""', ""]
     for constant in schema.constants:
         value = (
             f"0x{constant.value:02X}"
@@ -43,7 +43,7 @@ def constants(schema: Schema) -> str:
     names = ", ".join(field.name for field in schema.header)
     lines += [
         f'HEADER_FORMAT = "{header}"',
-        *_docstring(f"The header as `struct` names it: {names}.", ""),
+        *_docstring(f"The header in the notation of `struct`. Its fields are {names}.", ""),
     ]
     return "\n".join(lines) + "\n"
 
@@ -53,7 +53,7 @@ def messages(schema: Schema) -> str:
     used = {_class_of(field) for payload in schema.payloads for field in payload.fields}
     limits = {word for name in _MOST.values() for word in name.split() if word.isupper()}
     lines = [
-        '"""The messages inside the link\'s frames: typed values to payload bytes and back.',
+        '"""The messages in the frames of the link, as typed values with their bytes.',
         "",
         "They do no I/O. PROTOCOL.md specifies them.",
         "",
@@ -73,7 +73,7 @@ def messages(schema: Schema) -> str:
         "",
         "",
         "class Type(IntEnum):",
-        '    """Frame types. A reply is its request with the high bit set, but for ERROR."""',
+        '    """Types of frames. A reply is its request with the high bit set, except ERROR."""',
         "",
         *(f"    {message.name} = 0x{message.value:02X}" for message in schema.types()),
     ]
@@ -122,10 +122,13 @@ def _payload(payload: PayloadSpec) -> list[str]:
 
 
 def _docstring(text: str, indent: str) -> list[str]:
-    lines = textwrap.wrap(f'"""{text}', _WIDTH - len(indent) - 3, break_long_words=False)
-    # As the formatter does, put the quotes of a longer docstring on a line of their own.
-    closed = [*lines[:-1], lines[-1] + '"""'] if len(lines) == 1 else [*lines, '"""']
-    return [indent + line for line in closed]
+    """Return a docstring whose first sentence is on a line of its own if it needs several lines."""
+    width = _WIDTH - len(indent)
+    if len(text) + 6 <= width:
+        return [f'{indent}"""{text}"""']
+    summary, _, rest = text.partition(". ")
+    lines = [f'"""{summary}.', "", *textwrap.wrap(rest, width, break_long_words=False), '"""']
+    return [(indent + line).rstrip() for line in lines]
 
 
 def _class_of(field: FieldSpec) -> str:

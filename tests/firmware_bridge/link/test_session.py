@@ -425,6 +425,6 @@ def test_the_specification_s_numbers_are_the_code_s() -> None:
     assert f"must answer any other request within {ANSWER_MS / 1000} s" in text
     assert f"(10 + {MAX_REQUEST} + 4 bytes" in text
     assert f"the rate changes within {BAUD_SETTLE_MS} ms" in text
-    assert f"no whole frame for\n{BAUD_FALLBACK_MS / 1000} s" in text
-    assert f"{SAMPLES_KEPT} samples\nwhere CAPABILITIES does not say" in text
+    assert f"no whole frame for {BAUD_FALLBACK_MS / 1000} s" in text
+    assert f"{SAMPLES_KEPT} samples where CAPABILITIES does not say" in text
     assert f"The text is at most {LONGEST_DETAIL} bytes" in text
