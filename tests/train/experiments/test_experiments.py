@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.commands import experiment as experiment_command
 from ccnvr.train.experiments import comparison, statistics
 from ccnvr.train.experiments.comparison import official_splits, within_reach
@@ -30,8 +31,9 @@ QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
 
 
 @pytest.fixture
-def quick_recipe(tmp_path: Path) -> Path:
-    """The study's network for two epochs."""
+def quick_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The study's network for two epochs, which is fine-tuned for 20 instead of 240."""
+    monkeypatch.setitem(fitting.FINETUNING, "epochs", 20)
     lines = RECIPE.read_text().splitlines()
     path = tmp_path / "quick.toml"
     path.write_text(
