@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
-from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.commands import experiment as experiment_command
 from ccnvr.train.experiments import comparison, statistics
 from ccnvr.train.experiments.comparison import official_splits, within_reach
