@@ -50,6 +50,7 @@ def test_the_edge_s_commands_load_no_training_library() -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_command_is_listed_and_explains_itself() -> None:
     overview = run_ccnvr("--help").stdout
     for name, command in COMMANDS.items():
@@ -105,6 +106,7 @@ def test_the_version_is_the_package_s() -> None:
     assert run_ccnvr("--version").stdout == f"ccnvr {version('ccnvr')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "module", "extra"), [("train", "torch", "train"), ("export", "onnx", "export")]
 )
@@ -136,6 +138,7 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
     assert manifest["schema"] == 1
 
 
+@pytest.mark.slow
 def test_inspect_shows_any_card_that_a_bundle_may_carry(tmp_path: Path) -> None:
     default, path, escape = bundles.read("default"), tmp_path / "foreign.ccnvr", "\x1b[2J\r\n\ud800"
     soils = {
@@ -185,6 +188,7 @@ def test_no_telemetry_leaves_the_machine_or_its_disk(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_bench_prints_ratios(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ def test_the_summary_s_errors_are_those_of_the_records(records: list[dict[str, A
         )
 
 
+@pytest.mark.slow
 def test_two_runs_print_the_same_values_and_another_seed_others(
     records: list[dict[str, Any]],
 ) -> None:

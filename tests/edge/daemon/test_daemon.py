@@ -82,6 +82,7 @@ def test_five_predictions_from_a_simulator_in_another_process(
     )
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_loses_and_repeats_no_scan(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -473,6 +474,7 @@ def test_a_full_disk_ends_it_with_one_sentence_and_loses_nothing_stored(tmp_path
     assert printed == stored[: len(printed)]
 
 
+@pytest.mark.slow
 def test_ten_thousand_scans_none_lost_none_repeated_memory_flat(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

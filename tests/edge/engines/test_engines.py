@@ -43,6 +43,7 @@ def predicted(lines: str) -> Any:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "litert", "tflite"])
 def test_the_demo_and_predict_answer_alike_on_each_backend(
     backend: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
@@ -334,6 +335,7 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
         np.testing.assert_array_equal(backend(second), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", HERE)
 def test_a_model_that_is_none_is_one_sentence(
     backend: str, all_artefacts: Path, tmp_path: Path
@@ -385,6 +387,7 @@ def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
     command = [
         sys.executable,

@@ -8,11 +8,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from ccnvr.firmware_bridge.schema import schema
 
 C = Path(schema.__file__).parents[1] / "c"
 
 
+@pytest.mark.slow
 def test_the_c_reference_passes_its_own_tests(c_build: Path) -> None:
     command = ["make", "-C", str(C), "test", f"BUILD={c_build}", "CHANGES=5000"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -164,6 +164,7 @@ def independently_valid(encoded: bytes) -> bool:
     return zlib.crc32(bytes(out)) == 0x2144DF1C
 
 
+@pytest.mark.slow
 def test_a_million_random_streams_never_raise_hang_or_pass_a_bad_checksum() -> None:
     source = random.Random(1)
     valid = [encode(Frame(source.randrange(256), n, source.randbytes(n % 40))) for n in range(200)]
