@@ -188,7 +188,7 @@ def test_an_asd_s_error_is_named() -> None:
     assert driver_asd.RESTORE.size == 7_616
 
 
-@pytest.mark.parametrize("name", ["driver_chromation", "simulator_chromation"])
+@pytest.mark.parametrize("name", ["drivers/chromation", "simulators/chromation"])
 def test_the_page_on_adding_an_instrument_shows_a_real_driver(name: str) -> None:
     root = Path(__file__).parents[3]
     page, code = (
