@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,15 @@ from ccnvr.firmware_bridge.link_constants import (
 )
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
 from tests.support.helpers import WithoutRate
+from tests.support.instruments import CLOCK, virtual_time
 
 Fault = Callable[[bytes], list[bytes]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_waits_for_real() -> Iterator[None]:
+    with virtual_time():
+        yield
 
 
 class Wire(WithoutRate):
@@ -65,7 +71,7 @@ class Wire(WithoutRate):
 
     def read(self, timeout_s: float) -> bytes:
         if not self._arriving:
-            time.sleep(timeout_s)
+            CLOCK.sleep(timeout_s)
             return b""
         return self._arriving.pop(0)
 
