@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ccnvr.edge.atomic_files import make_folder, write_atomically
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
-from ccnvr.edge.engines.tflite_interpreter import quiet
+from ccnvr.edge.engines.tflite_interpreter import silenced_stderr
 from ccnvr.edge.network.layers import NetworkArrays
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.arrays import Float32
@@ -86,7 +86,7 @@ class MicroSession:
 def _interpreter(model: bytes, arena: int) -> Any:
     from tflite_micro.python.tflite_micro import runtime
 
-    with quiet():
+    with silenced_stderr():
         return runtime.Interpreter.from_bytes(model, arena_size=arena)
 
 

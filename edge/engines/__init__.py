@@ -1,1 +1,1 @@
-"""The inference engines behind one `Session` protocol."""
+"""The inference engines, behind one `Session` protocol."""

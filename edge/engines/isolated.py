@@ -1,5 +1,7 @@
-"""An engine in a process of its own: to try a model that may crash it, for an engine that any model
-may crash, or to run one in another Python environment.
+"""Sessions in a child process.
+
+They serve to try a model that may crash the engine, to keep an engine that any model may crash away
+from ccnvr's own process, and to run an engine of another Python environment.
 """
 
 from __future__ import annotations
@@ -21,20 +23,28 @@ from ccnvr.edge.engines.worker import Limits, receive, send
 from ccnvr.firmware_bridge.arrays import Float32
 
 SECONDS = 60.0
-"""A model that takes longer to load, or to answer, has hung; on the slowest Raspberry Pi it is a
-second or two.
+"""The time in which a model must load, or return its outputs.
+
+The slowest Raspberry Pi needs a second or two, so a model that takes longer has hung.
 """
 
 
 class IsolatedSession:
-    """A `Session` whose engine runs in a child process, and whose crash is an error here.
+    """A `Session` whose engine runs in a child process, so that its crash is an error here.
 
-    `python` is an interpreter with ccnvr and the engine installed, this one if None. After a crash
-    the next input finds a new child. Close it, or use it as a context manager.
+    After a crash, the next input starts a new child. Close the session, or use it as a context
+    manager.
+
+    Args:
+        name: the name of the engine.
+        model: the content of the model file.
+        python: an interpreter with ccnvr and the engine installed; None for this one.
+        limits: the memory and CPU time that the child may take; None for no limits.
+        seconds: the time in which the model must load, or return its outputs.
 
     Raises:
-        EngineError: the engine is not there, or it refuses the model, crashes, hangs or runs out of
-            memory on it.
+        EngineError: the engine is not installed, or it refuses the model, crashes, hangs or runs
+            out of memory.
     """
 
     def __init__(
@@ -60,8 +70,8 @@ class IsolatedSession:
 
     @staticmethod
     def _start(name: str, python: Path, limits: Limits | None) -> subprocess.Popen[bytes]:
-        # -P: as the command itself, the child must not import what happens to lie in the working
-        # folder.
+        # -P keeps the working folder out of the import path: a file there must not be able to
+        # stand in for a module.
         command = [
             str(python),
             "-P",
@@ -75,12 +85,16 @@ class IsolatedSession:
         )
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Session`."""
+        """Run the network, see `Session`.
+
+        Raises:
+            EngineError: the engine fails on these inputs, crashes or hangs.
+        """
         if not self._end_process.alive:
             self._open()
         outputs = self._ask(np.ascontiguousarray(inputs, dtype=np.float32))
         if not isinstance(outputs, np.ndarray):
-            raise EngineError("it answers with no numbers")
+            raise EngineError("its reply is not an array")
         return outputs
 
     def _ask(self, message: Float32 | bytes) -> Float32 | bytes:
@@ -95,16 +109,16 @@ class IsolatedSession:
             raise EngineError(self._reason(late.is_set())) from None
         except ValueError as error:
             self.close()
-            raise EngineError(f"it answers with what is no array ({error})") from None
-        except (
-            BaseException
-        ):  # interrupted: its answer must not be taken for that to the next question
+            raise EngineError(f"its reply is malformed ({error})") from None
+        except BaseException:
+            # Interrupted, as by Ctrl-C: the outstanding reply must not be taken for the reply to
+            # the next request.
             self.close()
             raise
         finally:
             timer.cancel()
         if isinstance(reply, str):
-            self.close()  # the worker ends after an error
+            self.close()  # the worker exits after an error
             raise EngineError(reply)
         return reply
 
@@ -125,13 +139,13 @@ class IsolatedSession:
 
     @property
     def peak_memory(self) -> int:
-        """The most resident memory that the process had so far, in bytes."""
+        """The peak resident memory of the child process so far, in bytes."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) << 10
 
     def close(self) -> None:
-        """End the process; it ends too when nothing refers to this any more."""
+        """End the child process; garbage collection of the session ends it too."""
         self._end_process()
 
     def __enter__(self) -> Self:
@@ -150,6 +164,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):
-        with suppress(OSError):  # what was not yet sent has nobody to read it
+        # Closing flushes the buffer, which fails on the pipe of a dead process.
+        with suppress(OSError):
             if stream is not None:
                 stream.close()

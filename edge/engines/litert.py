@@ -1,4 +1,4 @@
-"""Runs the TFLite artefact on LiteRT, with its XNNPACK kernels or, to compare, without."""
+"""Sessions on LiteRT, from TFLite model files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from ccnvr.edge.engines.tflite_interpreter import TfliteInterpreter
 
 
 class LiteRtSession(TfliteInterpreter):
-    """LiteRT on one thread.
+    """A network opened on LiteRT, on one thread.
+
+    `xnnpack` chooses LiteRT's optimised kernels; exports are also compared without them.
 
     Raises:
-        EngineError: it refuses the model.
+        EngineError: LiteRT refuses the model.
     """
 
     name = "litert"

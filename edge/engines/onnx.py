@@ -1,4 +1,4 @@
-"""Runs the ONNX artefact on onnxruntime."""
+"""Sessions on onnxruntime, from ONNX model files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import numpy as np
 from ccnvr.edge.engines.registry import EngineError
 from ccnvr.firmware_bridge.arrays import Float32
 
-# onnxruntime's telemetry writes a device id to disk and looks for a server; a soil instrument does
-# neither.
+# onnxruntime's telemetry writes a device id to disk and contacts a server. It reads this variable
+# when it is imported, so the import must come after this line.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
 
 class OnnxSession:
-    """onnxruntime on one thread: a scan is small, and a Raspberry Pi's other cores have other work.
+    """A network opened on onnxruntime.
+
+    It runs on one thread: a spectrum is too small to gain from more, and the other cores of a
+    Raspberry Pi have other work.
 
     Raises:
-        EngineError: it refuses the model.
+        EngineError: onnxruntime refuses the model.
     """
 
     name = "onnx"
@@ -30,28 +33,28 @@ class OnnxSession:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # Where the key stands, weights lie in a file beside the model, and no checksum of the
-        # bundle is theirs.
+        # ONNX uses this key for weights in a separate file, which would escape the checksums of
+        # the bundle and could be any file on this machine.
         if b"location" in model:
-            raise EngineError("its weights lie in another file")
+            raise EngineError("its weights are in another file")
         try:
-            # Without its fallback, which tries the same again and tells standard output.
+            # The fallback would only try the same provider again and print to standard output.
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             self._input = self._session.get_inputs()[0].name
-        except Exception as error:  # onnxruntime raises a dozen types that share no base of its own
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Session`.
+        """Run the network, see `Session`.
 
         Raises:
-            EngineError: it fails on these inputs.
+            EngineError: onnxruntime fails on these inputs.
         """
         try:
             (outputs,) = self._session.run(None, {self._input: inputs})
-        except Exception as error:  # see above
+        except Exception as error:  # as above
             raise EngineError(error) from error
         return np.asarray(outputs, dtype=np.float32)
 

@@ -1,7 +1,7 @@
-"""Which inference engines there are, and which of them runs a bundle on which of its artefacts.
+"""The known inference engines, and the choice of an engine and a model file for a bundle.
 
-Engines are named, not imported: only the module of the chosen one is, and it is the one that
-imports the library.
+Engines are named here and not imported: only the module of the chosen engine is imported, and only
+that module imports the library. So an installation needs no more than one engine.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _LONGEST_MESSAGE = 300
 
 
 class EngineError(CcnvrError):
-    """An engine refuses a model, or fails on it; the message is what the engine says, on one line
-    and not without end.
+    """The error of an engine that refuses a model or fails on it.
+
+    The message is the engine's own, on one line and shortened.
     """
 
     def __init__(self, what: object) -> None:
@@ -36,39 +37,60 @@ class EngineError(CcnvrError):
 
 
 class Session(Protocol):
-    """An inference engine with a network in it."""
+    """A network opened on an engine."""
 
     name: str
 
     def __call__(self, inputs: Float32) -> Float32:
-        """Model input `(n, channels, bands)` -> standardised outputs `(n, targets)`."""
+        """Return standardised outputs `(n, targets)` for model input `(n, channels, bands)`.
+
+        Raises:
+            EngineError: the engine fails.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How to come by an engine. `module` has `open_model(bytes) -> Session` and imports `library`
-    as it is imported itself.
-
-    `package` is the library's distribution, `install` the command that brings it, `artefact` the
-    kind of model that it reads. Releases before `numpy_2_since` were built for numpy 1. One that is
-    not run `in_process` has no bounds checks when it reads a model, may crash on one that its trial
-    got away with, and so always has a process of its own.
-    """
+    """The description of an inference engine."""
 
     name: str
+    """The name in options and in the configuration."""
+
     module: str
+    """The module of ccnvr that imports the library and has `open_model(bytes) -> Session`."""
+
     library: str
+    """The import name of the library."""
+
     package: str
+    """The distribution of the library on PyPI."""
+
     install: str
+    """The command that installs the library."""
+
     model_format: str
+    """The format of the model files that the engine reads, one of `archive.MODEL_FORMATS`."""
+
     numpy_2_since: tuple[int, int] = (0, 0)
+    """The first release that was built for numpy 2; earlier ones crash with it."""
+
     newest_python: tuple[int, int] | None = None
+    """The newest Python for which there is a release, if there will be no others."""
+
     in_process: bool = True
+    """Whether the engine may run in the process of ccnvr.
+
+    tflite-runtime reads model files without bounds checks and may crash on one that has passed its
+    trial, so it always gets a process of its own.
+    """
 
     @property
     def obstacle(self) -> str | None:
-        """Why it cannot run here, and what to do; None where it can. Nothing is imported."""
+        """The reason why the engine cannot run here and what to do, or None if it can.
+
+        Nothing is imported to find out.
+        """
         if find_spec(self.library) is None:
             if self.newest_python is not None and sys.version_info[:2] > self.newest_python:
                 newest, here = (
@@ -76,20 +98,20 @@ class Engine:
                     for version in (self.newest_python, sys.version_info[:2])
                 )
                 return (
-                    f"{self.package}, which has no release for Python {here}, the last is for "
-                    f"{newest}; use the backend litert"
+                    f"{self.package}, which has no release for Python {here}, only up to "
+                    f"{newest}; use the engine litert"
                 )
             return f"{self.package}; run: {self.install}"
         if np.lib.NumpyVersion(np.__version__) >= "2.0.0" and self._release < self.numpy_2_since:
             return (
-                f"numpy 1, and numpy {np.__version__} is here, with which {self.version} "
+                f"numpy 1, but numpy {np.__version__} is installed, with which {self.version} "
                 "crashes; run: pip install 'numpy<2'"
             )
         return None
 
     @property
     def version(self) -> str:
-        """The library and its version, as `onnxruntime 1.32.0`."""
+        """The library and its version, such as `onnxruntime 1.32.0`."""
         try:
             return f"{self.package} {version(self.package)}"
         except PackageNotFoundError:
@@ -101,30 +123,36 @@ class Engine:
             major, minor = version(self.package).split(".")[:2]
             return int(major), int(minor)
         except (PackageNotFoundError, ValueError):
-            return 98, 0  # a build of one's own is for the NumPy that is here
+            # A library without a readable version was built by the user, for the numpy that is
+            # installed; yet 98 is below the 99 that stands for "no release works with numpy 2".
+            return 98, 0
 
     def load(self) -> Callable[[bytes], Session]:
-        """Import the engine; gives what turns a model's bytes into a backend, or raises
-        `EngineError`.
+        """Import the engine and return the function that opens a model file on it.
+
+        That function raises `EngineError` if the engine refuses the model.
 
         Raises:
-            UsageError: the library is not installed, or does not load; the message says how to
-                install it.
+            UsageError: the library is not installed, or does not load.
         """
         self.check()
         try:
             open_model: Callable[[bytes], Session] = importlib.import_module(self.module).open_model
         except ImportError as error:
             raise UsageError(
-                f"the backend {self.name} needs {self.package}, which is here but does not load "
-                f"({error}); run: {self.install}"
+                f"the engine {self.name} needs {self.package}, which is installed but does not "
+                f"load ({error}); run: {self.install}"
             ) from None
         return open_model
 
     def check(self) -> None:
-        """Refuse to go on without the library."""
+        """Check that the engine can run here.
+
+        Raises:
+            UsageError: it cannot.
+        """
         if self.obstacle is not None:
-            raise UsageError(f"the backend {self.name} needs {self.obstacle}")
+            raise UsageError(f"the engine {self.name} needs {self.obstacle}")
 
 
 ENGINES = {
@@ -154,7 +182,7 @@ ENGINES = {
             "tflite-runtime",
             "pip install 'tflite-runtime>=2.14' 'numpy<2'",
             "tflite",
-            numpy_2_since=(99, 0),  # none was
+            numpy_2_since=(99, 0),  # no release works with numpy 2
             newest_python=(3, 11),
             in_process=False,
         ),
@@ -168,55 +196,58 @@ ENGINES = {
         ),
     )
 }
-"""In the order in which `auto` takes them: onnxruntime answers int8 as the oracle does, LiteRT
-nearly so; NumPy is slower.
+"""The engines by name, in the order in which `auto` tries them.
+
+onnxruntime computes int8 exactly as the NumPy oracle does, LiteRT nearly so; NumPy is the slowest.
 """
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and the artefact of the bundle that it loads."""
+    """An engine, and the profile of the model file that it loads from a bundle."""
 
     engine: Engine
     profile: str
 
     @property
     def model_file(self) -> str:
-        """The bundle's file."""
+        """The name of the model file in the bundle."""
         return model_file_name(self.profile, self.engine.model_format)
 
     def __str__(self) -> str:
         return f"{self.engine.name} ({self.engine.version}), profile {self.profile}"
 
 
-def choose(backend: str, profile: str, bundle: Bundle) -> Choice:
-    """The engine and artefact that a configuration names; `auto` takes the first that is installed,
-    and the exactest artefact.
+def choose(engine: str, profile: str, bundle: Bundle) -> Choice:
+    """Return the engine and profile that a configuration names.
+
+    `auto` takes the first engine that is installed and has a model file in the bundle, and the most
+    precise profile.
 
     Raises:
-        UsageError: no such backend or profile, or it is not installed.
-        BundleError: the bundle has no such artefact.
+        UsageError: the engine or the profile is unknown, or the engine is not installed.
+        BundleError: the bundle has no such model file.
     """
-    if backend not in (AUTO, *ENGINES):
-        raise UsageError(f"backend {backend!r} is not one of {AUTO}, {', '.join(ENGINES)}")
+    if engine not in (AUTO, *ENGINES):
+        raise UsageError(f"engine {engine!r} is not one of {AUTO}, {', '.join(ENGINES)}")
     if profile not in (AUTO, *PROFILES):
         raise UsageError(f"profile {profile!r} is not one of {AUTO}, {', '.join(PROFILES)}")
-    if backend == AUTO:
-        engines = [engine for engine in ENGINES.values() if engine.obstacle is None]
+    if engine == AUTO:
+        candidates = [one for one in ENGINES.values() if one.obstacle is None]
     else:
-        engines = [ENGINES[backend]]
-        engines[0].check()
+        candidates = [ENGINES[engine]]
+        candidates[0].check()
     choices = [
-        Choice(engine, name)
-        for engine in engines
+        Choice(candidate, name)
+        for candidate in candidates
         for name in (PROFILES if profile == AUTO else (profile,))
     ]
     for choice in choices:
         if choice.model_file in bundle.parts:
             return choice
-    there = ", ".join(name for name in bundle.parts if name.startswith("model.")) or "no model"
+    found = ", ".join(name for name in bundle.parts if name.startswith("model.")) or "no model file"
     raise BundleError(
-        f"bundle {bundle.source} has {there} and not "
-        f"{' or '.join(choice.model_file for choice in choices)}; export it with "
-        "that part, or choose another backend or profile"
+        f"bundle {bundle.source} has {found} and not "
+        f"{' or '.join(choice.model_file for choice in choices)}; export it with that model file, "
+        "or choose another engine or profile"
     )

@@ -1,5 +1,6 @@
-"""Runs the TFLite artefact on tflite-runtime, which 32-bit Raspberry Pi systems have and which
-needs numpy 1.
+"""Sessions on tflite-runtime, from TFLite model files.
+
+32-bit Raspberry Pi systems have no LiteRT but this older library, which needs numpy 1.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from ccnvr.edge.engines.tflite_interpreter import TfliteInterpreter
 
 
 class TfliteSession(TfliteInterpreter):
-    """tflite-runtime on one thread.
+    """A network opened on tflite-runtime, on one thread.
 
     Raises:
-        EngineError: it refuses the model.
+        EngineError: tflite-runtime refuses the model.
     """
 
     name = "tflite"

@@ -1,6 +1,4 @@
-"""What LiteRT and tflite-runtime share: the interpreter of TFLite models, whichever package brings
-it.
-"""
+"""The interpreter of TFLite model files, which LiteRT and tflite-runtime both provide."""
 
 from __future__ import annotations
 
@@ -16,8 +14,12 @@ from ccnvr.firmware_bridge.arrays import Float32
 
 
 class TfliteInterpreter:
-    """A TFLite model of one float32 input `(1, channels, bands)` and one output `(1, targets)`;
-    spectra go through one by one.
+    """A TFLite model with one float32 input `(1, channels, bands)` and one output `(1, targets)`.
+
+    The batch size is fixed in the file, so spectra run one by one.
+
+    Args:
+        make: creates the interpreter of the library.
 
     Raises:
         EngineError: the interpreter refuses the model.
@@ -25,21 +27,20 @@ class TfliteInterpreter:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         try:
-            with quiet():
+            with silenced_stderr():
                 self.interpreter = make()
                 self.interpreter.allocate_tensors()
             (self._input,) = self.interpreter.get_input_details()
             (self._output,) = self.interpreter.get_output_details()
-        except (
-            Exception
-        ) as error:  # the interpreters raise ValueError, RuntimeError, SystemError and more
+        # The interpreters raise ValueError, RuntimeError, SystemError and more.
+        except Exception as error:
             raise EngineError(error) from error
 
     def __call__(self, inputs: Float32) -> Float32:
-        """See `Session`.
+        """Run the network, see `Session`.
 
         Raises:
-            EngineError: it fails on one of them.
+            EngineError: the interpreter fails on a spectrum.
         """
         return np.concatenate([self._one(inputs[row : row + 1]) for row in range(len(inputs))])
 
@@ -48,19 +49,21 @@ class TfliteInterpreter:
             self.interpreter.set_tensor(self._input["index"], spectrum)
             self.interpreter.invoke()
             outputs: Float32 = self.interpreter.get_tensor(self._output["index"])
-        except Exception as error:  # see above
+        except Exception as error:  # as above
             raise EngineError(error) from error
         return outputs
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """The interpreters tell standard error, from C++ and with no switch, that they made their
-    delegate.
+def silenced_stderr() -> Iterator[None]:
+    """Discard what is written to standard error while the block runs.
+
+    The interpreters report from C++ that they have created their delegate, and no option turns that
+    off, so the file descriptor itself is redirected.
     """
     try:
         kept = os.dup(2)
-    except OSError:  # closed: nobody reads it anyway
+    except OSError:  # standard error is closed, so there is nothing to silence
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

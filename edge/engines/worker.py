@@ -1,11 +1,11 @@
-"""The child process of `isolated`: an engine with a model in it, behind a pipe.
+"""The child process of an `IsolatedSession`: an engine with a model, behind a pair of pipes.
 
-`python -m ccnvr.edge.engines.worker ENGINE [BYTES SECONDS]`, with what it may take of memory and of
-computing, 0 for no end of it.
+It is started as `python -m ccnvr.edge.engines.worker ENGINE [BYTES SECONDS]`, with limits on its
+memory and CPU time; 0 seconds means no limit.
 
-A message is a kind, a length and so many bytes: the model itself, an array as .npy, or text, which
-from the worker is an error.
-The worker answers the model with no bytes, and each input with outputs; or with an error.
+A message is a type (B, A or T), a length and that many bytes: raw bytes, an array as .npy, or text.
+The first request is the model file, and the reply to it is empty; each further request is an array
+of inputs, and its reply the outputs. A reply of text is an error, after which the worker exits.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ _HEADER = struct.Struct("<cI")
 
 
 class Limits(NamedTuple):
-    """What a worker may take: bytes of `memory` beyond the engine's own and, if above 0, `seconds`
-    of computing, after which it ends even when nobody is left to end it.
+    """The limits on a worker's resources.
+
+    `memory` is in bytes, on top of what the engine itself takes. `seconds` of CPU time, if above 0,
+    end the worker even if its parent is gone.
     """
 
     memory: int
@@ -41,7 +43,7 @@ class Limits(NamedTuple):
 
 
 def send(stream: IO[bytes], message: Float32 | bytes | str) -> None:
-    """Write one message."""
+    """Write one message: an array, the bytes of a model file, or the text of an error."""
     if isinstance(message, bytes):
         kind, content = b"B", message
     elif isinstance(message, str):
@@ -58,40 +60,41 @@ def receive(stream: IO[bytes]) -> Float32 | bytes | str:
     """Read one message.
 
     Raises:
-        EOFError: the other side is gone.
-        ValueError: it is no message.
+        EOFError: the other process is gone.
+        ValueError: the message is malformed or too long.
     """
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
-        raise EOFError("the other side is gone")
+        raise EOFError("the other process is gone")
     kind, length = _HEADER.unpack(header)
     if length > LARGEST_MESSAGE:
-        raise ValueError(f"a message of {length} bytes exceeds {LARGEST_MESSAGE}")
+        raise ValueError(f"a message of {length} bytes exceeds the limit of {LARGEST_MESSAGE}")
     content = stream.read(length)
     if len(content) < length:
-        raise EOFError("the other side is gone")
+        raise EOFError("the other process is gone")
     if kind == b"T":
         return content.decode(errors="replace")
     return content if kind == b"B" else _array(content)
 
 
 def _array(content: bytes) -> Float32:
-    """A float32 array from .npy bytes; what its header states must be what is there, so nothing
-    more is allocated.
+    """Return the float32 array in .npy bytes, as a view of them.
+
+    Raises:
+        ValueError: it is malformed, or its header states another size than the bytes have.
     """
     stream = io.BytesIO(content)
     if npy.read_magic(stream) != (1, 0):
-        raise ValueError("it is no .npy of version 1.0")
+        raise ValueError("it is not .npy of version 1.0")
     shape, by_columns, dtype = npy.read_array_header_1_0(stream)
     if dtype != np.float32 or by_columns:
-        raise ValueError(f"it is an array of {dtype} and not of float32 by rows")
+        raise ValueError(f"it is an array of {dtype} and not of float32 in rows")
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
-def limit(limits: Limits) -> None:
-    """From here on this process is bound by them, and goes first when the computer's memory is
-    short.
-    """
+def apply_limits(limits: Limits) -> None:
+    """Set the limits on this process, and make it the first to be killed when memory is short."""
+    # The engine is loaded by now, so the address space taken so far is the engine's own.
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = {
         resource.RLIMIT_AS: pages * resource.getpagesize() + limits.memory,
@@ -107,33 +110,31 @@ def limit(limits: Limits) -> None:
 
 
 def serve(engine: str, requests: IO[bytes], replies: IO[bytes], limits: Limits | None) -> None:
-    """Open the model that comes first, then answer inputs until there are no more."""
+    """Open the model in the first request, then reply to inputs until the requests end."""
     try:
         open_model = ENGINES[engine].load()
         if limits is not None:
-            limit(limits)
+            apply_limits(limits)
         model = receive(requests)
         assert isinstance(model, bytes)
-        backend = open_model(model)
+        session = open_model(model)
         send(replies, b"")
         while True:
             inputs = receive(requests)
             assert isinstance(inputs, np.ndarray)
-            send(replies, np.ascontiguousarray(backend(inputs), dtype=np.float32))
+            send(replies, np.ascontiguousarray(session(inputs), dtype=np.float32))
     except EOFError:
         return
     except CcnvrError as error:
         send(replies, str(error))
-    except Exception as error:  # whatever an engine raises on a model that it should have refused
+    except Exception as error:  # whatever an engine raises on a model it should have refused
         send(replies, str(EngineError(error)))
 
 
 def main() -> None:
-    """Serve on standard input and output; what an engine prints goes to standard error.
-
-    Signals that end the parent in order, as Ctrl-C at its terminal, are its affair: its last
-    spectra still need an answer.
-    """
+    """Serve on standard input and output; what an engine prints goes to standard error."""
+    # Ctrl-C and systemd signal the whole process group. The parent then still needs replies to its
+    # last spectra, and ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")

@@ -1,9 +1,9 @@
-"""Which bundles have proved on this machine, with this engine, that they can be loaded: only these
-skip the trial.
+"""Proofs that a bundle has passed its trial on this machine with a given engine.
 
-A proof is a small file in the user's state folder, named by what was proved; delete the folder and
-all is proved anew. The folder counts only while it is the user's own and nobody else can write to
-it. Where it cannot be kept, each start tries again.
+A bundle with a proof skips the trial in a child process. A proof is a small file in the user's
+state folder, named by a hash of what was proved; after the folder is deleted, each bundle is tried
+again. The folder is trusted only while it belongs to the user and nobody else can write to it. If
+it cannot be kept, each start makes the trial.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 
 
 def known(bundle: Bundle, choice: Choice) -> bool:
-    """Whether this bundle was proved here before, with this engine."""
+    """Return whether the bundle has passed its trial here before, with this engine."""
     folder = _folder()
     return folder is not None and _is_ours(folder) and (folder / _name(bundle, choice)).is_file()
 
 
 def remember(bundle: Bundle, choice: Choice) -> None:
-    """Keep that it was, where that is possible."""
+    """Keep a proof that the bundle has passed its trial, if that is possible."""
     folder = _folder()
     try:
         if folder is None:
@@ -39,9 +39,9 @@ def remember(bundle: Bundle, choice: Choice) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_ours(folder):
             with write_atomically(folder / _name(bundle, choice)) as stream:
-                stream.write(json.dumps(_proved(bundle, choice), indent=1).encode())
+                stream.write(json.dumps(_statement(bundle, choice), indent=1).encode())
     except (OSError, CcnvrError):
-        return  # a full or read-only disk costs a trial at the next start, and nothing else
+        return  # without a proof the next start makes the trial again, which is no reason to fail
 
 
 def _folder() -> Path | None:
@@ -64,7 +64,8 @@ def _is_ours(folder: Path) -> bool:
     )
 
 
-def _proved(bundle: Bundle, choice: Choice) -> dict[str, str]:
+def _statement(bundle: Bundle, choice: Choice) -> dict[str, str]:
+    """Return everything on which the outcome of a trial depends."""
     return {
         "bundle": bundle.digest,
         "part": choice.model_file,
@@ -76,4 +77,4 @@ def _proved(bundle: Bundle, choice: Choice) -> dict[str, str]:
 
 
 def _name(bundle: Bundle, choice: Choice) -> str:
-    return hashlib.sha256(json.dumps(_proved(bundle, choice)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_statement(bundle, choice)).encode()).hexdigest()

@@ -249,7 +249,7 @@ def test_an_export_in_fp32_alone_rounds_nothing(finished_run: Path, tmp_path: Pa
         ),
         (
             ["--tflite-python", sys.executable],
-            "does not run tflite-runtime under ccnvr (the backend tflite needs",
+            "does not run tflite-runtime under ccnvr (the engine tflite needs",
         ),
     ],
 )

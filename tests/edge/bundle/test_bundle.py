@@ -214,7 +214,7 @@ def test_an_unknown_or_missing_engine_is_wrong_use(
     default: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        UsageError, match="backend 'tpu' is not one of auto, onnx, litert, tflite, numpy"
+        UsageError, match="engine 'tpu' is not one of auto, onnx, litert, tflite, numpy"
     ):
         ProvedModel(str(default), "tpu")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)

@@ -44,11 +44,11 @@ def predicted(lines: str) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnx", "litert", "tflite"])
-def test_the_demo_and_predict_answer_alike_on_each_backend(
-    backend: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
+@pytest.mark.parametrize("engine", ["onnx", "litert", "tflite"])
+def test_the_demo_and_predict_answer_alike_on_each_engine(
+    engine: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
 ) -> None:
-    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
+    python = request.getfixturevalue("tflite_python") if engine == "tflite" else sys.executable
 
     def answers(engine: str, program: object, *arguments: object) -> Any:
         command = [
@@ -66,35 +66,35 @@ def test_the_demo_and_predict_answer_alike_on_each_backend(
 
     demo = ("demo", "--spectra", 2, "--bundle", all_artefacts, "--profile", "int8")
     np.testing.assert_allclose(
-        answers(backend, python, *demo), answers("numpy", sys.executable, *demo), rtol=1e-2
+        answers(engine, python, *demo), answers("numpy", sys.executable, *demo), rtol=1e-2
     )
     for profile in PROFILES:
         predict = ("predict", all_artefacts, soils_csv, "--profile", profile)
         expected = answers("numpy", sys.executable, *predict)
         assert len(expected) == 4
         np.testing.assert_allclose(
-            answers(backend, python, *predict), expected, rtol=1e-2 if profile == "int8" else 1e-5
+            answers(engine, python, *predict), expected, rtol=1e-2 if profile == "int8" else 1e-5
         )
 
 
-@pytest.mark.parametrize("backend", [*HERE, "tflite"])
+@pytest.mark.parametrize("engine", [*HERE, "tflite"])
 def test_the_daemon_takes_its_engine_from_the_configuration(
-    backend: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
+    engine: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    python = request.getfixturevalue("tflite_python") if backend == "tflite" else sys.executable
+    python = request.getfixturevalue("tflite_python") if engine == "tflite" else sys.executable
     configuration = tmp_path / "ccnvr.toml"
     configuration.write_text(
         f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
-        f'[model]\nbundle = "{all_artefacts}"\nengine = "{backend}"\nprofile = "weights"\n'
+        f'[model]\nbundle = "{all_artefacts}"\nengine = "{engine}"\nprofile = "weights"\n'
     )
     command = [str(python), "-m", "ccnvr.edge.cli", "run", "-c", str(configuration), "--count", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert re.search(rf"ccnvr: engine {backend} \(.*\d\), profile weights", result.stderr)
+    assert re.search(rf"ccnvr: engine {engine} \(.*\d\), profile weights", result.stderr)
     assert len(result.stdout.splitlines()) == 2
 
 
-def test_inspect_takes_a_backend(all_artefacts: Path) -> None:
+def test_inspect_takes_an_engine(all_artefacts: Path) -> None:
     shown = run_ccnvr("inspect", all_artefacts, "--backend", "numpy", "--profile", "int8").stdout
     assert (
         f"self-test passed on numpy (numpy {np.__version__}), profile int8: differs by 0.0e+00 sd"
@@ -132,7 +132,12 @@ def with_package(folder: Path, name: str, content: str) -> dict[str, str]:
     """An environment in which that package comes before any other of its name."""
     (folder / name).mkdir()
     (folder / name / "__init__.py").write_text(content)
-    return {**os.environ, "PYTHONPATH": str(folder)}
+    return {**os.environ, "PYTHONPATH": before_others(folder)}
+
+
+def before_others(folder: Path) -> str:
+    """A PYTHONPATH in which the folder comes before what is there already."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
@@ -142,8 +147,7 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
     assert_one_sentence(
         result,
         2,
-        "the backend tflite needs tflite-runtime; run: pip install 'tflite-runtime>=2.14' "
-        "'numpy<2'",
+        "the engine tflite needs tflite-runtime; run: pip install 'tflite-runtime>=2.14' 'numpy<2'",
     )
     result = run_ccnvr("inspect", all_artefacts, "--backend", "tpu")
     assert_one_sentence(result, 2, "--backend", "invalid choice: 'tpu'")
@@ -152,7 +156,7 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
     assert_one_sentence(
         result,
         2,
-        f"needs numpy 1, and numpy {np.__version__} is here",
+        f"needs numpy 1, but numpy {np.__version__} is installed",
         "run: pip install",
         "'numpy<2'",
     )
@@ -162,21 +166,21 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
     assert_one_sentence(
         result,
         2,
-        "onnxruntime, which is here but does not load (No module named 'no_such_library')",
+        "onnxruntime, which is installed but does not load (No module named 'no_such_library')",
     )
 
 
 def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
     libraries = {"onnx": "onnxruntime", "litert": "ai_edge_litert"}
-    for backend in HERE:
+    for engine in HERE:
         program = (
             "import sys; from ccnvr.edge.inference.proved_model import ProvedModel; "
-            f"ProvedModel({str(all_artefacts)!r}, {backend!r}); print(*sys.modules)"
+            f"ProvedModel({str(all_artefacts)!r}, {engine!r}); print(*sys.modules)"
         )
         loaded = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         ).stdout.split()
-        assert {name for name, library in libraries.items() if library in loaded} == {backend} - {
+        assert {name for name, library in libraries.items() if library in loaded} == {engine} - {
             "numpy"
         }
         assert not {"torch", "onnx", "scipy"} & set(loaded)
@@ -262,7 +266,7 @@ def test_what_a_model_does_to_its_engine_stays_in_the_trial(
         "class OpResolverType:\n    AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0\n"
         f"class Interpreter:\n    def __init__(self, **_):\n{body}\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", before_others(tmp_path))
     with pytest.raises(EngineError, match=words):
         IsolatedSession("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
 
@@ -270,12 +274,12 @@ def test_what_a_model_does_to_its_engine_stays_in_the_trial(
 def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
     """A worker whose parent is gone reads the end of its input, and ends."""
     model = bundles.read(all_artefacts).parts["model.fp32.network"]
-    backend = IsolatedSession("numpy", model)
-    process = backend._process
+    session = IsolatedSession("numpy", model)
+    process = session._process
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(timeout=60) == 0
-    backend.close()
+    session.close()
 
 
 def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_crash(
@@ -325,23 +329,23 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
     def interrupted(stream: Any) -> None:
         raise KeyboardInterrupt
 
-    with IsolatedSession("numpy", model) as backend:
-        expected = backend(second)
-        assert not np.array_equal(backend(first), expected)
+    with IsolatedSession("numpy", model) as session:
+        expected = session(second)
+        assert not np.array_equal(session(first), expected)
         with monkeypatch.context() as change:
             change.setattr(isolated, "receive", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                backend(first)
-        np.testing.assert_array_equal(backend(second), expected)
+                session(first)
+        np.testing.assert_array_equal(session(second), expected)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("engine", HERE)
 def test_a_model_that_is_none_is_one_sentence(
-    backend: str, all_artefacts: Path, tmp_path: Path
+    engine: str, all_artefacts: Path, tmp_path: Path
 ) -> None:
     source = bundles.read(all_artefacts)
-    part = model_file_name("fp32", ENGINES[backend].model_format)
+    part = model_file_name("fp32", ENGINES[engine].model_format)
     whole = source.parts[part]
     for content in (
         b"",
@@ -351,13 +355,13 @@ def test_a_model_that_is_none_is_one_sentence(
         whole + b"\0" * 8 + b"\xff" * 99,
     ):
         path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, content)
-        result = run_ccnvr("inspect", path, "--backend", backend)
+        result = run_ccnvr("inspect", path, "--backend", engine)
         if result.returncode:
-            assert_one_sentence(result, 1, "refuses the model of bundle", "copy it again")
-    other = source.parts[model_file_name("int8", "onnx" if backend != "onnx" else "tflite")]
+            assert_one_sentence(result, 1, "refuses the model of bundle", "copy the bundle again")
+    other = source.parts[model_file_name("int8", "onnx" if engine != "onnx" else "tflite")]
     path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, other)
     assert_one_sentence(
-        run_ccnvr("inspect", path, "--backend", backend), 1, "refuses the model of bundle"
+        run_ccnvr("inspect", path, "--backend", engine), 1, "refuses the model of bundle"
     )
 
 

@@ -196,10 +196,10 @@ def test_the_layout_is_that_of_the_tensors() -> None:
 def test_a_large_batch_is_that_of_single_spectra(rng: np.random.Generator) -> None:
     network = profiles()["int8"]
     inputs = rng.normal(size=(700, 2, 140)).astype(np.float32)
-    backend = NumpySession(network)
-    backend._most_rows = 64
-    single = np.concatenate([backend(inputs[row : row + 1]) for row in range(0, 700, 50)])
-    np.testing.assert_allclose(backend(inputs)[::50], single, rtol=0, atol=1e-6)
+    session = NumpySession(network)
+    session._most_rows = 64
+    single = np.concatenate([session(inputs[row : row + 1]) for row in range(0, 700, 50)])
+    np.testing.assert_allclose(session(inputs)[::50], single, rtol=0, atol=1e-6)
 
 
 def test_sums_too_large_for_float32_stay_exact(rng: np.random.Generator) -> None:
