@@ -56,6 +56,7 @@ class SlidingDecoder(Generic[F]):
         """Return what is complete after `data`, in order; no bytes make it raise."""
         self._buffer += data
         events: list[F | Damage] = []
+        # Each step accounts for at least one byte, so the loop ends.
         while (step := self._take_next(self._buffer)) is not None:
             del self._buffer[: step.size]
             events.append(step.event)

@@ -69,6 +69,7 @@ class InstrumentInfo:
             self.longest_integration_us,
             self.most_averages,
         )
+        # If the instrument decides the time, any is accepted and the real one is reported.
         if not self.fixed_integration and not low <= settings.integration_us <= high:
             raise InstrumentError(
                 f"integration time {settings.integration_us} us is outside this instrument's "
@@ -82,6 +83,7 @@ class InstrumentInfo:
 
     def scan_id(self, number: int) -> str:
         """Return an identifier that no other scan of any instrument has."""
+        # Numbers begin anew with each start of the instrument; the boot tells the starts apart.
         return f"{self.serial}-{self.boot}-{number}"
 
 

@@ -67,6 +67,7 @@ class SerialTransport:
         self.url = url
         target, options = _parse(url)
         try:
+            # A port that takes no byte for two seconds is stuck, for example by flow control.
             self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise PortError(_why_not_opened(url, error)) from error
@@ -140,6 +141,7 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
                 f"baud {baud!r} in {url!r} is not a number from 50 to 12000000; correct it"
             )
         _refuse_rest(url, query)
+        # Two hosts on one port would take each other's replies, so the port is locked.
         return parts.path, {"baudrate": int(baud), "exclusive": True}
     if parts.scheme == "socket":
         _refuse_rest(url, query)
@@ -163,6 +165,7 @@ def _refuse_rest(url: str, query: dict[str, str]) -> None:
 
 
 def _why_not_opened(url: str, error: Exception) -> str:
+    # pyserial wraps errors of the system, some with their number and some only with their text.
     number = getattr(error, "errno", None)
     text = str(error).lower()
     if number == errno.ENOENT or "no such file" in text:

@@ -18,6 +18,7 @@ def number(options: dict[str, str], name: str, default: float, low: float, high:
         value = float(given)
     except ValueError:
         value = float("nan")
+    # Written so that a NaN fails the comparison.
     if not low <= value <= high:
         raise UsageError(
             f"{name}={given} is not a number from {low:g} to {high:g}; correct the URL"

@@ -78,6 +78,7 @@ def ports() -> list[Port]:
         )
         for info in sorted(list_ports.comports())
     ]
+    # An instrument is usually plugged in, while most built-in ports lead nowhere.
     return sorted(seen, key=lambda port: port.vid is None)
 
 
@@ -95,11 +96,14 @@ def ask(url: str) -> Identification:
     named = "driver" in split_url(url)[1]
     driver, port, _ = resolve(url)
     try:
+        # A GPS receiver or another logger talks unasked, and whatever is sent to it may change its
+        # state.
         if not named and (heard := _listen(port)):
             return Identification(
                 problem=f"speaks unasked ({heard[:16].hex(' ')} ...), so nothing was sent to it; "
                 "name its driver in a URL"
             )
+        # A named driver is asked alone, even over a device that would be left alone otherwise.
         found = probe(port, [driver.name] if named else list(DRIVERS))
     except InstrumentError as error:
         return Identification(problem=str(error))
@@ -140,9 +144,12 @@ def udev_rules(found: list[Found]) -> str:
         ]
         if port.usb_serial:
             rule.append(f'ATTRS{{serial}}=="{_pattern(port.usb_serial)}"')
+        # Many adapters have the same vendor and product and no serial number; only the socket tells
+        # them apart.
         elif port.usb_path:
             lines.append("# This adapter has no serial number: the name belongs to the USB socket.")
             rule.append(f'KERNELS=="{_pattern(port.usb_path)}"')
+        # Slashes and blanks in a serial number would make another path of it.
         name = _name(port.usb_serial or f"{port.vid:04x}-{port.pid:04x}")
         lines.append(
             ", ".join(
@@ -150,6 +157,8 @@ def udev_rules(found: list[Found]) -> str:
                     *rule,
                     f'SYMLINK+="ccnvr-{name}"',
                     'GROUP="dialout"',
+                    # ModemManager would send AT commands to the instrument as soon as it is plugged
+                    # in.
                     'ENV{ID_MM_DEVICE_IGNORE}="1"',
                 ]
             )

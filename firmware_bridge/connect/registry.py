@@ -222,6 +222,7 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
                 f"option {name!r} in {url!r} is unknown; this instrument's options are {known}"
             )
     if parts.scheme == "serial":
+        # SerialTransport opens ports at the link's rate if the URL names none.
         if baud is not None or driver.baud != DEFAULT_BAUD:
             port += f"?baud={baud or driver.baud}"
     elif baud is not None:

@@ -43,10 +43,13 @@ def open_simulated(url: str) -> Instrument:
         )
     device = simulate(driver, seed, pace)
     line = faults.Line(device, faults.parse(script), seed)
+    # A real port, so that what works here also works with an instrument: time-outs, hang-ups,
+    # rates.
     server = BackgroundServer(TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(), line)
     try:
         port = server.url if driver.baud is None else f"{server.url}?baud={driver.baud}"
         instrument = driver.load().create(SerialTransport(port), given, driver.timeout_s)
+    # If the driver refuses its options, nobody else would end the thread of the server.
     except BaseException:
         server.close()
         raise

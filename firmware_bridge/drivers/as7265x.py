@@ -22,6 +22,7 @@ from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading, read_twice
 from ccnvr.firmware_bridge.transport import Transport
 
+# The letters of the bands in the order in which ATDATA sends them.
 ON_THE_WIRE = "RSTUVWJIGHKLABCDEF"
 BANDS_NM = dict(
     zip(
@@ -30,7 +31,9 @@ BANDS_NM = dict(
         strict=True,
     )
 )
+# The integration time is set in steps of 2.8 ms.
 STEP_US = 2_800
+# The letters follow the three chips, whose bands interleave.
 _BY_WAVELENGTH = np.argsort([BANDS_NM[letter] for letter in ON_THE_WIRE])
 _LINE = 400
 
@@ -59,14 +62,17 @@ class As7265x(PolledInstrument):
         )
 
     def _apply(self, settings: Settings) -> Settings:
+        # Rounded down, so that the exposure stays within the limits that were checked.
         steps = settings.integration_us // STEP_US
         self._ask(f"ATINTTIME={steps}")
+        # OK says that a command arrived, but not whether its digits arrived undamaged.
         if self._ask("ATINTTIME") != str(steps):
             raise Garbled("the integration time was not accepted")
         return Settings(steps * STEP_US, settings.averages)
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
         self._ask(f"ATLED1={0 if kind is ScanKind.DARK else 100}")
+        # One shot of all bands; the data then stay until the next exposure.
         self._ask("ATTCSMD=3")
         time.sleep(light_s + self.settle_s)
         values = read_twice(lambda: parse_data(self._ask("ATDATA")))[_BY_WAVELENGTH]
@@ -99,6 +105,7 @@ def parse_data(text: str) -> Array:
         Garbled: they are not 18 whole numbers of 16 bits.
     """
     fields = [field.strip() for field in text.split(",")]
+    # isascii, because isdigit accepts the digits of every script.
     if len(fields) != len(ON_THE_WIRE) or not all(
         field.isascii() and field.isdigit() and len(field) <= 5 for field in fields
     ):

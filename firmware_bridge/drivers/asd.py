@@ -33,9 +33,12 @@ from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import number
 
 WAVELENGTHS = np.arange(350.0, 2_501.0)
+# A spectrum is preceded by a header of 64 words of four bytes.
 HEADER_INTS = 64
 SPECTRUM_BYTES = 4 * (HEADER_INTS + WAVELENGTHS.size)
+# Header, error, 200 names, 200 values, their number, and a word that is not used here.
 RESTORE = struct.Struct(">ii" + "30s" * 200 + "200d" + "ii")
+# Header, error, integration time, and gains and offsets of the two SWIR detectors.
 OPTIMISED = struct.Struct(">7i")
 SATURATION = 65_535
 _TWICE_TOLERANCE = 0.02
@@ -50,6 +53,7 @@ _ERRORS = {
     -18: "abort",
 }
 _VNIR_INTEGRATION, _VNIR_SCANS = 16, 17
+# The header's words for the saturation of the three detectors: VNIR, SWIR1 and SWIR2.
 _SATURATED = (20, 36, 52)
 
 
@@ -84,6 +88,7 @@ class FieldSpec(PolledInstrument):
             _refuse_error(
                 *OPTIMISED.unpack(self._ask("OPT,7", OPTIMISED.size, self.identify_busy_s))[:2]
             )
+        # The integration time in force is stated only with a spectrum.
         integration_us = self._acquire(1, self.identify_busy_s).integration_us
         serial = next((value for name, value in names.items() if "serial" in name.lower()), None)
         return InstrumentInfo(
@@ -158,6 +163,7 @@ def parse_spectrum(reply: bytes) -> Spectrum:
     _refuse_error(int(header[0]), int(header[1]))
     values = floats(reply, ">f4", 4 * HEADER_INTS)
     step = int(header[_VNIR_INTEGRATION])
+    # Written so that a NaN fails the comparison and is refused with the rest.
     if not -1 <= step <= 15 or not np.all(np.abs(values) <= 2 * SATURATION):
         raise Garbled(
             f"a spectrum with integration step {step} or values beyond {2 * SATURATION} arrived"

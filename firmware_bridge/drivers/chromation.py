@@ -29,9 +29,11 @@ from ccnvr.firmware_bridge.polled.instrument import (
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import numbers
 
+# Numbers of commands.
 NULL, SET_EXPOSURE, CAPTURE = 0, 10, 11
 SIZES = (392, 784)
 CYCLE_US = 20
+# The converter has 12 bits.
 SATURATION = 4_095
 
 
@@ -43,6 +45,7 @@ class Chromation(PolledInstrument):
         self._coefficients = coefficients
 
     def _identify(self) -> InstrumentInfo:
+        # Only a frame tells how many pixels the sensor has.
         pixels = self._capture(1.0).size
         return InstrumentInfo(
             model="Chromation dev-kit",
@@ -57,6 +60,7 @@ class Chromation(PolledInstrument):
         )
 
     def _apply(self, settings: Settings) -> Settings:
+        # Rounded down, so that the exposure stays within the limits that were checked.
         cycles = settings.integration_us // CYCLE_US
         self.exchange.send(bytes([SET_EXPOSURE]) + cycles.to_bytes(2, "big"))
         _refuse_status(self.exchange.read_exactly(2))
@@ -77,6 +81,7 @@ class Chromation(PolledInstrument):
         if pixels not in SIZES:
             raise Garbled(f"it states {pixels} pixels, but only {SIZES} are known")
         counts = np.frombuffer(self.exchange.read_exactly(2 * pixels), ">u2").astype(np.float64)
+        # The numbers have 16 bits and the converter 12, so a larger one was damaged.
         if np.any(counts > SATURATION):
             raise Garbled(f"counts above {SATURATION} arrived")
         return counts

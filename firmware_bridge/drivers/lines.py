@@ -85,6 +85,8 @@ class LineInstrument(PolledInstrument):
         return match.groupdict()
 
     def _apply(self, settings: Settings) -> Settings:
+        # If the instrument decides its integration time, its own takes the place of the one asked
+        # for.
         settings = super()._apply(settings)
         if self.profile.integration:
             self._tell(self.profile.command(self.profile.integration, settings))
@@ -101,6 +103,8 @@ class LineInstrument(PolledInstrument):
             return Reading(take())
         if not profile.again:
             return Reading(scan_twice(take, profile.tolerance * profile.saturation))
+        # The first answer to the scan itself is not used: two readings of the same data are
+        # compared.
         take()
 
         def ask_again() -> Array:
@@ -112,12 +116,15 @@ class LineInstrument(PolledInstrument):
     def _scan_command(self, kind: ScanKind) -> str:
         scan = self.profile.scan
         settings = self._settings or Settings(self.profile.shortest_us, 1)
+        # Most instruments have one command for every kind, and leave the light to the operator.
         return self.profile.command(scan.get(kind.name.lower()) or scan["any"], settings)
 
     def _values(self, busy_s: float = 0.0) -> Array:
         if self.profile.format == "json":
             return parse_json(self._line(busy_s).encode(), self.profile)
         found: list[int] = []
+        # Instruments break the numbers into lines as they like, so the count decides where they
+        # end.
         while len(found) < self.profile.pixels:
             line = self.exchange.read_until(b"\n", LONGEST_LINE, busy_s)
             self._refuse(line.decode("ascii", errors="replace").strip())
@@ -207,6 +214,7 @@ class _ProfileDriver:
         try:
             transport.write(self._profile.terminator.encode())
             instrument.exchange.settle()
+            # An instrument without an identity is recognised by the shape of its spectrum.
             if self._profile.identify:
                 instrument.who()
             else:

@@ -33,8 +33,10 @@ from ccnvr.firmware_bridge.url_options import number
 
 MOST_POINTS = 512
 READY = "Measurement ready"
+# NumPy layouts of the floats, by the words that the URL uses.
 ORDERS = {"big": ">f4", "little": "<f4"}
 _LINE = 200
+# Magnitudes between which counts of any detector lie.
 _LARGEST, _SMALLEST = 1e8, 1e-3
 
 
@@ -65,12 +67,14 @@ class Nirone(PolledInstrument):
         model, serial = self._command("h0"), self._command("h2")
         low, high = self._value("h3"), self._value("h4")
         points = self._points or int(self._value("m"))
+        # Everything that bounds later work is checked before it is used.
         if not 2 <= points <= MOST_POINTS or not 0.0 < low < high < 10_000.0:
             raise Garbled(f"it states {points} points from {low} to {high} nm")
         # The commands have one decimal, so these are the wavelengths that the sensor really uses.
         self._table = np.round(np.linspace(low, high, points), 1)
         self._load_table()
         milliseconds = self._value("E0")
+        # Limited, so that a damaged reply cannot make the driver wait for hours.
         own_us = max(1, min(int(1_000 * milliseconds), 2**31))
         order = self._order or self._tell_order(own_us / 1e6)
         self._order = order
@@ -92,6 +96,7 @@ class Nirone(PolledInstrument):
             self._set(f"W{index},{wavelength:.1f}", f"{wavelength:.1f}")
 
     def _tell_order(self, busy_s: float) -> str:
+        # V sets the points and the averages, LI the lamp in per cent, and XM measures.
         self._set(f"V{self._table.size},1", "1")
         self._set("LI100", "100")
         self._measure(busy_s)
@@ -105,6 +110,7 @@ class Nirone(PolledInstrument):
         light = "0" if kind is ScanKind.DARK else "100"
         self._set(f"LI{light}", light)
         self._measure(light_s)
+        # Compared as numbers and not as bytes, so that a NaN never equals itself and is refused.
         values = read_twice(lambda: floats(self._floats(), ORDERS[str(self._order)]))
         if not np.all(np.abs(values) < _LARGEST):
             raise Garbled("values arrived that no detector gives")
@@ -187,6 +193,8 @@ def _sensible(values: Array) -> bool:
     if not np.any(values):
         return False
     with np.errstate(invalid="ignore"):
+        # A float read in the wrong order has a random exponent, so its magnitude gives it away. Up
+        # to 1 % of odd values are allowed, such as those of dead pixels.
         fitting = (values == 0.0) | ((np.abs(values) > _SMALLEST) & (np.abs(values) < _LARGEST))
     return bool(np.all(np.isfinite(values)) and np.mean(fitting) > 0.99)
 

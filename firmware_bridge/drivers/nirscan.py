@@ -27,13 +27,16 @@ from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Read
 from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Packet, encode, next_packet
 from ccnvr.firmware_bridge.transport import Transport
 
+# Commands, by the names of the firmware's NNOCommandDefs.h.
 VERSIONS, SERIAL, MODEL = 0x0216, 0x0233, 0x023C
 SCAN_TIME, SET_REPEATS, LAMP = 0x0237, 0x022E, 0x0225
 SCAN, SCAN_STATUS, INTERPRET, INTERPRET_STATUS = 0x0218, 0x0219, 0x0239, 0x023A
 FILE_SIZE, FILE_DATA, INTERPRETED = 0x002D, 0x002E, 8
 TEMPERATURE = 0x0300
 MOST_BANDS = 864
+# File type 8 holds a count and then one such record for each band.
 BAND = np.dtype([("nm", "<f8"), ("intensity", "<i4")])
+# The converter has 24 bits, one of them for the sign.
 SATURATION = 2**23 - 1
 
 _POLL_S = 0.02
@@ -53,11 +56,13 @@ class NirscanNano(PolledInstrument):
         versions = self._ask(VERSIONS)
         serial, model = _text(self._ask(SERIAL)), _text(self._ask(MODEL))
         (milliseconds,) = self._unpack("<I", SCAN_TIME)
+        # Limited, so that a damaged reply cannot make the driver wait for hours.
         own_us = max(1, min(milliseconds * 1_000, 2**31))
         wavelengths, _ = self._measure(own_us / 1e6)
         return InstrumentInfo(
             model=model,
             serial=serial,
+            # The version of the firmware comes first, its lowest part in front.
             firmware=".".join(str(byte) for byte in versions[2::-1]),
             boot=BOOT,
             wavelengths_nm=wavelengths,
@@ -94,6 +99,7 @@ class NirscanNano(PolledInstrument):
     def _await(self, status: int, busy_s: float) -> None:
         """Ask until the status is 1, done."""
         deadline = time.monotonic() + busy_s + 2.0 * self.exchange.timeout_s
+        # The firmware does not announce the end of a scan.
         while self._unpack("<B", status) != (1,):
             if time.monotonic() > deadline:
                 raise Silent("the scan did not end in time")
@@ -101,6 +107,7 @@ class NirscanNano(PolledInstrument):
 
     def _file(self, kind: int) -> bytes:
         (size,) = self._unpack("<I", FILE_SIZE, bytes([kind]))
+        # Checked before anything is read, because the size bounds the loop below.
         if not 4 + BAND.itemsize <= size <= 4 + MOST_BANDS * BAND.itemsize:
             raise Garbled(f"file type {kind} has {size} bytes")
         content = b""
@@ -123,6 +130,7 @@ class NirscanNano(PolledInstrument):
         self._sequence = (self._sequence + 1) % 256
         self.exchange.send(encode(Packet(command, self._sequence, data, flags)))
         reply = self.exchange.read_frame(
+            # A new decoder for each reply: the rest of an earlier one must not delay this one.
             SlidingDecoder(next_packet),
             lambda packet: (packet.command, packet.sequence) == (command, self._sequence),
         )

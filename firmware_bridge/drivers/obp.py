@@ -45,8 +45,10 @@ from ccnvr.firmware_bridge.polled.obp_frames import (
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import number
 
+# The rate after power-on, and the one that the driver raises it to.
 SLOW_BAUD, FAST_BAUD = 9_600, 115_200
 
+# Types of messages of the first generation, 0x1000 and 0x1100.
 SERIAL, FIRMWARE, CHECKSUM_TYPE = 0x100, 0x90, 0x10
 SET_BAUD = 0x810
 SPECTRUM, SATURATION = 0x101100, 0x1010A0
@@ -56,8 +58,10 @@ COEFFICIENT_COUNT, COEFFICIENT, TEMPERATURE = 0x180100, 0x180101, 0x400001
 PIXELS = 0x110220
 # The second generation, 0x2000, has other numbers for the same messages.
 SET_INTEGRATION_2, COEFFICIENTS_2, SPECTRUM_2, SATURATION_2 = 0xC01, 0x1100, 0x1C00, 0x11D00
+# Bytes that precede a 0x2000 spectrum.
 METADATA_2 = 32
 
+# Numbers of errors.
 _BAD_PROTOCOL, _UNKNOWN, _BAD_CHECKSUM, _NO_SUCH_CHECKSUM, _DEFERRED = 1, 2, 3, 8, 255
 _TWICE_TOLERANCE = 0.02
 """By how much two scans without a checksum may differ, as a share of saturation."""
@@ -79,6 +83,7 @@ class OceanBinary(PolledInstrument):
     ) -> None:
         super().__init__(transport, timeout_s)
         self._fast = 0 if transport.baud is None else fast
+        # An earlier host may have raised the rate, so both are tried; over TCP there is none.
         self._rates = [SLOW_BAUD, fast] if self._fast else [0]
         self._stated_saturation = saturation
         self._version, self._protected = VERSIONS[0], False
@@ -93,11 +98,13 @@ class OceanBinary(PolledInstrument):
             SATURATION_2 if second else SATURATION
         )
         if second:
+            # The first value of the reply is their number.
             coefficients = floats(self._ask(COEFFICIENTS_2), "<f4")[1:]
             pixels = (len(self._ask(SPECTRUM_2)) - METADATA_2) // 2
             shortest, longest, firmware = 1, 2**31, ""
         else:
             count = self._integer(COEFFICIENT_COUNT)
+            # The count is limited in case the reply was damaged on its way.
             coefficients = np.array([self._float(COEFFICIENT, i) for i in range(min(count, 8))])
             pixels = self._integer(PIXELS)
             shortest, longest = self._integer(SHORTEST), self._integer(LONGEST)
@@ -125,6 +132,7 @@ class OceanBinary(PolledInstrument):
             return settings
         self._set(SET_INTEGRATION, integration)
         self._set(SET_AVERAGES, struct.pack("<H", settings.averages))
+        # Read back, because a device may limit a value that it acknowledges.
         found = (self._integer(INTEGRATION), self._integer(AVERAGES))
         if found != (settings.integration_us, settings.averages):
             raise Garbled(
@@ -136,6 +144,7 @@ class OceanBinary(PolledInstrument):
         self._switch_lamp(kind is not ScanKind.DARK)
         if self._protected:
             return Reading(self._spectrum(light_s), self._temperature())
+        # Without MD5 nothing guards a spectrum on its way.
         tolerance = _TWICE_TOLERANCE * self.info.saturation_counts
         return Reading(scan_twice(lambda: self._spectrum(light_s), tolerance), self._temperature())
 
@@ -159,6 +168,7 @@ class OceanBinary(PolledInstrument):
 
         An instrument without a lamp does not know the message, which is not an error.
         """
+        # Switching takes a message of its own, which most scans do not need.
         if self._lamp is not on:
             try:
                 self._set(LAMP, bytes([on]))
@@ -177,6 +187,7 @@ class OceanBinary(PolledInstrument):
 
     def _wake(self) -> None:
         """Find the device's rate and version, make it send MD5, and raise the rate."""
+        # A device that lost its power has forgotten both.
         self._lamp, self._protected = None, False
         rate = next((rate for rate in self._rates if self._meet(rate)), None)
         if rate is None:
@@ -241,6 +252,7 @@ class OceanBinary(PolledInstrument):
             return (
                 reply.regarding == self._regarding
                 and reply.type == message
+                # A busy device first answers that the reply is deferred; the reply itself follows.
                 and reply.error != _DEFERRED
             )
 

@@ -33,12 +33,14 @@ from ccnvr.firmware_bridge.polled.instrument import (
 from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import number, numbers
 
+# ASCII control characters that frame an answer.
 ACK, NAK, STX, ETX = b"\x06", b"\x15", b"\x02", b"\x03"
 START, END = 0xFFFF, 0xFFFD
 # The fields are: start, 1 for double words, scans added, integration time in ms, baseline (two
 # words), pixel mode.
 HEADER = struct.Struct(">7H")
 SATURATION = 65_535
+# The instrument adds up at most 15 scans in one acquisition.
 MOST_ADDED = 15
 _TWICE_TOLERANCE = 0.02
 
@@ -134,6 +136,7 @@ def parse_spectrum(data: bytes, pixels: int, settings: Settings) -> Array:
     Raises:
         Garbled: it is not a spectrum, or was taken with other settings.
     """
+    # Scans are added up in the instrument, in double words if there are several.
     wide = settings.averages > 1
     expected = (START, int(wide), settings.averages, settings.integration_us // 1_000, 0, 0, 0)
     if len(data) != HEADER.size + pixels * (4 if wide else 2) + 2:

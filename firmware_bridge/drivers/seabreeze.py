@@ -80,6 +80,7 @@ class SeaBreezeInstrument:
                 f"the USB spectrometer gave no spectrum ({error}); check its cable"
             ) from error
         self.statistics.bytes_read += sum(values.nbytes for values in taken)
+        # Looked at before averaging, which would hide a scan that saturated.
         saturated = any(bool(np.any(values >= saturation)) for values in taken)
         return Scan(
             next_number(), kind, np.mean(taken, axis=0), self._settings, saturated, math.nan
@@ -110,6 +111,7 @@ def open_usb(url: str) -> SeaBreezeInstrument:
             f"instrument {url!r} is not seabreeze:// or seabreeze://SERIAL; correct it"
         )
     try:
+        # The library is an optional extra, so it is imported only when a URL asks for it.
         from seabreeze.spectrometers import SeaBreezeError, Spectrometer
     except ImportError:
         raise UsageError(

@@ -13,6 +13,7 @@ from ccnvr.firmware_bridge.link.messages import CoefficientKind, Feature, Held, 
 from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD
 
 _ALL = Feature.LAMP | Feature.SHUTTER | Feature.BUTTON | Feature.THERMOMETER
+# Flash memory reads as ones before it is written.
 _ERASED = 0xFF
 
 

@@ -33,7 +33,9 @@ from ccnvr.firmware_bridge.link.session import Link
 from ccnvr.firmware_bridge.link_constants import BAUD_FALLBACK_MS, BAUD_SETTLE_MS, MAX_REQUEST
 from ccnvr.firmware_bridge.transport import Transport
 
+# Short enough that the operator notices no delay.
 _POLL_S = 0.1
+# The offset takes two bytes of the request.
 _BLOCK = MAX_REQUEST - 2
 
 
@@ -79,6 +81,7 @@ class LinkControls:
 
         AUTOMATIC leaves them to the scans.
         """
+        # Checked here as well as by the instrument, for a message that names what is missing.
         if lamp is not Held.AUTOMATIC:
             self._need(Feature.LAMP in self.features, "lamp that can be switched")
         if shutter is not Held.AUTOMATIC:
@@ -96,6 +99,8 @@ class LinkControls:
         while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(_POLL_S, remaining))
             now = self.state()
+            # A restart sets the count of presses to zero, so comparing it would invent or miss a
+            # press.
             if now.boot != before.boot:
                 raise LinkLost(
                     f"instrument {self._serial} has restarted during the wait for its button; "

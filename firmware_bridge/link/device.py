@@ -67,6 +67,7 @@ class Device:
         self._decoder = Decoder()
         self._scans = KeptScans()
         self._last: tuple[Frame, bytes] | None = None
+        # Requests that a single reply answers, and below those whose data are pulled in chunks.
         self._answers: dict[Type, tuple[type[Payload], Callable[[Any], Payload]]] = {
             Type.HELLO: (Hello, self._capabilities),
             Type.SCAN: (ScanRequest, self._scan),
@@ -181,6 +182,7 @@ class Device:
     def _scan(self, request: ScanRequest) -> Scanned:
         self._check(request)
         number = self._scans.next_number
+        # If this raises, the number is not used up, and an earlier reference stays.
         exposure = self._spectrometer.expose(request, number)
         data = exposure.sums.astype("<u4").tobytes()
         scanned = Scanned(
@@ -198,6 +200,7 @@ class Device:
 
     def _check(self, request: ScanRequest) -> None:
         info = self._spectrometer.info
+        # The order of these checks decides which error is reported; the C reference has the same.
         low, high = info.shortest_integration_us, info.longest_integration_us
         if not low <= request.integration_us <= high:
             raise _Refuse(ErrorCode.OUT_OF_RANGE, f"integration time {request.integration_us} us")
@@ -219,6 +222,8 @@ class Device:
         return kept.scanned
 
     def _acknowledge(self, done: ScanNumber) -> ScanNumber:
+        # Confirmed for an unknown scan as well: an earlier ACKNOWLEDGE may have arrived, and only
+        # the reply to it been lost.
         self._scans.forget(done.number)
         return done
 
@@ -284,6 +289,7 @@ def _chunk(request: Frame, data: bytes) -> Frame:
     chunks = -(-len(data) // MAX_PAYLOAD)
     if request.chunk >= chunks:
         raise _Refuse(ErrorCode.OUT_OF_RANGE, f"chunk {request.chunk} is not one of {chunks}")
+    # Only the chunk of the request counts; `chunks` is a guess of the host.
     start = request.chunk * MAX_PAYLOAD
     payload = data[start : start + MAX_PAYLOAD]
     return Frame(request.type | 0x80, request.sequence, payload, request.chunk, chunks)

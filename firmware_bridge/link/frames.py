@@ -140,6 +140,7 @@ class Decoder:
 
     def _keep(self, piece: bytes) -> None:
         """Add bytes to the open frame, or only count them once it is too long to be one."""
+        # The bytes of an endless frame are only counted, so that noise takes no memory.
         if self._overlong or len(self._partial) + len(piece) > MAX_ENCODED:
             self._overlong += len(self._partial) + len(piece)
             self._partial.clear()

@@ -77,6 +77,7 @@ class Payload:
         """
         values, rest = {}, payload
         for field in cls.LAYOUT:
+            # Only if nothing at all is left: a part of a later field is malformed.
             if field.later and not rest:
                 break
             try:
@@ -122,6 +123,7 @@ class Number:
         try:
             return self.meaning(value), data[size:]
         except ValueError:
+            # Flags accept unknown bits, so only an enumeration refuses a value.
             assert isinstance(self.meaning, type) and issubclass(self.meaning, IntEnum)
             known = ", ".join(str(member.value) for member in self.meaning)
             raise InstrumentError(f"{self.name} {value} is none of {known}; {_UPDATE}") from None
@@ -166,6 +168,7 @@ class Name:
     def unpack(self, data: bytes) -> tuple[str, bytes]:
         """See `Field`."""
         length = data[0] if data else 0
+        # The stated length is checked against what is there before it is used.
         if not data or length > self.most or len(data) < 1 + length:
             raise _Invalid
         return _printable(data[1 : 1 + length]), data[1 + length :]
@@ -184,6 +187,7 @@ class Text:
 
     def pack(self, value: str) -> bytes:
         """See `Field`."""
+        # The cut may split a character, which is then left out.
         return value.encode()[: self.most].decode(errors="ignore").encode()
 
     def unpack(self, data: bytes) -> tuple[str, bytes]:
@@ -237,5 +241,7 @@ class Bytes:
 def _printable(data: bytes) -> str:
     """Return text of an instrument, made safe for file names, topics and terminals."""
     return "".join(
-        character if character.isprintable() else "?" for character in data.decode(errors="replace")
+        # Escape sequences in a name could otherwise control the user's terminal.
+        character if character.isprintable() else "?"
+        for character in data.decode(errors="replace")
     )

@@ -93,7 +93,9 @@ class Link:
         """
         self._sequence = (self._sequence + 1) % 0x10000
         wanted = request | 0x80
+        # Encoded once: the instrument recognises a repeat by its bytes.
         encoded = encode(Frame(request, self._sequence, payload, chunk, chunks))
+        # Time and not a number of tries limits a request, because damage makes tries short.
         give_up = time.monotonic() + ATTEMPTS * timeout_s
         while (now := time.monotonic()) < give_up:
             self._transport.write(encoded)
@@ -125,6 +127,7 @@ class Link:
             frame = self.call(
                 request, payload, chunk=index, chunks=max(chunks, index + 1), timeout_s=timeout_s
             )
+            # The first reply says how many chunks there are; later ones must agree.
             chunks = frame.chunks if index == 0 else chunks
             parts.append(frame.payload)
             received = sum(map(len, parts))

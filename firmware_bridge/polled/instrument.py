@@ -80,6 +80,7 @@ class PolledInstrument(ABC):
         info = self.exchange.insist(
             "identifying the instrument", self._identify, self.identify_busy_s
         )
+        # The preprocessing interpolates between bands, so they must increase.
         sizes = 2 <= info.wavelengths_nm.size <= MOST_PIXELS
         if (
             not sizes
@@ -121,6 +122,7 @@ class PolledInstrument(ABC):
             for _ in range(repeats)
         ]
         values = np.mean([reading.values for reading in readings], axis=0)
+        # Looked at before averaging, which would hide a scan that saturated.
         saturated = any(
             reading.saturated or bool(np.any(reading.values >= info.saturation_counts))
             for reading in readings

@@ -64,6 +64,7 @@ def next_packet(buffer: bytearray) -> Step[Packet] | None:
     if len(buffer) < _HEADER.size:
         return None
     _, checksum, flags, sequence, length = _HEADER.unpack_from(buffer)
+    # Checked at once, so that noise cannot make the decoder wait for bytes that never come.
     if not 2 <= length <= MAX_PAYLOAD:
         return Step.over(1, "length")
     size = _HEADER.size + length + len(_END)
@@ -72,6 +73,7 @@ def next_packet(buffer: bytearray) -> Step[Packet] | None:
     whole = bytes(buffer[:size])
     if not whole.endswith(_END):
         return Step.over(1, "end mark")
+    # The sum covers what follows it: flags, sequence, length and payload.
     if sum(whole[8 : -len(_END)]) != checksum:
         return Step.over(1, "checksum")
     payload = whole[_HEADER.size : -len(_END)]

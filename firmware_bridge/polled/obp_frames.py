@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from ccnvr.firmware_bridge.framing import Step, bytes_before
 
+# In the order in which a driver tries them.
 VERSIONS = (0x1100, 0x1000, 0x2000)
 
+# Flags of a message.
 RESPONSE, ACK, ACK_WANTED, NACK, HARDWARE_EXCEPTION = 1, 2, 4, 8, 16
 
 _START, _FOOTER = b"\xc1\xc0", b"\xc5\xc4\xc3\xc2"
@@ -89,12 +91,14 @@ def next_message(buffer: bytearray) -> Step[ObpMessage] | None:
         _HEADER.unpack_from(buffer)
     )
     payload = remaining - _AROUND
+    # Checked at once, so that noise cannot make the decoder wait for bytes that never come.
     sane = (
         version in VERSIONS
         and checksum in (_NO_CHECKSUM, _MD5)
         and length <= _IMMEDIATE
         and 0 <= payload <= MAX_PAYLOAD
     )
+    # Data are either in the header or behind it.
     if not sane or (length and payload):
         return Step.over(1, "header")
     size = _HEADER.size + remaining

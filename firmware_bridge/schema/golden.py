@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ccnvr.firmware_bridge.schema.schema import FieldSpec, PayloadSpec, Schema
+from ccnvr.firmware_bridge.schema.schema import Schema, SchemaField, SchemaPayload
 
 _CODES = {"u8": "<B", "u16": "<H", "u32": "<I", "i16": "<h"}
 
@@ -49,7 +49,7 @@ class DamageVector:
 class PayloadVector:
     """The values of a payload, and its bytes."""
 
-    payload: PayloadSpec
+    payload: SchemaPayload
     values: dict[str, Any]
     wire: bytes
 
@@ -159,6 +159,8 @@ def damage(schema: Schema) -> Iterator[DamageVector]:
     ):
         changed = bytearray(body)
         changed[position] = value
+        # A newer version may use flags that are incompatible today; the version must be reported
+        # first.
         changed[1] |= 0x80 * (name.startswith("version 2"))
         yield DamageVector(name, reason, _stuffed(bytes(changed) + _crc(bytes(changed))) + b"\0")
 
@@ -207,13 +209,14 @@ def _stuffed(data: bytes) -> bytes:
     for byte in data + b"\0":
         if byte:
             run.append(byte)
+        # A full group stands for no zero, so nothing is lost if it ends in the middle of a run.
         if not byte or len(run) == 254:
             out += bytes([len(run) + 1]) + run
             run.clear()
     return bytes(out)
 
 
-def _bytes(field: FieldSpec, value: Any) -> bytes:
+def _bytes(field: SchemaField, value: Any) -> bytes:
     if field.type in _CODES:
         return struct.pack(_CODES[field.type], value)
     if field.type == "bit":

@@ -33,7 +33,7 @@ class Enumeration:
 
 
 @dataclass(frozen=True)
-class FieldSpec:
+class SchemaField:
     """A field of a header or payload.
 
     `meaning` names the enumeration or flags of its values; it is empty for a plain number.
@@ -48,19 +48,19 @@ class FieldSpec:
 
 
 @dataclass(frozen=True)
-class PayloadSpec:
+class SchemaPayload:
     """What a message carries, with example values for the golden vectors."""
 
     name: str
     title: str
     text: str
-    fields: tuple[FieldSpec, ...]
+    fields: tuple[SchemaField, ...]
     extensible: bool
     examples: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class MessageSpec:
+class SchemaMessage:
     """A type of frame.
 
     `payload` names a payload; `chunked` says what the chunks add up to. At least one of them is
@@ -71,7 +71,7 @@ class MessageSpec:
     value: int
     payload: str
     chunked: str
-    reply: MessageSpec | None
+    reply: SchemaMessage | None
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class Schema:
     """All of `link.toml`."""
 
     constants: tuple[Constant, ...]
-    header: tuple[FieldSpec, ...]
+    header: tuple[SchemaField, ...]
     enumerations: tuple[Enumeration, ...]
-    payloads: tuple[PayloadSpec, ...]
-    messages: tuple[MessageSpec, ...]
+    payloads: tuple[SchemaPayload, ...]
+    messages: tuple[SchemaMessage, ...]
 
     def constant(self, name: str) -> int:
         """Return the value of a constant."""
@@ -92,7 +92,7 @@ class Schema:
         """Return the enumeration of this name."""
         return {enumeration.name: enumeration for enumeration in self.enumerations}[name]
 
-    def types(self) -> list[MessageSpec]:
+    def types(self) -> list[SchemaMessage]:
         """Return requests, then replies, then ERROR, each in the order of its value."""
         replies = [message.reply for message in self.messages if message.reply]
         return sorted([*self.messages, *replies], key=lambda message: message.value)
@@ -118,9 +118,9 @@ def _constants(entries: dict[str, Any]) -> tuple[Constant, ...]:
     return tuple(Constant(name, entry["value"], entry["text"]) for name, entry in entries.items())
 
 
-def _field(entry: dict[str, Any]) -> FieldSpec:
+def _field(entry: dict[str, Any]) -> SchemaField:
     meaning = entry.get("enum", entry.get("flags", ""))
-    return FieldSpec(
+    return SchemaField(
         entry["name"],
         entry["type"],
         entry["text"],
@@ -130,9 +130,9 @@ def _field(entry: dict[str, Any]) -> FieldSpec:
     )
 
 
-def _payload(name: str, entry: dict[str, Any]) -> PayloadSpec:
+def _payload(name: str, entry: dict[str, Any]) -> SchemaPayload:
     fields = tuple(_field(field) for field in entry["fields"])
-    return PayloadSpec(
+    return SchemaPayload(
         name,
         entry["title"],
         entry["text"],
@@ -142,10 +142,12 @@ def _payload(name: str, entry: dict[str, Any]) -> PayloadSpec:
     )
 
 
-def _message(entry: dict[str, Any]) -> MessageSpec:
+def _message(entry: dict[str, Any]) -> SchemaMessage:
     reply = entry.get("reply")
     if reply is not None:
+        # A reply has the number of its request with the high bit set; the schema states only the
+        # request's.
         reply = _message({**reply, "value": entry["value"] | 0x80})
-    return MessageSpec(
+    return SchemaMessage(
         entry["name"], entry["value"], entry.get("payload", ""), entry.get("chunked", ""), reply
     )

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 from ccnvr.firmware_bridge.schema.c_helpers import HELPERS, VALUES
-from ccnvr.firmware_bridge.schema.schema import SIZES, Enumeration, FieldSpec, PayloadSpec, Schema
+from ccnvr.firmware_bridge.schema.schema import (
+    SIZES,
+    Enumeration,
+    Schema,
+    SchemaField,
+    SchemaPayload,
+)
 
 NOTICE = "Generated from link.toml by `make generate`: change that file, not this one."
 
@@ -33,7 +39,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def carried(schema: Schema) -> list[PayloadSpec]:
+def carried(schema: Schema) -> list[SchemaPayload]:
     """Return the payloads that have fields, because C has no empty structures."""
     return [payload for payload in schema.payloads if payload.fields]
 
@@ -99,7 +105,7 @@ def _enumeration(enumeration: Enumeration) -> list[str]:
     return [*lines, "};", ""]
 
 
-def _structure(payload: PayloadSpec) -> list[str]:
+def _structure(payload: SchemaPayload) -> list[str]:
     name = snake(payload.name)
     lines = [f"/* {payload.title}. {payload.text} */", f"struct ccnvr_{name} {{"]
     for field in payload.fields:
@@ -109,7 +115,7 @@ def _structure(payload: PayloadSpec) -> list[str]:
     return [*lines, "};", f"#define CCNVR_LONGEST_{name.upper()} ({longest})", ""]
 
 
-def _longest(field: FieldSpec) -> str:
+def _longest(field: SchemaField) -> str:
     if field.type == "name":
         return "1u + CCNVR_LONGEST_NAME"
     if field.type == "doubles":
@@ -117,12 +123,12 @@ def _longest(field: FieldSpec) -> str:
     return _MOST.get(field.type) or f"{SIZES[field.type]}u"
 
 
-def _pack_prototype(payload: PayloadSpec) -> str:
+def _pack_prototype(payload: SchemaPayload) -> str:
     name = snake(payload.name)
     return f"size_t ccnvr_pack_{name}(const struct ccnvr_{name} *message, uint8_t *out)"
 
 
-def _unpack_prototype(payload: PayloadSpec) -> str:
+def _unpack_prototype(payload: SchemaPayload) -> str:
     name = snake(payload.name)
     return (
         f"bool ccnvr_unpack_{name}(const uint8_t *payload, size_t length, struct ccnvr_{name} "
@@ -130,7 +136,7 @@ def _unpack_prototype(payload: PayloadSpec) -> str:
     )
 
 
-def _pack(payload: PayloadSpec) -> list[str]:
+def _pack(payload: SchemaPayload) -> list[str]:
     lines = [_pack_prototype(payload), "{", "    uint8_t *end = out;"]
     for field in payload.fields:
         value = f"message->{field.name}"
@@ -141,16 +147,18 @@ def _pack(payload: PayloadSpec) -> list[str]:
         elif field.type in _MOST:
             call = f"put_bytes(end, {value}.data, {value}.length, {_MOST[field.type]})"
         else:
+            # The cast turns a negative number into its two's complement before it is widened.
             cast = "(uint16_t)" if field.type == "i16" else ""
             call = f"put(end, {cast}{value}, {SIZES[field.type]})"
         lines += [f"    end = {call};"]
     return [*lines, "    return (size_t)(end - out);", "}"]
 
 
-def _unpack(schema: Schema, payload: PayloadSpec) -> list[str]:
+def _unpack(schema: Schema, payload: SchemaPayload) -> list[str]:
     lines = [_unpack_prototype(payload), "{", "    struct reader in = {payload, length, true};"]
     later = [field for field in payload.fields if field.later]
     for field in payload.fields:
+        # The later fields are missing all together, or not at all.
         if later and field is later[0]:
             lines += ["    if (in.whole && in.left == 0u) {"]
             lines += [f"        message->{early.name} = {early.default};" for early in later]
@@ -159,7 +167,7 @@ def _unpack(schema: Schema, payload: PayloadSpec) -> list[str]:
     return [*lines, f"    return in.whole{'' if payload.extensible else ' && in.left == 0u'};", "}"]
 
 
-def _read(schema: Schema, field: FieldSpec) -> list[str]:
+def _read(schema: Schema, field: SchemaField) -> list[str]:
     value = f"message->{field.name}"
     if field.type == "name":
         return [f"    {value} = get_name(&in);"]
@@ -181,6 +189,7 @@ def _read(schema: Schema, field: FieldSpec) -> list[str]:
         return lines
     cast = "(int16_t)(uint16_t)" if field.type == "i16" else f"({_C_TYPES[field.type]})"
     lines = [f"    {value} = {cast}get(&in, {SIZES[field.type]});"]
+    # The values of these enumerations run from 0 without a gap, so one comparison is enough.
     if field.meaning and not (enumeration := schema.enumeration(field.meaning)).flags:
         lines += [
             f"    in.whole = in.whole && {value} <= "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ccnvr.firmware_bridge.schema.golden import damage, frames, payloads
-from ccnvr.firmware_bridge.schema.schema import FieldSpec, Schema
+from ccnvr.firmware_bridge.schema.schema import Schema, SchemaField
 from ccnvr.firmware_bridge.schema.write_c import NOTICE, snake
 
 _BYTES_PER_LINE = 28
@@ -95,7 +95,7 @@ def _payloads(schema: Schema) -> list[str]:
     return [*lines, "static void all_payloads(void)", "{", *calls, "}"]
 
 
-def _value(field: FieldSpec, value: Any) -> str:
+def _value(field: SchemaField, value: Any) -> str:
     if field.type == "bit":
         return str(value).lower()
     if field.type in ("name", "text"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from ccnvr.firmware_bridge.schema.schema import Enumeration, FieldSpec, PayloadSpec, Schema
+from ccnvr.firmware_bridge.schema.schema import Enumeration, Schema, SchemaField, SchemaPayload
 
 _WIDTH = 100
 
@@ -95,7 +95,7 @@ def _enumeration(enumeration: Enumeration) -> list[str]:
     return lines + [f"    {value.name} = {value.value}" for value in enumeration.values]
 
 
-def _payload(payload: PayloadSpec) -> list[str]:
+def _payload(payload: SchemaPayload) -> list[str]:
     lines = [
         "@dataclass(frozen=True)",
         f"class {payload.name}(Payload):",
@@ -131,7 +131,7 @@ def _docstring(text: str, indent: str) -> list[str]:
     return [(indent + line).rstrip() for line in lines]
 
 
-def _class_of(field: FieldSpec) -> str:
+def _class_of(field: SchemaField) -> str:
     return {
         "bit": "Bit",
         "name": "Name",
@@ -141,7 +141,7 @@ def _class_of(field: FieldSpec) -> str:
     }.get(field.type, "Number")
 
 
-def _annotation(field: FieldSpec) -> str:
+def _annotation(field: SchemaField) -> str:
     plain = {
         "bit": "bool",
         "name": "str",
@@ -159,7 +159,7 @@ def _annotation(field: FieldSpec) -> str:
     )
 
 
-def _layout(field: FieldSpec) -> str:
+def _layout(field: SchemaField) -> str:
     arguments = [f'"{field.name}"']
     if field.type in _STRUCT_CODES:
         arguments.append(f'"{_STRUCT_CODES[field.type]}"')

@@ -11,10 +11,10 @@ from ccnvr.firmware_bridge.schema.schema import (
     SIZES,
     Constant,
     Enumeration,
-    FieldSpec,
-    MessageSpec,
-    PayloadSpec,
     Schema,
+    SchemaField,
+    SchemaMessage,
+    SchemaPayload,
 )
 
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -81,7 +81,7 @@ def _messages(schema: Schema) -> list[str]:
     titles = {payload.name: payload.title for payload in schema.payloads}
     titles["Nothing"] = "none"
 
-    def cells(message: MessageSpec | None) -> str:
+    def cells(message: SchemaMessage | None) -> str:
         if message is None:
             return " | | |"
         carried = f"chunk of {message.chunked}" if message.chunked else titles[message.payload]
@@ -90,16 +90,17 @@ def _messages(schema: Schema) -> list[str]:
     return [f"|{cells(message)}{cells(message.reply)}" for message in schema.messages]
 
 
-def _payload(payload: PayloadSpec) -> list[str]:
+def _payload(payload: SchemaPayload) -> list[str]:
     rows, offset = [], 0
     fixed = True
     for field in payload.fields:
         rows.append(f"| {offset if fixed else ''} | {field.name} | {_type(field)} | {field.text} |")
+        # Behind a field of variable length, positions are unknown and their cells stay empty.
         fixed = fixed and field.type in SIZES
         offset += SIZES.get(field.type, 0)
     return rows
 
 
-def _type(field: FieldSpec) -> str:
+def _type(field: SchemaField) -> str:
     name = _TYPES.get(field.type, field.type)
     return f"{name}, {field.meaning}" if field.meaning else name

@@ -36,8 +36,11 @@ KINDS = {
 }
 """By kind, what the fault does, and its amount if none is given."""
 
+# Faults of the instrument itself, which last from the reply that they strike.
 _BENCH = ("lamp", "saturation", "drift")
+# Faults that can strike what the host sends.
 _UPWARD = ("drop", "flip", "duplicate", "truncate", "garbage")
+# An item of a script: direction, kind, amount, first reply, and how it goes on.
 _ITEM = re.compile(
     r"(?P<up>>?)(?P<kind>[a-z]+)(=(?P<amount>\d+(\.\d+)?))?@(?P<first>\d+)((?P<on>\+)|/(?P<every>\d+)|(?P<share>%))?"
 )
@@ -164,6 +167,7 @@ class Line:
         if any(fault.kind == "baud" for fault in rolled):
             data = self._noise(len(data))
         for fault in rolled:
+            # Before the device answers, so that this scan shows the fault already.
             if fault.kind in _BENCH and isinstance(self.device, SimulatedDevice):
                 _set(self.device.bench, fault)
         reply = self.device.receive(data)
@@ -171,6 +175,7 @@ class Line:
         if not reply:
             return
         self.replies += 1
+        # A reply that `reorder` held back follows the next one.
         late, self._held = self._held, b""
         pieces = [Piece(reply)]
         for fault in rolled:

@@ -70,7 +70,10 @@ class PtyPort:
         # The slave stays open here too: otherwise the master would report a hang-up as soon as a
         # host closes it, and the next host could not be served.
         self._master, self._slave = os.openpty()
+        # Otherwise the terminal would echo bytes and translate line ends.
         tty.setraw(self._slave)
+        # A host that does not read must not block the simulator, which looks at `stop` between
+        # writes.
         os.set_blocking(self._master, False)
         name = os.ttyname(self._slave)
         if self._link is not None:
@@ -98,6 +101,7 @@ class PtyPort:
 
     def _name(self, link: Path, name: str) -> None:
         try:
+            # A link may be left over from a simulator that was killed; a file is never replaced.
             if link.is_symlink():
                 link.unlink()
             link.symlink_to(name)
@@ -151,6 +155,7 @@ class TcpPort:
             self._host, _ = self._listener.accept()
             # Replies are short, and waiting to collect more of them would only delay the host.
             self._host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Sending must return now and then to look at `stop`.
             self._host.settimeout(_LOOK_UP_S)
             self.hosts += 1
             return b""
@@ -171,6 +176,7 @@ class TcpPort:
         while data and self._host is not None and not stop.is_set():
             try:
                 data = data[self._host.send(data) :]
+            # The host reads slowly; try again and look at `stop` in between.
             except TimeoutError:
                 continue
             except OSError:

@@ -30,4 +30,5 @@ def heard_at(own: int | None, sent: int | None, data: bytes) -> bytes:
     """
     if own is None or sent is None or own == sent:
         return data
+    # Real lines deliver other numbers of bytes, too; that they are wrong is what matters here.
     return bytes(byte ^ 0xA5 for byte in data)

@@ -29,6 +29,7 @@ LARGEST_FILE = 64 << 20
 """The largest recording in bytes; some 10,000 scans of 512 pixels."""
 
 _MAGIC = "ccnvr recording 1 "
+# Two digits for each byte, and room for the time and the direction.
 _LONGEST_LINE = 2 * MOST_BYTES + 64
 
 
@@ -58,6 +59,7 @@ class Recorder:
 
     def __init__(self, path: Path, url: str) -> None:
         try:
+            # Mode x never overwrites an earlier session.
             self._stream: IO[str] = open(path, "x", encoding="ascii", newline="\n")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise UsageError(
@@ -76,6 +78,7 @@ class Recorder:
         Raises:
             CcnvrError: the file cannot be written, for example because the disk is full.
         """
+        # One thread records each direction, and the lines must not mix.
         with self._lock:
             now = time.monotonic() - self._start
             for start in range(0, len(data), MOST_BYTES):
@@ -89,6 +92,7 @@ class Recorder:
     def _write(self, line: str) -> None:
         try:
             self._stream.write(line)
+            # A recorder that is killed loses nothing that has passed.
             self._stream.flush()
         except OSError as error:
             raise CcnvrError(
@@ -130,6 +134,7 @@ def _events(path: Path, stream: IO[str]) -> Iterator[Event]:
         if not line.endswith("\n") and len(line) < _LONGEST_LINE:
             return  # cut short when the recorder was killed
         event = _event(line)
+        # The comparison also refuses NaN and infinity, which float() reads.
         if event is None or not last <= event.time_s < math.inf:
             raise UsageError(
                 f"{path} line {number} is {line[:40].strip()!r} and must be SECONDS, > or <, and "

@@ -22,6 +22,7 @@ from ccnvr.firmware_bridge.serving.port import ServedPort
 from ccnvr.firmware_bridge.serving.recording import TO_INSTRUMENT, Event, Recording
 
 _LOOK_UP_S = 0.1
+# HELLO and CAPABILITIES begin with the nonce.
 _NONCE = len(Hello(0).pack())
 
 
@@ -54,6 +55,7 @@ class Replay(Protocol):
 def replay_of(recording: Recording) -> Replay:
     """Return the way to play this recording."""
     asked = b"".join(event.data for event in recording.events if event.direction == TO_INSTRUMENT)
+    # Only the ccnvr link begins with a frame that is a HELLO.
     frames = [frame for frame in Decoder().feed(asked) if isinstance(frame, Frame)]
     return (
         LinkReplay(recording.events)
@@ -75,6 +77,7 @@ def serve(port: ServedPort, replay: Replay, pace: float, stop: threading.Event) 
     due = time.monotonic()
     while not stop.is_set():
         for answer in replay.receive(data):
+            # Delays count from the bytes before, so an answer never overtakes another.
             due = max(due, time.monotonic()) + pace * answer.delay_s
             waiting.append((due, answer.data))
         while waiting and waiting[0][0] <= time.monotonic():
@@ -127,6 +130,7 @@ class ByteReplay:
             self._matched += len(given)
             if self._matched < len(turn.request):
                 return answers
+            # Without this, the loop would never consume the data.
             if data and not any(turn.request for turn in self._turns):
                 raise ReplayError(
                     "the host sent something, but in the recording nothing was sent; let it only "
@@ -229,6 +233,7 @@ def _to(request: Frame, answer: Frame) -> Frame:
     """Return a recorded answer as one to this request."""
     payload = answer.payload
     if answer.type == Type.CAPABILITIES:
+        # The host accepts only a reply to its own nonce.
         payload = request.payload[:_NONCE] + payload[_NONCE:]
     return replace(answer, sequence=request.sequence, payload=payload)
 

@@ -21,6 +21,7 @@ def serve(port: ServedPort, device: Answering | Line, stop: threading.Event) -> 
     greeted = 0
     while not stop.is_set():
         data = port.read(_LOOK_UP_S)
+        # Some instruments say something to each host that connects.
         if port.hosts != greeted:
             greeted = port.hosts
             port.write(line.connect(), stop)

@@ -25,6 +25,7 @@ class SimulatedAs7265x(SimulatedDevice):
     def receive(self, data: bytes) -> bytes:
         """Return the bytes to send back after `data`."""
         *commands, self._line = (self._line + data.replace(b"\n", b"\r")).split(b"\r")
+        # Noise without a line end must not pile up.
         self._line = self._line[-_LONGEST_COMMAND:]
         return b"".join(self._answer(command.decode("latin-1")) for command in commands if command)
 

@@ -32,6 +32,7 @@ class SimulatedFieldSpec(SimulatedDevice):
             return b""
         if data.startswith(b"RESTORE"):
             names = [name.encode() for name in _TABLE] + [b""] * (200 - len(_TABLE))
+            # The table has a fixed size; entries that are not used are empty.
             values = [*_TABLE.values()] + [0.0] * (200 - len(_TABLE))
             return RESTORE.pack(100, 0, *names, *values, len(_TABLE), 0)
         if data.startswith(b"OPT"):
@@ -48,6 +49,7 @@ class SimulatedFieldSpec(SimulatedDevice):
             (WAVELENGTHS > 1_000) & (WAVELENGTHS <= 1_800),
             WAVELENGTHS > 1_800,
         )
+        # The header states saturation for each of the three detectors.
         for index, detector in zip((20, 36, 52), thirds, strict=True):
             header[index] = np.any(counts[detector] >= top)
         return header.tobytes() + counts.astype(">f4").tobytes()

@@ -72,6 +72,7 @@ def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
     detector that fades beyond `fades_nm`.
     """
     micrometres = wavelengths_nm / 1000.0
+    # 14,387.77 um K is the second radiation constant, hc/k.
     photons = micrometres**-4 / np.expm1(14_387.77 / (micrometres * 2_700.0))
     efficiency = 1.0 / (1.0 + np.exp((wavelengths_nm - fades_nm) / 40.0))
     signal = photons * efficiency
@@ -145,6 +146,7 @@ class Bench:
 
     def put(self, kind: ScanKind) -> None:
         """Put something else under the probe: nothing, the white panel, or the next soil."""
+        # A sample after a sample means that the operator has moved on to the next soil.
         self._soil += kind is self._under_probe is ScanKind.SAMPLE
         self._under_probe = kind
 
@@ -170,6 +172,8 @@ class Bench:
         if self._skips:
             self._skips -= 1
             return ScanKind.SAMPLE, 0
+        # If the host can switch the lamp, darkness needs no turn of its own: a round begins with
+        # white.
         scan = self._of_this_round // self.acquisitions + self._has_lamp
         self._of_this_round += 1
         return {0: ScanKind.DARK, 1: ScanKind.WHITE}.get(scan, ScanKind.SAMPLE), max(0, scan - 2)
@@ -191,10 +195,12 @@ class Bench:
         if self._pace > 0.0:
             time.sleep(self._pace * integration_us * averages / 1e6)
         self.temperature_c += self.drift_c
+        # A generator for each scan, so that its noise does not depend on those before it.
         rng = np.random.default_rng((self._seed, number))
         light = self._light(kind, soil) if lamp and self.lamp_works else 0.0
         frames = self.detector.frames(rng, self._signal, light, integration_us, averages)
         if self.flooded:
+            # Flooded by ambient light, every pixel saturates.
             frames += self.detector.saturation
         top = self.detector.saturation
         self.exposed_us = integration_us

@@ -151,6 +151,7 @@ class SimulatedHandheld(SimulatedDevice):
         Kept scans, presses and what is held are lost; the boot counter goes on and the memory
         stays.
         """
+        # The first call comes from the base class's __init__ and is not a restart.
         self._starts += 1
         info = self._spectrometer.info
         self._spectrometer.info = replace(info, boot=(info.boot + (self._starts > 0)) % 2**32)

@@ -45,6 +45,7 @@ class SimulatedLines(SimulatedDevice):
     def receive(self, data: bytes) -> bytes:
         """Return the bytes to send back after `data`."""
         *lines, self._line = re.split(b"[\r\n]", self._line + data)
+        # Noise without a line end must not pile up.
         self._line = self._line[-_LONGEST_COMMAND:]
         said = (self._say(line.decode("latin-1")) for line in lines if line)
         return b"".join(text.encode("latin-1") for text in said if text is not None)
@@ -146,6 +147,7 @@ def maker(name: str) -> Callable[[int, float], SimulatedLines]:
     wavelengths = wavelengths_nm(profile.pixels, COEFFICIENTS[name], profile.first_pixel)
     exposure_us = 20 if name == "multispeq" else 10_000
     top = profile.saturation
+    # Scaled to the saturation of the instrument, so that white reaches about 80 % of it.
     detector = Detector(
         saturation=top,
         white_rate=0.7 * top / exposure_us,

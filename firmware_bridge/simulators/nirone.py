@@ -64,6 +64,7 @@ class SimulatedNirone(SimulatedDevice):
         if match := re.fullmatch(r"LI(\d{1,3})", text):
             self._lamp = int(match[1])
             return f"Lamp intensity: {match[1]}"
+        # Refused before a table is loaded, so that a driver that forgets it after a restart fails.
         if text == "XM" and np.all(self._table[: self._points] > 0.0):
             self._measured = self.bench.expose(10_000, self._averages, lamp=self._lamp > 0)
             return READY

@@ -14,6 +14,7 @@ from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDev
 
 WAVELENGTHS = np.linspace(901.0, 1_701.0, 228)
 _SCAN_MS = 10
+# The data of one packet: a payload of 512 bytes without the command.
 _READ_SIZE = 510
 
 
@@ -36,6 +37,7 @@ class SimulatedNirscan(SimulatedDevice):
         try:
             data, flags = self._carry_out(request.command, request.data), request.flags
         except (ValueError, struct.error, IndexError):
+            # The response bits of an error.
             data, flags = b"", request.flags | 0x10
         return encode(Packet(request.command, request.sequence, data, flags))
 

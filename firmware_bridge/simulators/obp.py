@@ -28,6 +28,7 @@ PIXELS = 1_024
 COEFFICIENTS = np.array([634.2, 0.4931, -1.8e-5, -3.0e-9], dtype="<f4")
 WAVELENGTHS = wavelengths_nm(PIXELS, COEFFICIENTS.tolist())
 SATURATION = 16_383
+# The rates that the simulated instrument accepts.
 _RATES = (9_600, 19_200, 38_400, 57_600, 115_200, 230_400)
 
 
@@ -61,6 +62,7 @@ class SimulatedOcean(SimulatedDevice):
             try:
                 data = self._carry_out(request)
                 error = 2 if data is None else 0
+            # The message of the exception is the number of the error; see `_carry_out`.
             except ValueError as refusal:
                 error = int(str(refusal))
         acknowledged = NACK if error else ACK if request.flags & ACK_WANTED else 0

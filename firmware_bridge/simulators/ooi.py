@@ -9,6 +9,7 @@ from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDev
 PIXELS = 2_048
 COEFFICIENTS = (339.7, 0.3792, -1.57e-5, -2.1e-9)
 WAVELENGTHS = wavelengths_nm(PIXELS, COEFFICIENTS)
+# Letters that are followed by a word, and the largest word of some of them.
 _WITH_WORD = b"ABGIJKMPTk"
 _HIGHEST = {"A": MOST_ADDED, "J": 1, "T": 4, "B": 15}
 
@@ -29,6 +30,7 @@ class SimulatedLetters(SimulatedDevice):
             letter, size = self._pending[:1], self._size()
             if len(self._pending) < size:
                 return reply
+            # A letter without data has the value 0.
             value, self._pending = (
                 int.from_bytes(self._pending[1:size], "big"),
                 self._pending[size:],
