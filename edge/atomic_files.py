@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of either."""
+"""Files written so that a reader sees the old content or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
 def check_writable(path: Path) -> None:
-    """Before long work: whether `write_atomically` will be able to, as far as can be told without
-    writing.
+    """Check before long work that `write_atomically` can write a file, as far as can be foreseen.
 
     Raises:
-        UsageError: there is something at `path` that is no regular file.
-        CcnvrError: its folder is not there, or cannot be written to.
+        UsageError: there is something at `path` that is not a regular file.
+        CcnvrError: the folder does not exist, or cannot be written to.
     """
     _check_is_file(path)
     folder = path.parent
     if not folder.is_dir():
         raise CcnvrError(
-            f"{path} cannot be written, for there is no folder {folder}; make it, or choose another"
+            f"{path} cannot be written because there is no folder {folder}; make it, or choose "
+            "another"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CcnvrError(
-            f"{path} cannot be written, for nobody may write to {folder} as this user; choose "
+            f"{path} cannot be written because this user may not write to {folder}; choose "
             "another folder"
         )
 
 
 def check_absent(path: Path, option: str) -> None:
-    """Before long work, where a file of the user's would be lost; `option` is what names it.
+    """Check before long work that no file would be overwritten; `option` names `path`.
 
     Raises:
-        UsageError: there is something at `path` already.
+        UsageError: there is something at `path`.
     """
     if path.exists():
-        raise UsageError(f"{path} is there already; give another {option}, or delete it")
+        raise UsageError(f"{path} exists already; give another {option}, or delete it")
 
 
 def is_same_file(path: Path, other: Path) -> bool:
-    """Whether two paths lead to one file that is there, links and ways of writing them aside."""
+    """Return whether two paths lead to the same existing file, possibly through links."""
     return path.is_file() and other.is_file() and path.samefile(other)
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Before long work, and without making it: whether `make_folder` will be able to; `option` is
-    what names the folder.
+    """Check before long work that `make_folder` can make a folder; `option` names it.
 
     Raises:
         CcnvrError: the folder cannot be made or written to.
     """
+    # The nearest folder above it that exists decides.
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise CcnvrError(
-            f"{there} is no folder that can be written to; give another folder for {option}"
+            f"{there} is not a folder that can be written to; give another folder for {option}"
         )
 
 
 def make_folder(folder: Path, option: str = "--out") -> None:
-    """Make a folder, and those above it, if it is not there; `option` is what names it.
+    """Make a folder and those above it, unless it exists; `option` names it.
 
     Raises:
-        CcnvrError: it cannot be made.
+        CcnvrError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,12 +77,13 @@ def make_folder(folder: Path, option: str = "--out") -> None:
 
 def _check_is_file(path: Path) -> None:
     if not path.name or (path.exists() and not path.is_file()):
-        raise UsageError(f"{str(path)!r} is no file that can be written; name a file")
+        raise UsageError(f"{str(path)!r} is not a file that can be written; name a file")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """What `write_atomically` was writing in a folder when its process was killed; for folders that
-    nobody else writes to.
+    """Delete the temporary files of a `write_atomically` whose process was killed.
+
+    Only for folders that no other process writes to: its temporary files would be deleted too.
     """
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
@@ -90,20 +91,20 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path`; when the block ends well, flush it to disk and rename it into
-    place.
+    """Open a temporary file for writing, and rename it to `path` when the block succeeds.
 
     Raises:
-        UsageError: there is something at `path` that is no regular file, and must not be replaced
-            by one.
+        UsageError: there is something at `path` that is not a regular file.
         CcnvrError: the folder cannot be written to, or the disk is full.
     """
     _check_is_file(path)
+    # In the same folder, because a rename is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as stream:
             yield stream
             stream.flush()
+            # Before the rename: after a power cut the name must not lead to unwritten content.
             os.fsync(stream.fileno())
         os.replace(beside, path)
     except OSError as error:

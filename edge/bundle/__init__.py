@@ -1,1 +1,1 @@
-"""The `*.ccnvr` file and its manifest."""
+"""The bundle: the `*.ccnvr` file and its manifest."""

@@ -1,6 +1,7 @@
-"""Reads and writes `*.ccnvr` bundles: a zip of a manifest, model files and self-test spectra.
+"""Bundles on disk: a zip of a manifest, model files, self-test spectra and arrays.
 
-Reading bounds every size before it allocates and verifies every part; nothing is run before that.
+Reading checks every size before memory is allocated and the SHA-256 of every file before anything
+is used. Equal contents are written as equal bytes.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 MANIFEST = "manifest.json"
 MODEL_FORMATS = ("network", "onnx", "tflite")
-"""Of a network in a bundle: as data for NumPy (`edge.quantized`), as ONNX, as TFLite."""
+"""The formats of model files: arrays for NumPy (`edge.network.file`), ONNX, TFLite."""
+
 SELF_TEST = "selftest.json"
 
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
-# Parsed, JSON takes many times its size; ours have 22 and 11 kB.
+# Parsed JSON takes many times its size in memory; those of the default bundle have 22 and 11 kB.
 _LARGEST_JSON_BYTES = 1 << 20
 
 
 class BundleError(CcnvrError):
-    """A bundle is damaged, of another schema, or does not do what it says."""
+    """The error for a bundle that is damaged, has another schema, or fails its self-test."""
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Absorbance on the model's grid and the values that the exported model must give, a row a
-    spectrum.
+    """Self-test spectra and the outputs that an exported model must give for them.
 
-    `expected` is for the float artefacts; `quantized` has the values of other profiles, which
-    differ by what they round.
+    `absorbance` has one row of grid bands for each spectrum, `expected` one row of standardised
+    outputs. `quantized` has the outputs of the profiles that round weights or activations.
     """
 
     absorbance: tuple[tuple[float, ...], ...]
@@ -54,7 +55,11 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle; `digest` is the sha256 of its manifest, which holds those of all parts."""
+    """A verified bundle.
+
+    `source` is the path as the user gave it. `digest` is the SHA-256 of the manifest, and so
+    identifies the whole bundle, because the manifest holds the SHA-256 of every other file.
+    """
 
     source: str
     digest: str
@@ -62,7 +67,11 @@ class Bundle:
     parts: dict[str, bytes]
 
     def self_test(self) -> SelfTest:
-        """The bundle's self-test spectra."""
+        """Return the self-test.
+
+        Raises:
+            BundleError: it is missing or malformed.
+        """
         try:
             return build(SelfTest, json.loads(self.parts[SELF_TEST]))
         except (KeyError, ValueError, RecursionError) as error:
@@ -71,7 +80,11 @@ class Bundle:
             ) from error
 
     def domain(self) -> Domain | None:
-        """Which spectra the model knows; None where the bundle does not say."""
+        """Return the domain of the training soils, or None if the bundle has none.
+
+        Raises:
+            BundleError: it is missing though the manifest states it, or malformed.
+        """
         shape = self.manifest.domain
         if shape is None:
             return None
@@ -87,7 +100,11 @@ class Bundle:
             ) from error
 
     def correction(self) -> Correction | None:
-        """The correction of absorbance that the bundle carries; most carry none."""
+        """Return the correction of absorbance, or None if the bundle has none, as most have.
+
+        Raises:
+            BundleError: it is malformed or made for another grid.
+        """
         content = self.parts.get(corrections.PART)
         if content is None:
             return None
@@ -101,15 +118,15 @@ class Bundle:
 
 
 def read(path: str | Path) -> Bundle:
-    """Read and verify a bundle; `default` names the one that comes with ccnvr.
+    """Read and verify a bundle; `default` stands for the one that comes with ccnvr.
 
     Raises:
         UsageError: there is no such file.
-        BundleError: it is truncated, altered, too large, or of another schema.
+        BundleError: the bundle is truncated, altered or too large, or has another schema.
     """
     if str(path) == "default":
         with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
-            # Under the name that the user gave.
+            # Messages name the bundle as the user did.
             return replace(_read_file(packaged), source=str(path))
     return _read_file(Path(path))
 
@@ -128,16 +145,16 @@ def _read_file(path: Path) -> Bundle:
     except IsADirectoryError:
         export = f"ccnvr export {quote(str(path))} --out FILE.ccnvr"
         raise UsageError(
-            f"{path} is a folder and no bundle; if ccnvr train made it, make a bundle of it: "
+            f"{path} is a folder and not a bundle; if ccnvr train made it, make a bundle from it: "
             f"{export}"
         ) from None
     except zipfile.BadZipFile as error:
         raise BundleError(
-            f"{path} is no ccnvr bundle, or is damaged ({error}); copy it again from its source"
+            f"{path} is not a ccnvr bundle, or is damaged ({error}); copy it again from its source"
         ) from error
     except KeyError:
         raise BundleError(
-            f"{path} has no {MANIFEST}, so it is no ccnvr bundle; give a .ccnvr file"
+            f"{path} has no {MANIFEST}, so it is not a ccnvr bundle; give a .ccnvr file"
         ) from None
     except (
         zlib.error,
@@ -169,10 +186,10 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
     if any(
         entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries
     ):
-        raise ValueError("it is compressed in a way that bundles are not")
+        raise ValueError("a file in it is compressed in a way that bundles are not")
     if len({entry.filename for entry in entries}) != len(entries):
-        raise ValueError("a file name stands in it twice")
-    # zipfile stops at the stated size and checks the CRC, so a lying header cannot make this
+        raise ValueError("it holds a file name twice")
+    # zipfile stops at the stated size, which was checked above, so a false header cannot make this
     # allocate more.
     return {entry.filename: archive.read(entry) for entry in entries}
 
@@ -180,54 +197,58 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
 def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
     if set(contents) != set(manifest.parts):
         different = ", ".join(sorted(set(contents) ^ set(manifest.parts)))
-        raise ValueError(f"its files and its manifest differ in {different}")
+        raise ValueError(f"its files and those in its manifest differ in {different}")
     for name, part in manifest.parts.items():
         if part_of(contents[name]) != part:
-            raise ValueError(
-                f"{name} does not have the size and the sha256 that the manifest states"
-            )
+            raise ValueError(f"{name} does not have the size and the sha256 stated in the manifest")
 
 
-def model_file_name(profile: str, kind: str) -> str:
-    """The name of the network of a profile (`quantized.PROFILES`) in a format (`MODEL_FORMATS`)."""
-    return f"model.{profile}.{kind}"
+def model_file_name(profile: str, model_format: str) -> str:
+    """Return the name of a model file, by profile and format (one of `MODEL_FORMATS`)."""
+    return f"model.{profile}.{model_format}"
 
 
 def part_of(content: bytes) -> Part:
-    """The manifest's entry for a file."""
+    """Return the manifest's entry for a file of the bundle."""
     return Part(len(content), hashlib.sha256(content).hexdigest())
 
 
 def check_destination(path: Path, source: str = "") -> None:
-    """Before long work: whether `write` may put a bundle at `path`, where nothing but another
-    bundle may be lost, and not the one at `source`.
+    """Check before long work that `write` may put a bundle at `path`.
+
+    It may replace another bundle, but not the one at `source` and no other file.
 
     Raises:
-        UsageError: there is something else.
-        CcnvrError: its folder cannot be written to.
+        UsageError: something that must not be replaced is there.
+        CcnvrError: the folder cannot be written to.
     """
     check_writable(path)
     if not path.exists():
         return
     if is_same_file(path, Path(source)):
-        raise UsageError(f"--out {path} is the bundle that is read; give another --out")
+        raise UsageError(f"--out {path} is the bundle to be read; give another --out")
     try:
         with zipfile.ZipFile(path) as archive:
             archive.getinfo(MANIFEST)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError):
         raise UsageError(
-            f"{path} is there already and is no bundle; give another --out, or delete it"
+            f"{path} exists already and is not a bundle; give another --out, or delete it"
         ) from None
 
 
 def write(path: Path, manifest: Manifest, parts: dict[str, bytes]) -> None:
-    """Write a bundle; the file is there whole or not at all. Equal contents give equal bytes."""
+    """Write a bundle, whole or not at all; equal contents give equal bytes.
+
+    Raises:
+        UsageError: there is something at `path` that is not a regular file.
+        CcnvrError: the folder cannot be written to, or the disk is full.
+    """
     with (
         write_atomically(path) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for name, content in {MANIFEST: manifest.to_json().encode(), **parts}.items():
-            # A fixed time stamp, so that the same training run gives the same file.
+            # A fixed time stamp, so that the same contents always give the same file.
             entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)

@@ -1,1 +1,1 @@
-"""A trained network as arrays: its shape, its layers, its file."""
+"""A trained network as arrays: its configuration, layout, layers and file."""

@@ -1,7 +1,8 @@
-"""A network as a file: one part of a bundle, which the NumPy backend reads.
+"""A network as a file: the model file that the NumPy engine reads.
 
-A line of JSON, then the arrays in the order of `quantized.layout`, little-endian. So the header
-alone says how large the file must be, and nothing is allocated before that is so.
+The file holds one line with its format, one line of JSON, and then the arrays in the order of
+`layout`, little-endian. The header thus fixes the size of the file, which is checked before
+anything is allocated.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MOST_OPERATIONS = 1 << 30
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands before the arrays."""
+    """The line of JSON before the arrays."""
 
     profile: str
     config: NetworkConfig
@@ -35,7 +36,7 @@ class _Header:
 
 
 def pack(network: NetworkArrays) -> bytes:
-    """As a part of a bundle; equal networks give equal bytes."""
+    """Return the network as a model file; equal networks give equal bytes."""
     header = json.dumps(
         asdict(_Header(network.profile, network.config, network.activations)), allow_nan=False
     )
@@ -48,15 +49,14 @@ def pack(network: NetworkArrays) -> bytes:
 
 
 def unpack(content: bytes) -> NetworkArrays:
-    """A network from a bundle's part. Its size must be what the header makes it, and nothing larger
-    than the part is allocated.
+    """Return the network in a model file; its arrays are views of `content`.
 
     Raises:
-        ValueError: it is malformed, or larger than any CCNVR.
+        ValueError: the file is malformed, or the network is larger than any CCNVR.
     """
     end = content.find(b"\n", len(_MAGIC), len(_MAGIC) + _LONGEST_HEADER)
     if not content.startswith(_MAGIC) or end < 0:
-        raise ValueError("it does not begin as a ccnvr network does")
+        raise ValueError("it does not begin like a ccnvr network")
     try:
         header = build(_Header, json.loads(content[len(_MAGIC) : end]))
         check_size(header.config)
@@ -77,18 +77,19 @@ def unpack(content: bytes) -> NetworkArrays:
 
 
 def check_size(config: NetworkConfig) -> None:
-    """Refuse what would take gigabytes or minutes: a network that reads soil spectra is a thousand
-    times smaller.
+    """Refuse a network that would take gigabytes of memory or minutes of computing.
+
+    The limits are some thousand times what a network for soil spectra needs.
 
     Raises:
-        ValueError: it has too many weights, too large a tensor between layers, or too many
-            multiplications a spectrum.
+        ValueError: the network has too many weights, too large a tensor between layers, or too
+            many multiplications for each spectrum.
     """
     weights = sum(math.prod(shape) for _, shape in layout(config, "fp32").values())
     bands, channels = config.bands, config.in_channels
     largest, operations = bands * channels, weights
     for layer in config.convolutions:
-        # The columns that a convolution multiplies, and what it gives.
+        # The windows that a convolution multiplies, and its outputs.
         largest = max(largest, bands * channels * layer.kernel, bands * layer.filters)
         operations += bands * channels * layer.kernel * layer.filters
         bands, channels = bands // layer.pool, layer.filters
@@ -98,9 +99,9 @@ def check_size(config: NetworkConfig) -> None:
     for what, found, most in (
         ("weights", weights, _MOST_WEIGHTS),
         ("numbers in a tensor", largest, _LARGEST_TENSOR),
-        ("multiplications a spectrum", operations, _MOST_OPERATIONS),
+        ("multiplications for each spectrum", operations, _MOST_OPERATIONS),
     ):
         if found > most:
             raise ValueError(
-                f"a network of {found} {what} is larger than any CCNVR, {most} are the most"
+                f"a network of {found} {what} is larger than any CCNVR; the limit is {most}"
             )

@@ -1,14 +1,14 @@
-"""A trained CCNVR as data: what every artefact is written from, and what the NumPy backend runs.
+"""A trained CCNVR as arrays: the source of every model file, and what the NumPy engine runs.
 
 A network has one of three profiles:
 
 - `fp32`: float weights.
-- `weights`: weights stored as int8, computed with as floats.
-- `int8`: the convolutions compute in int8 as well, between activations quantized per tensor; what
-  follows is as in `weights`.
+- `weights`: weights stored as int8, but computed with as floats.
+- `int8`: the convolutions also compute in int8, between quantised activations; the layers after
+  them are as in `weights`.
 
-Symmetric int8 weights per output channel and asymmetric int8 activations per tensor: Jacob et al.
-2018, CVPR, 2704-2713.
+Weights are symmetric int8 with a scale for each output channel, activations are asymmetric int8
+with one scale for the tensor: Jacob et al. 2018, CVPR, 2704-2713.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ _LARGEST_VALUE = 1e9
 
 @dataclass(frozen=True)
 class Activation:
-    """How a tensor between layers is stored: int8 q stands for `scale x (q - zero_point)`. `scale`
-    is a float32.
+    """The quantisation of a tensor between layers: int8 q stands for `scale x (q - zero_point)`.
+
+    Raises:
+        ValueError: the scale is not a float32 of sensible size, or the zero point is not int8.
     """
 
     scale: float
@@ -48,7 +50,7 @@ class Activation:
     def __post_init__(self) -> None:
         if not 1e-12 < self.scale < 1e6 or float(np.float32(self.scale)) != self.scale:
             raise ValueError(
-                f"the scale {self.scale} of an activation is no float32 from 1e-12 to 1e6"
+                f"the scale {self.scale} of an activation is not a float32 from 1e-12 to 1e6"
             )
         if not -128 <= self.zero_point <= 127:
             raise ValueError(
@@ -57,9 +59,8 @@ class Activation:
 
     @classmethod
     def of_range(cls, low: float, high: float) -> Activation:
-        """For values from `low` to `high`, and zero, which padding needs exactly; what lies beyond
-        is clipped.
-        """
+        """Return the quantisation for values from `low` to `high`; values beyond are clipped."""
+        # Padding adds zeros, so zero must be in the range and must be represented exactly.
         low, high = min(low, 0.0), max(high, 0.0)
         scale = float(np.float32(max((high - low) / 255.0, 1e-9)))
         return cls(scale, int(np.clip(np.rint(-128.0 - low / scale), -128, 127)))
@@ -67,8 +68,9 @@ class Activation:
 
 @dataclass(frozen=True, eq=False)
 class StoredInt8:
-    """A weight as int8 `values` from -127 to 127, `(outputs, ...)`, and a float32 scale for each
-    output, `(outputs,)`.
+    """A weight as int8, with a scale for each output.
+
+    `values` is `(outputs, ...)`, from -127 to 127; `scales` is `(outputs,)`, float32.
     """
 
     values: Int8
@@ -76,7 +78,7 @@ class StoredInt8:
 
     @classmethod
     def of(cls, weight: Float32) -> StoredInt8:
-        """The nearest such weight: each output's largest value becomes 127."""
+        """Return the nearest int8 weight: the largest value of each output becomes 127."""
         largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
         scales = (np.maximum(largest, np.float32(1e-9)) / np.float32(127.0)).astype(np.float32)
         values = np.clip(np.rint(weight / _by_output(scales, weight.ndim)), -127, 127).astype(
@@ -85,7 +87,7 @@ class StoredInt8:
         return cls(values, scales)
 
     def restored(self) -> Float32:
-        """The weight as float32."""
+        """Return the weight as float32."""
         return self.values.astype(np.float32) * _by_output(self.scales, self.values.ndim)
 
 
@@ -93,13 +95,13 @@ Weight = Float32 | StoredInt8
 
 
 def as_float(weight: Weight) -> Float32:
-    """A weight as a layer that computes in floats uses it."""
+    """Return the weight as a layer that computes in floats uses it."""
     return weight.restored() if isinstance(weight, StoredInt8) else weight
 
 
 @dataclass(frozen=True, eq=False)
 class ConvolutionLayer:
-    """`weight` is `(filters, channels, kernel)`, `bias` `(filters,)`.
+    """The weights `(filters, channels, kernel)` and biases `(filters,)` of a convolution.
 
     With int8 activations the bias is int32, in units of the input's scale times the filter's.
     """
@@ -110,11 +112,11 @@ class ConvolutionLayer:
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """One direction of the recurrent layer; rows gate by gate, see `GATES`.
+    """One direction of the recurrent layer, with rows ordered gate by gate (see `layout.GATES`).
 
     `input_weight` is `(gates x hidden, features)`, `state_weight` `(gates x hidden, hidden)`, both
-    biases `(gates x hidden,)`. A GRU's reset gate multiplies what `state_weight` and `state_bias`
-    give, as in torch.
+    biases `(gates x hidden,)`. A GRU's reset gate multiplies the product with the state after
+    `state_bias` is added, as in torch.
     """
 
     input_weight: Weight
@@ -125,7 +127,7 @@ class Direction:
 
 @dataclass(frozen=True, eq=False)
 class DenseLayer:
-    """`weight` is `(outputs, inputs)`, `bias` `(outputs,)`."""
+    """The weights `(outputs, inputs)` and biases `(outputs,)` of a fully connected layer."""
 
     weight: Weight
     bias: Float32
@@ -133,7 +135,7 @@ class DenseLayer:
 
 @dataclass(frozen=True, eq=False)
 class Standardisation:
-    """`(x - mean) x factor` for each band, both `(channels, bands)`."""
+    """The standardisation `(x - mean) x factor` of each band; both are `(channels, bands)`."""
 
     mean: Float32
     factor: Float32
@@ -141,19 +143,26 @@ class Standardisation:
 
 @dataclass(frozen=True, eq=False)
 class NetworkArrays:
-    """Model input `(n, channels, bands)` -> standardised targets `(n, outputs)`, float32.
+    """A network as arrays, from model input `(n, channels, bands)` to outputs `(n, targets)`.
 
-    The standardisation where `config` has one; convolutions with same padding, ReLU and max-pool;
-    what does not fill the last step is left out; the recurrent layer's states averaged over the
-    steps, forward and backward side by side, or with cell none the features, channel by channel;
-    dense layer, ReLU, output layer. One direction or two are in `directions`, none with cell none.
-    `linear` is a matrix `(outputs, channels x bands)` where `config` has one: its product with the
-    input, standardised and channel by channel, is added to the outputs; it computes in floats in
-    every profile. `activations` are those of the first convolution's input and of each one's output
-    after ReLU, for profile `int8`.
+    In order:
+
+    1. the standardisation, if `config` has one;
+    2. convolutions with same padding, each followed by ReLU and max-pooling;
+    3. the recurrent layer, whose states are averaged over the steps, forward and backward side by
+       side; bands that do not fill the last step are left out. With cell `none`, the features
+       channel by channel;
+    4. the dense layer with ReLU, and the output layer;
+    5. if `config` has one, the linear calibration: the product of `linear`,
+       `(outputs, channels x bands)`, with the standardised input is added to the outputs. It is
+       computed in floats in every profile.
+
+    `directions` has one or two entries, and none with cell `none`. `activations`, for profile
+    `int8`, are those of the first convolution's input and of each convolution's output after ReLU.
 
     Raises:
-        ValueError: something does not fit `config` and `profile`, is not finite, or is too large.
+        ValueError: an array does not fit `config` and `profile`, or holds a value that is not
+            finite or too large.
     """
 
     config: NetworkConfig
@@ -186,11 +195,11 @@ class NetworkArrays:
 
     @property
     def computes_int8(self) -> bool:
-        """Whether there are convolutions and they compute in int8."""
+        """Whether the network has convolutions and they compute in int8."""
         return bool(self.activations)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """All arrays by the names that `layout` gives them, in its order."""
+        """Return all arrays by their names in `layout`, in its order."""
         found: dict[str, NDArray[Any]] = {}
 
         def add(name: str, weight: Weight) -> None:
@@ -224,7 +233,7 @@ def assemble(
     scales: tuple[Activation, ...],
     tensors: Mapping[str, NDArray[Any]],
 ) -> NetworkArrays:
-    """A network from its arrays by name.
+    """Return a network from its arrays by name, the inverse of `NetworkArrays.tensors`.
 
     Raises:
         ValueError: an array is missing, or does not fit.
@@ -274,7 +283,7 @@ def _check_tensor(name: str, tensor: NDArray[Any], dtype: str, shape: tuple[int,
             f"{shape}"
         )
     if dtype == "|i1" and tensor.min() < -127:
-        raise ValueError(f"its tensor {name} holds -128, which symmetric weights do not")
+        raise ValueError(f"its tensor {name} holds -128, which symmetric weights never do")
     if dtype == "<f4" and not np.all(np.abs(tensor) < _LARGEST_VALUE):
         raise ValueError(
             f"its tensor {name} holds a number that is not finite, or not below {_LARGEST_VALUE:g}"
@@ -284,5 +293,5 @@ def _check_tensor(name: str, tensor: NDArray[Any], dtype: str, shape: tuple[int,
 
 
 def _by_output(scales: Float32, dimensions: int) -> Float32:
-    """`(outputs,)` -> `(outputs, 1, ...)`."""
+    """Return scales `(outputs,)` as `(outputs, 1, ...)`, to multiply weights with."""
     return scales.reshape(-1, *[1] * (dimensions - 1))

@@ -7,18 +7,24 @@ from ccnvr.edge.network.shape import NetworkConfig
 PROFILES = ("fp32", "weights", "int8")
 
 GATES = {"gru": 3, "lstm": 4, "none": 0}
-"""Of each cell. Rows of its matrices come gate by gate as in torch: GRU r z n, LSTM i f g o."""
+"""The number of gates of each cell.
+
+The rows of a cell's matrices are ordered gate by gate as in torch: GRU r z n, LSTM i f g o.
+"""
 
 DIRECTIONS = ("forward", "backward")
 
 
 def activation_count(config: NetworkConfig, profile: str) -> int:
-    """How many activations a network of this profile has."""
+    """Return the number of quantised activations that a network of this profile has."""
     return len(config.convolutions) + 1 if profile == "int8" and config.convolutions else 0
 
 
 def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """NumPy type and shape of every array of a network, by name, in the order of the file."""
+    """Return the NumPy type and the shape of each array of a network, by name.
+
+    The order is that of the arrays in a network's file.
+    """
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def weight(name: str, *shape: int) -> None:
@@ -56,7 +62,7 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
 
 
 def stored_weights(config: NetworkConfig) -> tuple[str, ...]:
-    """Names of the arrays that are stored as int8 in all profiles but `fp32`."""
+    """Return the names of the arrays that are stored as int8 in all profiles but `fp32`."""
     return tuple(
         name.removesuffix(".scales")
         for name in layout(config, "weights")
@@ -65,7 +71,7 @@ def stored_weights(config: NetworkConfig) -> tuple[str, ...]:
 
 
 def direction_names(config: NetworkConfig) -> tuple[str, ...]:
-    """Of the recurrent layer, in the order of its outputs."""
+    """Return the names of the recurrent layer's directions, in the order of its outputs."""
     if config.cell == "none":
         return ()
     return DIRECTIONS if config.bidirectional else DIRECTIONS[:1]

@@ -1,6 +1,4 @@
-"""The choices that make a CCNVR, and what follows from them; training, export and the edge share
-them.
-"""
+"""The configuration of a CCNVR, shared by training, export and the edge."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 @dataclass(frozen=True)
 class Convolution:
-    """Conv1d with same padding, ReLU, max-pool of `pool` bands."""
+    """A one-dimensional convolution with same padding, ReLU and max-pooling over `pool` bands."""
 
     filters: int
     kernel: int
@@ -20,16 +18,18 @@ class Convolution:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """What of a CCNVR is a choice. `cell` is gru, lstm or none; `dense` is the width of the layer
-    before the outputs.
+    """The hyperparameters of a CCNVR that do not depend on the data.
 
-    With cell none the features of the convolutions go to the dense layer one by one: a CNN. Without
-    convolutions the
-    recurrent layer reads the spectrum itself, `patch` bands a step: an RNN. `standardise` takes
-    from each band its mean over the training soils and divides by its deviation, as the paper's
-    mode, which sees raw absorbance, needs. `linear` adds to the outputs a linear calibration of the
-    input, all channels and bands, which learns beside the rest. `dropout` matters to training
-    alone.
+    `cell` is `gru`, `lstm` or `none`. With `none`, the dense layer reads the features of the
+    convolutions directly (a CNN). Without convolutions, the recurrent layer reads the spectrum
+    itself, `patch` bands at each step (an RNN). `hidden` is the width of the recurrent state,
+    `dense` that of the layer before the outputs. `standardise` subtracts from each band its mean
+    over the training soils and divides it by its standard deviation, which the network of the paper
+    needs because it reads raw absorbance. `linear` adds a linear calibration of all channels and
+    bands to the outputs, trained together with the rest. `dropout` has an effect in training only.
+
+    Raises:
+        UsageError: a value is not possible.
     """
 
     convolutions: tuple[Convolution, ...]
@@ -56,12 +56,12 @@ class NetworkShape:
             if name.endswith("kernel") and width % 2 == 0:
                 raise UsageError(f"{name} = {width} must be odd, so that it is centred on its band")
         if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout = {self.dropout} must be from 0 to below 1")
+            raise UsageError(f"dropout = {self.dropout} must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(NetworkShape):
-    """A CCNVR for inputs of `in_channels` x `bands` and so many outputs."""
+    """A CCNVR for inputs of `in_channels` x `bands` numbers, with `outputs` targets."""
 
     in_channels: int
     bands: int
@@ -72,19 +72,19 @@ class NetworkConfig(NetworkShape):
         if min(self.in_channels, self.bands, self.outputs) < 1:
             raise UsageError(
                 f"a network of {self.in_channels} channels, {self.bands} bands and {self.outputs} "
-                "outputs is none"
+                "outputs is not possible; each must be at least 1"
             )
         if self.steps < 1:
             raise UsageError(f"{self.bands} bands leave no step after pooling; use smaller pools")
 
     @property
     def channels(self) -> int:
-        """Channels after the convolutions."""
+        """The number of channels after the convolutions."""
         return self.convolutions[-1].filters if self.convolutions else self.in_channels
 
     @property
     def steps(self) -> int:
-        """Length of the sequence that the recurrent layer reads."""
+        """The length of the sequence that the recurrent layer reads."""
         steps = self.bands
         for convolution in self.convolutions:
             steps //= convolution.pool
@@ -92,7 +92,7 @@ class NetworkConfig(NetworkShape):
 
     @property
     def features(self) -> int:
-        """Width of what the dense layer gets."""
+        """The number of inputs of the dense layer."""
         if self.cell == "none":
             return self.steps * self.patch * self.channels
         return self.hidden * (2 if self.bidirectional else 1)

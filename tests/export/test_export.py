@@ -369,11 +369,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
             "x.ccnvr",
             ["--c-array", str(tmp_path / "file" / "c")],
             1,
-            "file is no folder that can be written to; give another",
+            "file is not a folder that can be written to; give another",
         ),
-        ("file/x.ccnvr", [], 1, "cannot be written, for there is no folder"),
-        ("nowhere/x.ccnvr", [], 1, "cannot be written, for there is no folder"),
-        (".", [], 2, "is no file that can be written; name a file"),
+        ("file/x.ccnvr", [], 1, "cannot be written because there is no folder"),
+        ("nowhere/x.ccnvr", [], 1, "cannot be written because there is no folder"),
+        (".", [], 2, "is not a file that can be written; name a file"),
     ):
         # A run that is none: it is not even looked at.
         assert main(["export", "no-run", "--out", str(tmp_path / out), *options]) == code
@@ -477,7 +477,7 @@ def test_an_export_replaces_bundles_alone(
     library, old = tmp_path / "prec.csv", tmp_path / "old.ccnvr"
     library.write_text("sample_id,OC\n")
     assert main(["export", str(finished_run), "--out", str(library)]) == 2
-    assert f"{library} is there already and is no bundle" in capsys.readouterr().err
+    assert f"{library} exists already and is not a bundle" in capsys.readouterr().err
     assert library.read_text() == "sample_id,OC\n"
     content = bundles.read("default")
     bundles.write(old, content.manifest, content.parts)

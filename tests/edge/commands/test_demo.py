@@ -128,7 +128,7 @@ def test_saved_soils_never_replace_a_file(tmp_path: Path) -> None:
     assert_one_sentence(
         run_ccnvr("demo", "--save-soils", recipe),
         2,
-        f"{recipe} is there already; give another --save-soils",
+        f"{recipe} exists already; give another --save-soils",
     )
     assert recipe.read_text() == "mine"
 

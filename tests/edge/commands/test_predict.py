@@ -51,7 +51,7 @@ def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
         assert_one_sentence(
             run_ccnvr("predict", "default", soils_csv, "--out", odd),
             2,
-            "is no file that can be written",
+            "is not a file that can be written",
         )
     assert pipe.is_fifo()
 

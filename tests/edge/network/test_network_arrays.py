@@ -112,7 +112,7 @@ def test_an_impossible_header_is_one_clear_error(changes: dict[str, Any], words:
     [b"", b"ccnvr network 2\n{}\n", b"ccnvr network 1\n", b"ccnvr network 1\n" + b"[" * 70_000],
 )
 def test_what_is_no_network_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="does not begin as a ccnvr network does"):
+    with pytest.raises(ValueError, match="does not begin like a ccnvr network"):
         unpack(content)
 
 

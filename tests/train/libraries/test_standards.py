@@ -383,8 +383,8 @@ def test_standardise_writes_over_none_of_its_inputs(
 ) -> None:
     options = ["--reference", files["reference"], "--field", files["field"]]
     for out, words in (
-        (files["reference"], "is there already and is no bundle"),
-        (small, "is the bundle that is read"),
+        (files["reference"], "exists already and is not a bundle"),
+        (small, "is the bundle to be read"),
     ):
         before = out.read_bytes()
         assert standardise(small, *options, "--out", out) == 2

@@ -317,7 +317,7 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(
     assert not out.exists()
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    refused(2, (f"{out} is there already",), "finetune", finished_run, soils, "--out", out, *QUICK)
+    refused(2, (f"{out} exists already",), "finetune", finished_run, soils, "--out", out, *QUICK)
     assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
 
 

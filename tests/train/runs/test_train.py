@@ -220,7 +220,7 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
         (("hidden = 8", "hidden = 0"), "recipe.toml: hidden = 0 must be at least 1"),
         (
             ("hidden = 8", "hidden = 8\ndropout = 3"),
-            "recipe.toml: dropout = 3.0 must be from 0 to below 1",
+            "recipe.toml: dropout = 3.0 must be at least 0 and below 1",
         ),
         (("window = 5", "window = 4"), "filter of window 4"),
         (("window = 5", "window = 145"), "longer than the grid"),
