@@ -1,1 +1,1 @@
-"""The paper's comparisons."""
+"""The experiments of the paper: comparisons of CCNVR with its rivals."""

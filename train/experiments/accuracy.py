@@ -1,4 +1,4 @@
-"""The paper's first experiment: CCNVR and its rivals on one library, each at its best."""
+"""The paper's first experiment: the accuracy of CCNVR and its rivals on one library."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ccnvr.train.libraries.properties import UNITS
 
 
 def run(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Figures of merit, the choices behind them, and `accuracy-LIBRARY.svg`,
-    `predicted-LIBRARY.svg` in `folder`.
+    """Return the figures of merit of each method and the choices behind them.
+
+    `accuracy-LIBRARY.svg` and `predicted-LIBRARY.svg` are drawn in `folder`.
     """
     predicted = {
         name: comparison.predictions(contender)[""]

@@ -1,6 +1,6 @@
-"""Calibration methods on one library, by its official split or folds: choices inside the training
-part, then predictions.
+"""The comparison of calibration methods on one library, by its official split or folds.
 
+Each method chooses its configuration inside the training part and then predicts the held-out soils.
 Everything that takes long goes through a ledger, so that it is computed once.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import grouped
-from ccnvr.train.experiments.contenders import Budget, Choice, Contender, PredictAll
+from ccnvr.train.experiments.contenders import Choice, Contender, PredictAll
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.statistics import figures, paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.rivals.tuning import Budget
 
 Vary = Callable[[Array, int], Array]
-"""Spectra and a repetition's seed -> spectra."""
+"""A function from spectra and a repetition's seed to changed spectra."""
 
 DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default_recipe.toml"
 
@@ -37,21 +39,23 @@ GRID = libraries.NEAR_INFRARED
 REFERENCE = "CCNVR"
 """The method that the others are tested against."""
 
-
 OPEN = "open"
-"""All open libraries joined, as the default bundle's recipe has them."""
+"""The name for all open libraries joined, as in the recipe of the default bundle."""
 
 
 def official_splits(
     library: str, grid: Grid = GRID, properties: tuple[str, ...] = ()
 ) -> list[Split]:
-    """Nirsoil's official split, or a LimeSoDa set's ten official folds; of `properties`, or of all
-    that were measured.
+    """Return the official split of nirsoil, or the ten official folds of a LimeSoDa set.
 
-    `open` is the training parts of all open libraries together, and their test parts.
+    Args:
+        library: nirsoil, a LimeSoDa set, or `OPEN`, the training parts and the test parts of all
+            open libraries.
+        grid: the wavelengths.
+        properties: the properties to predict; none stands for all that were measured.
 
     Raises:
-        UsageError: the library has neither, or has none of a property.
+        UsageError: the library has no official split, or has no value of a property.
     """
     if library not in ("nirsoil", OPEN, *limesoda.VISNIR_SETS):
         have = (
@@ -79,6 +83,7 @@ def official_splits(
 
 
 def _open_parts() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the training parts and the test parts of the open libraries."""
     recipe = recipes.load(DEFAULT_RECIPE)
     return recipe.libraries, recipe.tests
 
@@ -92,12 +97,11 @@ def split(
 
 
 def within_reach(predicted: Array, trained_on: Array) -> Array:
-    """Predictions `(n, properties)`, limited to the range of the training soils `(m, properties)`
-    widened by its own width.
+    """Return predictions `(n, properties)` limited to the reach of the training soils.
 
-    The same for every method: beyond that, a linear model of a logarithm says anything up to
-    infinity, and one such soil
-    would decide a comparison.
+    The reach is the range of `trained_on`, the values `(m, properties)` of these soils, widened by
+    its own width on either side. It is the same for every method: beyond it, a linear model of a
+    logarithm may predict anything up to infinity, and one such soil would decide a comparison.
     """
     lowest, highest = np.nanmin(trained_on, axis=0), np.nanmax(trained_on, axis=0)
     width = highest - lowest
@@ -107,10 +111,17 @@ def within_reach(predicted: Array, trained_on: Array) -> Array:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The methods, the budget of their choices, and the repetitions (seeds), on the splits of a
-    library.
+    """A comparison of methods on the splits of a library.
 
-    `chosen` maps a method to a choice made elsewhere, on other soils, which is used as it is.
+    Attributes:
+        library: its name.
+        splits: the training and test rows of its soils.
+        contenders: the methods, by name.
+        budget: the budget of each method's choice.
+        seeds: the number of repetitions.
+        ledger: where choices and predictions are kept.
+        chosen: by method, a choice made on other soils, which is used as it is.
+        on_step: is told in words what is computed next.
     """
 
     library: str
@@ -124,11 +135,11 @@ class Comparison:
 
     @property
     def measured(self) -> Array:
-        """`(n, properties)` of all soils that are predicted, split after split."""
+        """The values `(n, properties)` of all soils that are predicted, split after split."""
         return np.concatenate([split.test.values for split in self.splits])
 
     def choice(self, contender: Contender, split: Split) -> Choice:
-        """What a method uses on a split's training soils."""
+        """Return what a method chose on the training soils of a split."""
         if contender.name in self.chosen:
             return self.chosen[contender.name]
         key = f"choice | {self.library} | {split.name} | {contender.name} | {self.budget}"
@@ -143,10 +154,16 @@ class Comparison:
         on_train: Vary | None = None,
         on_test: dict[str, Vary] | None = None,
     ) -> dict[str, Array]:
-        """Predictions `(seeds, n, properties)` of the held-out soils, plain and for each way to
-        vary them.
+        """Return predictions `(seeds, n, properties)` of the held-out soils.
 
-        `label` names, for the ledger, what `on_train` does to the training spectra.
+        Args:
+            contender: the method.
+            label: a name, for the ledger, of what `on_train` does.
+            on_train: a change of the training spectra.
+            on_test: changes of the held-out spectra, by name.
+
+        Returns:
+            The predictions by the name of the change; those without a change under "".
         """
         ways: dict[str, Vary] = {"": lambda spectra, seed: spectra, **(on_test or {})}
         repetitions = [
@@ -167,6 +184,7 @@ class Comparison:
         on_train: Vary | None,
         ways: dict[str, Vary],
     ) -> dict[str, Array]:
+        """Return predictions `(n, properties)` of one split in one repetition, by way."""
         choice = self.choice(contender, split)
         fitted: list[PredictAll] = []
 
@@ -180,26 +198,28 @@ class Comparison:
                 if on_train is not None:
                     soils = replace(soils, spectra=on_train(soils.spectra, seed))
                 fitted.append(contender.fit(choice, soils, seed))
-            found: list[list[float]] = np.round(
-                fitted[0](ways[way](split.test.spectra, seed)), 6
-            ).tolist()
+            varied = ways[way](split.test.spectra, seed)
+            # Rounded as the ledger keeps them, so that a resumed run gives the same figures.
+            found: list[list[float]] = np.round(fitted[0](varied), 6).tolist()
             return found
 
-        answer = {}
+        predicted = {}
         for way in ways:
             key = (
                 f"predicted | {self.library} | {split.name} | {contender.name} | {self.budget} "
                 f"| {seed} | {label} | {way}"
             )
-            found = np.array(self.ledger.get(key, lambda way=way: predict(way)))  # type: ignore[misc]
-            answer[way] = within_reach(found, split.train.values)
-        return answer
+            found = np.array(self.ledger.get(key, partial(predict, way)))
+            predicted[way] = within_reach(found, split.train.values)
+        return predicted
 
     def table(
         self, predicted: dict[str, Array], library: str = ""
     ) -> dict[str, dict[str, dict[str, Any]]]:
-        """{method: {property: figures}} with the p value of each method against `REFERENCE`; of one
-        library, if it is named.
+        """Return {method: {property: figures}}, with p values against `REFERENCE`.
+
+        `predicted` holds `(seeds, n, properties)` by method; with `library`, only soils of that
+        library count.
         """
         origin = np.array([name for split in self.splits for name in split.test.origin])
         rows = origin == library if library else np.ones(len(origin), dtype=bool)
@@ -221,6 +241,6 @@ class Comparison:
     def tables(
         self, predicted: dict[str, Array]
     ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-        """`table` of each library, where there are several."""
+        """Return the `table` of each library, or nothing where there is only one."""
         names = dict.fromkeys(name for split in self.splits for name in split.test.origin)
         return {name: self.table(predicted, name) for name in names} if len(names) > 1 else {}

@@ -1,5 +1,6 @@
-"""The methods that an experiment compares, under one interface: rivals, a model a property; CCNVR,
-one for all of them.
+"""The methods that an experiment compares, under one interface.
+
+A rival is one model for each property; CCNVR is one network for all of them.
 """
 
 from __future__ import annotations
@@ -21,31 +22,17 @@ from ccnvr.train.recipe import recipe as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.rivals.method import Method
 from ccnvr.train.rivals.scikit import METHODS
-from ccnvr.train.rivals.tuning import tune
+from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 
 Choice = dict[str, Any]
 PredictAll = Callable[[Array], Array]
-"""Absorbance `(n, bands)` -> properties `(n, properties)`."""
+"""A function from absorbance `(n, bands)` to properties `(n, properties)`."""
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "study_recipe.toml"
 PAPER_RECIPE = Path(__file__).parents[1] / "recipes" / "paper_recipe.toml"
 TEACHERS = 3
 BEST = "CCNVR distilled"
-"""One network, taught as its recipe says."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """For choosing a configuration by cross-validation inside the training soils; the same for each
-    rival and property.
-
-    No trial is begun after `seconds` of them: a method whose fits are slow tries fewer.
-    """
-
-    trials: int
-    folds: int
-    seconds: float = 600.0
-    seed: int = 1
+"""The name of the single network that was taught as its recipe says."""
 
 
 class Contender(Protocol):
@@ -53,10 +40,10 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """As in tables."""
+        """The name in tables."""
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """What to fit, found in the training soils alone; JSON can hold it."""
+        """Choose what to fit by the training soils alone; JSON can hold the result."""
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """Calibrate on all of the training soils."""
@@ -64,37 +51,28 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Rival:
-    """A method of one property at a time, tuned for each."""
+    """A rival, which is tuned and fitted for each property."""
 
     method: Method
 
     @property
     def name(self) -> str:
-        """As in tables."""
+        """The name in tables."""
         return self.method.name
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """The best configuration of each property by cross-validation, and how it did."""
+        """Return the best configuration of each property in cross-validation, and its score."""
         choice, groups = {}, soil_of(soils)
         for index, name in enumerate(soils.properties):
             known = ~np.isnan(soils.values[:, index])
-            values = soils.values[known, index]
-            tuned = tune(
-                self.method,
-                soils.grid,
-                soils.spectra[known],
-                values,
-                groups[known],
-                trials=budget.trials,
-                folds=budget.folds,
-                seed=budget.seed,
-                seconds=budget.seconds,
+            measured = TuningSoils(
+                soils.grid, soils.spectra[known], soils.values[known, index], groups[known]
             )
-            choice[name] = dataclasses.asdict(tuned)
+            choice[name] = dataclasses.asdict(tune(self.method, measured, budget))
         return choice
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
-        """A model a property."""
+        """Fit one model for each property."""
         models = []
         for index, name in enumerate(soils.properties):
             known = ~np.isnan(soils.values[:, index])
@@ -113,8 +91,9 @@ class Rival:
 
 @dataclass(frozen=True)
 class Network:
-    """CCNVR by a recipe, whose choices were made before: one network for all properties, or its
-    teachers with `average`.
+    """CCNVR by a recipe, in which all choices are made.
+
+    With `average`, predictions are the mean of the network's teachers instead of its own.
     """
 
     name: str
@@ -122,7 +101,7 @@ class Network:
     average: bool = False
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """Nothing is left to choose; says what the recipe has."""
+        """Return the recipe, which leaves nothing to choose."""
         return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
 
     def fit(
@@ -132,7 +111,7 @@ class Network:
         seed: int,
         on_epoch: Callable[[float], None] = lambda loss: None,
     ) -> PredictAll:
-        """All properties together."""
+        """Fit one network for all properties."""
         recipe = self.recipe_for(soils)
         return fitting.calibrate(
             recipe,
@@ -145,12 +124,13 @@ class Network:
         )
 
     def recipe_for(self, soils: Soils) -> TrainingRecipe:
-        """The recipe with these soils' properties; one that it does not name is not transformed."""
+        """Return the recipe for these soils' properties; those it lacks are not transformed."""
         transforms = {
             name: self.recipe.transforms.get(name, "identity") for name in soils.properties
         }
         before = self.recipe.pretraining
         if before is not None:
+            # A property of its own cannot be one that is learnt beside them.
             beside = {
                 name: transform
                 for name, transform in before.beside.items()
@@ -163,11 +143,15 @@ class Network:
 def contenders(
     names: tuple[str, ...] = (), recipe_path: Path = RECIPE, predicted: Collection[str] = ()
 ) -> dict[str, Contender]:
-    """All contenders, or those named; of the libraries `predicted` none learns soils in its
-    recipe's pretraining.
+    """Return contenders by name.
+
+    Args:
+        names: those to return; none stands for all.
+        recipe_path: CCNVR's recipe.
+        predicted: libraries whose soils are predicted, so that no network is pretrained on them.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no contender of that name.
     """
     recipe = recipes.load(recipe_path).pretrained_without(predicted)
     alone = dataclasses.replace(recipe.fit, teachers=0, mixing=0.0)
@@ -187,7 +171,7 @@ def contenders(
         Network("CCNVR paper", paper),
     ]
     if recipe.gaussian_processes:
-        # Without them the teachers are the networks that are averaged anyway.
+        # Without Gaussian processes the teachers are the networks of "CCNVR averaged".
         networks.append(Network("CCNVR's teachers", taught, average=True))
     every |= {network.name: network for network in networks}
     if unknown := [name for name in names if name not in every]:

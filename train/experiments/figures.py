@@ -1,4 +1,4 @@
-"""The figures of the experiments, drawn with matplotlib into files."""
+"""Figures of the experiments, drawn into files with matplotlib."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ mpl.rcParams.update(
     {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "ccnvr"}
 )
 
-# Colours that people who do not see red or green tell apart (Okabe & Ito 2008).
+# Colours that can be told apart with red-green colour blindness (Okabe & Ito 2008).
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -35,7 +35,7 @@ _COLOURS = (
 
 
 def bars(path: Path, table: Table, title: str) -> None:
-    """R2 of each method and property with its bootstrap interval."""
+    """Draw R2 of each method and property with its bootstrap interval."""
     methods = list(table)
     properties = list(next(iter(table.values())))
     figure = Figure(
@@ -63,7 +63,7 @@ def scatter(
     properties: tuple[str, ...],
     units: Mapping[str, str],
 ) -> None:
-    """Predicted `(n, properties)` against measured."""
+    """Draw predicted `(n, properties)` against measured values."""
     figure = Figure(figsize=(3.0 * len(properties), 3.0), layout="constrained")
     for axis, name, one, other in zip(
         np.atleast_1d(figure.subplots(1, len(properties))),
@@ -86,9 +86,9 @@ def curves(
     y_label: str,
     y_range: tuple[float, float],
 ) -> None:
-    """A panel for each key: for each method, y over x.
+    """Draw a panel for each key, with y over x for each method.
 
-    What lies beyond `y_range` is cut off: one R2 of -15 would hide all the others.
+    Values beyond `y_range` are cut off, because one R2 of -15 would flatten all the others.
     """
     figure = Figure(
         figsize=(3.1 * min(len(panels), 3), 2.7 * -(-len(panels) // 3) + 0.5), layout="constrained"
@@ -118,5 +118,5 @@ def curves(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # Without a date, so that equal results give equal files.
+    # Without a date, equal results give equal files.
     figure.savefig(path, metadata={"Date": None})

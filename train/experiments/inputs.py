@@ -1,6 +1,4 @@
-"""What an experiment goes by: CCNVR's recipe, the ledger of its folder, and choices that an earlier
-one made.
-"""
+"""The inputs of an experiment: CCNVR's recipe, the folder's ledger, and earlier choices."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 
 
 def comparable_recipe(path: Path) -> TrainingRecipe:
-    """CCNVR's.
+    """Read CCNVR's recipe for a comparison with rivals.
 
     Raises:
-        UsageError: it would show CCNVR other spectra than its rivals get.
+        UsageError: the recipe would give CCNVR other spectra than its rivals get.
     """
     recipe = recipes.load(path)
     for table, change in (("instrument", recipe.instrument), ("epo", recipe.epo)):
@@ -35,14 +33,19 @@ def comparable_recipe(path: Path) -> TrainingRecipe:
 
 
 def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
-    """The folder's, which holds results of one recipe only, and of the same files of soils that are
-    learnt first.
+    """Open the ledger of a folder, which holds the results of one recipe only.
+
+    Args:
+        folder: the folder.
+        recipe: the recipe of the experiment.
+        path: the file of the recipe, for messages.
 
     Raises:
-        UsageError: it holds others; `path` is where the recipe stands.
+        UsageError: the ledger holds results of another recipe, or of other files of soils in the
+            recipe's pretraining.
     """
     found = Ledger(folder)
-    # Built anew, so that a folder of before a recipe could say more is still this recipe's.
+    # Built from its JSON, so that the defaults of newer recipe fields do not make it another one.
     try:
         kept = build(TrainingRecipe, found.get("recipe", lambda: dataclasses.asdict(recipe)))
     except ValueError:
@@ -60,7 +63,7 @@ def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
 
 
 def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
-    """The sha256 of each file of soils that are learnt first."""
+    """Return the sha256 of each file of soils that the network is pretrained on."""
     digests = {}
     for name in recipe.pretraining.libraries if recipe.pretraining else ():
         if name.endswith(ENDINGS):
@@ -75,10 +78,14 @@ def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
 
 
 def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
-    """What CNN and RNN used for each property in an earlier experiment's first split.
+    """Read what CNN and RNN chose for each property in the first split of an earlier experiment.
+
+    Args:
+        path: the result of `ccnvr experiment accuracy`; None gives no choices.
+        properties: the properties that need a choice.
 
     Raises:
-        UsageError: the file is no result of an experiment, or of one without one of the properties.
+        UsageError: the file is no such result, or lacks one of the properties.
     """
     if path is None:
         return {}
@@ -97,7 +104,6 @@ def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str,
         if unknown := [name for name in properties if name not in choice]:
             raise UsageError(
                 f"{path} has no choice of {method}'s for {unknown[0]}, only for "
-                f"{', '.join(choice)}; "
-                "name these with --properties"
+                f"{', '.join(choice)}; name these with --properties"
             )
     return chosen

@@ -1,5 +1,6 @@
-"""Results that took long to compute, kept as they come: an experiment that is interrupted goes on
-where it was.
+"""The ledger of an experiment: results that took long to compute, kept one by one.
+
+An experiment that is interrupted continues from its ledger.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FILE = "ledger.jsonl"
 
 
 class Ledger:
-    """A file of one JSON object a line, `{"key": ..., "value": ...}`, only ever appended to.
+    """A file that is only appended to, with an object `{"key": ..., "value": ...}` on each line.
 
     Raises:
         CcnvrError: the folder cannot be made, or a line before the last is damaged.
@@ -31,8 +32,9 @@ class Ledger:
             self._read()
 
     def get(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value kept under `key`; computed and kept if there is none. It must be what JSON can
-        hold.
+        """Return the value kept under `key`, or else compute it and keep it.
+
+        The value must be one that JSON can hold; a ledger gives it back as JSON does.
         """
         if key not in self._known:
             value = compute()
@@ -40,6 +42,7 @@ class Ledger:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
                 stream.flush()
+                # A fit took minutes or hours, so its result must survive a power failure.
                 os.fsync(stream.fileno())
             self._known[key] = value
         return self._known[key]
@@ -49,7 +52,7 @@ class Ledger:
 
     def _read(self) -> None:
         lines = self._path.read_text(encoding="utf-8").split("\n")
-        # What follows the last line's end was being written when the computer stopped.
+        # A last line without an end was being written when the process stopped.
         if lines[-1]:
             os.truncate(self._path, self._path.stat().st_size - len(lines[-1].encode()))
         for number, line in enumerate(lines[:-1], start=1):

@@ -1,6 +1,4 @@
-"""The paper's second experiment: white noise on the spectra that a method is calibrated on, or on
-those it is tested on.
-"""
+"""The paper's second experiment: white noise on training spectra or on test spectra."""
 
 from __future__ import annotations
 
@@ -14,13 +12,14 @@ from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import Comparison, Vary
 
 LEVELS = (0.0003, 0.001, 0.003, 0.01)
-"""Standard deviations in absorbance, per band of the common grid."""
+"""Standard deviations of the noise, in absorbance, in each band of the common grid."""
 
 
 def run(comparison: Comparison, folder: Path, levels: tuple[float, ...] = LEVELS) -> dict[str, Any]:
-    """R2 at each level and its loss against clean spectra; draws `noise-LIBRARY.svg` in `folder`.
+    """Return R2 at each level of noise, and the loss against clean spectra.
 
-    Methods keep the configuration chosen on clean spectra.
+    Methods keep the configuration that they chose on clean spectra. `noise-test-LIBRARY.svg` and
+    `noise-calibration-LIBRARY.svg` are drawn in `folder`.
     """
     tested: dict[str, dict[str, Any]] = {f"{level:g}": {} for level in levels}
     calibrated: dict[str, dict[str, Any]] = {f"{level:g}": {} for level in levels}
@@ -53,6 +52,8 @@ def run(comparison: Comparison, folder: Path, levels: tuple[float, ...] = LEVELS
 
 
 def _noise(level: float, stream: int) -> Vary:
+    """Return a change that adds noise; `stream` keeps noise of test and calibration independent."""
+
     def vary(spectra: Array, seed: int) -> Array:
         return spectra + np.random.default_rng((stream, seed)).normal(0.0, level, spectra.shape)
 
@@ -60,7 +61,7 @@ def _noise(level: float, stream: int) -> Vary:
 
 
 def _loss(clean: dict[str, Any], noisy: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """R2 lost, by method and property."""
+    """Return the loss of R2 by method and property."""
     return {
         method: {
             name: round(clean[method][name]["r2"] - merit["r2"], 4)

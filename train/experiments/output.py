@@ -1,4 +1,4 @@
-"""How the experiments tell what they do and what they found."""
+"""The output of the experiments: progress, tables and result files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _COLUMNS = ("n", "r2", "r2_low", "r2_high", "rmse", "mae", "bias", "rpiq", "rpd"
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being computed, from the first step on."""
+    """Provide a function that shows on standard error what is being computed."""
     with ExitStack() as stack:
         bars: list[Any] = []
 
         def on_step(what: str) -> None:
+            # Only from the first step on, so that an experiment whose results are all in its ledger
+            # shows no bar.
             if not bars:
                 pause = 1.0 if sys.stderr.isatty() else 60.0
                 bars.append(
@@ -35,7 +37,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """{method: {property: figures}} as aligned text."""
+    """Print {method: {property: figures}} as aligned text."""
     print(f"{'method':<16}{'property':<9}" + "".join(f"{column:>9}" for column in _COLUMNS))
     for method, properties in table.items():
         for name, merit in properties.items():
@@ -46,7 +48,7 @@ def print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
 
 
 def print_losses(result: dict[str, Any]) -> None:
-    """What noise cost each method, level by level."""
+    """Print the loss of R2 of each method, level by level."""
     for part in ("calibration", "test"):
         for level, losses in result[f"{part}_loss"].items():
             print(f"\nR2 lost with noise of {level} on the {part} spectra")
@@ -57,9 +59,31 @@ def print_losses(result: dict[str, Any]) -> None:
                 )
 
 
+def print_accuracy(result: dict[str, Any]) -> None:
+    """Print the table of an accuracy experiment, and that of each of several libraries."""
+    print_table(result["table"])
+    if len(result["by library"]) > 1:
+        for library, table in result["by library"].items():
+            print(f"\n{library}")
+            print_table(table)
+
+
+def print_transfer(result: dict[str, Any]) -> None:
+    """Print the tables and learning curves of a transfer experiment."""
+    for target, table in result["trained on the source alone"].items():
+        print(f"\ntrained without {target}, all of which is predicted")
+        print_table({method: {result["property"]: merit} for method, merit in table.items()})
+    print("\nR2 by the number of local samples")
+    for target, curves in result["learning curves"].items():
+        for method, by_size in curves.items():
+            cells = "".join(f"{size:>5}: {merit['r2']:6.3f}" for size, merit in by_size.items())
+            print(f"{target:<10}{method:<18}{cells}")
+
+
 def write_result(result: dict[str, Any], path: Path, drawn: bool = False) -> int:
-    """Keep a result as JSON and say so; the exit code of success. `drawn`, if its figures were
-    drawn.
+    """Write a result as JSON, print where to, and return the exit code of success.
+
+    `drawn` says that figures were drawn beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as stream:

@@ -1,6 +1,4 @@
-"""How sure a comparison is: bootstrap intervals of R2, and a paired test between two methods on the
-same soils.
-"""
+"""The statistics of a comparison: bootstrap intervals of R2, and a paired test of two methods."""
 
 from __future__ import annotations
 
@@ -16,19 +14,19 @@ RESAMPLES = 2000
 
 
 def r2(measured: Array, predicted: Array, axis: int = -1) -> Array:
-    """1 - SSE/SST along `axis`; arrays broadcast against each other."""
+    """Return R2, 1 - SSE/SST, along `axis`; the arrays broadcast against each other."""
     error = np.sum((predicted - measured) ** 2, axis=axis)
     spread = np.sum((measured - measured.mean(axis=axis, keepdims=True)) ** 2, axis=axis)
-    # A resample of one soil alone has no spread; NaN leaves it out.
+    # A resample that drew a single soil has no spread; NaN leaves it out of the percentiles.
     ratio: Array = 1.0 - error / np.where(spread > 0.0, spread, np.nan)
     return ratio
 
 
 def r2_interval(measured: Array, predicted: Array, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval, over soils, of R2 averaged over repetitions
-    `(repetitions, n)` of `(n,)` values.
+    """Return the 95 % percentile bootstrap interval of R2, with soils as the units drawn.
 
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
+    R2 is averaged over the repetitions of `predicted`, `(repetitions, n)`. Efron & Tibshirani 1993,
+    An Introduction to the Bootstrap, ch. 13.
     """
     rng = np.random.default_rng(seed)
     rows = rng.integers(measured.size, size=(RESAMPLES, measured.size))
@@ -40,11 +38,11 @@ def r2_interval(measured: Array, predicted: Array, seed: int = 0) -> tuple[float
 
 
 def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> float:
-    """Two-sided permutation test that two methods' squared errors are equal on average; each
-    `(repetitions, n)`.
+    """Return the p value of a two-sided permutation test that two methods err equally on average.
 
-    A soil's squared errors, averaged over repetitions, change places between the methods (Good
-    2005, Permutation, Parametric and Bootstrap Tests of Hypotheses, 3rd ed., ch. 3).
+    Each method's predictions are `(repetitions, n)`. The squared errors of a soil, averaged over
+    the repetitions, change places between the methods (Good 2005, Permutation, Parametric and
+    Bootstrap Tests of Hypotheses, 3rd ed., ch. 3).
     """
     errors = [np.mean((predicted - measured) ** 2, axis=0) for predicted in (one, other)]
 
@@ -65,8 +63,9 @@ def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> 
 
 
 def figures(measured: Array, predicted: Array) -> dict[str, Any]:
-    """Figures of merit of repetitions `(repetitions, n)`, averaged; R2 with its deviation over them
-    and its interval.
+    """Return the figures of merit of predictions `(repetitions, n)`, averaged over the repetitions.
+
+    R2 of each repetition and its bootstrap interval are among them.
     """
     known = ~np.isnan(measured)
     measured, predicted = measured[known], predicted[:, known]

@@ -1,10 +1,9 @@
-"""The paper's third experiment: a model of some soils on other soils, as it is, and adapted with a
-few of them.
+"""The paper's third experiment: a model of some libraries on another, as it is and adapted.
 
-Each library is the target in turn and the others are the source. Two tables and a curve come out:
-every method trained on the source alone; and, against the number of local samples, CCNVR pretrained
-on the source (nothing, its head or all its layers adapted) beside PLSR calibrated on the same local
-samples.
+Each library is the target in turn and the others are the source. A table compares all methods
+trained on the source alone. Learning curves show R2 by the number of local samples, for CCNVR
+pretrained on the source, with nothing, its head or all of its layers adapted to these samples, and
+for PLSR calibrated on these samples alone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import GRID, Comparison, split, within_reach
 from ccnvr.train.experiments.contenders import (
-    Budget,
     Choice,
     Contender,
     Network,
@@ -38,6 +36,7 @@ from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.rivals.scikit import METHODS
+from ccnvr.train.rivals.tuning import Budget
 
 LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
 SIZES = (10, 20, 30, 50)
@@ -48,8 +47,20 @@ LOCAL = "PLSR local"
 
 @dataclass(frozen=True)
 class Transfer:
-    """What is carried out: the methods that are trained on the source, CCNVR among them, and how
-    often.
+    """A transfer experiment.
+
+    Attributes:
+        targets: the libraries that are the target in turn.
+        sources: the libraries to train on; the target is left out.
+        contenders: the methods that are trained on the source, by name.
+        network: the CCNVR that is adapted.
+        budget: the budget of each rival's choice.
+        seeds: the repetitions of training on the source.
+        repeats: the draws of local samples.
+        sizes: the numbers of local samples.
+        ledger: where choices and predictions are kept.
+        prop: the property.
+        on_step: is told in words what is computed next.
     """
 
     targets: tuple[str, ...]
@@ -66,13 +77,13 @@ class Transfer:
 
 
 def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
-    """Tables for each target library, and `transfer.svg` with the learning curves in `folder`.
+    """Return the tables of each target; the learning curves are drawn as `transfer.svg`.
 
     Raises:
         UsageError: a target is left without another library to train on, or a library has no value
             of the property.
     """
-    # Before the first is trained on, which takes long.
+    # All libraries at first, because training on one takes long.
     _check(transfer)
     across, curves = {}, {}
     for target in transfer.targets:
@@ -107,8 +118,9 @@ def _sources(transfer: Transfer, target: str) -> tuple[str, ...]:
 
 
 def _check(transfer: Transfer) -> None:
-    """Whether each target, and what is left to train on, has a value of the property; each library
-    is read once.
+    """Check that each target, and what is left to train on, has a value of the property.
+
+    Each library is read once.
     """
     for target in transfer.targets:
         if not _sources(transfer, target):
@@ -130,7 +142,7 @@ def _check(transfer: Transfer) -> None:
 
 
 def _split(transfer: Transfer, target: str) -> Split:
-    """Everything but the target library to train on; the soils of the target to predict."""
+    """Return the split into the soils of the sources to train on and those of the target."""
     loaded = [libraries.load_library(name, GRID) for name in (*_sources(transfer, target), target)]
     of_target = np.repeat([False, True], [sum(map(len, loaded[:-1])), len(loaded[-1])])
     soils = libraries.join(loaded)
@@ -139,9 +151,7 @@ def _split(transfer: Transfer, target: str) -> Split:
 
 
 class _Pretrained:
-    """CCNVR on the source: the contender, and the network that the curves go on from, which is its
-    fit of seed 0.
-    """
+    """CCNVR trained on the source: a contender, whose fit of seed 0 is adapted for the curves."""
 
     def __init__(self, network: Network, source: Soils) -> None:
         self.name = network.name
@@ -152,7 +162,7 @@ class _Pretrained:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        """Trained when first asked for."""
+        """The network of seed 0, trained when it is first used."""
         return fitting.fit(
             self._recipe, self._source.spectra @ self._resample, self._source.values, seed=0
         )
@@ -162,7 +172,7 @@ class _Pretrained:
         return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
 
     def adapted(self, local: Soils, layers: str, seed: int) -> PredictAll:
-        """Fine-tuned on local samples; as it is without `layers`."""
+        """Fine-tune these layers on local samples; without `layers` the network stays as it is."""
         if not layers:
             return self._predict(self._calibration)
         recipe = replace(self._recipe, fit=replace(self._recipe.fit, **fitting.FINETUNING))
@@ -178,7 +188,7 @@ class _Pretrained:
 def _source_alone(
     transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
 ) -> dict[str, Any]:
-    """{method: figures} on all of the target's soils."""
+    """Return {method: figures} on all of the target's soils."""
     contenders = {
         name: pretrained if name == pretrained.name else contender
         for name, contender in transfer.contenders.items()
@@ -202,7 +212,7 @@ def _source_alone(
 def _learning_curves(
     transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
 ) -> dict[str, dict[str, Any]]:
-    """{method: {number of local samples: figures}}; the soils that were not drawn are predicted."""
+    """Return {method: {number of local samples: figures}} on the soils that were not drawn."""
     curves: dict[str, dict[str, Any]] = {}
     for size in (size for size in transfer.sizes if size <= len(parted.test.values) // 2):
         rounds = [
@@ -232,9 +242,7 @@ def _mean(scores: list[dict[str, Any]], name: str) -> float:
 def _round(
     transfer: Transfer, target: str, parted: Split, size: int, repeat: int, pretrained: _Pretrained
 ) -> tuple[Array, dict[str, Array]]:
-    """The measured values of the soils that were not drawn, and what each method predicts
-    for them.
-    """
+    """Return the values of the soils that were not drawn, and each method's predictions of them."""
     drawn = np.zeros(len(parted.test.values), dtype=bool)
     drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
     # Each sample that was drawn counts as a soil of its own in the choice of a rival.
@@ -248,6 +256,7 @@ def _round(
             answers[name] = pretrained.adapted(local, layers, repeat)(rest)
         return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
 
+    # The settings of fine-tuning are part of the key, so that others are computed anew.
     how = {**fitting.FINETUNING, **vars(fitting.FINETUNING_KERNEL)}
     key = (
         f"adapted | {how} | {target} | {transfer.sources} | {transfer.prop} | "
@@ -264,9 +273,7 @@ def _round(
 
 
 def _local(local: Soils) -> PredictAll:
-    """PLSR with preprocessing and number of components chosen by cross-validation in the local
-    samples.
-    """
+    """Fit PLSR to local samples, with its configuration chosen by cross-validation in them."""
     plsr = Rival(METHODS["PLSR"])
     choice = plsr.choose(local, Budget(LOCAL_TRIALS, folds=5))
     return plsr.fit(choice, local, seed=0)

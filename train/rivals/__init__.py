@@ -1,1 +1,1 @@
-"""The methods that CCNVR is compared with."""
+"""The rivals of CCNVR, the methods that it is compared with."""

@@ -1,6 +1,4 @@
-"""CCNVR as a method whose configuration is searched like any rival's: one network for all
-properties of some soils.
-"""
+"""CCNVR as a method whose configuration is searched as a rival's is."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _STEP_NM = 4.0
 
 
 class StackedNetwork(Method):
-    """CCNVR in its best mode: stacked channels, a linear path, augmentation, properties not
-    measured masked.
-    """
+    """CCNVR in its best mode: stacked channels, a linear path, augmentation, masked properties."""
 
     name = "CCNVR"
     first: ClassVar[Configuration] = {
@@ -68,13 +64,12 @@ class StackedNetwork(Method):
         }
 
     def recipe(self, configuration: Configuration, grid: Grid) -> TrainingRecipe:
-        """The recipe that a configuration stands for, on every so many bands of `grid` that lie 4
-        nm apart.
-        """
+        """Return the recipe of a configuration, on bands 4 nm apart within `grid`."""
         filters = configuration["filters"]
         own = Grid(grid.start_nm, _STEP_NM, int((grid.stop_nm - grid.start_nm) / _STEP_NM) + 1)
         return TrainingRecipe(
             name="ccnvr-search",
+            # A recipe must name a library; the search is given its soils.
             libraries=("-",),
             tests=(),
             folds=5,
@@ -108,7 +103,7 @@ class StackedNetwork(Method):
     def fit(
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Predict:
-        """One network for the columns of `values` `(n, properties)`, NaN where not measured."""
+        """Fit one network to the columns of `values` `(n, properties)`, NaN where not measured."""
         return fitting.calibrate(self.recipe(configuration, grid), grid, spectra, values, seed)
 
 

@@ -1,4 +1,4 @@
-"""Cubist, by the package of that name."""
+"""Cubist, as the package of that name has it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ccnvr.train.rivals.regression import (
 class CubistRules(Regressor):
     """Quinlan's Cubist: rules with linear models, in committees, corrected by nearest neighbours.
 
-    On principal components as the Open Soil Spectral Library's models are (Safanelli et al. 2025,
-    PLoS ONE 20:e0296545), or on thinned bands.
+    Its features are principal components, as in the models of the Open Soil Spectral Library
+    (Safanelli et al. 2025, PLoS ONE 20:e0296545), or thinned bands.
     """
 
     name = "Cubist"
@@ -54,8 +54,8 @@ class CubistRules(Regressor):
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Predict:
         """See `Method`."""
-        # Cubist scales the distance to neighbours by soils that it draws, from a generator that it
-        # only seeds for other purposes: two equal fits in one process would differ.
+        # Cubist scales the distance to neighbours by soils that it draws from a generator which it
+        # does not seed for this: without a reset, two equal fits in one process would differ.
         ctypes.CDLL(_cubist.__file__).ResetKR(seed % 4096)
         try:
             return super().fit(configuration, grid, spectra, values, seed)
@@ -70,5 +70,5 @@ class CubistRules(Regressor):
             neighbors=configuration["neighbors"] or None,
             random_state=seed,
         )
-        # As tables, because Cubist names its columns and expects the names again.
+        # As tables, because Cubist remembers the names of its columns and expects them again.
         return standardised(configuration, rules, seed).set_output(transform="pandas")

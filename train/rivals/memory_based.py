@@ -1,4 +1,4 @@
-"""Memory-based learning: a local calibration for each soil."""
+"""Memory-based learning, which fits a local calibration for each soil that it predicts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ccnvr.train.rivals.method import (
 
 
 class MemoryBasedLearner(Method):
-    """For each soil, a PLS regression of its own on the most similar training soils.
+    """PLS regression on the most similar training soils of each soil that is predicted.
 
-    After Ramirez-Lopez et al. 2013, Geoderma 195-196:268-279, whose R package resemble has no
-    Python sibling: here it is scikit-learn's nearest neighbours by Mahalanobis distance between
-    principal components, and its PLS regression.
+    After Ramirez-Lopez et al. 2013, Geoderma 195-196:268-279. Their R package resemble has no
+    counterpart in Python, so this uses scikit-learn: nearest neighbours by Mahalanobis distance
+    between principal components, and PLS regression.
     """
 
     name = "MBL"
@@ -54,8 +54,8 @@ class MemoryBasedLearner(Method):
         """See `Method`."""
         prepare = features(configuration, grid)
         target = scaled_target(configuration["transform"], values)
-        # PLS without scaling is the same after a rotation: on all the components that matter, it is
-        # merely quicker.
+        # PLS without scaling is invariant under rotation, so fitting it to all the components that
+        # matter is merely faster.
         rotation = PCA(0.99999, svd_solver="full").fit(prepare(spectra))
         known, answers = rotation.transform(prepare(spectra)), target.standardise(values)
         deviations = np.sqrt(rotation.explained_variance_)[: configuration["scores"]]

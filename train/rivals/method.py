@@ -1,10 +1,8 @@
-"""What every calibration method has in common: a space to search, a fit, and the preprocessing and
-targets to choose from.
+"""The interface of a calibration method, with the preprocessing and transforms to choose from.
 
-In: absorbance `(n, bands)` on a grid and one property `(n,)` in its own unit, without NaN. Out: a
-function from absorbance to
-the property. A configuration is a plain dictionary that JSON can hold, so a tuned one travels in a
-report.
+A method is given absorbance `(n, bands)` on a grid and one property `(n,)` in its own unit, without
+NaN. It returns a function from absorbance to the property. A configuration is a plain dictionary
+that JSON can hold, so that a tuned one can be kept in a report.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from ccnvr.firmware_bridge.arrays import Array
 
 Configuration = dict[str, Any]
 Predict = Callable[[Array], Array]
-"""Absorbance `(n, bands)` -> property `(n,)`."""
+"""A function from absorbance `(n, bands)` to a property `(n,)`."""
 
 TREATMENTS: dict[str, tuple[tuple[int | None, bool], ...]] = {
     "absorbance": ((None, False),),
@@ -35,24 +33,26 @@ TREATMENTS: dict[str, tuple[tuple[int | None, bool], ...]] = {
     "snv; derivative, snv": ((None, True), (1, True)),
     "derivative, snv; second derivative, snv": ((1, True), (2, True)),
 }
-"""The preprocessing that each method may choose: per channel, the order of the Savitzky-Golay
-derivative (None: no filter) and whether SNV follows.
+"""The preprocessing that each method may choose.
+
+For each channel, the order of the Savitzky-Golay derivative, None for no filter, and whether SNV
+follows.
 """
 
 WINDOWS_NM = (10, 18, 30, 50, 80)
-"""Widths of the Savitzky-Golay window to choose from; its polynomial is a parabola."""
+"""The widths of the Savitzky-Golay window to choose from; its polynomial is a parabola."""
 
 
 class Method(ABC):
-    """One calibration method of one property."""
+    """A calibration method of one property."""
 
     name: ClassVar[str]
     first: ClassVar[Configuration]
-    """Parameters of the first trial, a sensible default; those left out are drawn."""
+    """The parameters of the first trial, sensible defaults; those left out are drawn."""
 
     @abstractmethod
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
-        """A configuration for a grid of so many bands and so many training soils."""
+        """Draw a configuration for a grid with this number of bands, and this number of soils."""
 
     @abstractmethod
     def fit(
@@ -67,14 +67,12 @@ class Method(ABC):
     def fit_family(
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Iterable[tuple[Configuration, Predict]]:
-        """All calibrations that one fit yields, each with its own configuration; most methods yield
-        one.
-        """
+        """Yield each calibration that one fit gives, with its configuration; most give one."""
         yield configuration, self.fit(configuration, grid, spectra, values, seed)
 
 
 def suggest_treatment(trial: optuna.trial.BaseTrial) -> Configuration:
-    """Preprocessing and target transform: the same candidates for each method."""
+    """Draw preprocessing and target transform, from the same candidates for each method."""
     treatment = trial.suggest_categorical("treatment", list(TREATMENTS))
     chosen: Configuration = {
         "treatment": treatment,
@@ -86,7 +84,7 @@ def suggest_treatment(trial: optuna.trial.BaseTrial) -> Configuration:
 
 
 def channels(configuration: Configuration, grid: Grid) -> tuple[Channel, ...]:
-    """The treatment of a configuration on a grid."""
+    """Return the channels of a configuration's treatment on a grid."""
 
     def channel(derivative: int | None, snv: bool) -> Channel:
         if derivative is None:
@@ -101,8 +99,9 @@ def channels(configuration: Configuration, grid: Grid) -> tuple[Channel, ...]:
 
 
 def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Array]:
-    """Absorbance `(n, bands)` -> `(n, features)`: the treated channels side by side, every
-    `thin`-th band of each.
+    """Return a function from absorbance `(n, bands)` to features `(n, features)`.
+
+    The features are the treated channels side by side, every `thin`-th band of each.
     """
     preprocess = Preprocessor(
         Preprocessing(grid, channels(configuration, grid)), grid.wavelengths()
@@ -117,7 +116,7 @@ def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Arra
 
 
 def scaled_target(transform: str, values: Array) -> Target:
-    """The property transformed and standardised over the training soils.
+    """Return the target of a property, transformed and standardised over the training soils.
 
     Raises:
         ValueError: the values are constant, or too low for the transform.

@@ -1,6 +1,4 @@
-"""CNN and RNN: CCNVR's network and training with a layer left out, which is what the paper compares
-it with.
-"""
+"""CNN and RNN, the rivals that the paper compares CCNVR with: its network without one layer."""
 
 from __future__ import annotations
 
@@ -24,26 +22,24 @@ if TYPE_CHECKING:
     from ccnvr.train.recipe.recipe import TrainingRecipe
 
 PROPERTY = "OC"
-"""A recipe must name a property; this one stands for whichever is fitted, and no number depends on
-it.
+"""The property in the recipe, which has to name one. It stands for whichever is fitted, and no
+number depends on it.
 """
 
 
 class _Network(Method):
-    """A network of `train.network`, fitted by `train.fit`."""
+    """A network of `train.network`, fitted as CCNVR is."""
 
     def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
-        """The network's shape as a recipe has it, and `thin`, the bands of the grid per band of the
-        network.
-        """
+        """Draw the network's shape as in a recipe, and `thin`, the step between its bands."""
         raise NotImplementedError
 
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
         chosen = suggest_treatment(trial)
         scaled = all(snv for _, snv in TREATMENTS[chosen["treatment"]])
-        # Derivatives of absorbance are some 1e-4 per nm: without SNV they have to be standardised
-        # for a network.
+        # Derivatives of absorbance are about 1e-4 per nm, too small for a network unless SNV or
+        # standardisation scales them.
         standardise = trial.suggest_categorical("standardise", [False, True]) if scaled else True
         network = self.suggest_network(trial, bands)
         return {
@@ -71,6 +67,7 @@ class _Network(Method):
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Predict:
         """See `Method`."""
+        # Imported here, so that tuning the other rivals does not load torch.
         from ccnvr.train.calibration import fit as fitting
 
         recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
@@ -79,7 +76,7 @@ class _Network(Method):
 
 
 def _thinned(grid: Grid, thin: int) -> Grid:
-    """Every `thin`-th band, as far as the edge's resampling allows bands to lie apart."""
+    """Return the grid of every `thin`-th band, within the widest gap that resampling allows."""
     thin = max(1, min(thin, int(WIDEST_GAP_NM // grid.step_nm)))
     return Grid(grid.start_nm, grid.step_nm * thin, (grid.bands - 1) // thin + 1)
 
@@ -102,9 +99,7 @@ def _recipe(configuration: Configuration, grid: Grid) -> TrainingRecipe:
 
 
 class ConvolutionalNetwork(_Network):
-    """CCNVR without its recurrent layer: convolutions, then dense layers on the
-    flattened features.
-    """
+    """CCNVR without its recurrent layer: convolutions, then dense layers on the features."""
 
     name = "CNN"
     first: ClassVar[Configuration] = {
@@ -126,7 +121,7 @@ class ConvolutionalNetwork(_Network):
     }
 
     def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
-        """Blocks pool by 4, and by 8 at first where there are bands enough."""
+        """Draw one to three blocks of convolution and pool; few bands allow fewer blocks."""
         filters = trial.suggest_categorical("filters", [16, 32, 48])
         kernel = trial.suggest_categorical("kernel", [5, 11, 21])
         blocks = min(
@@ -149,7 +144,7 @@ class ConvolutionalNetwork(_Network):
 
 
 class RecurrentNetwork(_Network):
-    """CCNVR without its convolutions: a recurrent layer reads the spectrum, a few bands a step."""
+    """CCNVR without its convolutions: a recurrent layer reads the spectrum a few bands per step."""
 
     name = "RNN"
     first: ClassVar[Configuration] = {
@@ -172,8 +167,9 @@ class RecurrentNetwork(_Network):
     }
 
     def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
-        """Some 4 nm a band and some bands a step: a fit takes as long as its steps are many, and
-        gradients die of them.
+        """Draw the recurrent layer, with bands about 4 nm apart and several bands per step.
+
+        Each step costs time, and over many steps gradients vanish.
         """
         thin = -(-bands // 350)
         return {

@@ -1,4 +1,4 @@
-"""Rivals that are scikit-learn regressors: the fit, and choices that several of them have."""
+"""The fit of a rival that is a scikit-learn regressor, and choices that several rivals share."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.rivals.method import Configuration, Method, Predict, features, scaled_target
 
 _FEWEST_BANDS = 20
-"""That thinning leaves; a sensor with few bands keeps all of them."""
+"""The fewest bands that thinning leaves; a sensor with fewer keeps all of them."""
 
 
-# What is drawn does not depend on the data, so that a default can always be tried; what is used
-# does.
+# What is drawn must not depend on the data, so that a method's first trial can always be tried.
+# What is used is limited afterwards.
 def suggest_thinning(trial: optuna.trial.BaseTrial, bands: int, steps: list[int]) -> int:
-    """That every so many bands are used."""
+    """Draw a step: every how many bands one is used."""
     return min(int(trial.suggest_categorical("thin", steps)), max(1, bands // _FEWEST_BANDS))
 
 
 def suggest_compression(trial: optuna.trial.BaseTrial, soils: int) -> int:
-    """How many principal components stand for the bands; 0 keeps the bands."""
+    """Draw the number of principal components that replace the bands; 0 keeps the bands."""
     return min(int(trial.suggest_categorical("components", [0, 8, 15, 25, 40])), soils // 3)
 
 
 class Regressor(Method):
-    """A method that is a scikit-learn regressor of standardised features and a
-    standardised target.
-    """
+    """A scikit-learn regressor of standardised features on a standardised target."""
 
     def estimator(self, configuration: Configuration, columns: int, seed: int) -> Any:
-        """An unfitted regressor for so many features."""
+        """Return an unfitted regressor for this number of features."""
         raise NotImplementedError
 
     def fit(
@@ -48,8 +46,7 @@ class Regressor(Method):
         target = scaled_target(configuration["transform"], values)
         inputs = prepare(spectra)
         with warnings.catch_warnings():
-            # The number of iterations is a choice like any other, and the cross-validation judges
-            # it.
+            # The number of iterations is one of the choices that the cross-validation judges.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = self.estimator(configuration, inputs.shape[1], seed).fit(
                 inputs, target.standardise(values)
@@ -58,8 +55,10 @@ class Regressor(Method):
 
 
 def standardised(configuration: Configuration, regressor: Any, seed: int) -> Pipeline:
-    """Standardised bands, or their first principal components, each of unit variance, before a
-    regressor.
+    """Return a pipeline that standardises the bands before a regressor.
+
+    Where the configuration asks for components, the regressor gets the first principal components
+    instead, each scaled to unit variance.
     """
     count = configuration.get("components", 0)
     if not count:

@@ -1,8 +1,8 @@
-"""The rivals of CCNVR, each from scikit-learn or from a library of its own: what to search, and how
-to fit.
+"""The rivals of CCNVR from scikit-learn, and the list of all rivals.
 
-CNN and RNN are CCNVR's own network with a layer left out (`neural_rivals`), as in Yang et al. 2020;
-random forest, Cubist and memory-based learning are what the field uses beside them.
+The paper (Yang et al. 2020) compares CCNVR with PLSR, SVMR, ANN, CNN and RNN; the last two are
+CCNVR's own network without one layer. Random forest, Cubist and memory-based learning are other
+methods in common use for soil spectra.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ from ccnvr.train.rivals.regression import (
 
 
 class PartialLeastSquares(Regressor):
-    """PLS regression; each fit scores all numbers of components up to a limit, since it computes
-    them anyway.
-    """
+    """PLS regression; each fit gives a calibration for every number of components up to a limit."""
 
     name = "PLSR"
     first: ClassVar[Configuration] = {
@@ -61,14 +59,17 @@ class PartialLeastSquares(Regressor):
         }
 
     def estimator(self, configuration: Configuration, columns: int, seed: int) -> Any:
-        """The target is standardised already, and the bands are here, if at all."""
+        """Return a PLS regression; only the pipeline scales the bands, where that is chosen."""
         pls = PLSRegression(min(configuration["components"], columns), scale=False)
         return make_pipeline(StandardScaler(with_std=configuration["scale"]), pls)
 
     def fit_family(
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Iterable[tuple[Configuration, Predict]]:
-        """PLS adds component after component, so the largest model holds all smaller ones."""
+        """Yield a calibration for each number of components.
+
+        PLS adds one component after another, so the largest model contains all smaller ones.
+        """
         prepare = features(configuration, grid)
         target = scaled_target(configuration["transform"], values)
         inputs = prepare(spectra)
@@ -89,8 +90,9 @@ class PartialLeastSquares(Regressor):
 
 
 class SupportVectorMachine(Regressor):
-    """Epsilon-insensitive support vector regression with a radial basis function; gamma counts in 1
-    / number of features.
+    """Epsilon-insensitive support vector regression with a radial basis function.
+
+    `gamma` is in units of 1 / number of features.
     """
 
     name = "SVMR"
@@ -114,7 +116,7 @@ class SupportVectorMachine(Regressor):
 
     def estimator(self, configuration: Configuration, columns: int, seed: int) -> Any:
         """See `Regressor`."""
-        # A bound far beyond what a good machine needs: without it a bad one can iterate for hours.
+        # Far more iterations than a good machine needs; without a bound a bad one runs for hours.
         machine = SVR(
             C=configuration["C"],
             gamma=configuration["gamma"] / columns,
@@ -125,7 +127,7 @@ class SupportVectorMachine(Regressor):
 
 
 class Perceptron(Regressor):
-    """Multi-layer perceptron: the paper's ANN."""
+    """Multi-layer perceptron, the paper's ANN."""
 
     name = "ANN"
     first: ClassVar[Configuration] = {
@@ -176,7 +178,7 @@ class Perceptron(Regressor):
 
 
 class RandomForest(Regressor):
-    """Random forest, or extremely randomised trees."""
+    """Random forest or extremely randomised trees."""
 
     name = "RF"
     first: ClassVar[Configuration] = {

@@ -1,5 +1,6 @@
-"""Tunes a method by cross-validation within the training soils: Optuna searches, every method under
-the same budget.
+"""Tuning of a method by cross-validation inside its training soils, with Optuna.
+
+Every method is tuned under the same budget.
 """
 
 from __future__ import annotations
@@ -27,10 +28,53 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 _SPENT = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+# Its text is part of the keys in the ledgers of experiments: a field added, or another name, would
+# make them compute everything again.
+@dataclass(frozen=True)
+class Budget:
+    """The budget for choosing a configuration, the same for each rival and property.
+
+    Attributes:
+        trials: the configurations to try.
+        folds: the folds of the cross-validation that scores each of them.
+        seconds: the time in trials after which none is begun, so that slow methods try fewer.
+        seed: the seed of the folds and of the search.
+    """
+
+    trials: int
+    folds: int
+    seconds: float = 600.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class TuningSoils:
+    """The soils that a method is tuned on.
+
+    Attributes:
+        grid: the wavelengths.
+        spectra: absorbance `(n, bands)`.
+        values: one property `(n,)` without NaN, or, for a method of several properties at once,
+            `(n, k)` with NaN where not measured.
+        groups: the number of each spectrum's soil `(n,)`; a soil stays on one side of a fold.
+    """
+
+    grid: Grid
+    spectra: Array
+    values: Array
+    groups: Groups
+
+
 @dataclass(frozen=True)
 class Tuned:
-    """The best configuration found, with its cross-validated R2, the trials spent, and the seconds
-    that they took.
+    """The best configuration found.
+
+    Attributes:
+        method: the name of the method.
+        configuration: its best configuration.
+        r2: R2 of that in cross-validation.
+        trials: the trials spent.
+        seconds: the time that they took.
     """
 
     method: str
@@ -40,25 +84,27 @@ class Tuned:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Problem:
-    grid: Grid
-    spectra: Array
-    values: Array
+    """Soils, the folds that configurations are scored in, and the seed of their fits."""
+
+    soils: TuningSoils
     splits: tuple[Fold, ...]
     seed: int
 
     def fingerprint(self) -> str:
-        """The same for the same soils, folds and seed: only then may trials be added to a study."""
-        digest = hashlib.sha256(json.dumps([*vars(self.grid).values(), self.seed]).encode())
-        for array in (self.spectra, self.values, *(held_out for _, held_out in self.splits)):
+        """Return a digest of soils, folds and seed: trials of one problem share a study."""
+        soils = self.soils
+        digest = hashlib.sha256(json.dumps([*vars(soils.grid).values(), self.seed]).encode())
+        for array in (soils.spectra, soils.values, *(held_out for _, held_out in self.splits)):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
 
 def group_folds(groups: Groups, folds: int, seed: int) -> tuple[Fold, ...]:
-    """Rows to train on and rows held out, `folds` times; soils of one group `(n,)` are never on
-    both sides.
+    """Return, for each fold, the rows to train on and the rows held out.
+
+    Spectra of one group `(n,)` are never on both sides.
 
     Raises:
         UsageError: there are fewer groups than folds.
@@ -74,40 +120,50 @@ def group_folds(groups: Groups, folds: int, seed: int) -> tuple[Fold, ...]:
 
 def tune(
     method: Method,
-    grid: Grid,
-    spectra: Array,
-    values: Array,
-    groups: Groups,
-    *,
-    trials: int,
-    folds: int,
-    seed: int,
-    seconds: float = float("inf"),
+    soils: TuningSoils,
+    budget: Budget,
     storage: str | None = None,
     on_trial: Callable[[int, float | None], None] = lambda done, best: None,
 ) -> Tuned:
-    """Search the configurations of a method on absorbance `(n, bands)` and one property `(n,)`
-    without NaN.
+    """Search the configurations of a method, each scored in cross-validation.
 
-    For a method of several properties at once, `values` is `(n, k)` with NaN where not measured,
-    and the score a mean.
+    The score is R2 of the pooled out-of-fold predictions in the property's unit, or its mean over
+    several properties. The result depends on the seed and on nothing else, unless time runs out or
+    processes share a storage.
 
-    A configuration's score is R2 of the pooled out-of-fold predictions in the property's unit. No
-    trial is begun after `seconds` of them. `storage` is an Optuna URL, as sqlite:///tuning.db:
-    trials in it count, so the search resumes, and several processes may share it. The result
-    depends on the seed and on nothing else, unless time runs out or processes share. `on_trial`
-    gets the trials spent and the best R2.
+    Args:
+        method: what to tune.
+        soils: the soils to tune it on.
+        budget: trials, folds, time and seed.
+        storage: an Optuna URL, such as sqlite:///tuning.db. Trials in it count, so that the search
+            resumes, and several processes may share it.
+        on_trial: is told the trials spent and the best R2 after each trial.
 
     Raises:
-        UsageError: fewer groups than folds, no trial, or a value is NaN.
+        UsageError: there are fewer groups than folds, no trial, or a missing value.
         CcnvrError: no configuration could be fitted.
     """
-    if trials < 1 or (values.ndim == 1 and np.isnan(values).any()):
+    if budget.trials < 1 or (soils.values.ndim == 1 and np.isnan(soils.values).any()):
         raise UsageError(
-            f"{trials} trials and {np.isnan(values).sum()} missing values; give 1 or more trials "
-            "and no missing value"
+            f"{budget.trials} trials and {np.isnan(soils.values).sum()} missing values; give 1 or "
+            "more trials and no missing value"
         )
-    problem = _Problem(grid, spectra, values, group_folds(groups, folds, seed), seed)
+    splits = group_folds(soils.groups, budget.folds, budget.seed)
+    problem = _Problem(soils, splits, budget.seed)
+    study = _open_study(method, problem, storage)
+    while (done := _spent(study)) < budget.trials and (
+        done == 0 or _seconds(study) < budget.seconds
+    ):
+        # A sampler of its own for each trial, so that a search that is interrupted and resumed
+        # draws the same configurations as one that is not.
+        study.sampler = optuna.samplers.TPESampler(seed=_seed(budget.seed, len(study.trials)))
+        study.optimize(lambda trial: _score(method, trial, problem), n_trials=1)
+        on_trial(done + 1, _best(study))
+    return _tuned(method, study)
+
+
+def _open_study(method: Method, problem: _Problem, storage: str | None) -> optuna.Study:
+    """Return the study of a problem, new or resumed, whose first trial is the method's default."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=f"{method.name}-{problem.fingerprint()}",
@@ -120,37 +176,23 @@ def tune(
         for trial in study.trials
     ):
         study.enqueue_trial(method.first, user_attrs={"first": True})
-    while (done := _spent(study)) < trials and (done == 0 or _seconds(study) < seconds):
-        # A sampler of its own for each trial: a search that is cut and resumed draws what it would
-        # have drawn.
-        study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, len(study.trials)))
-        study.optimize(lambda trial: _score(method, trial, problem), n_trials=1)
-        on_trial(done + 1, _best(study))
-    return _tuned(method, study)
+    return study
 
 
 def _score(method: Method, trial: Trial, problem: _Problem) -> float:
-    """R2 of the best calibration that a trial's fits yield; its configuration is kept with the
-    trial.
+    """Return R2 of the best calibration that a trial's fits yield.
+
+    Its configuration is kept with the trial.
     """
-    grid, spectra, values, splits, seed = (
-        problem.grid,
-        problem.spectra,
-        problem.values,
-        problem.splits,
-        problem.seed,
-    )
-    configuration = method.suggest(trial, grid.bands, len(values))
+    soils = problem.soils
+    configuration = method.suggest(trial, soils.grid.bands, len(soils.values))
     try:
-        found = cross_validate(method, configuration, grid, spectra, values, splits, seed)
-    except (
-        ValueError,
-        ArithmeticError,
-        CcnvrError,
-    ) as error:  # an SVD that does not converge is a ValueError
+        found = cross_validate(method, configuration, soils, problem.splits, problem.seed)
+    # An SVD that does not converge is a ValueError.
+    except (ValueError, ArithmeticError, CcnvrError) as error:
         trial.set_user_attr("failed", f"{type(error).__name__}: {error}")
         raise optuna.TrialPruned from error
-    scores = [_r2(values, predicted) for _, predicted in found]
+    scores = [_r2(soils.values, predicted) for _, predicted in found]
     r2, chosen = max(
         (-np.inf if score is None else score, index) for index, score in enumerate(scores)
     )
@@ -162,34 +204,33 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
 
 
 def _r2(values: Array, predicted: Array) -> float | None:
-    """R2 `(n,)`, or its mean over properties `(n, k)`; None where there is none."""
+    """Return R2 `(n,)`, or its mean over properties `(n, k)`; None where it is not defined."""
     if not np.isfinite(predicted).all():
         return None
     columns = zip(np.atleast_2d(values.T), np.atleast_2d(predicted.T), strict=True)
     scores = [accuracy(measured, found).r2 for measured, found in columns]
-    return (
-        float(np.mean([score for score in scores if score is not None]))
-        if None not in scores
-        else None
-    )
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if len(known) == len(scores) else None
 
 
 def cross_validate(
     method: Method,
     configuration: Configuration,
-    grid: Grid,
-    spectra: Array,
-    values: Array,
+    soils: TuningSoils,
     splits: tuple[Fold, ...],
     seed: int,
 ) -> list[tuple[Configuration, Array]]:
-    """Out-of-fold predictions, shaped as `values`, of each calibration of a
-    configuration's family.
+    """Predict each soil by a calibration that did not see it.
+
+    Returns:
+        Each configuration of the family that a fit yields, with its out-of-fold predictions, which
+        are shaped as `soils.values`.
     """
+    spectra, values = soils.spectra, soils.values
     configurations: list[Configuration] = []
     predicted: list[Array] = []
     for train, held_out in splits:
-        family = method.fit_family(configuration, grid, spectra[train], values[train], seed)
+        family = method.fit_family(configuration, soils.grid, spectra[train], values[train], seed)
         for index, (member, predict) in enumerate(family):
             if index == len(predicted):
                 configurations.append(member)

@@ -1,1 +1,1 @@
-"""Studies of finished runs."""
+"""Studies beyond the paper: of finished runs, of moisture and of scale."""

@@ -1,12 +1,13 @@
-"""What share of spectra the domain of a finished run flags: soils like its own, unknown libraries,
-and what is no dry soil.
+"""The share of spectra that the domain of a finished run flags.
 
-`domain_table` takes the folder of a `ccnvr train` and gives figures for a file; `domain_text` turns
-them into a table for people. No network is needed or trained.
+The spectra are those of soils like the run's own, of unknown libraries, and of materials that are
+no dry soil. No network is needed or trained. `domain_table` gives figures for a file, `domain_text`
+a table to read.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
-from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
+from ccnvr.train.calibration.domain import FittedDomain
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import r_packages
 from ccnvr.train.libraries.soils import Soils
@@ -30,105 +31,120 @@ from ccnvr.train.studies.intervals import HELD_OUT
 Table = dict[str, Any]
 
 FOLDS = 5
-"""No network takes part, so the folds need not be the run's; a run of two would leave none to take
-limits from.
+"""The folds of the study. No network takes part, so they need not be the run's; a run of two folds
+would leave none to take limits from.
 """
 
 SPECTRA = 300
-"""Simulated of each material."""
+"""The number of spectra that are simulated of each material."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """Training soils in folds, from which domains are fitted."""
+
+    soils: Soils
+    fold_of: Integers
+    correction: Correction | None
+
+    def fit(self, known: NDArray[np.bool_]) -> FittedDomain | None:
+        """Fit a domain to the soils of the mask `known`; None where they are too few for one."""
+        names = [library for library, kept in zip(self.soils.origin, known, strict=True) if kept]
+        return domains.fit(
+            self.soils.grid,
+            self.soils.spectra[known],
+            names,
+            self.fold_of[known],
+            self.correction,
+        )
+
+    def flagged(self, domain: Domain, spectra: Array) -> NDArray[np.bool_]:
+        """Return which spectra lie outside a domain."""
+        positions = domains.positions(domain, self.soils.grid, spectra, self.correction)
+        outside: NDArray[np.bool_] = positions.distance > 1.0
+        return outside
+
+    def unlike(self, known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
+        """Return which spectra a domain of the soils in `known` flags.
+
+        All of them are flagged where these soils are too few for a domain.
+        """
+        fitted = self.fit(known)
+        if fitted is None:
+            return np.ones(len(spectra), dtype=bool)
+        return self.flagged(fitted.domain, spectra)
 
 
 def domain_table(folder: Path) -> Table:
-    """What share of spectra a domain flags: of soils like the training soils, of unknown libraries,
-    of what is no dry soil.
+    """Return the shares of spectra that the domain of a finished run flags.
+
+    Each held-out fold and each library left out is judged by a domain that never saw it.
 
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a
             domain.
     """
     recipe, calibration, report = run_folder.load_trained(folder)
-    pool, held_out = (
-        run_folder.training_soils(folder, recipe, report),
-        load_soils(recipe.tests, recipe),
-    )
-    return flagged_shares(
-        recipe.grid,
-        pool,
-        folds.fold_of(pool, FOLDS, recipe.fit.seed),
-        held_out,
-        calibration.correction,
-    )
-
-
-def flagged_shares(
-    grid: Grid,
-    pool: Soils,
-    fold_of: Integers,
-    held_out: Soils,
-    correction: Correction | None = None,
-) -> Table:
-    """As `domain_table`, for soils on a grid in folds; each held-out fold is judged by a domain
-    that never saw it.
-    """
-
-    def flagged(domain: Domain, spectra: Array) -> NDArray[np.bool_]:
-        outside: NDArray[np.bool_] = (
-            domains.positions(domain, grid, spectra, correction).distance > 1.0
-        )
-        return outside
-
-    def unlike(known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
-        """Which spectra a domain of the known soils flags; all of them where these are too few for
-        one.
-        """
-        names = [library for library, kept in zip(pool.origin, known, strict=True) if kept]
-        of_known = domains.fit(grid, pool.spectra[known], names, fold_of[known], correction)
-        return (
-            np.ones(len(spectra), dtype=bool)
-            if of_known is None
-            else flagged(of_known.domain, spectra)
-        )
-
-    fitted = domains.fit(grid, pool.spectra, pool.origin, fold_of, correction)
+    soils = run_folder.training_soils(folder, recipe, report)
+    fold_of = folds.fold_of(soils, FOLDS, recipe.fit.seed)
+    study = _Study(soils, fold_of, calibration.correction)
+    fitted = study.fit(np.ones(len(soils), dtype=bool))
     if fitted is None:
         raise UsageError(
             f"no library of the run has {domains.FEWEST_SOILS} soils, so it has no domain; add "
             "soils and train again"
         )
-    origin = np.array(pool.origin)
-    outside = np.zeros(len(origin), dtype=bool)
-    for fold in np.unique(fold_of):
-        outside[fold_of == fold] = unlike(fold_of != fold, pool.spectra[fold_of == fold])
     table: Table = {
         "nominal": domains.FALSE_ALARMS,
-        "false alarms on held-out folds": {
-            "all": _share(outside),
-            **_by_library(outside, pool.origin),
-        },
+        "false alarms on held-out folds": _false_alarms(study),
     }
-    if held_out.sample_ids:
-        outside = flagged(fitted.domain, held_out.spectra)
-        table[HELD_OUT] = {"all": _share(outside), **_by_library(outside, held_out.origin)}
-    table["libraries left out of training"] = {
-        library: _share(unlike(origin != library, pool.spectra[origin == library]))
-        for library in dict.fromkeys(pool.origin)
+    tests = load_soils(recipe.tests, recipe)
+    if tests.sample_ids:
+        outside = study.flagged(fitted.domain, tests.spectra)
+        table[HELD_OUT] = {"all": _share(outside), **_by_library(outside, tests.origin)}
+    table["libraries left out of training"] = _left_out(study)
+    return {**table, **_no_dry_soils(study, fitted.domain)}
+
+
+def _false_alarms(study: _Study) -> Table:
+    """Return the share of each held-out fold's soils that a domain of the other folds flags."""
+    outside = np.zeros(len(study.soils), dtype=bool)
+    for fold in np.unique(study.fold_of):
+        held_out = study.fold_of == fold
+        outside[held_out] = study.unlike(~held_out, study.soils.spectra[held_out])
+    return {"all": _share(outside), **_by_library(outside, study.soils.origin)}
+
+
+def _left_out(study: _Study) -> Table:
+    """Return the share of each library that a domain of the other libraries flags."""
+    origin = np.array(study.soils.origin)
+    return {
+        library: _share(study.unlike(origin != library, study.soils.spectra[origin == library]))
+        for library in dict.fromkeys(study.soils.origin)
         if np.any(origin != library)
     }
-    rng = np.random.default_rng(1)
-    table["simulated materials"] = {
-        name: _share(flagged(fitted.domain, make(grid.wavelengths(), SPECTRA, rng)))
-        for name, make in materials.MATERIALS.items()
+
+
+def _no_dry_soils(study: _Study, domain: Domain) -> Table:
+    """Return the flagged shares of simulated materials, and of the moisture set if it is here."""
+    grid, rng = study.soils.grid, np.random.default_rng(1)
+    table: Table = {
+        "simulated materials": {
+            name: _share(study.flagged(domain, make(grid.wavelengths(), SPECTRA, rng)))
+            for name, make in materials.MATERIALS.items()
+        }
     }
     if (moisture := r_packages.moisture_at_hand(grid)) is not None:
         table["moisture set"] = {
-            state: _share(flagged(fitted.domain, spectra)) for state, spectra in moisture.items()
+            state: _share(study.flagged(domain, spectra)) for state, spectra in moisture.items()
         }
-        table["moisture set's soils trained on when dry"] = "geeves" in pool.origin
+        # The geeves library holds the same soils, measured when air-dry.
+        table["moisture set's soils trained on when dry"] = "geeves" in study.soils.origin
     return table
 
 
 def domain_text(table: Table) -> str:
-    """A line for each kind of spectrum."""
+    """Return the table as text, with a line for each kind of spectrum."""
     lines = [f"{'flagged as out of domain':<34}{'':<18}{'n':>6}{'share':>10}"]
     for title, rows in table.items():
         if isinstance(rows, dict):

@@ -1,160 +1,92 @@
-"""How often the 90 % intervals of a finished run hold the truth, and how wide they are, on soils
-that took no part.
+"""The coverage and width of a finished run's 90 % intervals, on soils that took no part.
 
-`coverage_table` takes the folder of a `ccnvr train` and gives figures for a file; `coverage_text`
-turns them into a table for people. Nothing is trained: the networks of the cross-validation lie in
-the folder.
+Nothing is trained. `coverage_table` gives figures for a file, `coverage_text` a table to read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from ccnvr.edge.chemometrics.correction import Correction
-from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, Target
-from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
+from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration import folds, intervals
+from ccnvr.train.calibration import intervals
 from ccnvr.train.calibration.domain import FittedDomain, conformal_quantile
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network import scales
-from ccnvr.train.network.ccnvr import CCNVR, answers
-from ccnvr.train.network.epochs import read_network
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.studies.out_of_fold import PASSES, OutOfFold, out_of_fold
 
 Table = dict[str, Any]
-
-PASSES = 50
-"""Of MC-dropout (Gal & Ghahramani 2016, ICML, PMLR 48:1050-1059)."""
 
 HELD_OUT = "soils held out from training"
 
 
-@dataclass(frozen=True)
-class OutOfFold:
-    """Each soil as seen by the network trained without its fold, `(n, targets)`, in the
-    standardised units of `targets`.
-
-    `mean` and `sd` are those of `PASSES` passes with dropout on; `measured` is NaN where not
-    measured.
-    """
-
-    targets: tuple[Target, ...]
-    fold_of: Integers
-    measured: Array
-    outputs: Array
-    mean: Array
-    sd: Array
-
-
 def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
-    """Coverage and mean width of 90 % intervals by property: by difficulty, of one width, and by
-    MC-dropout.
+    """Return coverage and mean width of 90 % intervals by property and kind of interval.
 
-    Each soil's interval comes from the errors of the other folds' soils alone. MC-dropout's is its
-    mean -+ a multiple of its standard deviation; the multiple is calibrated as the others' widths
-    are, so that all cover alike, and 1.645 for `raw`. The final network's intervals are tried on
-    the run's tests and on libraries `unknown` to it, within its domain and outside.
+    The kinds are by difficulty, of one width for all soils, and by MC-dropout. Each soil's interval
+    comes from the errors of the other folds' soils alone. That of MC-dropout is its mean -+ a
+    multiple of its standard deviation: 1.645 for `raw`, and else calibrated as the widths of the
+    others are, so that all cover alike. The final network's intervals are tried on the run's tests
+    and on libraries that are unknown to it, within its domain and outside.
+
+    Args:
+        folder: the run.
+        unknown: the names of libraries that the run was not trained on.
 
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, a network of its cross-validation is
             missing, or an unknown library is one that it was trained on.
     """
     recipe, calibration, report = run_folder.load_trained(folder)
-    pool = run_folder.training_soils(folder, recipe, report)
-    seen = out_of_fold(folder, recipe, pool, report.targets, calibration.correction)
+    soils = run_folder.training_soils(folder, recipe, report)
+    seen = out_of_fold(folder, recipe, soils, report.targets, calibration.correction)
     fitted = domains.fit(
-        recipe.grid, pool.spectra, pool.origin, seen.fold_of, calibration.correction
+        recipe.grid, soils.spectra, soils.origin, seen.fold_of, calibration.correction
     )
-    table: Table = {
-        "nominal": intervals.COVERAGE,
-        "folds": recipe.folds,
-        "passes": PASSES,
-        "properties": {},
+    properties: Table = {
+        target.name: _cross_conformal(seen, column, fitted, soils.origin)
+        for column, target in enumerate(seen.targets)
     }
-    for column, target in enumerate(seen.targets):
-        table["properties"][target.name] = _cross_conformal(seen, column, fitted, pool.origin)
     restored = scales.restore(seen.targets, seen.outputs)
-    final = intervals.with_intervals(seen.targets, pool.values, restored, seen.fold_of, fitted)
+    targets = intervals.with_intervals(seen.targets, soils.values, restored, seen.fold_of, fitted)
+    final = dataclasses.replace(calibration, targets=targets)
     for title, names in (
         (HELD_OUT, recipe.tests),
         *((f"unknown library {name}", (name,)) for name in unknown),
     ):
         others = load_soils(names, recipe)
-        if both := set(pool.sample_ids) & set(others.sample_ids):
+        if both := set(soils.sample_ids) & set(others.sample_ids):
             raise UsageError(
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among "
                 "them; name other soils"
             )
         if others.sample_ids:
-            _final_intervals(
-                table,
-                title,
-                recipe,
-                dataclasses.replace(calibration, targets=final),
-                fitted,
-                others,
-            )
-    return table
-
-
-def out_of_fold(
-    folder: Path,
-    recipe: TrainingRecipe,
-    pool: Soils,
-    targets: tuple[Target, ...],
-    correction: Correction | None = None,
-) -> OutOfFold:
-    """Predict each training soil by the network that was trained without its fold.
-
-    Raises:
-        UsageError: a network is missing.
-    """
-    fold_of = folds.fold_of(pool, recipe.folds, recipe.fit.seed)
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
-    inputs = preprocess.batch(pool.spectra)
-    outputs, mean, sd = (np.empty_like(pool.values) for _ in range(3))
-    for fold in range(recipe.folds):
-        held_out = fold_of == fold
-        own_targets = scales.make_targets(recipe, pool.values[~held_out])
-        point, draws = _with_dropout(
-            _network(folder / f"fold-{fold}" / run_folder.CHECKPOINT.name, recipe),
-            inputs[held_out],
-            fold,
-        )
-        # From this network's standardised units to the final one's: both are linear in the
-        # transformed property.
-        scale = np.array(
-            [own.sd / target.sd for own, target in zip(own_targets, targets, strict=True)]
-        )
-        shift = np.array(
-            [
-                (own.mean - target.mean) / target.sd
-                for own, target in zip(own_targets, targets, strict=True)
-            ]
-        )
-        outputs[held_out] = point * scale + shift
-        mean[held_out] = draws.mean(axis=0) * scale + shift
-        sd[held_out] = draws.std(axis=0, ddof=1) * scale
-    return OutOfFold(targets, fold_of, scales.standardise(targets, pool.values), outputs, mean, sd)
+            for name, rows in _final_intervals(title, recipe, final, fitted, others).items():
+                properties[name].setdefault("final network", {}).update(rows)
+    return {
+        "nominal": intervals.COVERAGE,
+        "folds": recipe.folds,
+        "passes": PASSES,
+        "properties": properties,
+    }
 
 
 def coverage_text(table: Table) -> str:
-    """A line for each property and kind of interval, then the final network's intervals, then those
-    of each library.
+    """Return the table as text.
+
+    A line for each property and kind of interval comes first, then the final network's intervals,
+    then those of each library.
     """
     columns = ("n", "coverage", "width_sd", "width")
     lines = [
@@ -180,41 +112,10 @@ def _cells(figures: Table, columns: tuple[str, ...]) -> str:
     )
 
 
-def _network(checkpoint: Path, recipe: TrainingRecipe) -> CCNVR:
-    if not checkpoint.exists():
-        raise UsageError(
-            f"{checkpoint} is missing; run the same ccnvr train again, it makes what is not there"
-        )
-    return read_network(checkpoint, recipe)
-
-
-def _with_dropout(network: CCNVR, inputs: Float32, seed: int) -> tuple[Array, Array]:
-    """The network's outputs `(n, targets)`, and those of passes with dropout on, `(PASSES, n,
-    targets)`.
-
-    Dropout is in the head alone, so only that is passed again.
-    """
-    entering: list[Tensor] = []
-    hook = network.dense.register_forward_pre_hook(
-        lambda module, arguments: entering.append(arguments[0])
-    )
-    point = answers(network, inputs)
-    hook.remove()
-    pooled = torch.cat(entering)
-    with torch.inference_mode():
-        linear = torch.from_numpy(point) - network.head(pooled)
-        torch.manual_seed(seed)
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.train()
-        draws = torch.stack([network.head(pooled) + linear for _ in range(PASSES)])
-    return point.astype(np.float64), draws.double().numpy()
-
-
 def _cross_conformal(
     seen: OutOfFold, column: int, fitted: FittedDomain | None, origin: list[str]
 ) -> Table:
-    """One property's figures, each fold's half widths from the other folds."""
+    """Return one property's figures; a fold's half widths come from the other folds."""
     known = ~np.isnan(seen.measured[:, column])
     measured, outputs, mean, sd = (
         array[known, column] for array in (seen.measured, seen.outputs, seen.mean, seen.sd)
@@ -256,26 +157,26 @@ def _cross_conformal(
 
 
 def _final_intervals(
-    table: Table,
     title: str,
     recipe: TrainingRecipe,
     final: Calibration,
     fitted: FittedDomain | None,
     soils: Soils,
-) -> None:
-    """Add to the table how the final network's intervals cover soils that nothing was fitted to."""
+) -> dict[str, Table]:
+    """Return, by property, how the final network's intervals cover soils that took no part."""
     predicted = fitting.predict(recipe, final, soils.spectra)
-    where = (
+    positions = (
         None
         if fitted is None
         else domains.positions(fitted.domain, recipe.grid, soils.spectra, final.correction)
     )
+    table = {}
     for column, target in enumerate(final.targets):
         known = ~np.isnan(soils.values[:, column])
         measured, outputs = (
             target.standardise(values[known, column]) for values in (soils.values, predicted)
         )
-        there = None if where is None else where[known]
+        there = None if positions is None else positions[known]
         half = (target.half_width_90 or 0.0) * intervals.factors(target.difficulty, outputs, there)
         rows = {title: np.ones(len(half), dtype=bool)}
         if there is not None:
@@ -287,15 +188,15 @@ def _final_intervals(
             name: _figures(target, measured[some], outputs[some], half[some])
             for name, some in rows.items()
         }
-        table["properties"][target.name]["final network"] = {
-            **table["properties"][target.name].get("final network", {}),
-            **{name: found for name, found in figures.items() if found["n"]},
-        }
+        table[target.name] = {name: found for name, found in figures.items() if found["n"]}
+    return table
 
 
 def _figures(target: Target, measured: Array, centre: Array, half: Array) -> Table:
-    """Share inside, and mean width in standardised units and in the target's; all arguments `(n,)`
-    standardised.
+    """Return the share of soils inside their intervals, and the intervals' mean width.
+
+    The width is given in standardised units and in the target's. All arrays are `(n,)` in
+    standardised units: measured values, centres and half widths of the intervals.
     """
     if not measured.size:
         return {"n": 0, "coverage": None, "width_sd": None, "width": None}

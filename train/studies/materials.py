@@ -1,20 +1,22 @@
-"""SIMULATED spectra of what is not soil: paper, plants, plastic, noise. To try a domain on, never
-to train on.
+"""SIMULATED spectra of paper, plants, plastic and noise, to try a domain on and never to train on.
 
-A material is a layer that absorbs K and scatters S (per mm) over a background: Kubelka 1948, J.
-Opt. Soc. Am. 38:448-457. K is a sum of Gaussian bands where its substances absorb, in nm:
+A material is a layer with absorption K and scattering S (per mm) over a background: Kubelka 1948,
+J. Opt. Soc. Am. 38:448-457. K is a sum of Gaussian bands where the material's substances absorb, in
+nm:
+
 - water 1190, 1450, 1790, 1940 and the flank of 2950: Palmer & Williams 1974, J. Opt. Soc. Am.
-  64:1107-1115; Kou, Labrie & Chylek 1993, Appl. Opt. 32:3531-3540 (from where the strengths: 30 per
-  cm at 1450, 120 at 1940);
+  64:1107-1115; Kou, Labrie & Chylek 1993, Appl. Opt. 32:3531-3540, which gives the strengths, 30
+  per cm at 1450 and 120 at 1940;
 - cellulose, lignin and protein: the table of Curran 1989, Remote Sens. Environ. 30:271-278;
   strengths of the order of those of dry matter in Jacquemoud et al. 1996, Remote Sens. Environ.
   56:194-202;
 - CH2 of polyethylene and PVC 1215, 1417, 1732: Garaba & Dierssen 2018, Remote Sens. Environ.
   205:224-235; 1393, 1765, 1823, 2311, 2351 and 2415: sample GDS373 of the USGS spectral library,
   Clark et al. 2007, Data Series 231.
-Widths, strengths between those, thickness, scattering and background are drawn at random within
-what seems possible: these are
-sketches of materials, good enough to ask whether they would pass for soil, and not measurements.
+
+Widths, relative strengths, thickness, scattering and background are drawn at random within
+plausible ranges. These are sketches of materials and not measurements, good enough to ask whether
+they would pass for soil.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.firmware_bridge.arrays import Array
 
-# (centre in nm, standard deviation in nm, strength)
+# Centre in nm, standard deviation in nm, strength.
 Bands = tuple[tuple[float, float, float], ...]
 
 # Per mm of liquid water.
@@ -86,7 +88,7 @@ _NOISE = 3e-4
 
 
 def absorption(bands: Bands, wavelengths_nm: Array) -> Array:
-    """Sum of Gaussian bands at `(w,)` wavelengths."""
+    """Return the sum of Gaussian bands at wavelengths `(w,)`."""
     centre, width, strength = np.array(bands).T[..., None]
     total: Array = np.sum(
         strength * np.exp(-0.5 * ((wavelengths_nm - centre) / width) ** 2), axis=0
@@ -95,22 +97,25 @@ def absorption(bands: Bands, wavelengths_nm: Array) -> Array:
 
 
 def layer(absorbs: Array, scatters: Array, thickness_mm: Array, background: Array) -> Array:
-    """Reflectance of a layer of absorption K and scattering S per mm over a background of
-    reflectance 0 to 1, elementwise.
+    """Return the reflectance of a layer over a background of reflectance 0 to 1, elementwise.
+
+    `absorbs` and `scatters` are the layer's K and S per mm.
 
     Kubelka 1948, eq. for R of a layer: `(1 - Rg (a - b coth bSX)) / (a - Rg + b coth bSX)`, `a = 1
     + K/S`, `b = sqrt(a^2 - 1)`.
     """
     a = 1.0 + np.maximum(absorbs, 1e-9) / scatters
     b = np.sqrt(a * a - 1.0)
+    # Beyond 50 the hyperbolic tangent is 1 to the last bit.
     b_coth = b / np.tanh(np.minimum(b * scatters * thickness_mm, 50.0))
     reflectance: Array = (1.0 - background * (a - b_coth)) / (a - background + b_coth)
     return reflectance
 
 
 def paper(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
-    """White paper and card, 0.05 to 2 mm on anything: cellulose, a little lignin, a little water;
-    `(count, w)` absorbance.
+    """Return absorbance `(count, w)` of white paper and card, 0.05 to 2 mm on any background.
+
+    It is cellulose with a little lignin and a little water.
     """
     absorbs = (
         _drawn(rng, count, 0.5, 2.0) * absorption(CELLULOSE, wavelengths_nm)
@@ -127,8 +132,9 @@ def paper(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
 
 
 def green_plant(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
-    """Green leaves, one or several on each other: mostly water, with protein, cellulose and lignin;
-    `(count, w)` absorbance.
+    """Return absorbance `(count, w)` of one or several green leaves on each other.
+
+    They are mostly water, with protein, cellulose and lignin.
     """
     absorbs = (
         _drawn(rng, count, 0.4, 0.9) * absorption(WATER, wavelengths_nm)
@@ -140,7 +146,10 @@ def green_plant(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> 
 
 
 def dry_plant(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
-    """Straw, hay and litter: cellulose, lignin, protein, some water; `(count, w)` absorbance."""
+    """Return absorbance `(count, w)` of straw, hay and litter.
+
+    They are cellulose, lignin, protein and some water.
+    """
     absorbs = (
         _drawn(rng, count, 0.5, 2.0) * absorption(CELLULOSE, wavelengths_nm)
         + _drawn(rng, count, 0.3, 1.5) * absorption(LIGNIN, wavelengths_nm)
@@ -157,9 +166,7 @@ def dry_plant(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Ar
 
 
 def plastic(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
-    """Polyethylene and PVC, 0.1 to 3 mm, clear to white or grey, on anything; `(count, w)`
-    absorbance.
-    """
+    """Return absorbance `(count, w)` of polyethylene and PVC, 0.1 to 3 mm, clear, white or grey."""
     absorbs = _drawn(rng, count, 2.0, 5.0) * absorption(METHYLENE, wavelengths_nm) + _drawn(
         rng, count, 0.0, 0.3
     )
@@ -167,7 +174,7 @@ def plastic(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Arra
 
 
 def white_noise(wavelengths_nm: Array, count: int, rng: np.random.Generator) -> Array:
-    """No sample at all: a level and white noise of 0.02 to 0.2, `(count, w)` absorbance."""
+    """Return absorbance `(count, w)` without a sample: a level and white noise of 0.02 to 0.2."""
     noise = rng.normal(0.0, 1.0, (count, wavelengths_nm.size))
     return _drawn(rng, count, 0.0, 1.0) + _drawn(rng, count, 0.02, 0.2) * noise
 
@@ -182,6 +189,7 @@ MATERIALS: dict[str, Callable[[Array, int, np.random.Generator], Array]] = {
 
 
 def _drawn(rng: np.random.Generator, count: int, low: float, high: float) -> Array:
+    """Draw a number for each spectrum, `(count, 1)`."""
     return rng.uniform(low, high, (count, 1))
 
 
@@ -192,10 +200,9 @@ def _seen(
     thickness_mm: tuple[float, float],
     rng: np.random.Generator,
 ) -> Array:
-    """Absorbance of random layers on backgrounds from black to white, with the noise of a good
-    instrument.
+    """Return the absorbance of layers on backgrounds from black to white, as an instrument sees it.
 
-    Scattering falls with wavelength by a power of 0 to 1.
+    Scattering falls with wavelength by a power of 0 to 1, and a good instrument adds its noise.
     """
     count = len(absorbs)
     falling = (wavelengths_nm / 1500.0) ** -_drawn(rng, count, 0.0, 1.0)

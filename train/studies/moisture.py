@@ -1,10 +1,10 @@
-"""Does EPO make a model of air-dry soils work on wet ones? On soils of Minasny et al. 2011
-(Geoderma 167:118-124).
+"""The moisture study: whether EPO makes a model of air-dry soils work on wet ones.
 
-Cross-validated over soils: a soil's wet and dry spectra are never on both sides. Models see air-dry
-spectra only; EPO sees the training soils' pairs, dry and moist; the number of its components is
-chosen inside the training part. The geeves library holds the same soils under other numbers, and
-the two could not be matched by spectrum or carbon, so it is left out.
+The soils are those of Minasny et al. 2011 (Geoderma 167:118-124). The study is cross-validated over
+soils, so a soil's wet and dry spectra are never on both sides. Models see air-dry spectra only. EPO
+sees the dry and moist spectra of the training soils, and the number of its components is chosen
+inside the training part. The geeves library holds the same soils under other numbers. The two could
+not be matched by spectrum or carbon, so it is left out.
 """
 
 from __future__ import annotations
@@ -59,22 +59,30 @@ RECIPE = TrainingRecipe(
     ),
     transforms={"OC": "log1p"},
 )
-"""A small CCNVR for 100 soils; total carbon stands where OC does."""
+"""The recipe of a small CCNVR for 100 soils, in which total carbon takes the place of OC."""
 
 
-class Method(Protocol):
-    """Fits a model to absorbance `(n, bands)`, corrected by `correction` where there is one, and
-    carbon `(n,)` in g/kg.
-    """
+class MoistureMethod(Protocol):
+    """A function that fits a model to spectra and carbon."""
 
     def __call__(
         self, spectra: Array, carbon: Array, correction: Correction | None, seed: int
     ) -> Predict:
-        """A function from uncorrected absorbance `(m, bands)` to carbon `(m,)`."""
+        """Fit a model and return its prediction.
+
+        Args:
+            spectra: absorbance `(n, bands)`, which the model sees through `correction`.
+            carbon: carbon `(n,)` in g/kg.
+            correction: a correction of absorbance, None for none.
+            seed: the seed of the fit.
+
+        Returns:
+            A function from uncorrected absorbance `(m, bands)` to carbon `(m,)`.
+        """
 
 
-def ccnvr(recipe: TrainingRecipe = RECIPE) -> Method:
-    """CCNVR by a recipe of one target."""
+def ccnvr(recipe: TrainingRecipe = RECIPE) -> MoistureMethod:
+    """Return the method that fits CCNVR by a recipe of one target."""
 
     def fit(spectra: Array, carbon: Array, correction: Correction | None, seed: int) -> Predict:
         calibration = fitting.fit(recipe, spectra, carbon[:, None], seed, correction=correction)
@@ -84,8 +92,10 @@ def ccnvr(recipe: TrainingRecipe = RECIPE) -> Method:
 
 
 def plsr(spectra: Array, carbon: Array, correction: Correction | None, seed: int) -> Predict:
-    """PLSR on absorbance; as many latent variables, up to 15, as 5-fold cross-validation of the
-    air-dry soils likes best.
+    """Fit PLSR to absorbance; see `MoistureMethod`.
+
+    The number of latent variables, up to 15, is chosen by 5-fold cross-validation of the air-dry
+    soils.
     """
 
     def corrected(absorbance: Array) -> Array:
@@ -109,9 +119,10 @@ def plsr(spectra: Array, carbon: Array, correction: Correction | None, seed: int
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Accuracy on held-out soils by state of moisture, pooled over folds; `components` of EPO
-    chosen in each fold.
+class MoistureOutcome:
+    """Accuracy on held-out soils by state of moisture, pooled over folds.
+
+    `components` are the numbers of EPO's components that were chosen, one for each fold.
     """
 
     without_epo: dict[str, Accuracy]
@@ -121,22 +132,23 @@ class Outcome:
 
 def study(
     soils: MoistureStates,
-    method: Method,
+    method: MoistureMethod,
     *,
     seed: int = 1,
     folds: int = 5,
     inner_folds: int = 3,
     candidates: tuple[int, ...] = (1, 2, 3, 4, 6),
-) -> Outcome:
+) -> MoistureOutcome:
     """Cross-validate a method over soils, without EPO and with it.
 
     Args:
         soils: the moisture set on the method's grid.
         method: what to fit to air-dry spectra.
-        seed: of folds and fits.
-        folds: of the cross-validation that is reported.
-        inner_folds: of the one inside each training part that chooses the number of components.
-        candidates: numbers of components to choose from.
+        seed: the seed of folds and fits.
+        folds: the folds of the cross-validation that is reported.
+        inner_folds: the folds of the cross-validation inside each training part, which chooses the
+            number of components.
+        candidates: the numbers of components to choose from.
     """
     without, with_epo = (
         {state: np.full(soils.total_carbon.size, np.nan) for state in soils.by_state}
@@ -153,7 +165,7 @@ def study(
             predict = method(soils.air_dry[train], soils.total_carbon[train], correction, seed)
             for state, spectra in soils.by_state.items():
                 predicted[state][test] = predict(spectra[test])
-    return Outcome(_accuracy(soils, without), _accuracy(soils, with_epo), tuple(chosen))
+    return MoistureOutcome(_accuracy(soils, without), _accuracy(soils, with_epo), tuple(chosen))
 
 
 def _accuracy(soils: MoistureStates, predicted: dict[str, Array]) -> dict[str, Accuracy]:
@@ -163,14 +175,16 @@ def _accuracy(soils: MoistureStates, predicted: dict[str, Array]) -> dict[str, A
 def _choose(
     soils: MoistureStates,
     rows: NDArray[np.int64],
-    method: Method,
+    method: MoistureMethod,
     candidates: tuple[int, ...],
     folds: int,
     seed: int,
 ) -> int:
-    """The number with the least squared error on moist spectra, in log(1 + carbon), since few soils
-    hold most carbon.
+    """Return the number of components with the least squared error on moist spectra.
+
+    The error is that of log(1 + carbon), because few soils hold most of the carbon.
     """
+    # A single candidate needs no fits.
     if len(candidates) == 1:
         return candidates[0]
     errors = np.zeros(len(candidates))
@@ -189,13 +203,13 @@ def _choose(
 def _folds(
     rows: NDArray[np.int64], folds: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Training and test rows of each fold."""
+    """Return the training and test rows of each fold."""
     split = KFold(folds, shuffle=True, random_state=seed).split(rows)
     return [(rows[train], rows[test]) for train, test in split]
 
 
 def _pairs(soils: MoistureStates, rows: NDArray[np.int64]) -> Pairs:
-    """Both moist spectra of these soils, each with the air-dry one."""
+    """Return both moist spectra of these soils, each paired with the air-dry one."""
     samples = tuple(soils.sample_ids[row] for row in rows)
     dry = soils.air_dry[rows]
     return Pairs(
@@ -205,8 +219,8 @@ def _pairs(soils: MoistureStates, rows: NDArray[np.int64]) -> Pairs:
     )
 
 
-def run(on_step: Callable[[str], None] = lambda what: None) -> dict[str, Outcome]:
-    """The study of CCNVR and of PLSR; `on_step` is told of each.
+def run(on_step: Callable[[str], None] = lambda what: None) -> dict[str, MoistureOutcome]:
+    """Carry out the study with PLSR and with CCNVR; `on_step` is told which one is next.
 
     Raises:
         CcnvrError: the moisture set is not at hand and cannot be fetched.
@@ -219,8 +233,8 @@ def run(on_step: Callable[[str], None] = lambda what: None) -> dict[str, Outcome
     return outcomes
 
 
-def table(outcomes: dict[str, Outcome]) -> str:
-    """Outcomes by method as aligned text."""
+def table(outcomes: dict[str, MoistureOutcome]) -> str:
+    """Return outcomes by method as aligned text."""
     lines = [
         f"{'method':<8}{'soils':<16}{'R2 without EPO':>15}{'R2 with EPO':>13}"
         f"{'RMSE without':>14}{'RMSE with':>11}   g/kg"

@@ -1,5 +1,6 @@
-"""A training run as large as the LUCAS library, on simulated soils: its memory, its time, and that
-of plain torch beside it.
+"""The memory and time of a training run as large as the LUCAS library, beside those of plain torch.
+
+The soils are simulated.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
 
 
 def simulate(soils: int, bands: int, seed: int) -> tuple[Array, Array]:
-    """Absorbance `(soils, bands)` of overlapping Gaussian bands and noise, and five properties made
-    of their heights.
+    """Return absorbance `(soils, bands)` of overlapping Gaussian bands, and five properties.
+
+    The properties are made of the heights of the bands.
     """
     rng = np.random.default_rng(seed)
     position = np.linspace(0.0, 1.0, bands)
@@ -46,7 +48,7 @@ def simulate(soils: int, bands: int, seed: int) -> tuple[Array, Array]:
 
 
 def recipe_for(bands: int, epochs: int) -> TrainingRecipe:
-    """The study's network on LUCAS's bands, 400 nm on by 0.5 nm."""
+    """Return a recipe of the study's network on LUCAS's bands, from 400 nm by 0.5 nm."""
     return TrainingRecipe(
         name="scale",
         libraries=("simulated",),
@@ -67,11 +69,13 @@ def recipe_for(bands: int, epochs: int) -> TrainingRecipe:
 
 
 def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> dict[str, Any]:
-    """Epoch after epoch of `fit` and of plain torch, in turn; times in seconds of the median epoch,
-    memory in MB.
+    """Time epochs of `fit` and of plain torch in turn.
 
-    Plain torch gets the same network, optimiser and batches, its inputs prepared beforehand and
+    Plain torch gets the same network, optimiser and batches. Its inputs are prepared beforehand and
     never varied.
+
+    Returns:
+        The seconds of the median epoch of each, and the peak memory of `fit` in MB.
     """
     recipe = recipe_for(bands, epochs)
     on_step(f"simulating {soils} soils of {bands} bands")
@@ -85,7 +89,7 @@ def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> 
     def on_epoch(loss: float) -> None:
         nonlocal peak, started
         ours.append(time.perf_counter() - started)
-        # Before plain torch takes memory of its own.
+        # The peak is read before plain torch takes memory of its own.
         peak = peak or _peak_mb()
         if not plain:
             plain.append(_PlainTorch(recipe, spectra, values))
@@ -97,7 +101,7 @@ def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> 
         started = time.perf_counter()
 
     fitting.fit(recipe, spectra, values, seed=1, on_epoch=on_epoch)
-    # The first epoch's time holds the preparation, which a run pays once.
+    # The first epoch includes the preparation of the inputs, which a run pays for once.
     later = slice(1, None) if epochs > 1 else slice(None)
     return {
         "experiment": "scale",
@@ -113,16 +117,17 @@ def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> 
 
 
 def _peak_mb() -> float:
+    """Return the peak memory of this process in MB; the system counts in bytes or in kB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
 class _PlainTorch:
-    """The loop that one would write without this package."""
+    """A training loop as one would write it without this package."""
 
     def __init__(self, recipe: TrainingRecipe, spectra: Array, values: Array) -> None:
         preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
-        # In blocks, so that no second copy in float64 is held.
+        # In blocks, so that no second copy of all spectra is held in float64.
         blocks = [
             preprocess.batch(block)
             for block in np.array_split(spectra, max(1, len(spectra) // 500))

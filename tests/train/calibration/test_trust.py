@@ -41,7 +41,7 @@ from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.studies import domain as domain_study
 from ccnvr.train.studies import intervals as interval_study
-from ccnvr.train.studies import materials
+from ccnvr.train.studies import materials, out_of_fold
 from tests.support import recipes
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
@@ -421,7 +421,7 @@ def test_a_run_whose_domain_is_lost_is_refused_before_the_work(
 def test_dropout_leaves_a_linear_path_alone() -> None:
     torch.manual_seed(1)
     network = CCNVR(recipes.network_config(linear=True, dropout=0.0)).eval()
-    point, draws = interval_study._with_dropout(network, torch.randn(4, 2, 140).numpy(), 0)
+    point, draws = out_of_fold.with_dropout(network, torch.randn(4, 2, 140).numpy(), 0)
     np.testing.assert_allclose(draws, np.broadcast_to(point, draws.shape), rtol=0.0, atol=1e-6)
 
 
@@ -430,7 +430,7 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
     table = interval_study.coverage_table(folder, unknown=("SSP.460",))
     assert json.loads(json.dumps(table)) == table
     recipe, _, report = run_folder.load(folder)
-    seen = interval_study.out_of_fold(
+    seen = out_of_fold.out_of_fold(
         folder, recipe, load_soils(recipe.libraries, recipe), report.targets
     )
     for column, name in enumerate(("OC", "pH")):
@@ -470,7 +470,7 @@ def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -
     folder, _ = finished
     recipe, _, report = run_folder.load(folder)
     pool = load_soils(recipe.libraries, recipe)
-    seen = interval_study.out_of_fold(folder, recipe, pool, report.targets)
+    seen = out_of_fold.out_of_fold(folder, recipe, pool, report.targets)
     predicted = np.stack(
         [
             target.restore(column)
@@ -489,6 +489,6 @@ def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -
     checkpoint.unlink()
     try:
         with pytest.raises(UsageError, match="is missing; run the same ccnvr train again"):
-            interval_study.out_of_fold(folder, recipe, pool, report.targets)
+            out_of_fold.out_of_fold(folder, recipe, pool, report.targets)
     finally:
         checkpoint.write_bytes(content)

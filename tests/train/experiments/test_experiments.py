@@ -17,13 +17,13 @@ from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.folds import soil_of
-from ccnvr.train.commands import experiment as experiment_command
+from ccnvr.train.commands import experiment_comparisons
 from ccnvr.train.experiments import comparison, statistics
 from ccnvr.train.experiments.comparison import official_splits, within_reach
 from ccnvr.train.experiments.contenders import RECIPE, contenders
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.rivals.ccnvr import StackedNetwork
-from ccnvr.train.rivals.tuning import tune
+from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 from tests.support.soil_files import write_soils
 
@@ -304,7 +304,7 @@ def test_the_study_s_check_prints_r2_alone_on_standard_output(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(experiment_command, "RECIPE", quick_recipe)
+    monkeypatch.setattr(experiment_comparisons, "RECIPE", quick_recipe)
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     assert main(["experiment", "check"]) == 0
     printed = capsys.readouterr()
@@ -385,9 +385,8 @@ def test_ccnvr_s_own_configuration_is_searched_as_a_rival_s_is() -> None:
             return {**super().suggest(trial, bands, soils), **quick}
 
     method = OneEpoch({"OC": "log1p", "clay": "identity"})
-    found = tune(
-        method, soils.grid, soils.spectra, values, soil_of(soils), trials=1, folds=2, seed=1
-    )
+    tuned = TuningSoils(soils.grid, soils.spectra, values, soil_of(soils))
+    found = tune(method, tuned, Budget(1, 2))
     assert found.configuration == {**StackedNetwork.first, **quick} and found.r2 < 0.5
     recipe = method.recipe(found.configuration, soils.grid)
     assert (

@@ -34,7 +34,7 @@ from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.run import accuracy_by_library
 from ccnvr.train.studies import domain as domain_study
-from ccnvr.train.studies import intervals as interval_study
+from ccnvr.train.studies import out_of_fold
 from tests.support import recipes
 from tests.support.helpers import run_ccnvr
 
@@ -272,7 +272,7 @@ def test_the_studies_of_a_run_with_epo_look_at_corrected_soils(small: Path) -> N
     assert table["false alarms on held-out folds"]["all"]["flagged"] < 0.15
     recipe, calibration, report = run_folder.load(small.parent / "run")
     pool = load_soils(recipe.libraries, recipe)
-    seen = interval_study.out_of_fold(
+    seen = out_of_fold.out_of_fold(
         small.parent / "run", recipe, pool, report.targets, calibration.correction
     )
     figures = accuracy_by_library(recipe, pool, scales.restore(seen.targets, seen.outputs))

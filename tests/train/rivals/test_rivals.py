@@ -28,7 +28,7 @@ from ccnvr.train.rivals.method import (
     scaled_target,
 )
 from ccnvr.train.rivals.scikit import METHODS
-from ccnvr.train.rivals.tuning import cross_validate, group_folds, tune
+from ccnvr.train.rivals.tuning import Budget, TuningSoils, cross_validate, group_folds, tune
 from tests.support import recipes
 
 GRID = Grid(1104.0, 4.0, 348)
@@ -158,15 +158,14 @@ def test_tuned_pls_predicts_carbon_and_clay(soils: tuple[Array, Array]) -> None:
     spectra, carbon = soils
     clay = limesoda.load("SL.125").properties["clay"]
     for values in (carbon, clay):
-        found = tune(
-            METHODS["PLSR"], GRID, spectra, values, np.arange(125), trials=6, folds=5, seed=1
-        )
+        tuned = TuningSoils(GRID, spectra, values, np.arange(125))
+        found = tune(METHODS["PLSR"], tuned, Budget(6, 5))
         assert found.r2 > 0.5
         splits = group_folds(np.arange(125), 5, 1)
         predicted = {
             member["components"]: guess
             for member, guess in cross_validate(
-                METHODS["PLSR"], found.configuration, GRID, spectra, values, splits, 1
+                METHODS["PLSR"], found.configuration, tuned, splits, 1
             )
         }
         assert accuracy(values, predicted[found.configuration["components"]]).r2 == pytest.approx(
@@ -178,22 +177,18 @@ def test_tuning_is_repeatable_and_resumes_from_its_storage(
     soils: tuple[Array, Array], tmp_path: Path
 ) -> None:
     spectra, values = soils
-    groups = np.arange(125)
+    tuned = TuningSoils(GRID, spectra, values, np.arange(125))
     storage = f"sqlite:///{tmp_path / 'tuning.db'}"
 
     def search(
         trials: int, seed: int = 3, storage: str | None = None
     ) -> tuple[Configuration, float, list[int]]:
         seen: list[int] = []
-        budget: dict[str, Any] = {"trials": trials, "folds": 3, "seed": seed, "storage": storage}
-        method = METHODS["SVMR"]
         found = tune(
-            method,
-            GRID,
-            spectra,
-            values,
-            groups,
-            **budget,
+            METHODS["SVMR"],
+            tuned,
+            Budget(trials, folds=3, seed=seed),
+            storage,
             on_trial=lambda done, best: seen.append(done),
         )
         assert found.trials == trials and found.seconds > 0.0
@@ -241,7 +236,7 @@ def test_no_soil_is_predicted_by_what_it_trained_and_failures_end_no_search() ->
     spectra = np.repeat(values[:, None], 4, axis=1)
     grid = Grid(1100.0, 10.0, 4)
     spy = _Spy()
-    found = tune(spy, grid, spectra, values, np.arange(30) // 2, trials=12, folds=5, seed=1)
+    found = tune(spy, TuningSoils(grid, spectra, values, np.arange(30) // 2), Budget(12, 5))
     assert found.trials == 12 and found.configuration == {"kind": "mean"}
     assert found.r2 < 0.0
     assert all(len(shown) == 24 for shown in spy.shown)
@@ -253,18 +248,10 @@ def test_no_soil_is_predicted_by_what_it_trained_and_failures_end_no_search() ->
     with pytest.raises(
         CcnvrError, match=r"none of 3 configurations of spy .* SVD did not converge"
     ):
-        tune(Hopeless(), grid, spectra, values, np.arange(30), trials=3, folds=5, seed=1)
+        tune(Hopeless(), TuningSoils(grid, spectra, values, np.arange(30)), Budget(3, 5))
     with pytest.raises(UsageError, match="1 missing values"):
-        tune(
-            spy,
-            grid,
-            spectra,
-            np.append(values[1:], np.nan),
-            np.arange(30),
-            trials=3,
-            folds=5,
-            seed=1,
-        )
+        missing = np.append(values[1:], np.nan)
+        tune(spy, TuningSoils(grid, spectra, missing, np.arange(30)), Budget(3, 5))
 
 
 @pytest.mark.parametrize("name", ["CNN", "RNN"])

@@ -1,0 +1,134 @@
+"""The experiments that compare methods, from their options to their printed tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ccnvr.edge.atomic_files import is_same_file
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
+from ccnvr.train.experiments.comparison import Comparison, official_splits
+from ccnvr.train.experiments.contenders import RECIPE, contenders
+from ccnvr.train.experiments.output import (
+    print_accuracy,
+    print_losses,
+    print_transfer,
+    progress,
+    write_result,
+)
+from ccnvr.train.libraries.load import check
+from ccnvr.train.rivals.tuning import Budget
+
+
+def run_accuracy(arguments: argparse.Namespace) -> int:
+    """Compare the accuracy of methods on one library."""
+    result, path = _compare(arguments, accuracy.run)
+    print_accuracy(result)
+    return write_result(result, path, drawn=True)
+
+
+def run_noise(arguments: argparse.Namespace) -> int:
+    """Compare what noise costs methods on one library."""
+    result, path = _compare(arguments, noise.run)
+    print_losses(result)
+    return write_result(result, path, drawn=True)
+
+
+def run_transfer(arguments: argparse.Namespace) -> int:
+    """Compare methods trained on other libraries, and adapt CCNVR with local samples."""
+    for name in (*arguments.targets, *arguments.sources):
+        check(name)
+    recipe = inputs.comparable_recipe(arguments.recipe)
+    if recipe.pretraining:
+        raise UsageError(
+            f"{arguments.recipe} has [pretraining], but --sources say what is trained on; give "
+            "another --recipe"
+        )
+    with progress() as on_step:
+        experiment = transfer.Transfer(
+            targets=arguments.targets,
+            sources=arguments.sources,
+            contenders=contenders(arguments.methods, arguments.recipe),
+            network=single_network.single_network(arguments.recipe),
+            budget=_budget(arguments),
+            seeds=arguments.seeds,
+            repeats=arguments.repeats,
+            sizes=transfer.SIZES,
+            ledger=inputs.ledger(arguments.out, recipe, arguments.recipe),
+            prop=arguments.property,
+            on_step=on_step,
+        )
+        result = transfer.run(experiment, arguments.out)
+    print_transfer(result)
+    return write_result(result, arguments.out / "transfer.json", drawn=True)
+
+
+def run_search(arguments: argparse.Namespace) -> int:
+    """Search CCNVR's own configuration."""
+    with progress() as on_step:
+        result = search.run(arguments.out, arguments.trials, arguments.folds, on_step)
+    print(
+        f"mean R2 in cross-validation {result['r2']:.3f} after {result['trials']} trials: "
+        f"{result['configuration']}"
+    )
+    return write_result(result, arguments.out / "search.json")
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Train the study's single network from nothing, its teachers included, and print its R2."""
+    network = single_network.single_network(RECIPE)
+    # In a log file, a line a minute.
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    epochs = network.recipe.all_epochs
+    with tqdm(total=epochs, unit="epoch", file=sys.stderr, mininterval=pause) as bar:
+
+        def on_epoch(loss: float) -> None:
+            bar.update()
+
+        scores = single_network.run(network, arguments.seed, on_epoch)
+    print(json.dumps(scores))
+    return 0
+
+
+def _compare(
+    arguments: argparse.Namespace, run: Callable[[Comparison, Path], dict[str, Any]]
+) -> tuple[dict[str, Any], Path]:
+    """Return the result of a comparison on one library, and the file that it belongs in."""
+    path = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
+    if arguments.choices is not None and is_same_file(path, arguments.choices):
+        raise UsageError(
+            f"the result would be written over {arguments.choices}, which --choices reads; give "
+            "another --out"
+        )
+    recipe = inputs.comparable_recipe(arguments.recipe)
+    if arguments.experiment == "noise" and recipe.pretraining:
+        raise UsageError(
+            f"{arguments.recipe} has [pretraining], whose soils would stay without noise; give "
+            "another --recipe"
+        )
+    splits = official_splits(arguments.data, properties=arguments.properties)
+    predicted = {library for split in splits for library in split.test.origin}
+    chosen = inputs.earlier_choices(arguments.choices, splits[0].train.properties)
+    with progress() as on_step:
+        comparison = Comparison(
+            library=arguments.data,
+            splits=splits,
+            contenders=contenders(arguments.methods, arguments.recipe, predicted),
+            budget=_budget(arguments),
+            seeds=arguments.seeds,
+            ledger=inputs.ledger(arguments.out, recipe, arguments.recipe),
+            chosen=chosen,
+            on_step=on_step,
+        )
+        return run(comparison, arguments.out), path
+
+
+def _budget(arguments: argparse.Namespace) -> Budget:
+    return Budget(arguments.trials, arguments.folds, float(arguments.seconds))

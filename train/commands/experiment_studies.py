@@ -1,0 +1,44 @@
+"""The experiments that are studies beyond the paper, from their options to their printed tables."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import torch
+
+from ccnvr.train.experiments.output import progress, write_result
+from ccnvr.train.studies import domain, intervals, moisture, scale
+
+
+def run_intervals(arguments: argparse.Namespace) -> int:
+    """Measure the intervals of a run."""
+    result = intervals.coverage_table(arguments.run)
+    print(intervals.coverage_text(result))
+    return write_result(result, arguments.out / "intervals.json")
+
+
+def run_domain(arguments: argparse.Namespace) -> int:
+    """Measure the domain of a run."""
+    result = domain.domain_table(arguments.run)
+    print(domain.domain_text(result))
+    return write_result(result, arguments.out / "domain.json")
+
+
+def run_moisture(arguments: argparse.Namespace) -> int:
+    """Carry out the moisture study."""
+    with progress() as on_step:
+        outcomes = moisture.run(on_step)
+    print(moisture.table(outcomes))
+    result = {method: dataclasses.asdict(outcome) for method, outcome in outcomes.items()}
+    return write_result(result, arguments.out / "moisture.json")
+
+
+def run_scale(arguments: argparse.Namespace) -> int:
+    """Measure memory and time of a large run."""
+    torch.set_num_threads(arguments.threads)
+    with progress() as on_step:
+        result = scale.run(arguments.soils, arguments.bands, arguments.epochs, on_step)
+    for name, value in result.items():
+        print(f"{name:<22}{value}")
+    return write_result(result, arguments.out / "scale.json")
