@@ -1,8 +1,7 @@
-"""Show the known spectral libraries: whether their files are at hand, what was measured, under
-which licence, where to ask.
+"""List the known spectral libraries: their files, what was measured, licence and origin.
 
-Soils are counted where the files are at hand. Large libraries are read and counted only when they
-are named; nothing is fetched unless it is named.
+Soils are counted where the files are at hand. Large libraries are read and counted only if they are
+named, and nothing is fetched unless it is named.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import LIBRARIES
 from ccnvr.train.libraries.properties import PROPERTIES, UNITS
 
-# Every library covers it; counting soils needs no spectra.
+# A grid that every library covers, because counting soils needs no spectra.
 _ANYWHERE = Grid(1500.0, 2.0, 2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr data`."""
+    """Add the options of `ccnvr data`."""
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
         help=f"libraries to read and count: {', '.join(LIBRARIES)}",
     )
-    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per line")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the libraries, or those named."""
+    """Print what is known of all libraries, or of those named."""
     if unknown := [name for name in arguments.names if name not in LIBRARIES]:
         raise UsageError(
             f"library {unknown[0]!r} is not one of {', '.join(LIBRARIES)}; see ccnvr data"
@@ -47,11 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(name: str, count: bool) -> dict[str, Any]:
-    """What is known of a library. `soils` holds how many have each property, None if its files were
-    not read.
+    """Return what is known of a library.
+
+    `soils` holds the number of soils with each property, or None if its files were not read.
 
     Raises:
-        CcnvrError: it is to be counted, and cannot be read.
+        CcnvrError: the soils are to be counted, and the library cannot be read.
     """
     library = LIBRARIES[name]
     path = library.present()

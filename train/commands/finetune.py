@@ -1,6 +1,7 @@
-"""Fine-tune a model on 10 to 100 soils of your own with the laboratory's values. It prints what
-that gains on your soils, each predicted by a network that was tuned without it, and leaves a run
-that ccnvr export takes.
+"""Fine-tune a model on 10 to 100 soils of your own with laboratory values.
+
+The command prints the gain on your soils, each predicted by a network that was tuned without it,
+and leaves a run for ccnvr export.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ccnvr.train.runs.folder import export_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr finetune`."""
+    """Add the options of `ccnvr finetune`."""
     parser.add_argument(
         "base",
         metavar="BASE",
@@ -48,36 +49,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layers",
         choices=LAYERS,
         default=FinetuningSettings.layers,
-        help=f"what is tuned ({FinetuningSettings.layers})",
+        help=f"layers to tune ({FinetuningSettings.layers})",
     )
     parser.add_argument(
         "--epochs",
         type=whole_number(1, 10_000),
         default=FinetuningSettings.epochs,
-        help=f"of each network ({FinetuningSettings.epochs})",
+        help=f"epochs of each network ({FinetuningSettings.epochs})",
     )
     parser.add_argument(
         "--learning-rate",
         type=number(1e-7, 1.0),
         default=FinetuningSettings.learning_rate,
-        help=f"({FinetuningSettings.learning_rate:g})",
+        help=f"highest learning rate ({FinetuningSettings.learning_rate:g})",
     )
     parser.add_argument(
         "--folds",
         type=whole_number(2, 20),
         default=FinetuningSettings.folds,
-        help=f"at most, of at least 4 soils ({FinetuningSettings.folds})",
+        help=f"most folds, each of at least 4 soils ({FinetuningSettings.folds})",
     )
     parser.add_argument(
         "--seed",
         type=whole_number(0, 2**31 - 1),
         default=FinetuningSettings.seed,
-        help=f"({FinetuningSettings.seed})",
+        help=f"seed ({FinetuningSettings.seed})",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fine-tune, print what it gained and what there is to know of it."""
+    """Fine-tune, and print the accuracy before and after, with notes."""
     torch.set_num_threads(1)
     settings = FinetuningSettings(
         arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings
         )
     except KeyboardInterrupt:
-        raise CcnvrError("interrupted; the same command begins anew") from None
+        raise CcnvrError("interrupted; the same command starts again") from None
     print("\n".join(_text(outcome)))
     for note in _notes(outcome):
         print(f"\n{note}")
@@ -103,23 +104,23 @@ def _text(outcome: FinetuningOutcome) -> list[str]:
         lines.append(f"left out: {', '.join(names)} ({reason})")
     lines += [
         "",
-        "accuracy on your soils, those of each fold by a network that was tuned without them",
+        "accuracy on your soils, each predicted by a network that was tuned without it",
     ]
     return [*lines, accuracy_table(_rows(outcome), "model")]
 
 
 def _notes(outcome: FinetuningOutcome) -> list[str]:
-    """What to know of the figures and of the model."""
+    """Return what a user has to know of the figures and of the model."""
     notes, seen = [], outcome.seen_before
     if seen:
         notes.append(
             f"warning: the model was trained on {len(seen)} of these spectra before, {seen[0]} "
-            "among them, so all of these "
-            "figures are too good"
+            "among them, so all of these figures are too good"
         )
     if outcome.not_compared:
         notes.append(
-            f"not looked into whether your soils are also in {', '.join(outcome.not_compared)}"
+            f"not checked whether your soils are also in {', '.join(outcome.not_compared)} (not "
+            "at hand, or too large to read now)"
         )
     if no_better := outcome.no_better():
         notes.append(
@@ -128,13 +129,12 @@ def _notes(outcome: FinetuningOutcome) -> list[str]:
         )
     if useless := outcome.useless():
         notes.append(
-            f"warning: for {', '.join(useless)} the mean of your soils would do better (R2 below "
-            "0); look at the unit of the "
-            "values, or leave the column out"
+            f"warning: for {', '.join(useless)} the mean of your soils would predict better (R2 "
+            "below 0); check the unit of the values, or leave the column out"
         )
     if outcome.report.domain is None:
         notes.append(
-            f"no domain, which takes {FEWEST_SOILS} soils: spectra unlike those of your soils "
+            f"no domain, which needs {FEWEST_SOILS} soils: spectra unlike those of your soils "
             "will not be flagged"
         )
     if outcome.substitutes:

@@ -1,5 +1,7 @@
 """Train CCNVR by a recipe: cross-validation first, then one network on all training soils.
-Interrupt it whenever you like; the same command goes on after the last finished epoch.
+
+The training may be interrupted at any time; the same command continues it after the last finished
+epoch.
 """
 
 from __future__ import annotations
@@ -18,34 +20,35 @@ from ccnvr.train.runs.folder import export_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr train`."""
+    """Add the options of `ccnvr train`."""
     parser.add_argument("recipe", type=Path, help="training recipe (TOML)")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     parser.add_argument(
         "--instrument",
         type=Path,
         metavar="FILE",
-        help="train for this sensor: TOML with centres_nm = [...] and fwhm_nm, as [instrument] in "
-        "a recipe",
+        help="train for this sensor: a TOML file with centres_nm = [...] and fwhm_nm, as in the "
+        "table [instrument] of a recipe",
     )
     parser.add_argument(
         "--threads",
         type=whole_number(1, 256),
         default=1,
-        help="threads of torch (1: small networks gain none)",
+        help="threads of torch (1; small networks gain nothing from more)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and print the figures."""
+    """Train, and print the accuracy."""
     torch.set_num_threads(arguments.threads)
     try:
         with join() as team:
             report = runs.train(arguments.recipe, arguments.out, arguments.instrument, team)
     except KeyboardInterrupt:
         raise CcnvrError(
-            "interrupted; the same command goes on after the last finished epoch"
+            "interrupted; the same command continues after the last finished epoch"
         ) from None
+    # Of the processes that train together only one prints.
     if not team.first:
         return 0
     for title, table in report.accuracy.items():

@@ -271,7 +271,7 @@ def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
     assert (
         "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
     )
-    assert "warning: for OC the mean of your soils would do better (R2 below 0)" in told.out
+    assert "warning: for OC the mean of your soils would predict better (R2 below 0)" in told.out
 
 
 def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:
