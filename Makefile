@@ -16,9 +16,10 @@ PYTEST := -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST)
 
-# The protocols, chemometrics, readers, store and daemon, in under a minute on 2 cores.
+# The protocols, chemometrics, readers, store and daemon, in under a minute on 2 cores. Nothing is trained here, so
+# workers may take tests from each other.
 test-fast: $(VENV)/.dev
-	$(BIN)/python $(PYTEST) -m "not slow" tests/firmware_bridge tests/edge
+	$(BIN)/python $(PYTEST) --dist worksteal -m "not slow" tests/firmware_bridge tests/edge
 
 # The C reference of the link: every warning and sanitizer, vectors, fuzz corpus, branches. Needs gcc alone.
 test-c:
