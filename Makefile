@@ -53,7 +53,7 @@ check: $(VENV)/.dev .ns
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests tools
+	$(BIN)/mypy tests tools examples
 	$(BIN)/lint-imports
 	$(BIN)/python -m ccnvr.firmware_bridge.schema.generate --check
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.helpers import ROOT
 
-PACKAGES = ("edge", "firmware_bridge")
+PACKAGES = ("edge", "firmware_bridge", "train", "export")
 
 
 @pytest.fixture(params=PACKAGES)

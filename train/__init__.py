@@ -1,1 +1,44 @@
-"""Builds CCNVR: spectral libraries, the network, training, cross-validation."""
+"""Training: spectral libraries, the network CCNVR, cross-validation, calibration and fine-tuning.
+
+The public names are those of `__all__`, described in docs/api.md; each is imported when it is first
+used, so that this import does not load PyTorch. All else is private.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ccnvr.firmware_bridge.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ccnvr.train.libraries.load import load_library
+    from ccnvr.train.libraries.soils import Soils
+    from ccnvr.train.public import finetune, train
+    from ccnvr.train.regressor import CCNVRRegressor
+    from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings
+    from ccnvr.train.runs.folder import RunReport
+else:  # hidden from type checkers, which would otherwise accept any name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "CCNVRRegressor": "ccnvr.train.regressor",
+            "FinetuningOutcome": "ccnvr.train.runs.finetune",
+            "FinetuningSettings": "ccnvr.train.runs.finetune",
+            "RunReport": "ccnvr.train.runs.folder",
+            "Soils": "ccnvr.train.libraries.soils",
+            "finetune": "ccnvr.train.public",
+            "load_library": "ccnvr.train.libraries.load",
+            "train": "ccnvr.train.public",
+        },
+    )
+
+__all__ = [
+    "CCNVRRegressor",
+    "FinetuningOutcome",
+    "FinetuningSettings",
+    "RunReport",
+    "Soils",
+    "finetune",
+    "load_library",
+    "train",
+]
