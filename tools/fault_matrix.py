@@ -1,5 +1,6 @@
-"""Every fault on every driver, and what became of the scan: `python -m tools.fault_matrix` rewrites
-docs/instruments.md.
+"""Every fault on every driver, and what became of the scan.
+
+`python -m tools.fault_matrix` writes the table in docs/instruments.md.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ LASTING = {"baud", "lamp", "saturation", "drift"}
 FAULTS = [*KINDS, ">drop", ">flip", ">truncate", ">garbage"]
 HITS = {"flip": 16, ">flip": 16}
 MOST_HITS = 6
-"""Replies of a scan that are hit in turn, one a scan; more where luck decides what a bit is worth.
-"""
+"""The number of replies that are hit, one in each scan; `HITS` has more for chance faults."""
 
 RIGHT = "right"
 LOST = "error"
@@ -38,7 +38,7 @@ class WrongSpectrum(AssertionError):
 
 
 def the_fault(setup: Setup, kind: str, hit: int) -> Fault:
-    """One that strikes the `hit`-th reply or request from now, or all from now on."""
+    """Return a fault that strikes the `hit`-th reply or request from now, or all from now on."""
     name = kind.removeprefix(">")
     amount = AMOUNTS.get(name, KINDS[name][1])
     if kind in LASTING:
@@ -50,10 +50,10 @@ def the_fault(setup: Setup, kind: str, hit: int) -> Fault:
 
 
 def strike(setup: Setup, kind: str, hit: int) -> str | None:
-    """One scan with the fault on its `hit`-th reply; then the faults end, and the next scan must be
-    right.
+    """Take a scan with the fault on its `hit`-th reply, and return the outcome.
 
-    None if the scan had fewer replies.
+    The fault then ends, and the next scan must be right. The outcome is None if the scan had fewer
+    replies.
     """
     setup.line.faults = [the_fault(setup, kind, hit)]
     began, struck = CLOCK.now, setup.line.struck
@@ -76,16 +76,16 @@ def strike(setup: Setup, kind: str, hit: int) -> str | None:
 
 
 def patience_s(setup: Setup) -> float:
-    """How long a driver may take for a scan, whatever happens."""
+    """Return how long a driver may take for a scan, whatever happens."""
     light_s = 2.0 * setup.reachable_us() / 1e6
     if isinstance(setup.instrument, PolledInstrument):
         return setup.instrument.exchange.patience_s(light_s) + light_s
-    # The ccnvr link asks for the scan and for its two pieces, and is told to forget it.
+    # Over the ccnvr link, the driver asks for the scan and for its two chunks, and acknowledges it.
     return 4 * ATTEMPTS * (setup.timeout_s + light_s)
 
 
 def judge(setup: Setup, kind: str, scan: Scan) -> str:
-    """Whether the scan is what the detector saw, and says what it should."""
+    """Check that the scan is what the detector saw, and return the outcome."""
     off = setup.error(scan)
     if off > (TOLERANCE / 2.0 + 1e-9 if setup.driver.name in SCANNED_TWICE else 0.0):
         raise WrongSpectrum(
@@ -107,7 +107,7 @@ def judge(setup: Setup, kind: str, scan: Scan) -> str:
 
 
 def outcomes(name: str, kind: str, seed: int = 1) -> set[str]:
-    """What became of scans whose replies were hit one after the other."""
+    """Return what became of scans whose replies were hit one after the other."""
     setup = set_up(name, seed)
     setup.scan()
     before = setup.line.replies
@@ -134,7 +134,7 @@ WORDS = {
 
 
 def table(results: dict[tuple[str, str], set[str]]) -> str:
-    """Rows are drivers, columns faults."""
+    """Return the table, with a row for each driver and a column for each fault."""
     lines = [f"| driver | {' | '.join(FAULTS)} |", "|---" * (len(FAULTS) + 1) + "|"]
     for name in DRIVERS:
         cells = [WORDS[frozenset(results[name, kind])] for kind in FAULTS]
@@ -143,7 +143,7 @@ def table(results: dict[tuple[str, str], set[str]]) -> str:
 
 
 def all_outcomes() -> dict[tuple[str, str], set[str]]:
-    """The whole matrix."""
+    """Return the outcomes of the whole matrix."""
     with virtual_time():
         return {(name, kind): outcomes(name, kind) for name in DRIVERS for kind in FAULTS}
 

@@ -1,10 +1,10 @@
-"""Mutated frames against every codec: `python -m tools.fuzz_codecs --frames 10000000 [--codec NAME]
-[--start N]`.
+"""Feed mutated frames to every codec.
 
-A codec may call a mutated frame damage, or raise `Trouble`; nothing else may leave it, and what
-bears a checksum may not be accepted altered. A plain sum cannot keep that: how often it fails is
-counted. Prints progress, and a JSON object for each codec. Interrupted, a run goes on with
-`--start` from the last number of frames that it showed.
+Run it as `python -m tools.fuzz_codecs --frames 10000000 [--codec NAME] [--start N]`. A codec may
+report a mutated frame as damage, or raise `Trouble`; no other exception may leave it, and what has
+a checksum may not be accepted if it was altered. A plain sum cannot guarantee that, so its failures
+are counted. Prints progress, and a JSON object for each codec. A run that was interrupted can be
+continued with `--start` from the last number of frames that it showed.
 """
 
 from __future__ import annotations
@@ -54,14 +54,17 @@ class Tally:
     seconds: float = 0.0
 
     def row(self) -> dict[str, int]:
-        """For a program to read."""
+        """Return the counts as a dictionary."""
         return {**vars(self), "seconds": round(self.seconds)}
 
 
 @dataclass
 class Target:
-    """`originals` as bytes; `read` gives what was accepted, of which `genuine` knows the unaltered;
-    else it raises Trouble.
+    """A codec under test.
+
+    `read` takes bytes and returns what was accepted, or raises `Trouble`; `genuine` lists the
+    unaltered results of `originals`. A `guarded` codec has a checksum, so it may accept nothing
+    else.
     """
 
     originals: list[bytes]
@@ -84,10 +87,10 @@ class Target:
 
 
 def mutate(source: random.Random, data: bytes) -> bytes:
-    """One to three changes of a kind that lines make."""
+    """Apply one to three changes of the kinds that lines make."""
     out, draw = bytearray(data), source.getrandbits
-    # One draw for a change: bits 0-15 where, 16-31 where else, 32-39 what, from 40 on which kind.
-    # Drawing takes longest here.
+    # One draw for each change, because drawing takes most of the time: bits 0-15 say where, 16-31
+    # where else, 32-39 what, and those from 40 on which kind.
     for _ in range(draw(16) % 3 + 1):
         bits, size = draw(56), len(out)
         at, other, value = (
@@ -120,7 +123,7 @@ def _stream(
     kind: type,
     guarded: bool,
 ) -> Target:
-    """A codec with a decoder."""
+    """Return a target for a codec with a decoder."""
     originals = [encode(frame) for frame in frames]
 
     def read(data: bytes) -> list[object]:
@@ -135,7 +138,7 @@ def _stream(
 
 
 def _parser(originals: list[bytes], parse: Callable[[bytes], object], guarded: bool) -> Target:
-    """A codec without frames; what it makes of the originals is genuine."""
+    """Return a target for a codec without frames; what it makes of the originals is genuine."""
 
     def read(data: bytes) -> list[object]:
         return [parse(data)]
@@ -163,32 +166,14 @@ class _Answer(WithoutRate):
 
 
 def targets() -> dict[str, Target]:
-    """Every codec, with small frames: more of them in the time."""
+    """Return every codec, with small frames, so that more of them are done in the time."""
+    return {**_framed(), **_records(), **_lines(), **_answers()}
+
+
+def _framed() -> dict[str, Target]:
+    """Return the codecs with frames."""
     source = random.Random(7)
     bits = [source.randbytes(size) for size in (0, 4, 16, 40)]
-    settings = Settings(10_000, 1)
-    counts = np.arange(1_000, 1_024, dtype=">u2")
-    ooi = (
-        driver_ooi.HEADER.pack(driver_ooi.START, 0, 1, 10, 0, 0, 0)
-        + counts.tobytes()
-        + driver_ooi.END.to_bytes(2, "big")
-    )
-    bands = np.zeros(4, driver_nirscan.BAND)
-    bands["nm"] = np.arange(900.0, 904.0)
-    header = np.zeros(driver_asd.HEADER_INTS, ">i4")
-    asd = header.tobytes() + np.full(driver_asd.WAVELENGTHS.size, 1_000.0, ">f4").tobytes()
-    restore = driver_asd.RESTORE.pack(
-        100, 0, b"VStartingWavelength", *[b""] * 199, 350.0, *[0.0] * 199, 1, 0
-    )
-    multispeq, luxnode = (
-        read_instrument_profile("multispeq"),
-        read_instrument_profile("luxnode"),
-    )
-    plain = json.dumps(
-        {"device": "luxnode", "kind": "scan", "pixels": list(range(400, 420))}
-    ).encode()
-    summed = json.dumps({"sample": [[{"data_raw": list(range(100, 110))}]]}).encode()
-    summed += f"{zlib.crc32(summed):08X}".encode()
     return {
         "ccnvr": _stream(
             [codec.Frame(3, 7, data) for data in bits],
@@ -211,11 +196,49 @@ def targets() -> dict[str, Target]:
             codec_nirscan.Packet,
             False,
         ),
+    }
+
+
+def _records() -> dict[str, Target]:
+    """Return the parsers of binary records."""
+    bands = np.zeros(4, driver_nirscan.BAND)
+    bands["nm"] = np.arange(900.0, 904.0)
+    counts = np.arange(1_000, 1_024, dtype=">u2")
+    ooi = (
+        driver_ooi.HEADER.pack(driver_ooi.START, 0, 1, 10, 0, 0, 0)
+        + counts.tobytes()
+        + driver_ooi.END.to_bytes(2, "big")
+    )
+    settings = Settings(10_000, 1)
+    header = np.zeros(driver_asd.HEADER_INTS, ">i4")
+    asd = header.tobytes() + np.full(driver_asd.WAVELENGTHS.size, 1_000.0, ">f4").tobytes()
+    return {
         "nirscan file 8": _parser(
             [struct.pack("<i", 4) + bands.tobytes()],
             lambda data: _listed(*driver_nirscan.parse_interpreted(data)),
             False,
         ),
+        "ooi": _parser(
+            [ooi], lambda data: _listed(driver_ooi.parse_spectrum(data, 24, settings)), False
+        ),
+        "asd": _parser([asd], lambda data: _listed(driver_asd.parse_spectrum(data).values), False),
+        "nirone, floats": _parser(
+            [np.arange(1_000.0, 1_024.0, dtype=">f4").tobytes()],
+            lambda data: (driver_nirone.tell_order(data), _listed(floats(data, ">f4"))),
+            False,
+        ),
+    }
+
+
+def _lines() -> dict[str, Target]:
+    """Return the parsers of lines of text."""
+    multispeq = read_instrument_profile("multispeq")
+    luxnode = read_instrument_profile("luxnode")
+    frame = {"device": "luxnode", "kind": "scan", "pixels": list(range(400, 420))}
+    plain = json.dumps(frame).encode()
+    summed = json.dumps({"sample": [[{"data_raw": list(range(100, 110))}]]}).encode()
+    summed += f"{zlib.crc32(summed):08X}".encode()
+    return {
         "lines, JSON with CRC-32": _parser(
             [summed], lambda data: _listed(parse_json(data, multispeq)), True
         ),
@@ -228,10 +251,15 @@ def targets() -> dict[str, Target]:
             lambda data: _listed(driver_as7265x.parse_data(data.decode("ascii", errors="replace"))),
             False,
         ),
-        "ooi": _parser(
-            [ooi], lambda data: _listed(driver_ooi.parse_spectrum(data, 24, settings)), False
-        ),
-        "asd": _parser([asd], lambda data: _listed(driver_asd.parse_spectrum(data).values), False),
+    }
+
+
+def _answers() -> dict[str, Target]:
+    """Return the answers that only a driver reads as a whole."""
+    restore = driver_asd.RESTORE.pack(
+        100, 0, b"VStartingWavelength", *[b""] * 199, 350.0, *[0.0] * 199, 1, 0
+    )
+    return {
         "asd RESTORE": _parser(
             [restore],
             lambda data: driver_asd.parse_restore(
@@ -251,11 +279,6 @@ def targets() -> dict[str, Target]:
             lambda data: driver_nirone.Nirone(_Answer(data), 0.0)._value("h3"),
             False,
         ),
-        "nirone, floats": _parser(
-            [np.arange(1_000.0, 1_024.0, dtype=">f4").tobytes()],
-            lambda data: (driver_nirone.tell_order(data), _listed(floats(data, ">f4"))),
-            False,
-        ),
     }
 
 
@@ -264,7 +287,7 @@ def _listed(*arrays: np.ndarray) -> object:
 
 
 def fuzz(target: Target, frames: int, seed: int) -> Tally:
-    """Feed so many mutated frames."""
+    """Feed `frames` mutated frames to a target."""
     source, began = random.Random(seed), time.monotonic()
     originals, feed = target.originals, target.feed
     for _ in range(frames):
@@ -274,8 +297,9 @@ def fuzz(target: Target, frames: int, seed: int) -> Tally:
 
 
 def run(target: Target, start: int, frames: int, seed: int) -> Iterator[int]:
-    """Feed the frames from `start` to `frames`; yields how far it got. Each step has its own seed,
-    so a run can go on later.
+    """Feed the frames from `start` to `frames`, and yield how far it got.
+
+    Each step has a seed of its own, so that a run can be continued later.
     """
     for done in range(start, frames, _STEP):
         fuzz(target, min(_STEP, frames - done), seed + done)
@@ -283,7 +307,7 @@ def run(target: Target, start: int, frames: int, seed: int) -> Iterator[int]:
 
 
 def main() -> int:
-    """Run it; exits with 1 where something altered passed a checksum."""
+    """Run the fuzzer; exit with 1 if something altered passed a checksum."""
     known = targets()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -305,10 +329,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.start % _STEP or arguments.start < 0:
         parser.error(
-            f"--start {arguments.start} is not a multiple of {_STEP}; take the last number that "
+            f"--start {arguments.start} is not a multiple of {_STEP}; use the last number that "
             "was shown"
         )
-    # What NumPy warns of would stand in the daemon's log.
+    # A warning of NumPy would end up in the daemon's log, so it counts as a failure.
     warnings.simplefilter("error")
     failed = False
     for name in arguments.codec or known:

@@ -1,10 +1,9 @@
-"""Damage frames at random and let the codec decode them, as many as wanted: `python -m
-tools.fuzz_frames --frames 10000000`.
+"""Damage frames at random and let the link's codec decode them.
 
-Every damaged stream must decode without an exception, and no frame may come out of it but those
-that went in: anything else is
-a false accept. Prints progress, then one JSON object; exits with 1 after a false accept.
-Interrupted, it reports what it did.
+Run it as `python -m tools.fuzz_frames --frames 10000000`. Every damaged stream must decode without
+an exception, and no frame may come out of it except those that went in; any other frame is a false
+accept. Prints progress, then one JSON object, and exits with 1 after a false accept. If it is
+interrupted, it reports what it did.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _BATCH = 20_000
 
 
 def originals(source: random.Random) -> list[tuple[Frame, bytes]]:
-    """Frames of every length that stuffing cares about, most of them short, as requests are."""
+    """Return frames of every length that matters to stuffing, most of them short."""
     lengths = [source.randrange(40) for _ in range(180)] + [
         240,
         244,
@@ -56,7 +55,7 @@ def originals(source: random.Random) -> list[tuple[Frame, bytes]]:
 
 
 def damaged(wire: bytes, other: bytes, source: random.Random) -> bytes:
-    """One of the ways in which a line spoils a frame."""
+    """Return a frame spoilt in one of the ways in which a line spoils it."""
     data, way, at = bytearray(wire), source.randrange(8), source.randrange(len(wire))
     if way == 0:
         data[at] ^= 1 << source.randrange(8)
@@ -80,7 +79,7 @@ def damaged(wire: bytes, other: bytes, source: random.Random) -> bytes:
 
 
 def fuzz(frames: int, seed: int) -> Iterator[Counter[str]]:
-    """Decode `frames` damaged ones; yields the counts of each batch."""
+    """Decode `frames` damaged frames, and yield the counts of each batch."""
     source = random.Random(seed)
     valid = originals(source)
     sent = {frame for frame, _ in valid}
@@ -111,7 +110,7 @@ def _work(
 
 
 def main() -> int:
-    """Run it in several processes."""
+    """Run the fuzzer in several processes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -98,7 +98,7 @@ class OceanBinary(PolledInstrument):
             SATURATION_2 if second else SATURATION
         )
         if second:
-            # The first value of the reply is their number.
+            # The first value of the reply is not a coefficient.
             coefficients = floats(self._ask(COEFFICIENTS_2), "<f4")[1:]
             pixels = (len(self._ask(SPECTRUM_2)) - METADATA_2) // 2
             shortest, longest, firmware = 1, 2**31, ""

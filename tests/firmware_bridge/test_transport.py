@@ -1,4 +1,4 @@
-"""Ports that are missing, busy, silent or unplugged; URLs that are wrong."""
+"""Ports that are missing, busy, silent or unplugged, and URLs that are wrong."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_no_such_port() -> None:
         open_instrument("serial:///dev/ttyNOSUCH9")
 
 
-def test_a_folder_is_no_port() -> None:
+def test_a_folder_is_not_a_port() -> None:
     with pytest.raises(PortError, match="cannot be opened"):
         open_instrument("serial:///tmp")
 

@@ -1,5 +1,6 @@
-"""Every driver with its simulator, in this process: what the tests of instruments and the fault
-table share.
+"""Every driver with its simulator in this process.
+
+The tests of instruments and the table of faults share it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from ccnvr.firmware_bridge.transport import Transport
 from tests.support.helpers import WithoutRate
 
 SCANNED_TWICE = {"ooi", "chromation", "luxnode", "c12880ma", "asd"}
-"""Drivers of instruments that offer neither a checksum nor a second look at the same data."""
+"""Drivers of instruments with neither a checksum nor a second reading of the same data."""
 
 TOLERANCE = 0.02
-"""By which their two scans may differ, as a share of saturation; a scan is their mean, so half of
-it can go unnoticed.
+"""By how much their two scans may differ, as a share of saturation.
+
+A scan is their mean, so half of it can go unnoticed.
 """
 
 OPTIONS = {
@@ -46,8 +48,9 @@ OPTIONS = {
 
 
 class Clock:
-    """Time that passes only while somebody waits: a time-out costs nothing, and no outcome hangs on
-    the machine's speed.
+    """Time that passes only while somebody waits.
+
+    A time-out costs nothing, and no outcome depends on the speed of the machine.
     """
 
     now = 1_000.0
@@ -64,7 +67,7 @@ CLOCK = Clock()
 
 @contextmanager
 def virtual_time() -> Iterator[Clock]:
-    """Every module that waits does so by `CLOCK`."""
+    """Make every module that waits do so by `CLOCK`."""
     waiting = (exchange, link, driver_as7265x, driver_nirscan)
     for module in waiting:
         module.time = CLOCK  # type: ignore[attr-defined]
@@ -76,8 +79,9 @@ def virtual_time() -> Iterator[Clock]:
 
 
 class Loop(WithoutRate):
-    """A transport straight into a line, without a port, in virtual time; pauses of the line are
-    kept.
+    """A transport straight into a line, without a port and in virtual time.
+
+    It keeps the pauses of the line.
     """
 
     def __init__(self, line: Line) -> None:
@@ -113,9 +117,7 @@ class Loop(WithoutRate):
 
 @dataclass
 class Setup:
-    """A simulated instrument on a line that may be given faults, and the driver that speaks
-    to it.
-    """
+    """A simulated instrument on a line that may be given faults, with its driver."""
 
     driver: Driver
     line: Line
@@ -129,7 +131,7 @@ class Setup:
         return self.line.device.bench
 
     def reopen(self, transport: Transport | None = None) -> None:
-        """As a daemon does after an error."""
+        """Open the instrument again, as a daemon does after an error."""
         self.instrument = create(self.driver, transport or Loop(self.line), self.timeout_s)
         if isinstance(self.instrument, driver_as7265x.As7265x):
             self.instrument.settle_s = 0.0
@@ -150,8 +152,9 @@ class Setup:
         return scan
 
     def error(self, scan: Scan) -> float:
-        """How far a scan is from what the detector saw since it was asked for, as a share of
-        saturation.
+        """Return how far a scan is from what the detector saw since it was asked for.
+
+        The result is a share of saturation.
         """
         seen = np.array(self.bench.seen)
         if self.driver.name in SCANNED_TWICE:
@@ -160,12 +163,12 @@ class Setup:
 
 
 def create(driver: Driver, transport: Transport, timeout_s: float) -> Instrument:
-    """The driver over `transport`, with the options it needs."""
+    """Return the driver over `transport`, with the options that it needs."""
     return driver.load().create(transport, dict(OPTIONS.get(driver.name, {})), timeout_s)
 
 
 def set_up(name: str, seed: int = 1, device: SimulatedDevice | None = None) -> Setup:
-    """A driver and its simulated instrument, identified and configured; in virtual time."""
+    """Return a driver and its simulated instrument, identified and configured, in virtual time."""
     driver = DRIVERS[name]
     setup = Setup(driver, Line(device or simulate(driver, seed), [], seed))
     setup.reopen()

@@ -1,5 +1,6 @@
-"""A real port whose other end follows a transcript: what the host must send, what it then gets, and
-what must come of it.
+"""A real port whose other end follows a transcript.
+
+The transcript says what the host must send, what it then gets, and what must result.
 """
 
 from __future__ import annotations
@@ -16,18 +17,17 @@ from ccnvr.firmware_bridge.serving.pty_baud import line_baud
 from ccnvr.firmware_bridge.transport import SerialTransport
 
 _LONGEST_S = 20.0
-"""Longer than a machine, however busy, takes to carry bytes through its own kernel."""
+"""Longer than any machine, however busy, takes to carry bytes through its own kernel."""
 
 _PIECE = 2_048
-"""Less than a pseudo-terminal holds, so that sending never waits for the host, which is the same
-thread.
+"""Less than a pseudo-terminal holds.
+
+So sending never waits for the host, which is the same thread.
 """
 
 
 class Line(NamedTuple):
-    """One exchange: the host sends `host`, at the rate `baud` if one is given, and
-    gets `answer`.
-    """
+    """One exchange: the host sends `host`, at `baud` if that is given, and gets `answer`."""
 
     host: bytes
     answer: bytes = b""
@@ -35,14 +35,15 @@ class Line(NamedTuple):
 
 
 def lines(*dialogue: tuple[bytes, bytes]) -> list[Line]:
-    """Exchanges at whatever rate."""
+    """Return exchanges at any rate."""
     return [Line(*line) for line in dialogue]
 
 
 @dataclass
 class Case:
-    """A dialogue and what must come of it: `counts` of the scan, and `wavelengths` of some pixels,
-    in nm.
+    """A dialogue and what must result from it.
+
+    The scan must have `counts`, and some pixels the `wavelengths`, in nm.
     """
 
     driver: str
@@ -58,11 +59,11 @@ class Case:
 
 
 class PlayedPort(SerialTransport):
-    """The host's port, a pseudo-terminal's or over TCP: what is written must be the next line of
-    the transcript.
+    """The host's port, a pseudo-terminal or a TCP socket.
 
-    That nothing more will come is known here and not waited out, and what will come is waited for:
-    nothing hangs on time.
+    What is written to it must be the next line of the transcript. The port knows when nothing more
+    will come, and does not wait for it; and it waits for what will come. So no test depends on
+    time.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class PlayedPort(SerialTransport):
         return not (self._left or self._answer or self._on_the_way)
 
     def write(self, data: bytes) -> None:
-        """Send the next line and see it arrive."""
+        """Send the next line and check that it arrives."""
         super().write(data)
         arrived = b""
         while len(arrived) < len(data):
@@ -101,7 +102,7 @@ class PlayedPort(SerialTransport):
         self._answer += line.answer
 
     def read(self, timeout_s: float) -> bytes:
-        """What the other end answers; nothing, at once, where it is silent."""
+        """Return what the other end answers; nothing, at once, where it is silent."""
         if not self._on_the_way:
             piece, self._answer = self._answer[:_PIECE], self._answer[_PIECE:]
             self._on_the_way = os.write(self._end, piece) if piece else 0

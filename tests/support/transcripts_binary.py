@@ -1,9 +1,8 @@
-"""Transcripts of instruments that answer in binary: byte for byte what both sides say by the
-instrument's documents.
+"""Transcripts of instruments that answer in binary, byte for byte, from the instruments' documents.
 
 A transcript shares no code with the simulators, so that no error is made twice. Where a document
-gives the layout of an answer but no bytes, the answer is built here from the layout, which its
-transcript then says.
+gives the layout of an answer but no bytes, the answer is built here from the layout, and its
+transcript says so.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def ocean(
     version: int = 0x1100,
     error: int = 0,
 ) -> bytes:
-    """A message after the header's table in Ocean's data sheets."""
+    """Return a message, after the table of the header in Ocean's data sheets."""
     immediate, payload = (data, b"") if len(data) <= 16 else (b"", data)
     message = b"\xc1\xc0" + struct.pack("<HHHII", version, flags, error, kind, regarding) + bytes(6)
     message += (
@@ -43,14 +42,16 @@ SET_100_MS = bytes.fromhex(
     "14000000"
     "13a4a266d9f695dfc1013830facb00eb c5c4c3c2"
 )
-"""Written out by hand, after page 13 of Ventana's sheet: an integration time of 100000 us,
-acknowledgement wanted, MD5.
+"""An integration time of 100000 us, with an acknowledgement wanted and an MD5.
+
+It is written out by hand, after page 13 of Ventana's sheet.
 """
 
 
 def obp() -> Case:
-    """An STS with 1024 pixels, its baud rate raised first. The host counts its messages so that the
-    one above is among them.
+    """Return the transcript of an STS with 1024 pixels, whose baud rate is raised first.
+
+    The host numbers its messages so that the one above is among them.
     """
     said: list[Line] = []
     regarding = 2**32 - 15
@@ -65,7 +66,7 @@ def obp() -> Case:
     ) -> None:
         nonlocal regarding
         regarding = (regarding + 1) % 2**32
-        # An answer bears flag 0, an acknowledgement flag 1.
+        # An answer has flag 0, an acknowledgement flag 1.
         reply = ocean(kind, regarding, answer, 1 | wanted >> 1, md5)
         said.append(Line(ocean(kind, regarding, data, wanted), reply, baud))
 
@@ -104,9 +105,11 @@ def obp() -> Case:
 
 
 def obp2() -> Case:
-    """An instrument of the second generation, 0x2000, with four pixels, no MD5, lamp or
-    thermometer; the rate is left as it is. That it refuses older versions with error 1, and what it
-    lacks with error 2, follows from the table of errors.
+    """Return that of an instrument of the second generation, 0x2000.
+
+    It has four pixels and no MD5, lamp or thermometer, and its rate is left as it is. That it
+    refuses older versions with error 1, and what it lacks with error 2, follows from the table of
+    errors.
     """
     said: list[Line] = []
     regarding = 2**32 - 15
@@ -121,7 +124,7 @@ def obp2() -> Case:
     ) -> None:
         nonlocal regarding
         regarding = (regarding + 1) % 2**32
-        # Flag 3 says that it is refused.
+        # Flag 3 says that the message is refused.
         flags = 1 | (8 if error else wanted >> 1)
         reply = ocean(kind, regarding, answer, flags, False, 0x2000, error)
         said.append(Line(ocean(kind, regarding, data, wanted, version=version), reply))
@@ -134,7 +137,7 @@ def obp2() -> Case:
     ask(0x100, b"SR400123")
     ask(0x10, data=b"\1", wanted=4, error=2)
     ask(0x11D00, struct.pack("<I", 65_535))
-    # Before the coefficients comes a value that is none.
+    # The coefficients are preceded by a value that is not a coefficient.
     ask(0x1100, struct.pack("<4f", 9.0, 190.0, 0.5, 0.25))
     ask(0x1C00, spectrum(0, 0, 0, 0))
     ask(0xC01, data=struct.pack("<I", 6_000), wanted=4)
@@ -155,8 +158,9 @@ def obp2() -> Case:
 
 
 def ooi() -> Case:
-    """Two pixels of a USB2000+, dark: the stream of the Flame's manual, words with the high byte
-    first.
+    """Return that of two pixels of a USB2000+ in the dark.
+
+    The stream is that of the Flame's manual, in words with the high byte first.
     """
     spectrum = bytes.fromhex("02 ffff 0000 0001 000a 0000 0000 0000 0405 0607 fffd")
     said = lines(
@@ -177,8 +181,9 @@ def ooi() -> Case:
 
 
 def nirscan() -> Case:
-    """A scan of three bands, of which the instrument is not done at the first question. Frames are
-    laid out after NNOUARTDefs.h; that of the scan is written out by hand, too.
+    """Return that of a scan of three bands, which is not finished at the first question.
+
+    Frames are laid out after NNOUARTDefs.h; the frame of the scan is also written out by hand.
     """
     said: list[Line] = []
 
@@ -229,7 +234,10 @@ def nirscan() -> Case:
 
 
 def chromation() -> Case:
-    """392 pixels after microspec.json: status of bridge and sensor, number of pixels, pixels."""
+    """Return that of 392 pixels, after microspec.json.
+
+    An answer holds the status of bridge and sensor, the number of pixels, and the pixels.
+    """
     frame = bytes.fromhex("00 00 0188") + b"\x01\x02" * 391 + b"\x0f\xff"
     said = lines(
         (bytes(4), b""),
@@ -250,8 +258,9 @@ def chromation() -> Case:
 
 
 def asd() -> Case:
-    """Five scans averaged at 68 ms. Answers are built from the documented layout: 64 integers and
-    2151 floats, big-endian.
+    """Return that of five scans, averaged, at 68 ms each.
+
+    Answers are built from the documented layout: 64 integers and 2151 floats, big-endian.
     """
     restore = struct.pack(">ii", 100, 0)
     restore += b"".join(
@@ -274,7 +283,7 @@ def asd() -> Case:
     )
     waves = {0: 350.0, 1: 351.0, 2_150: 2_500.0}
     counts = [1_002.5 + pixel for pixel in range(2_151)]
-    # 47 characters and the address and port, which nobody asked for.
+    # The banner, 47 characters and the address and port, arrives unasked.
     return Case(
         "asd",
         said,

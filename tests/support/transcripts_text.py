@@ -1,9 +1,8 @@
-"""Transcripts of instruments that take and answer lines of text: byte for byte what both sides say
-by their documents.
+"""Transcripts of instruments that take and answer lines of text, byte for byte, from documents.
 
 A transcript shares no code with the simulators, so that no error is made twice. Where a document
-gives the layout of an answer but no bytes, the answer is built here from the layout, which its
-transcript then says.
+gives the layout of an answer but no bytes, the answer is built here from the layout, and its
+transcript says so.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from tests.support.played_port import Case, lines
 
 
 def as7265x() -> Case:
-    """The bands come by the chips' letters, R to W, J to L, A to F, and are put in the order of
-    their wavelengths.
+    """Return the transcript of 18 bands.
+
+    They arrive in the order of the chips' letters, R to W, J to L, A to F, and must be put in the
+    order of their wavelengths.
     """
     data = (
         b"100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, "
@@ -46,9 +47,11 @@ def as7265x() -> Case:
 
 
 def nirone(order: str) -> Case:
-    """Three wavelengths, two scans averaged. No document gives an answer's bytes: they are built
-    here as the two open drivers read them, "label: value" and the value that was set. Among the
-    floats' bytes are a carriage return and a line feed.
+    """Return that of three wavelengths and two averaged scans.
+
+    No document gives the bytes of an answer. They are built as the two open drivers read them:
+    "label: value", and the value that was set. Among the bytes of the floats are a carriage return
+    and a line feed.
     """
     floats = [bytes.fromhex(value) for value in ("447a0000", "44800a0d", "45000d0a")]
     data = b"".join(value if order == "big" else value[::-1] for value in floats)
@@ -87,7 +90,10 @@ def nirone(order: str) -> Case:
 
 
 def minispec() -> Case:
-    """Ten values a line, the last line of eight; asked for again twice."""
+    """Return that of a scan that is asked for again twice.
+
+    It has ten values in each line, and eight in the last.
+    """
     values = (
         b"".join(b" ".join([b"6000"] * 10) + b"\r\n" for _ in range(28))
         + b" ".join([b"6001"] * 8)
@@ -109,9 +115,10 @@ def minispec() -> Case:
 
 
 def luxnode(kind: ScanKind) -> Case:
-    """The frame that LuxNode's page "Firmware Protocol" shows, continued to 288 pixels. SCAN leaves
-    the lamp as it is, so a sample is taken with WHITE, which switches it on. The second scan lies
-    two counts higher: the mean counts.
+    """Return that of the frame in LuxNode's page "Firmware Protocol", continued to 288 pixels.
+
+    SCAN leaves the lamp as it is, so a sample is taken with WHITE, which switches it on. The second
+    scan is two counts higher, so that the result is the mean.
     """
     command = {ScanKind.DARK: "DARK", ScanKind.SAMPLE: "WHITE"}[kind]
 
@@ -138,8 +145,10 @@ def luxnode(kind: ScanKind) -> Case:
 
 
 def c12880ma() -> Case:
-    """After microspec.ino: the error that repeats an unknown command, silence for the integration
-    time, a line of numbers.
+    """Return that of microspec.ino.
+
+    There is an error that repeats an unknown command, silence for the integration time, and a line
+    of numbers.
     """
     values = b",".join(str(100 + 3 * pixel).encode() for pixel in range(288)) + b"\n"
     said = lines(
@@ -168,14 +177,14 @@ MULTISPEQ_NOW = (
     b'"sample":[{"protocol_id":"","light_intensity":nil,"data_raw":[2190,2204,2177,2207,2189,2214,2195,2185,2201,2180]}]}'
     b"34AA4C17\n\n"
 )
-"""After PhotosynQ's page "Instrument API", with a value that is none."""
+"""An answer after PhotosynQ's page "Instrument API", with a value that is not a number."""
 
 MULTISPEQ_ONCE = (
     b'{"device_id": 21.00,"firmware_version": "0.10","sample": [[{"protocol_id": '
     b'"","slope_34":6.86,'
     b'"data_raw":[2190,2204,2177,2207,2189,2214,2195,2185,2201,2180]}]]}955423B9\r\n'
 )
-"""As firmware 0.10 nests it, in an example that PhotosynQ's macros keep."""
+"""An answer as firmware 0.10 nests it, from an example in PhotosynQ's macros."""
 
 
 def multispeq(kind: ScanKind, answer: bytes) -> Case:

@@ -1,6 +1,4 @@
-"""The bytes that drivers and instruments exchange: golden frames, and whatever a line makes of
-them.
-"""
+"""The bytes of drivers and instruments: golden frames, and whatever a line makes of them."""
 
 from __future__ import annotations
 
@@ -26,8 +24,7 @@ from ccnvr.firmware_bridge.polled.obp_frames import ACK_WANTED, VERSIONS, ObpMes
 from tools import fuzz_codecs
 
 GOLDEN_OBP = {
-    # GET_SERIAL, and an integration time of 100000 us with and without MD5, as Ocean's sheets lay
-    # them out.
+    # GET_SERIAL, and an integration time of 100000 us with and without MD5, as in Ocean's sheets.
     ObpMessage(0x100, protected=False): "c1c00011"
     + "00000000"
     + "00010000"
@@ -61,13 +58,13 @@ GOLDEN_OBP = {
 
 
 @pytest.mark.parametrize("message", GOLDEN_OBP)
-def test_ocean_s_golden_messages(message: ObpMessage) -> None:
+def test_golden_messages_of_ocean(message: ObpMessage) -> None:
     data = bytes.fromhex(GOLDEN_OBP[message])
     assert codec_obp.encode(message) == data
     assert SlidingDecoder(codec_obp.next_message).feed(data) == [message]
 
 
-def test_a_message_whose_md5_does_not_match_is_no_message() -> None:
+def test_a_message_whose_md5_does_not_match_is_refused() -> None:
     data = bytearray(codec_obp.encode(ObpMessage(0x101100, 5, bytes(range(100)))))
     for position in range(8, len(data) - 4):
         data[position] ^= 1
@@ -79,7 +76,7 @@ def test_a_message_whose_md5_does_not_match_is_no_message() -> None:
         data[position] ^= 1
 
 
-def test_a_nirscan_s_golden_packet() -> None:
+def test_golden_packet_of_a_nirscan() -> None:
     # Perform a scan, not stored: 40 + 01 + 03 + 00 + 18 + 02 + 00 add up to 5e.
     data = bytes.fromhex("414243445e0000004001030018020044434241")
     packet = Packet(0x0218, 1, b"\0", codec_nirscan.WRITE)
@@ -130,7 +127,7 @@ def test_a_stream_cut_anywhere_gives_the_same_frames(
 
 
 @given(st.binary(max_size=3_000))
-def test_no_bytes_make_a_codec_raise_or_hoard(data: bytes) -> None:
+def test_no_bytes_make_a_codec_raise_or_grow(data: bytes) -> None:
     for decoder in (
         SlidingDecoder(codec_obp.next_message),
         SlidingDecoder(codec_nirscan.next_packet),
@@ -142,14 +139,14 @@ def test_no_bytes_make_a_codec_raise_or_hoard(data: bytes) -> None:
 
 @pytest.mark.parametrize("name", fuzz_codecs.targets())
 def test_mutated_frames_are_refused(name: str) -> None:
-    """A short run of `tools/fuzz_codecs.py`."""
+    """Run `tools/fuzz_codecs.py` for a short time."""
     target = fuzz_codecs.targets()[name]
     tally = fuzz_codecs.fuzz(target, 3_000, seed=5)
     assert tally.refused > 1_000
     assert not (target.guarded and tally.altered)
 
 
-def test_json_with_nil_or_another_checksum_is_no_spectrum() -> None:
+def test_json_with_nil_or_a_wrong_checksum_is_refused() -> None:
     profile = read_instrument_profile("multispeq")
     good = b'{"device_version":nil,"sample":[[{"data_raw":[1,2,3]}]]}'
     np.testing.assert_array_equal(parse_json(good + _crc(good), profile), [1, 2, 3])
@@ -167,8 +164,8 @@ def _crc(text: bytes) -> bytes:
     return f"{zlib.crc32(text):08X}".encode()
 
 
-def test_a_float_that_is_no_number_is_no_spectrum() -> None:
-    # A signalling NaN, found by fuzzing: NumPy warned of it.
+def test_a_spectrum_with_a_nan_is_refused() -> None:
+    # A signalling NaN, found by fuzzing, of which NumPy warned.
     reply = (
         bytes(4 * driver_asd.HEADER_INTS)
         + bytes.fromhex("7fa00000")
@@ -178,7 +175,7 @@ def test_a_float_that_is_no_number_is_no_spectrum() -> None:
         driver_asd.parse_spectrum(reply)
 
 
-def test_an_asd_s_error_is_named() -> None:
+def test_an_error_of_an_asd_is_named() -> None:
     header = np.zeros(driver_asd.HEADER_INTS, ">i4")
     header[1] = -10
     reply = header.tobytes() + bytes(4 * driver_asd.WAVELENGTHS.size)
@@ -199,7 +196,7 @@ def test_the_page_on_adding_an_instrument_shows_a_real_driver(name: str) -> None
     assert len(code.splitlines()) < 120
 
 
-def test_every_driver_has_a_page_and_says_what_is_not_verified() -> None:
+def test_every_driver_is_in_the_table_and_says_what_is_not_verified() -> None:
     page = (Path(__file__).parents[3] / "docs" / "instruments.md").read_text()
     for driver in DRIVERS.values():
         assert f"| `{driver.name}` |" in page

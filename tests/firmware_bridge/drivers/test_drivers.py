@@ -1,6 +1,4 @@
-"""Drivers of instruments that others designed, against byte-true simulators: on ports, under
-faults.
-"""
+"""Drivers of other makers' instruments against byte-true simulators, on ports and under faults."""
 
 from __future__ import annotations
 
@@ -42,13 +40,13 @@ ALL = list(DRIVERS)
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    """Nothing waits for real."""
+    """Let nothing wait in real time."""
     with virtual_time() as clock:
         yield clock
 
 
 def test_the_table_of_faults_is_what_really_happens() -> None:
-    """Every driver under every fault; the page shows the outcome."""
+    """Compare the page with every driver under every fault."""
     page = fault_matrix.PAGE.read_text()
     shown = page.split(fault_matrix.BEGIN)[1].split(fault_matrix.END)[0].strip()
     assert fault_matrix.table(fault_matrix.all_outcomes()) == shown, (
@@ -58,7 +56,7 @@ def test_the_table_of_faults_is_what_really_happens() -> None:
 
 @contextmanager
 def on_a_port(name: str, folder: Path) -> Iterator[tuple[str, Setup]]:
-    """A simulated instrument on a real port, whose URL stays when it is unplugged."""
+    """Serve a simulated instrument on a real port, whose URL stays when it is unplugged."""
     driver = DRIVERS[name]
     line = Line(simulate(driver, 1))
     server = TcpPort("127.0.0.1", 0) if driver.baud is None else PtyPort(folder / "port")
@@ -67,7 +65,7 @@ def on_a_port(name: str, folder: Path) -> Iterator[tuple[str, Setup]]:
 
 
 def open_port(url: str, name: str) -> SerialTransport:
-    """As soon as it is there: plugging in takes a moment."""
+    """Open the port as soon as it exists, since plugging in takes a moment."""
     baud = DRIVERS[name].baud
     deadline = time.monotonic() + 10
     while True:
@@ -82,8 +80,8 @@ def open_port(url: str, name: str) -> SerialTransport:
 @pytest.mark.parametrize("name", ALL)
 def test_discovery_a_hundred_scans_and_an_unplugged_cable(name: str, tmp_path: Path) -> None:
     with on_a_port(name, tmp_path) as (url, setup):
-        # Every driver before this one asks too; none claims what is not its own, and none leaves it
-        # unfit to work.
+        # Every driver before this one asks as well: none may claim an instrument that is not its
+        # own, and none may leave it unfit to work.
         found = next(
             (
                 found
@@ -117,7 +115,7 @@ def test_discovery_a_hundred_scans_and_an_unplugged_cable(name: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "ccnvr"])
-def test_what_answers_after_the_driver_gave_up_is_never_taken_for_the_next_scan(
+def test_a_reply_after_the_driver_gave_up_is_never_taken_for_the_next_scan(
     name: str, clock: Clock
 ) -> None:
     setup = set_up(name)
@@ -127,7 +125,7 @@ def test_what_answers_after_the_driver_gave_up_is_never_taken_for_the_next_scan(
         setup.scan()
     setup.line.faults = []
     right = 0
-    # The replies trickle in one after the other, into the midst of later scans.
+    # The late replies arrive one after the other, in the middle of later scans.
     for _ in range(20):
         try:
             assert setup.error(setup.scan()) == 0.0
@@ -144,7 +142,7 @@ def test_averages(name: str, clock: Clock) -> None:
     scan = setup.scan()
     assert scan.settings == in_force and in_force.averages == 3
     seen = np.array(setup.bench.seen)
-    # The mean of what the host was shown, or the instrument's own mean, which integers round.
+    # Either the host's mean of what it was shown, or the instrument's own mean, which is rounded.
     assert np.abs(scan.counts - seen.mean(axis=0)).max() < (0.7 if len(seen) <= 2 else 1e-6)
     with pytest.raises(InstrumentError, match="change averages"):
         setup.instrument.configure(Settings(setup.reachable_us(), 100_000))
@@ -175,7 +173,7 @@ def test_scanning_without_identity_or_settings_is_refused(name: str, clock: Cloc
 
 @pytest.mark.parametrize("version", [0x1000, 0x1100, 0x2000])
 @pytest.mark.parametrize("offers_md5", [True, False])
-def test_ocean_s_three_versions_with_and_without_md5(
+def test_three_versions_of_ocean_with_and_without_md5(
     version: int, offers_md5: bool, clock: Clock
 ) -> None:
     device = simulator_obp.SimulatedOcean(simulator_obp.bench(), version, offers_md5)
@@ -189,7 +187,7 @@ def test_ocean_s_three_versions_with_and_without_md5(
     np.testing.assert_array_equal(scan.counts, seen.mean(axis=0))
 
 
-def test_ocean_s_rate_is_raised_and_found_again_after_a_crash(tmp_path: Path) -> None:
+def test_the_rate_of_an_ocean_is_raised_and_found_again_after_a_crash(tmp_path: Path) -> None:
     with on_a_port("obp", tmp_path) as (url, setup):
         device = setup.line.device
         assert isinstance(device, simulator_obp.SimulatedOcean)
@@ -199,7 +197,7 @@ def test_ocean_s_rate_is_raised_and_found_again_after_a_crash(tmp_path: Path) ->
         setup.instrument.close()
         setup.reopen(open_port(url, "obp"))
         assert setup.error(setup.scan()) == 0.0
-        # The instrument loses its power, and stands at 9600.
+        # The instrument loses its power, and is at 9600 baud again.
         device.reset()
         assert setup.error(setup.scan()) == 0.0
         assert device.baud == 115_200
@@ -216,16 +214,16 @@ def test_a_wrong_rate_is_a_lost_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
-def test_nirone_s_byte_order_is_told_and_said(order: str, clock: Clock) -> None:
+def test_the_byte_order_of_a_nirone_is_found_and_stated(order: str, clock: Clock) -> None:
     device = simulator_nirone.SimulatedNirone(simulate(DRIVERS["nirone"]).bench, order)
     setup = set_up("nirone", device=device)
     assert f"{order}-endian floats (by plausibility)" in setup.info.firmware
     assert setup.error(setup.scan()) == 0.0
 
 
-def test_a_byte_order_that_cannot_be_told_is_asked_for(clock: Clock) -> None:
+def test_a_byte_order_that_cannot_be_found_is_asked_for(clock: Clock) -> None:
     device = simulator_nirone.SimulatedNirone(simulate(DRIVERS["nirone"]).bench)
-    # Without light and offset it measures nothing, which looks the same in both orders.
+    # Without light and offset it measures zeros, which look the same in both orders.
     device.bench.lamp_works, device.bench.detector = (
         False,
         Detector(dark_offset=0.0, dark_rate=0.0, read_noise=0.0),
@@ -241,7 +239,7 @@ def test_eighteen_bands_are_refused_by_a_model_of_continuous_spectra(
     assert bands.size == 18
     with pytest.raises(WavelengthError, match=r"410\.0-940\.0 nm but the model needs"):
         model.bind(bands)
-    # Nor would one that covers the range do: nothing is measured between the bands.
+    # Covering the range would not help, because nothing is measured between the bands.
     stretched = np.linspace(1_000.0, 2_600.0, 18)
     with pytest.raises(WavelengthError, match="apart where the model needs"):
         model.bind(stretched)
@@ -295,8 +293,9 @@ def test_a_fault_in_the_url_of_a_simulator() -> None:
 
 
 def test_a_field_spectrometer_through_the_daemon(tmp_path: Path) -> None:
-    """What a user types, with another process for the instrument: 350-2500 nm suit the default
-    model.
+    """Run the daemon as a user does, with the instrument in another process.
+
+    The range of 350-2500 nm suits the default model.
     """
     command = [
         *CCNVR,
@@ -325,7 +324,7 @@ def test_a_field_spectrometer_through_the_daemon(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_wrong_use_of_the_simulator_s_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_of_the_simulator_options(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (("--driver", "asd"), "add --listen"),
         (("--driver", "abc"), "the drivers are ccnvr"),
@@ -371,7 +370,7 @@ class FakeOcean:
         self.closed = True
 
 
-def test_usb_by_python_seabreeze(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usb_through_python_seabreeze(monkeypatch: pytest.MonkeyPatch) -> None:
     library = types.ModuleType("seabreeze.spectrometers")
     library.Spectrometer, library.SeaBreezeError = FakeOcean, RuntimeError  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "seabreeze", types.ModuleType("seabreeze"))
@@ -394,7 +393,7 @@ def test_usb_by_python_seabreeze(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_that_a_driver_cannot_do_without_are_asked_for(name: str) -> None:
+def test_options_that_a_driver_needs_are_asked_for(name: str) -> None:
     with pytest.raises(UsageError, match="needs coefficients="):
         open_instrument(f"sim://?driver={name}")
     with pytest.raises(UsageError, match="not a list of numbers"):

@@ -36,9 +36,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 @pytest.fixture(autouse=True)
 def known_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What drivers draw at random is the transcripts'; and nothing is exposed, so nothing is waited
-    for.
-    """
+    """Replace random numbers by those of the transcripts, and wait for no exposure."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "0badcafe")
     monkeypatch.setattr("secrets.randbits", lambda _: 2**32 - 15)
     monkeypatch.setattr(driver_as7265x.As7265x, "settle_s", 0.0)
@@ -46,9 +44,7 @@ def known_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_transcript_gives_its_spectrum(name: str) -> None:
-    """The host sends what the transcript says, in its order, and the scan has the transcript's
-    values to the last bit.
-    """
+    """Check that the host sends what the transcript says, and that the scan has its values."""
     case = CASES[name]()
     driver = DRIVERS[case.driver]
     port = PlayedPort(case.transcript, case.greeting, over_tcp=driver.baud is None)
@@ -68,6 +64,6 @@ def test_a_transcript_gives_its_spectrum(name: str) -> None:
     np.testing.assert_equal(scan.temperature_c, case.temperature_c)
 
 
-def test_every_driver_of_another_s_instrument_has_a_transcript() -> None:
-    """The ccnvr link has golden vectors instead, and sessions that both of its languages play."""
+def test_every_driver_of_another_makers_instrument_has_a_transcript() -> None:
+    """Check for gaps; the ccnvr link has golden vectors instead, and sessions in both languages."""
     assert {make().driver for make in CASES.values()} == set(DRIVERS) - {"ccnvr"}

@@ -1,6 +1,4 @@
-"""`make test-c`: the C reference under every warning and sanitizer, with its vectors, fuzz corpus
-and branches.
-"""
+"""`make test-c`: the C reference with warnings, sanitizers, vectors, fuzz corpus and branches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Lamp, shutter, button, memory, coefficients and baud rate: what is missing, contradicts itself,
-or fails midway.
-"""
+"""Lamp, shutter, button, memory, coefficients and baud rate, where they are missing or fail."""
 
 from __future__ import annotations
 
@@ -135,7 +133,7 @@ def carrying(payload: bytes) -> Callable[[Frame], Frame]:
         (altered(Type.STATUS_NOW, carrying(b"")), "STATUS has 0 bytes"),
     ],
 )
-def test_an_instrument_that_contradicts_itself_is_named(fault: Fault, words: str) -> None:
+def test_an_instrument_that_contradicts_itself_is_an_error(fault: Fault, words: str) -> None:
     controls = connect(device(), fault).controls
     with pytest.raises(InstrumentError, match=words):
         controls.coefficients(CoefficientKind.WAVELENGTH)
@@ -154,7 +152,7 @@ def test_a_press_is_waited_for() -> None:
     assert not controls.wait_for_button(0.01)
 
 
-def test_a_restart_while_the_button_is_waited_for_is_told() -> None:
+def test_a_restart_during_the_wait_for_the_button_is_reported() -> None:
     boots = iter(range(1, 10))
 
     def restarted(frame: Frame) -> Frame:
@@ -167,7 +165,7 @@ def test_a_restart_while_the_button_is_waited_for_is_told() -> None:
 
 
 class Broken(SimulatedSpectrometer):
-    """Its lamp is out."""
+    """A spectrometer whose lamp is out."""
 
     def expose(self, request: ScanRequest, number: int) -> object:  # type: ignore[override]
         raise InstrumentError("the lamp is out")
@@ -183,7 +181,7 @@ def test_a_detector_that_fails_is_a_hardware_error_and_keeps_the_old_reference()
     assert [kept.number for kept in host.unacknowledged()] == [white.number]
 
 
-def test_the_rate_returns_when_nothing_is_understood_and_a_lost_reply_is_carried_out_anew() -> None:
+def test_the_rate_returns_when_nothing_is_understood_and_baud_is_carried_out_anew() -> None:
     now = 100.0
     instrument = device(clock=lambda: now)
     request = encode(Frame(Type.BAUD, 1, BaudRate(3_000_000).pack()))
@@ -232,7 +230,7 @@ def test_a_line_that_cannot_run_faster_goes_on_at_its_old_rate() -> None:
         instrument.close()
 
 
-def test_another_rate_than_the_instrument_s_is_silence() -> None:
+def test_a_wrong_rate_is_silence() -> None:
     with on_a_pty(device()) as url:
         instrument = LinkInstrument(SerialTransport(f"{url}?baud=115200"), 0.05)
         with pytest.raises(LinkLost, match="baud rate"):
@@ -245,7 +243,7 @@ def test_a_transport_without_a_rate_stays_as_it_is() -> None:
     assert not controls.change_baud(3_000_000, lambda: pytest.fail("nothing was changed"))
 
 
-def test_a_rate_that_the_system_does_not_tell_disturbs_nothing(
+def test_a_rate_that_the_system_does_not_state_is_ignored(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with open(tmp_path_factory.mktemp("no") / "port", "w") as file:

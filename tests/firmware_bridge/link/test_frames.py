@@ -38,7 +38,7 @@ def frames(draw: st.DrawFn) -> Frame:
 
 
 def wire(body: bytes) -> bytes:
-    """A frame of any body, with its right checksum."""
+    """Return a frame of any body, with its right checksum."""
     return cobs_encode(body + struct.pack("<I", zlib.crc32(body))) + b"\0"
 
 
@@ -59,7 +59,7 @@ def test_stuffing_round_trips_at_group_borders(length: int) -> None:
 @given(st.binary(max_size=300))
 @example(b"\2\0")
 @example(b"\xff" + b"\1" * 254)
-def test_only_the_encoder_s_own_output_decodes(data: bytes) -> None:
+def test_only_output_of_the_encoder_decodes(data: bytes) -> None:
     decoded = cobs_decode(data)
     assert decoded is None or cobs_encode(decoded) == data
 
@@ -143,14 +143,15 @@ def test_an_endless_frame_takes_no_memory_and_is_counted() -> None:
         Frame(1, 0, chunks=0),
     ],
 )
-def test_what_does_not_fit_the_wire_is_refused(frame: Frame) -> None:
+def test_a_frame_that_does_not_fit_the_wire_is_refused(frame: Frame) -> None:
     with pytest.raises(ValueError):
         encode(frame)
 
 
 def independently_valid(encoded: bytes) -> bool:
-    """A second opinion on a piece between delimiters: unstuff by the book, then the CRC's fixed
-    residue.
+    """Return whether a second implementation accepts the piece between two delimiters.
+
+    It unstuffs by definition, then looks for the fixed residue of the CRC.
     """
     out, rest = bytearray(), encoded
     while rest:
@@ -174,8 +175,8 @@ def test_a_million_random_streams_never_raise_hang_or_pass_a_bad_checksum() -> N
         start = source.randrange(len(noise) - 64)
         stream = noise[start : start + source.randrange(64)] + b"\0"
         if number % 4 == 0:
-            # Every fourth stream is a true frame with one byte changed: what random bytes would
-            # never come near.
+            # Every fourth stream is a valid frame with one byte changed, since random bytes would
+            # never come near a frame.
             changed = bytearray(source.choice(valid))
             changed[source.randrange(len(changed))] = source.randrange(256)
             stream = bytes(changed) + b"\0"
@@ -186,8 +187,8 @@ def test_a_million_random_streams_never_raise_hang_or_pass_a_bad_checksum() -> N
             assert frames <= sum(
                 independently_valid(piece) for piece in stream.split(b"\0") if piece
             )
-    # A change that restores the byte it replaced leaves a true frame: the test can tell acceptance
-    # from refusal.
+    # A change may restore the byte that it replaces and so leave a valid frame. That some are
+    # accepted shows that the test can tell acceptance from refusal.
     assert 0 < accepted < 5_000
 
 
@@ -196,6 +197,7 @@ def test_no_damaged_frame_comes_out_as_another() -> None:
     counts = sum(fuzz_codec.fuzz(100_000, seed=7), Counter())
     assert counts["frames"] == 100_000
     assert counts["false accepts"] == 0
-    # Garbage that lies beside a frame spares it: the oracle can tell acceptance from refusal.
+    # Garbage beside a frame spares it. That some are accepted shows that the check can tell
+    # acceptance from refusal.
     assert 1_000 < counts["accepted unharmed"] < 10_000
     assert counts["checksum"] > 10_000

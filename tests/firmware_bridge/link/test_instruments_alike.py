@@ -1,5 +1,6 @@
-"""One suite for both implementations of an instrument, as processes on pseudo-terminals: Python's
-and the C reference's.
+"""One suite for both implementations of an instrument, Python's and the C reference's.
+
+Each runs as a process on a pseudo-terminal.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Start = Callable[[str], "Running"]
 
 
 class Running:
-    """A process that is an instrument."""
+    """A process that acts as an instrument."""
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(
@@ -68,7 +69,7 @@ class Running:
     def stop(self) -> None:
         self._process.terminate()
         _, said = self._process.communicate(timeout=10)
-        # The C instrument runs under sanitizers, which speak up here.
+        # The C instrument runs under sanitizers, whose reports would be here.
         assert (self._process.returncode, said) == (0, "")
 
 
@@ -216,15 +217,15 @@ def test_the_line_runs_faster_and_a_host_that_knows_nothing_of_it_is_heard(
     fast = running.open("?fast_baud=3000000")
     assert fast.scan(ScanKind.SAMPLE).number == 1
     fast.close()
-    # The first host has gone without a word; the second one's bytes are noise until the instrument
-    # falls back.
+    # The first host has left at the high rate; the bytes of the second are noise until the
+    # instrument falls back.
     slow = running.open()
     assert slow.statistics.retries > 0
     assert [scan.number for scan in slow.unacknowledged()] == [1]
     slow.close()
 
 
-def test_a_rate_beyond_the_instrument_s_is_refused(running: Running) -> None:
+def test_a_rate_beyond_the_limits_is_refused(running: Running) -> None:
     instrument = running.open()
     with pytest.raises(Refused) as refused:
         instrument.controls.change_baud(9_599, instrument.identify)
@@ -293,7 +294,7 @@ def test_both_answer_any_request_alike(start: Start) -> None:
         kind = source.choice([*range(1, 14), 0x7F, 0x83, 0xFF])
         payload = source.choice(PAYLOADS)
         if sequence % 3 == 0:
-            # Chance alone seldom asks for a scan that is kept.
+            # Random numbers would seldom ask for a scan that is kept.
             kind = source.choice([Type.SCAN, Type.OLDEST, Type.READ, Type.READ, Type.ACKNOWLEDGE])
             payload = (
                 PAYLOADS[5] if kind is Type.SCAN else ScanNumber(source.randrange(1, 40)).pack()
@@ -302,8 +303,8 @@ def test_both_answer_any_request_alike(start: Start) -> None:
         ours, theirs = ([comparable(event) for event in wire.ask(request)] for wire in wires)
         assert ours == theirs
         seen.add((ours[0][0], ours[0][-1] if ours[0][0] == Type.ERROR else None))
-    # Each reply but BAUD_SET, which would need a change of rate, and each error but those of
-    # damage, has been met.
+    # Each reply has occurred except BAUD_SET, which would need a change of rate, and each error
+    # except those of damage.
     assert {kind for kind, _ in seen} == {kind for kind in Type if kind >= 0x80} - {Type.BAUD_SET}
     assert {code for _, code in seen} == {None, *ErrorCode} - {
         ErrorCode.HARDWARE,
@@ -314,7 +315,7 @@ def test_both_answer_any_request_alike(start: Start) -> None:
 
 
 def comparable(event: Frame | Damage) -> tuple[object, ...]:
-    """What must be the same of a reply: not the noise, the names and the words."""
+    """Return what must be the same in both replies: not the noise, the names and the wording."""
     assert isinstance(event, Frame)
     head = (event.type, event.sequence, event.chunk, event.chunks)
     match event.type:
@@ -333,7 +334,7 @@ def comparable(event: Frame | Damage) -> tuple[object, ...]:
     return (*head, event.payload)
 
 
-def test_another_version_is_told_which_one_is_spoken(running: Running) -> None:
+def test_another_version_is_answered_in_the_version_that_is_spoken(running: Running) -> None:
     wire = Wire(running.url)
     body = bytes([2, 0, Type.HELLO, 0, 9, 0, 0, 0, 1, 0]) + Hello(1).pack()
     (reply,) = wire.ask(cobs_encode(body + crc32(body).to_bytes(4, "little")) + b"\0")

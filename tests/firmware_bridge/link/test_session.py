@@ -108,7 +108,7 @@ def test_identify_scan_acknowledge() -> None:
 
 
 class Faults:
-    """Faults that strike every third reply, or all replies but the last try's."""
+    """Faults that strike every n-th reply."""
 
     @staticmethod
     def every(period: int, strike: Fault) -> Fault:
@@ -157,8 +157,8 @@ def test_replies_out_of_order_are_passed_over() -> None:
 
     def delayed(data: bytes) -> list[bytes]:
         held.append(data)
-        # Each reply arrives after the next one: the host repeats, and meets late frames of earlier
-        # requests.
+        # Each reply arrives after the next one, so the host repeats its request and receives late
+        # frames of earlier ones.
         return [held.pop(0)] if len(held) > 1 else []
 
     instrument = LinkInstrument(Wire(make_device(), delayed), 0.02)
@@ -195,7 +195,7 @@ def test_silence_is_a_lost_link_that_says_what_to_check() -> None:
 
 def test_another_link_version_is_named_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     class Newer(Device):
-        """An instrument of version 2: reads and writes frames of that version only."""
+        """An instrument of version 2, which reads and writes only frames of that version."""
 
         def receive(self, data: bytes) -> bytes:
             with monkeypatch.context() as context:
@@ -222,7 +222,7 @@ def test_a_million_bytes_of_noise_end_no_request() -> None:
 
 
 def altered(index: int, change: Callable[[Frame], Frame]) -> Fault:
-    """Change the reply of one type and pass all others."""
+    """Return a fault that changes the replies of one type and passes all others."""
 
     def fault(data: bytes) -> list[bytes]:
         (frame,) = Decoder().feed(data)
@@ -278,14 +278,14 @@ def edited(kind: type[Capabilities | Scanned], **fields: object) -> Callable[[Fr
         (altered(Type.OLDEST_SCANNED, edited(Scanned, number=0)), "gave scan 0"),
     ],
 )
-def test_an_instrument_that_contradicts_itself_is_named(fault: Fault, words: str) -> None:
+def test_an_instrument_that_contradicts_itself_is_an_error(fault: Fault, words: str) -> None:
     with pytest.raises(InstrumentError, match=words):
         instrument = connect(make_device(), fault)
         instrument.scan(ScanKind.SAMPLE)
         list(instrument.unacknowledged())
 
 
-def test_settings_outside_the_instrument_s_limits_are_refused() -> None:
+def test_settings_outside_the_limits_are_refused() -> None:
     instrument = connect(make_device())
     with pytest.raises(
         InstrumentError, match="integration time 99 us is outside this instrument's 100-500000 us"
@@ -388,7 +388,7 @@ def test_malformed_payloads_are_named_errors(payload: bytes, kind: type) -> None
         assert str(error)
 
 
-def test_an_instrument_s_words_are_fit_for_a_terminal() -> None:
+def test_text_of_an_instrument_is_safe_for_a_terminal() -> None:
     received = Refusal.unpack(Refusal(6, "lamp\ndead\x1b[31m " + "\u00e9" * 200).pack())
     assert received.detail.startswith("lamp?dead?[31m \u00e9")
     assert received.detail.isprintable()
@@ -419,7 +419,7 @@ def test_sequence_numbers_wrap() -> None:
     assert statistics.retries == 0
 
 
-def test_the_specification_s_numbers_are_the_code_s() -> None:
+def test_the_numbers_in_the_specification_are_those_of_the_code() -> None:
     text = (Path(driver.__file__).parents[1] / "PROTOCOL.md").read_text()
     assert f"at most {codec.MAX_ENCODED} bytes" in text
     assert f"{codec.MAX_ENCODED + 1}th byte" in text

@@ -1,6 +1,4 @@
-"""The golden vectors in Python, both ways; and that what is generated from the schema is what the
-schema says.
-"""
+"""The golden vectors in Python, in both directions, and whether generated files are up to date."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ def test_a_frame_encodes(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["damage"], ids=name_of)
-def test_damage_is_told_byte_by_byte_too(vector: dict[str, Any]) -> None:
+def test_damage_is_reported_byte_by_byte_too(vector: dict[str, Any]) -> None:
     decoder = Decoder()
     (event,) = [event for byte in wire_of(vector) for event in decoder.feed(bytes([byte]))]
     assert isinstance(event, Damage)
@@ -98,7 +96,7 @@ def test_every_message_and_payload_has_a_vector() -> None:
     assert {vector["reason"] for vector in VECTORS["damage"]} == {reason.name for reason in Reason}
 
 
-def test_an_instrument_that_states_nothing_of_features_has_none() -> None:
+def test_an_instrument_that_states_no_features_has_none() -> None:
     whole = messages.Capabilities(
         1, 2, 3, 4, 5, 6, 7, "m", "s", "f", messages.Feature.LAMP, 64, 9600, 3
     ).pack()
@@ -108,7 +106,7 @@ def test_an_instrument_that_states_nothing_of_features_has_none() -> None:
     )
     with pytest.raises(InstrumentError, match="no valid fastest_baud"):
         messages.Capabilities.unpack(whole[:-2])
-    # A feature of a later revision is kept, and disturbs nobody.
+    # A feature of a later revision is kept and ignored.
     later = messages.Capabilities.unpack(whole[:-11] + b"\x11\0\0\x80" + whole[-7:])
     assert messages.Feature.LAMP in later.features
     assert messages.Feature.BUTTON not in later.features
@@ -128,12 +126,12 @@ def test_values_that_do_not_fit_the_wire_are_refused(payload: Payload) -> None:
         payload.pack()
 
 
-def test_what_is_generated_is_up_to_date() -> None:
+def test_generated_files_are_up_to_date() -> None:
     for path, text in schema_generate.generated(schema.load()).items():
         assert path.read_text("utf-8") == text, f"{path.name}: run make generate"
 
 
-def test_the_schema_s_scan_kinds_are_every_instrument_s() -> None:
+def test_the_scan_kinds_of_the_schema_are_those_of_every_instrument() -> None:
     kinds = {value.name: value.value for value in schema.load().enumeration("ScanKind").values}
     assert kinds == {kind.name: kind.value for kind in ScanKind}
     assert schema.load().constant("version") == link_constants.VERSION

@@ -1,6 +1,4 @@
-"""`ccnvr record` between a host and an instrument, and `ccnvr simulate --replay` in the
-instrument's place.
-"""
+"""`ccnvr record` between a host and an instrument, and `ccnvr simulate --replay` in its place."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 @pytest.fixture
 def process() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
-    """Start `ccnvr` in the background; gives it and the first line it prints."""
+    """Start `ccnvr` in the background; yields it and the first line that it prints."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> tuple[subprocess.Popen[str], str]:
@@ -72,7 +70,7 @@ def counts(store: Path) -> list[bytes]:
     return [row[0] for row in rows]
 
 
-def test_a_daemons_session_plays_again(
+def test_a_session_of_the_daemon_plays_again(
     process: Callable[..., tuple[subprocess.Popen[str], str]],
     simulator_process: Callable[..., str],
     tmp_path: Path,
@@ -131,7 +129,7 @@ def test_a_host_that_asks_for_more_than_was_recorded_ends_the_replay(
 
 @pytest.fixture
 def playing() -> Iterator[Callable[[ServedPort, Recording, float], list[BaseException]]]:
-    """Play recordings in threads of this process; gives the list of what ended each."""
+    """Play recordings in threads of this process; returns the list of what ended each."""
     stop, threads, ports = threading.Event(), [], []
 
     def start(port: ServedPort, recording: Recording, pace: float) -> list[BaseException]:
@@ -178,7 +176,7 @@ def test_any_protocol_plays_back_byte_for_byte(
     errors = playing(served, TEXT_SESSION, 0.0)
     with serial.serial_for_url(served.url.removeprefix("serial://"), timeout=10) as port:
         port.write(b"*IDN?\r")
-        # The banner before it may have gone out before this host came.
+        # The banner may have been sent before this host connected.
         assert port.read_until(b"1\r\n").removeprefix(b"READY\r\n") == b"ACME 1\r\n"
         port.write(b"S\r")
         assert port.read_until(b"\n") == b"\x00\xff\r\n"
@@ -205,7 +203,7 @@ def test_the_original_timing_is_kept(
         start = time.monotonic()
         host.write(b"*IDN?\r")
         assert host.read_until(b"\n") == b"ACME 1\r\n"
-        # At least: how much later it comes is the machine's affair.
+        # Only a lower limit, because a busy machine may add to it.
         assert time.monotonic() - start >= 0.4
 
 
@@ -240,7 +238,7 @@ def test_however_the_bytes_are_cut_the_answers_are_the_recorded_ones(
 def test_a_lost_answer_is_lost_again_and_a_repeated_request_takes_no_second_scan(
     simulated: Callable[..., str],
 ) -> None:
-    """The recorded session lost the answer to its first SCAN; the host repeated it."""
+    """Replay a session that lost the answer to its first SCAN, which the host repeated."""
     events = record_link(simulated())
     player = LinkReplay(events)
     requests = [event.data for event in events if event.direction == TO_INSTRUMENT]
@@ -264,7 +262,7 @@ def test_a_lost_answer_is_lost_again_and_a_repeated_request_takes_no_second_scan
 
 
 def record_link(url: str) -> list[Event]:
-    """Handshake and one dark scan's request, as they pass."""
+    """Return a handshake and the request for one dark scan, as they pass."""
 
     class Tap(SerialTransport):
         def read(self, timeout_s: float) -> bytes:
@@ -371,7 +369,7 @@ def test_a_malformed_recording_is_named_by_line(tmp_path: Path, text: str, words
         read_recording(path)
 
 
-def test_a_line_cut_short_by_a_crash_is_no_event(tmp_path: Path) -> None:
+def test_a_line_cut_short_by_a_crash_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "cut.rec"
     path.write_text(HEAD + "0.0 > 00ff\n0.1 < 01")
     assert read_recording(path).events == [Event(0.0, TO_INSTRUMENT, b"\0\xff")]
@@ -411,7 +409,7 @@ def test_wrong_use(tmp_path: Path, simulated: Callable[..., str]) -> None:
     )
 
 
-def test_a_host_that_asks_otherwise_is_told_where() -> None:
+def test_a_host_that_asks_something_else_is_told_where() -> None:
     with pytest.raises(
         ReplayError, match="0x00 as byte 3 of request 1 of 1, where the recording has 0x02"
     ):
