@@ -83,6 +83,7 @@ def test_a_simulator_shows_no_soil_upside_down(soils_csv: Path) -> None:
     assert_one_sentence(result, 2, f"{soils_csv} row 2", "rises at 1917 nm, read as absorbance")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", ["--help", "inspect default", "demo --spectra 1 --json", "run --help"]
 )

@@ -158,6 +158,7 @@ def test_a_truncated_bundle_is_refused(default: Path, share: float) -> None:
         bundles.read(default)
 
 
+@pytest.mark.slow
 def test_random_damage_is_refused_or_harmless(default: Path) -> None:
     source = random.Random(3)
     content = default.read_bytes()

@@ -17,6 +17,8 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
+pytestmark = pytest.mark.slow
+
 PROPERTIES = ["OC", "N", "CEC", "pH", "clay"]
 
 
@@ -79,7 +81,6 @@ def test_the_summary_s_errors_are_those_of_the_records(records: list[dict[str, A
         )
 
 
-@pytest.mark.slow
 def test_two_runs_print_the_same_values_and_another_seed_others(
     records: list[dict[str, Any]],
 ) -> None:

@@ -167,6 +167,7 @@ def test_a_reader_that_goes_away_ends_it_with_one_sentence(
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_two_daemons_on_one_port_or_one_store(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -378,6 +379,7 @@ def test_an_instrument_started_again_needs_its_references_from_a_person(
     thread.join(5)
 
 
+@pytest.mark.slow
 def test_new_references_on_demand(simulator_process: Callable[..., str], tmp_path: Path) -> None:
     url, taken = simulator_process(), []
     for option in ([], [], ["--new-references"]):
@@ -409,6 +411,7 @@ def test_a_second_signal_ends_it_at_once(
     process.communicate()
 
 
+@pytest.mark.slow
 def test_an_instrument_that_does_not_count_its_starts_is_named(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -31,6 +31,8 @@ from ccnvr.edge.network.layout import PROFILES
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 from tools import hostile_models
 
+pytestmark = pytest.mark.slow
+
 HERE = ("onnx", "litert", "numpy")
 
 
@@ -43,7 +45,6 @@ def predicted(lines: str) -> Any:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "litert", "tflite"])
 def test_the_demo_and_predict_answer_alike_on_each_engine(
     engine: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
@@ -339,7 +340,6 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
         np.testing.assert_array_equal(session(second), expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", HERE)
 def test_a_model_that_is_none_is_one_sentence(
     engine: str, all_artefacts: Path, tmp_path: Path
@@ -391,7 +391,6 @@ def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow
 def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
     command = [
         sys.executable,

@@ -162,6 +162,7 @@ def test_a_model_that_answers_noise_with_no_number_knows_nothing(answer: float) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [3e-4, 1e-3, 3e-3])
 def test_intervals_cover_in_noise_what_they_cover_without(
     noise: float,
@@ -188,6 +189,7 @@ def test_intervals_cover_in_noise_what_they_cover_without(
     assert all(0.84 <= share <= 0.97 for share in covered.values()), covered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [Settings(10_000, 4), Settings(3_000, 1)])
 def test_what_noise_does_to_answers_is_known_through_a_handheld(
     model: ProvedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -148,6 +148,7 @@ def test_jcamp_numbers_come_back(
     assert table.spectra[0] * 1e6 == pytest.approx(np.array(numbers), abs=1e-3)
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(sorted(FILES)), data=st.data())
 @settings(max_examples=400)
 def test_a_damaged_file_is_one_sentence_and_takes_no_memory(

@@ -45,6 +45,7 @@ def clock() -> Iterator[Clock]:
         yield clock
 
 
+@pytest.mark.slow
 def test_the_table_of_faults_is_what_really_happens() -> None:
     """Compare the page with every driver under every fault."""
     page = fault_matrix.PAGE.read_text()
