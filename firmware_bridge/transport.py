@@ -178,6 +178,7 @@ def _why_not_opened(url: str, error: Exception) -> str:
             f"no permission to open {url}; add your user to the group that owns the port "
             "(often dialout)"
         )
+    # pyserial reports a lock of another program only in its text.
     if number in (errno.EBUSY, errno.EWOULDBLOCK) or "exclusively lock" in text:
         return f"the port of {url} is busy; stop the other program that uses it"
     if "refused" in text:

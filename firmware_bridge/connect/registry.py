@@ -69,6 +69,7 @@ class Driver:
 DRIVERS = {
     driver.name: driver
     for driver in (
+        # Frames with checksums, which other instruments hardly take for commands.
         Driver(
             "ccnvr",
             "instruments that speak the ccnvr link",
@@ -88,11 +89,12 @@ DRIVERS = {
         ),
         Driver(
             "nirscan",
-            "TI DLP NIRscan Nano and its kin",
+            "TI DLP NIRscan Nano and its relatives",
             "drivers.nirscan",
             "simulators.nirscan",
             115_200,
         ),
+        # Single letters and bytes, which instruments with lines of text ignore or refuse.
         Driver(
             "ooi",
             "Ocean's older letter commands: USB2000+, USB4000",
@@ -109,6 +111,7 @@ DRIVERS = {
             115_200,
             options=("coefficients",),
         ),
+        # Lines of text, after whose end a device does not wait for more.
         Driver(
             "as7265x",
             "ams AS7265x over AT commands: 18 bands",
@@ -141,6 +144,7 @@ DRIVERS = {
                 ("c12880ma", "Arduino boards with Hamamatsu C12880MA: CSV lines"),
             )
         ),
+        # Reached over TCP only, so that no serial port is asked for it.
         Driver(
             "asd",
             "ASD FieldSpec 3 and 4, over TCP",

@@ -152,6 +152,7 @@ class LineInstrument(PolledInstrument):
         nonce = secrets.token_hex(4)
         self._say(self.profile.ping.replace("{nonce}", nonce))
         for _ in range(_MOST_LATE):
+            # Whatever precedes the echo answers an earlier command.
             if nonce.encode() in self.exchange.read_until(b"\n", LONGEST_LINE):
                 return
         raise Garbled(f"{_MOST_LATE} lines arrived, and none repeats {nonce}")

@@ -54,6 +54,7 @@ class LinkInstrument:
         self._fast_baud = fast_baud
         self._info: InstrumentInfo | None = None
         self._controls: LinkControls | None = None
+        # So that a host which only reads what an earlier one left need not configure anything.
         self._settings = Settings(integration_us=10_000, averages=1)
 
     @property

@@ -126,7 +126,7 @@ class Number:
             # Flags accept unknown bits, so only an enumeration refuses a value.
             assert isinstance(self.meaning, type) and issubclass(self.meaning, IntEnum)
             known = ", ".join(str(member.value) for member in self.meaning)
-            raise InstrumentError(f"{self.name} {value} is none of {known}; {_UPDATE}") from None
+            raise InstrumentError(f"{self.name} {value} is not one of {known}; {_UPDATE}") from None
 
 
 @dataclass(frozen=True)

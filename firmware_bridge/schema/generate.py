@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parents[1]
 
 def generated(schema: Schema) -> dict[Path, str]:
     """Return each generated file and the text that belongs in it."""
+    # This file is generated only in part: the prose stays, and the tables are replaced.
     specification = FOLDER / "PROTOCOL.md"
     return {
         FOLDER / "link_constants.py": write_python.constants(schema),

@@ -130,6 +130,7 @@ def damage(schema: Schema) -> Iterator[DamageVector]:
     body = _body(1, 1, b"\x78\x56\x34\x12", 0, 1)
     flipped = bytes([_crc(body)[0] ^ 1]) + _crc(body)[1:]
     good = _stuffed(body + _crc(body))
+    # Without zeros, stuffing makes the longest payload as long as a frame can be.
     longest = _body(1, 1, bytes(range(1, 256)) * 5, 0, 1)[: 10 + schema.constant("max_payload")]
     most = len(_stuffed(longest + bytes(4)))
     yield DamageVector("a group longer than the frame", "STUFFING", b"\x05\x01\0")

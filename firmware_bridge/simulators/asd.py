@@ -18,6 +18,7 @@ _STEP = 2  # an integration time of 17 ms x 2^2
 class SimulatedFieldSpec(SimulatedDevice):
     """Answers one command for each piece that arrives, because commands have no end mark."""
 
+    # The length of the banner depends on the address, as with the real instrument.
     greeting = f"Connected to {_ADDRESS} on port {_PORT}".ljust(
         47 + len(_ADDRESS) + len(_PORT)
     ).encode()

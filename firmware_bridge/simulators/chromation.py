@@ -28,6 +28,7 @@ class SimulatedChromation(SimulatedDevice):
         self._pending += data
         reply = b""
         while self._pending:
+            # Only SET_EXPOSURE has data, two bytes.
             size = 3 if self._pending[0] == SET_EXPOSURE else 1
             if len(self._pending) < size:
                 break

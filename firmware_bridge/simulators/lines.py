@@ -83,6 +83,7 @@ class _MultispeQ(SimulatedLines):
         answer = json.dumps(
             {"device_id": "01:02:03:04", "sample": [{"protocol_id": "", "data_raw": raw}]}
         )
+        # The firmware ends an answer with two line ends.
         return f"{answer}{zlib.crc32(answer.encode()):08X}\n\n"
 
 
@@ -125,6 +126,7 @@ class _Microspec(SimulatedLines):
     def _say(self, command: str) -> str | None:
         if match := re.fullmatch(r"SPEC\.INTEG (\d+\.\d+)", command):
             self._integration_us = round(float(match[1]) * 1e6)
+            # The firmware accepts a setting without an answer.
             return None
         if command == "SPEC.READ?":
             return (

@@ -39,6 +39,7 @@ class SimulatedLetters(SimulatedDevice):
         return reply
 
     def _size(self) -> int:
+        # These two select ASCII or binary mode, by a second letter.
         if self._pending[:1] in (b"a", b"b"):
             return 2
         return 3 if self._pending[0] in _WITH_WORD else 1
