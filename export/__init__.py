@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ccnvr.export.exporting import Export, export_run
 else:  # hidden from type checkers, which would otherwise accept any name
     __getattr__, __dir__ = lazy_names(
-        __name__, dict.fromkeys(("Export", "export_run"), "ccnvr.export.exporting")
+        __name__,
+        dict.fromkeys(("Export", "export_run"), "ccnvr.export.exporting"),
+        extra="export",
     )
 
 __all__ = ["Export", "export_run"]

@@ -8,18 +8,28 @@ from collections.abc import Callable, Mapping
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, str]
+    package: str, modules: Mapping[str, str], extra: str | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` for a package that imports its public names lazily.
 
     `modules` maps each public name to the module that defines it. A name is imported when it is
-    first used and then kept in the package, so later uses cost nothing.
+    first used and then kept in the package, so later uses cost nothing. `extra` is the extra of
+    ccnvr that brings the libraries that these modules need.
     """
 
     def get(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(modules[name]), name)
+        try:
+            module = importlib.import_module(modules[name])
+        except ModuleNotFoundError as error:
+            if extra is None or (error.name or "").startswith("ccnvr"):
+                raise
+            raise ModuleNotFoundError(
+                f"{package}.{name} needs {error.name}; run: pip install 'ccnvr[{extra}]'",
+                name=error.name,
+            ) from error
+        value: object = getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

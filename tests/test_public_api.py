@@ -62,3 +62,13 @@ def test_an_import_loads_no_library_that_it_does_not_need(statement: str, absent
     program = f"import sys; {statement}; print(*sorted(set({absent.split()}) & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
+
+
+def test_a_name_whose_libraries_are_missing_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['sklearn'] = sys.modules['sklearn.base'] = None\n"
+        "from ccnvr.train import CCNVRRegressor"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "CCNVRRegressor needs sklearn" in result.stderr
+    assert "pip install 'ccnvr[train]'" in result.stderr

@@ -30,6 +30,7 @@ else:  # hidden from type checkers, which would otherwise accept any name
             "load_library": "ccnvr.train.libraries.load",
             "train": "ccnvr.train.public",
         },
+        extra="train",
     )
 
 __all__ = [
