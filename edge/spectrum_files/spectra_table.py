@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ccnvr.edge.spectrum_files import plausible
+from ccnvr.edge.spectrum_files.messages import shown
 from ccnvr.edge.spectrum_files.water_bands import upside_down
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -21,12 +24,30 @@ _LARGEST_FRACTION = 1.5
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a file was understood, in words.
+
+    `axis` is the unit on the file's axis and `axis_stated` whether the file or the user says so.
+    `notes` are the choices that the reader made, to be shown to the user.
+    """
+
+    format: str = "table"
+    axis: str = "wavelengths in nm"
+    axis_stated: bool = True
+    notes: tuple[str, ...] = ()
+
+
+UNSAID = Reading()
+"""Wavelengths in nm, as they stand."""
+
+
+@dataclass(frozen=True)
 class SpectraTable:
     """Rows of a file, all or a block of them; `columns` are those that are no wavelengths, as text.
 
-    `spectra` is `(n, bands)` as written in the file; wavelengths increase. `rows` are the rows'
-    numbers in the file, or whatever `unit` calls them. `quantity` is what the file itself says that
-    it holds, of `QUANTITIES`, None if nothing.
+    `spectra` is `(n, bands)` as written in the file, NaN where it has no value; wavelengths
+    increase. `rows` are the rows' numbers in the file, or whatever `unit` calls them. `quantity` is
+    what the file itself says that it holds, of `QUANTITIES`, None if nothing.
     """
 
     path: Path
@@ -37,6 +58,7 @@ class SpectraTable:
     columns: dict[str, list[str]]
     quantity: str | None = None
     unit: str = "row"
+    reading: Reading = UNSAID
 
     def __post_init__(self) -> None:
         for row, sample_id in zip(self.rows, self.sample_ids, strict=True):
@@ -47,49 +69,108 @@ class SpectraTable:
                 )
 
     def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
-        """The spectra's `bands` as reflectance fractions, given what the file holds: one of
-        `QUANTITIES`.
+        """Return the spectra's `bands` as fractions of reflectance, `(n, bands)`.
 
-        Where the file itself does not say what it holds, a spectrum shows whether it can be that.
+        `quantity` is what the file holds, one of `QUANTITIES`. Where the file itself does not say,
+        a spectrum shows whether it can be that.
 
         Raises:
-            UsageError: a value is none that the quantity can have, or a spectrum none; names row
-                and sample.
+            UsageError: a value is missing or is none that the quantity can have, or a spectrum is
+                no soil's; names row and sample.
         """
         spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
         possible = (spectra > low) & (spectra < high)
         if not np.all(possible):
             row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
-            raise self._refusal(
-                int(row),
-                f"has {quantity} {spectra[row, band]:g} at {self.wavelengths_nm[bands][band]:g} "
-                "nm, which must lie between "
-                f"{low:g} and {high:g}",
-            )
+            raise self._impossible(int(row), spectra[row], int(band), quantity, bands)
         if quantity == "percent" and np.any(fractions := spectra.max(axis=1) <= _LARGEST_FRACTION):
             fault = f"nowhere exceeds {_LARGEST_FRACTION:g}, so it holds fractions and not percent"
             raise self._refusal(int(np.argmax(fractions)), fault)
-        if quantity == "absorbance":
-            reflectance = np.power(10.0, -spectra)
-        else:
-            reflectance = spectra / 100.0 if quantity == "percent" else spectra
-        if self.quantity is None and np.any(
-            wrong := upside_down(self.wavelengths_nm[bands], reflectance)
-        ):
+        reflectance = _as_fraction(spectra, quantity)
+        seen = self.wavelengths_nm[bands]
+        if self.quantity is None and np.any(wrong := upside_down(seen, reflectance)):
             fault = f"rises at 1917 nm, read as {quantity}, where the water in every soil absorbs"
             raise self._refusal(int(np.argmax(wrong)), fault, "correct it or leave it out")
+        faults = plausible.faults(seen, reflectance)
+        for row, found in faults.items():
+            raise self._refusal(row, found.text, found.remedy, offer=found.of_scale)
+        if not self.reading.axis_stated:
+            self._check_water(quantity)
         return reflectance
 
-    def _refusal(self, row: int, fault: str, remedy: str = "correct it") -> UsageError:
-        if self.quantity is None:
+    def _check_water(self, quantity: str) -> None:
+        """Refuse wavelengths that no name states if no spectrum shows the water of every soil."""
+        spectra, (low, high) = self.spectra, QUANTITIES[quantity]
+        usable = np.all((spectra > low) & (spectra < high), axis=0)
+        wavelengths = self.wavelengths_nm[usable]
+        reflectance = _as_fraction(spectra[:, usable], quantity)
+        if reflectance.size and plausible.without_water(wavelengths, reflectance):
+            raise UsageError(
+                f"{self.path} has spectra without the water band at 1917 nm that every soil has, "
+                f"so its numbers from {self.wavelengths_nm[0]:g} to {self.wavelengths_nm[-1]:g} "
+                "may be no wavelengths in nm: give --axis nm if they are, --axis wavenumber if "
+                "they are wavenumbers in cm-1"
+            )
+
+    def _impossible(
+        self, row: int, values: Array, band: int, quantity: str, bands: slice
+    ) -> UsageError:
+        """Return the refusal of a spectrum with a value that the quantity cannot have."""
+        seen, (low, high) = self.wavelengths_nm[bands], QUANTITIES[quantity]
+        if np.isnan(values[band]):
+            fault = f"has no value at {seen[band]:g} nm, which the model reads"
+            return self._refusal(
+                row, fault, "measure it again, leave it out, or use a model without this band",
+                offer=False,
+            )  # fmt: skip
+        fault = (
+            f"has {quantity} {values[band]:g} at {seen[band]:g} nm, which must lie between "
+            f"{low:g} and {high:g}"
+        )
+        if (reason := plausible.explained(seen, values, low, high)) is not None:
+            return self._refusal(row, f"{fault}: {reason.text}", reason.remedy, offer=False)
+        return self._refusal(row, fault)
+
+    def _refusal(
+        self, row: int, fault: str, remedy: str = "correct it", offer: bool = True
+    ) -> UsageError:
+        """Return the error that names row and sample; with `offer`, it says how to state another
+        quantity.
+        """
+        if offer and self.quantity is None:
             remedy += (
                 ", or say what the file holds by --quantity, in a recipe by file_quantity: "
                 f"{', '.join(QUANTITIES)}"
             )
-        else:
+        elif offer:
             fault += f", and the file itself says that it holds {self.quantity}"
             remedy = "correct its values, or what its header says"
         return UsageError(
-            f"{self.path} {self.unit} {self.rows[row]}: sample {self.sample_ids[row]!r} {fault}; "
-            f"{remedy}"
+            f"{self.path} {self.unit} {self.rows[row]}: sample {shown(self.sample_ids[row])} "
+            f"{fault}; {remedy}"
         )
+
+
+def joined(blocks: Sequence[SpectraTable]) -> SpectraTable:
+    """Return the blocks of one file as one table."""
+    first = blocks[0]
+    return SpectraTable(
+        first.path,
+        [row for block in blocks for row in block.rows],
+        [sample for block in blocks for sample in block.sample_ids],
+        first.wavelengths_nm,
+        np.concatenate([block.spectra for block in blocks]),
+        {
+            name: [cell for block in blocks for cell in block.columns[name]]
+            for name in first.columns
+        },
+        first.quantity,
+        first.unit,
+        first.reading,
+    )
+
+
+def _as_fraction(spectra: NDArray[np.float64], quantity: str) -> Array:
+    if quantity == "absorbance":
+        return np.power(10.0, -spectra)
+    return spectra / 100.0 if quantity == "percent" else spectra

@@ -39,6 +39,13 @@ def upside_down(wavelengths_nm: Array, reflectance: Array) -> NDArray[np.bool_]:
     return (at_1917 < np.minimum(_RISES_AT_1917, -by_noise)) & ~(at_1414 > _ABSORBS_AT_1414)
 
 
+def absorption_at_1917(wavelengths_nm: Array, reflectance: Array) -> Array:
+    """Return how much the spectra `(n, bands)`, all positive, absorb at 1917 nm beyond the line
+    through the band's shoulders, `(n,)`; NaN where that is not seen.
+    """
+    return _absorbs(wavelengths_nm, reflectance, _AT_1917)
+
+
 def _absorbs(wavelengths_nm: Array, reflectance: Array, levels: Levels) -> Array:
     """Absorbance of the band above the line through its shoulders, `(n,)`; NaN where one of the
     three is not seen.

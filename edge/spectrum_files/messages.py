@@ -1,0 +1,30 @@
+"""Text from files, made fit for a message: nothing that a terminal would obey, and not too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+LONGEST_MESSAGE = 500
+_ENDS = 240
+
+
+def shown(text: object, most: int = 40) -> str:
+    """Return the text in quotes, with control characters escaped and what exceeds `most` cut."""
+    whole = str(text).strip()
+    return repr(whole if len(whole) <= most else whole[: most - 3] + "...")
+
+
+def listed(names: Iterable[object], most: int = 4) -> str:
+    """Return the first few names in quotes, separated by commas; `none` if there are none."""
+    names = list(names)
+    return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "") or "none"
+
+
+def cleaned(message: str) -> str:
+    """Return a message with control characters escaped and its middle cut beyond 500 characters."""
+    message = "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in message
+    )
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[:_ENDS]} ... {message[-_ENDS:]}"

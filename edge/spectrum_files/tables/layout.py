@@ -1,0 +1,242 @@
+"""Which columns of a table of soils in rows are bands, by the names of its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ccnvr.edge.spectrum_files.formats.raw_spectrum import AxisUnit
+from ccnvr.edge.spectrum_files.messages import listed, shown
+from ccnvr.edge.spectrum_files.spectra_table import UNSAID, Reading
+from ccnvr.edge.spectrum_files.tables import axis, names
+from ccnvr.edge.spectrum_files.tables.names import Place
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.errors import UsageError
+
+_MOST_COLUMNS = 20_000
+# A set of so many columns is a second set of spectra and no accident.
+_FEWEST_OF_A_SET = 10
+# Columns are no bands of a spectrum that lies so many of its steps away, such as the bounds of
+# particle sizes (2, 20, 50 um).
+_FAR = 50.0
+_STRAYS = 8
+
+
+class NoSpectra(UsageError):
+    """A file holds no spectra; in a folder it is passed over."""
+
+
+class NoAxis(UsageError):
+    """The columns of a table are not its bands; the table may be transposed."""
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What the user says of tables: the unit of the axis, the column of the soils' ids, whether
+    soils are in `rows` or `columns`, and the sheet of a workbook; None where the file decides.
+
+    With `require_ids`, a table that names no soils is refused instead of numbered.
+    """
+
+    axis: str | None = None
+    id_column: str | None = None
+    soils: str | None = None
+    sheet: str | None = None
+    require_ids: bool = False
+
+    @property
+    def unit(self) -> AxisUnit | None:
+        """The unit that `axis` names."""
+        return None if self.axis is None else axis.UNITS[self.axis]
+
+
+AS_IT_SAYS = TableOptions()
+"""Nothing is said by the user."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns are wavelengths, in increasing order, which names the soils, and the others."""
+
+    header: list[str]
+    bands: list[int]
+    others: dict[str, int]
+    wavelengths_nm: Array
+    id_column: int | None = None
+    quantity: str | None = None
+    reading: Reading = UNSAID
+
+
+def layout(
+    path: Path, header: list[str], options: TableOptions = AS_IT_SAYS, decimal: str = "."
+) -> Layout:
+    """Return what the names of a table's columns say.
+
+    Raises:
+        UsageError: there are no bands, or too many columns, or one stands twice.
+    """
+    header = [name.strip() for name in header]
+    if len(header) > _MOST_COLUMNS:
+        raise UsageError(
+            f"{path} has {len(header)} columns, more than {_MOST_COLUMNS}; give soils in rows, "
+            "bands in columns"
+        )
+    places, strays = _bands(path, header, decimal)
+    claim = next(iter(places.values())).claim
+    numbers = np.array([found.number for found in places.values()])
+    try:
+        unit, stated = axis.understand(numbers, claim, options.unit)
+    except axis.NotAnAxis as error:
+        raise NoAxis(
+            f"{path} has columns named {_ends(header, places)}: the numbers {error}"
+        ) from None
+    wavelengths = axis.nanometres(numbers, unit)
+    order = np.argsort(wavelengths)
+    columns = list(places)
+    others = _others(path, header, set(columns))
+    id_column = _id_column(path, header, others, options)
+    return Layout(
+        header,
+        [columns[place] for place in order],
+        others,
+        wavelengths[order],
+        id_column,
+        next(iter(places.values())).quantity,
+        Reading(
+            "table, soils in rows",
+            f"{_AXES[unit]}, {_ends(header, places)}",
+            stated,
+            _notes(header, strays, id_column, unit),
+        ),
+    )
+
+
+_AXES = {
+    AxisUnit.NANOMETRE: "wavelengths in nm",
+    AxisUnit.MICROMETRE: "wavelengths in um",
+    AxisUnit.WAVENUMBER: "wavenumbers in cm-1",
+}
+
+
+def axis_words(unit: AxisUnit) -> str:
+    """Return a unit in words."""
+    return _AXES[unit]
+
+
+def _notes(
+    header: list[str], strays: list[int], id_column: int | None, unit: AxisUnit
+) -> tuple[str, ...]:
+    notes = []
+    if unit is not AxisUnit.NANOMETRE:
+        notes.append(f"{_AXES[unit]} are converted to nm")
+    if id_column is None:
+        notes.append("no column names the soils, so they are numbered 1, 2, 3 (or give --id)")
+    elif header[id_column] != "sample_id":
+        notes.append(f"the soils are named by the column {shown(header[id_column])}")
+    if strays:
+        named = listed([header[column] for column in strays])
+        notes.append(f"the columns {named} lie far from the spectrum's bands and are no part of it")
+    return tuple(notes)
+
+
+def _ends(header: list[str], places: dict[int, Place]) -> str:
+    by_number = sorted(places, key=lambda column: places[column].number)
+    return f"{shown(header[by_number[0]], 24)} to {shown(header[by_number[-1]], 24)}"
+
+
+def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place], list[int]]:
+    """Return the columns that are places on one axis, and those that only look so."""
+    sets = [found for found in names.families(header, decimal) if len(found) >= 2]
+    if not sets:
+        count = sum(names.place(name, decimal) is not None for name in header)
+        raise NoSpectra(
+            f"{path} has {count} columns named by nm alone, as 1100 or 1102.5, and needs two or "
+            f"more; rename those of the spectra (its others begin with {listed(header)})"
+        )
+    first, *rest = sets
+    second = next((found for found in rest if len(found) >= _FEWEST_OF_A_SET), None)
+    if second is not None and 2 * len(second) > len(first):
+        raise UsageError(
+            f"{path} holds two sets of spectra, in columns named {_ends(header, first)} and "
+            f"{_ends(header, second)}; keep one of them"
+        )
+    places, strays = _without_strays(first)
+    numbers = [found.number for found in places.values()]
+    if len(set(numbers)) != len(numbers):
+        raise UsageError(
+            f"{path} has {len(numbers)} wavelength columns of {len(set(numbers))} wavelengths; "
+            "name each once"
+        )
+    return places, strays
+
+
+def _without_strays(places: dict[int, Place]) -> tuple[dict[int, Place], list[int]]:
+    """Return the bands without the few numbers that lie far from them all."""
+    kept = _longest_run(places)
+    numbers = np.sort([found.number for found in kept.values()])
+    steps = np.diff(numbers)
+    breaks = np.flatnonzero(steps > _FAR * np.median(steps))
+    for at in breaks:
+        below, above = numbers[: at + 1], numbers[at + 1 :]
+        few, many = (below, above) if below.size < above.size else (above, below)
+        if few.size <= _STRAYS and many.size >= _FEWEST_OF_A_SET:
+            left_out = set(few.tolist())
+            kept = {column: found for column, found in kept.items() if found.number not in left_out}
+    return kept, [column for column in places if column not in kept]
+
+
+def _longest_run(places: dict[int, Place]) -> dict[int, Place]:
+    """Return the bands without numbers that stand a second time, away from the longest run."""
+    numbers = [found.number for found in places.values()]
+    if len(set(numbers)) == len(numbers):
+        return places
+    columns = list(places)
+    runs, start = [], 0
+    for at in range(1, len(columns) + 1):
+        if at == len(columns) or not (
+            columns[at] == columns[at - 1] + 1 and numbers[at] > numbers[at - 1]
+        ):
+            runs.append(columns[start:at])
+            start = at
+    run = max(runs, key=len)
+    if len(run) < _FEWEST_OF_A_SET:
+        return places
+    inside = {places[column].number for column in run}
+    return {
+        column: found
+        for column, found in places.items()
+        if column in run or found.number not in inside
+    }
+
+
+def _others(path: Path, header: list[str], bands: set[int]) -> dict[str, int]:
+    others: dict[str, int] = {}
+    for column, name in enumerate(header):
+        if column in bands:
+            continue
+        if name and name in others:
+            raise UsageError(f"{path} has the column {name} more than once; keep one of them")
+        others[name] = column
+    return others
+
+
+def _id_column(
+    path: Path, header: list[str], others: dict[str, int], options: TableOptions
+) -> int | None:
+    if options.id_column is not None:
+        if options.id_column not in others:
+            raise UsageError(
+                f"{path} has no column {shown(options.id_column)}; --id can be one of these: "
+                f"{listed(filter(None, others))}"
+            )
+        return others[options.id_column]
+    candidates = list(others.values())
+    chosen = names.identifier([header[column] for column in candidates])
+    if chosen is not None:
+        return candidates[chosen]
+    if options.require_ids:
+        first = listed(filter(None, others))
+        raise UsageError(f"{path} has no column sample_id; name one so, of these: {first}")
+    return None
