@@ -32,7 +32,10 @@ _RAW_COUNTS = 255.0
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a spectrum is no soil's, and what to do; `of_scale` if another quantity may explain it."""
+    """Why a spectrum is no soil's, and what to do.
+
+    `of_scale` if the values may be of another quantity, or on another scale.
+    """
 
     text: str
     remedy: str

@@ -23,6 +23,10 @@ QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": 
 _LARGEST_FRACTION = 1.5
 
 
+class NoSpectra(UsageError):
+    """A file holds no spectrum of a sample; in a folder it is passed over."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a file was understood, in words.
@@ -81,8 +85,8 @@ class SpectraTable:
         spectra, (low, high) = self.spectra[:, bands], QUANTITIES[quantity]
         possible = (spectra > low) & (spectra < high)
         if not np.all(possible):
-            row, band = np.unravel_index(int(np.argmin(possible)), spectra.shape)
-            raise self._impossible(int(row), spectra[row], int(band), quantity, bands)
+            row, band = divmod(int(np.argmin(possible)), spectra.shape[1])
+            raise self._impossible(row, spectra[row], band, quantity, bands)
         if quantity == "percent" and np.any(fractions := spectra.max(axis=1) <= _LARGEST_FRACTION):
             fault = f"nowhere exceeds {_LARGEST_FRACTION:g}, so it holds fractions and not percent"
             raise self._refusal(int(np.argmax(fractions)), fault)

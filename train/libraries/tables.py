@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from ccnvr.edge.spectrum_files.limesoda import DataError
-from ccnvr.edge.spectrum_files.tables.text_table import bounded_lines
+from ccnvr.edge.spectrum_files.tables.source import bounded_lines
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.libraries.sensor import View
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,25 +18,25 @@ from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
     Malformed,
     RawSpectrum,
 )
+from ccnvr.edge.spectrum_files.messages import shown
 from ccnvr.firmware_bridge.arrays import Array
 
-MAGIC = b"##TITLE"
-
-_UNITS = {
-    "1/CM": AxisUnit.WAVENUMBER,
-    "CM-1": AxisUnit.WAVENUMBER,
-    "CM^-1": AxisUnit.WAVENUMBER,
-    "NANOMETERS": AxisUnit.NANOMETRE,
-    "NM": AxisUnit.NANOMETRE,
-    "MICROMETERS": AxisUnit.MICROMETRE,
-    "UM": AxisUnit.MICROMETRE,
-}
+_UNITS = (
+    (re.compile(r"1/CM|CM\^?-1|CM\(-1\)|WAVENUMBER"), AxisUnit.WAVENUMBER),
+    (re.compile(r"MICROMET|MICRON|^[UµΜ]M$|\([UµΜ]M\)"), AxisUnit.MICROMETRE),
+    (re.compile(r"NANOMET|^NM$|\(NM\)|,NM$"), AxisUnit.NANOMETRE),
+)
 _QUANTITIES = {
     "ABSORBANCE": "absorbance",
+    "ABS": "absorbance",
     "LOG(1/R)": "absorbance",
     "LOG1/R": "absorbance",
+    "LOG10(1/R)": "absorbance",
     "%REFLECTANCE": "percent",
     "PERCENTREFLECTANCE": "percent",
+    "REFLECTANCE(%)": "percent",
+    "REFLECTANCE[%]": "percent",
+    "%R": "percent",
     "REFLECTANCE": None,
 }
 
@@ -50,24 +52,34 @@ _TOKEN = re.compile(
 )
 _SEPARATORS = " \t,;"
 
+_TITLE = re.compile(rb"\s*##\s*TITLE\s*=", re.IGNORECASE)
+_COMMA_NUMBER = re.compile(r"([+-]?\d+),(\d+)")
+_NUMBERS = ("FIRSTX", "LASTX", "DELTAX", "XFACTOR", "YFACTOR", "MINX", "MAXX", "FIRSTY")
+
 Labels = dict[str, str]
 
 
+def recognises(head: bytes) -> bool:
+    """Whether the head of a file is that of JCAMP-DX; blanks in its labels do not count."""
+    return _TITLE.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
+
+
 def read(data: bytes) -> list[RawSpectrum]:
-    """All spectra of the file.
+    """Return all spectra of the file.
 
     Raises:
         Malformed: a label is missing, a unit is none that can be used, or the values are not those
             that were stated.
     """
-    found = [_spectrum(labels, lines) for labels, lines in _blocks(data.decode("latin-1"))]
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    found = [_spectrum(labels, lines) for labels, lines in _blocks(text)]
     if not found:
         raise Malformed("holds no XYDATA or XYPOINTS")
     return found
 
 
 def _blocks(text: str) -> Iterator[tuple[Labels, list[str]]]:
-    """Labels and lines of values, for each block that has values."""
+    """Give the labels and the lines of values of each block that has values."""
     labels: Labels = {}
     values: list[str] | None = None
     blocks = 0
@@ -92,15 +104,36 @@ def _blocks(text: str) -> Iterator[tuple[Labels, list[str]]]:
 
 
 def _spectrum(labels: Labels, lines: list[str]) -> RawSpectrum:
-    unit = _UNITS.get(labels.get("XUNITS", "").upper())
-    if unit is None:
-        raise Malformed(
-            f"has XUNITS {labels.get('XUNITS')!r}; save it in 1/CM, NANOMETERS or MICROMETERS"
-        )
+    if not any(_COMMA_NUMBER.fullmatch(labels.get(name, "")) for name in _NUMBERS):
+        try:
+            return _spectrum_with_points(labels, lines)
+        except Malformed:
+            # The labels may be whole numbers in a file with decimal commas.
+            if not any(_COMMA_NUMBER.search(line) for line in lines):
+                raise
+            with suppress(Malformed):
+                return _with_commas(labels, lines)
+            raise
+    return _with_commas(labels, lines)
+
+
+def _with_commas(labels: Labels, lines: list[str]) -> RawSpectrum:
+    """Return the spectrum of a file whose numbers have decimal commas, against the standard."""
+    labels = {
+        name: value.replace(",", ".") if _COMMA_NUMBER.fullmatch(value) else value
+        for name, value in labels.items()
+    }
+    lines = [_COMMA_NUMBER.sub(r"\1.\2", line) for line in lines]
+    found = _spectrum_with_points(labels, lines)
+    return replace(found, notes=("numbers are read with decimal commas",))
+
+
+def _spectrum_with_points(labels: Labels, lines: list[str]) -> RawSpectrum:
+    unit = _unit(labels)
     quantity = re.sub(r"\s", "", labels.get("YUNITS", "")).upper()
     if quantity not in _QUANTITIES:
         raise Malformed(
-            f"has YUNITS {labels.get('YUNITS')!r}; save REFLECTANCE, ABSORBANCE or LOG(1/R)"
+            f"has YUNITS {shown(labels.get('YUNITS'))}; save REFLECTANCE, ABSORBANCE or LOG(1/R)"
         )
     layout = re.sub(r"\s", "", labels.get("XYDATA", labels.get("XYPOINTS", ""))).upper()
     if layout == "(XY..XY)":
@@ -109,19 +142,30 @@ def _spectrum(labels: Labels, lines: list[str]) -> RawSpectrum:
     elif layout == "(X++(Y..Y))":
         axis, values = _evenly_spaced(labels, lines)
     else:
-        raise Malformed(f"has its values as {layout[:40]!r}; save them as (X++(Y..Y)) or (XY..XY)")
+        raise Malformed(f"has its values as {shown(layout)}; save them as (X++(Y..Y)) or (XY..XY)")
     if "NPOINTS" in labels and _number(labels, "NPOINTS") != values.size:
-        raise Malformed(f"states {labels['NPOINTS']} points and has {values.size}")
+        raise Malformed(f"states {_number(labels, 'NPOINTS'):g} points and has {values.size}")
     return RawSpectrum(axis, unit, values * _number(labels, "YFACTOR", 1.0), _QUANTITIES[quantity])
+
+
+def _unit(labels: Labels) -> AxisUnit:
+    stated = re.sub(r"\s", "", labels.get("XUNITS", "")).upper()
+    for pattern, unit in _UNITS:
+        if pattern.search(stated):
+            return unit
+    raise Malformed(
+        f"has XUNITS {shown(labels.get('XUNITS'))}; save it in 1/CM, NANOMETERS or MICROMETERS"
+    )
 
 
 def _number(labels: Labels, name: str, default: float | None = None) -> float:
     try:
         value = float(labels[name]) if default is None else float(labels.get(name, default))
     except (KeyError, ValueError):
-        raise Malformed(f"has no number ##{name}") from None
+        stated = f" but {shown(labels[name])}" if name in labels else ""
+        raise Malformed(f"has no number ##{name}{stated}") from None
     if not np.isfinite(value):
-        raise Malformed(f"has ##{name}={labels[name]}, which is no number")
+        raise Malformed(f"has ##{name}={shown(labels[name])}, which is no number")
     return value
 
 
@@ -162,7 +206,7 @@ def _evenly_spaced(labels: Labels, lines: list[str]) -> tuple[Array, Array]:
 
 
 def _decode(line: str) -> tuple[list[float], bool]:
-    """A line's numbers, and whether the last one was written as a difference."""
+    """Return a line's numbers, and whether the last one was written as a difference."""
     numbers: list[float] = []
     difference: float | None = None
     position = 0
@@ -172,7 +216,7 @@ def _decode(line: str) -> tuple[list[float], bool]:
             continue
         token = _TOKEN.match(line, position)
         if token is None:
-            raise Malformed(f"has {line[position : position + 20]!r} among its values")
+            raise Malformed(f"has {shown(line[position : position + 20])} among its values")
         text = token.group()
         if text[0] in _REPEAT:
             times = int(str(_REPEAT.index(text[0]) + 1) + text[1:6]) - 1

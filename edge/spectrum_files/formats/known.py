@@ -43,6 +43,8 @@ _BY_SUFFIX = {
     ".rdata": "is called as a file of R; save the table by write.csv",
 }
 
+_INSTRUMENTS = (".spa", ".spg", ".sp", ".spc", ".asd", ".sed", ".sig", ".dx", ".jdx")
+
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_BY_SUFFIX = {
     ".spc": "is a Shimadzu file in a container of Microsoft (OLE) and no Galactic SPC file, and is "
@@ -68,3 +70,8 @@ def unreadable(path: Path, head: bytes) -> str | None:
 def not_a_table(path: Path, head: bytes) -> str | None:
     """Return what a file is that is no text table, and what to do; None if it may be one."""
     return unreadable(path, head) or _BY_SUFFIX.get(path.suffix.lower())
+
+
+def is_instruments(suffix: str) -> bool:
+    """Whether files with this ending, in lower case, are those of instruments."""
+    return suffix in _INSTRUMENTS

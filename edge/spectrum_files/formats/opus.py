@@ -1,9 +1,10 @@
 """Bruker OPUS files. Bruker documents no format; this reads what the free readers agree on
 (brukeropus 1.4.3 among them).
 
-A header, a directory of blocks (type, length in 4-byte words, place), blocks of parameters and
-blocks of values. A spectrum is a block of values and a block of parameters that have the same type
-but for the field `parameters`.
+A header is followed by a directory of blocks (type, length in 4-byte words, place), blocks of
+parameters and blocks of values. A spectrum is a block of values and a block of parameters that have
+the same type but for the field `parameters`. Processing in OPUS, as atmospheric compensation, adds
+further blocks of the same content behind the first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
     AxisUnit,
+    HoldsNoSpectrum,
     Malformed,
     RawSpectrum,
     numbers,
@@ -24,46 +26,72 @@ _MOST_BLOCKS = 1_024
 _MOST_PARAMETERS = 1_024
 
 _UNITS = {"WN": AxisUnit.WAVENUMBER, "MI": AxisUnit.MICROMETRE}
-# By the block type's field of content: log reflectance, absorbance, reflectance, in order of
-# preference.
+# By the block type's field of content, in order of preference.
 _QUANTITIES = {15: "absorbance", 4: "absorbance", 12: None}
+_CONTENTS = {15: "log reflectance", 4: "absorbance", 12: "reflectance"}
 
 # A block type's fields: complex 2 bits, origin 2, parameters 6, content 7, derivative 2, extension
-# 3.
-_PARAMETERS_SHIFT, _CONTENT_SHIFT = 4, 10
-_PARAMETERS_MASK = 0x3F << _PARAMETERS_SHIFT
+# 3. The extension counts blocks of one content.
+_PARAMETERS_SHIFT, _CONTENT_SHIFT, _EXTENSION_SHIFT = 4, 10, 19
 _DATA_PARAMETERS = 1 << _PARAMETERS_SHIFT
 _RATIOED_AMPLITUDE = 0b1111
 _TYPE_MASK = (1 << 22) - 1
+_WITHOUT_EXTENSION = (1 << _EXTENSION_SHIFT) - 1
+_SINGLE_CHANNELS = (0b0111, 0b1011)
 
 Value = float | str
 
 
 def read(data: bytes) -> list[RawSpectrum]:
-    """The file's log reflectance or absorbance or reflectance, the first of them that it has.
+    """Return the file's final log reflectance, absorbance or reflectance, the first that it has.
 
     Raises:
-        Malformed: it is cut short, has none of these, or several.
+        Malformed: it is cut short, or has none of these.
     """
     blocks = _directory(data)
     for content, quantity in _QUANTITIES.items():
         kind = _RATIOED_AMPLITUDE | content << _CONTENT_SHIFT
-        values = [place for place, found in blocks if found == kind]
-        parameters = [place for place, found in blocks if found == kind | _DATA_PARAMETERS]
-        if len(values) > 1 or len(parameters) > 1:
+        values, parameters = _of_kind(blocks, kind), _of_kind(blocks, kind | _DATA_PARAMETERS)
+        if not values or not parameters:
+            continue
+        if len(values) != len(parameters):
             raise Malformed(
-                f"holds {max(len(values), len(parameters))} spectra of one kind; save each in a "
-                "file of its own"
+                f"holds {len(values)} spectra of one kind and {len(parameters)} descriptions of "
+                "them; save each spectrum in a file of its own"
             )
-        if values and parameters:
-            return [_spectrum(data, values[0], _parameters(data, parameters[0]), quantity)]
+        notes: tuple[str, ...] = ()
+        if len(values) > 1:
+            notes = (
+                f"of its {len(values)} {_CONTENTS[content]} spectra the last is read, which OPUS "
+                "computed from the others",
+            )
+        return [_spectrum(data, values[-1], _parameters(data, parameters[-1]), quantity, notes)]
+    if any(kind & 0b1111 in _SINGLE_CHANNELS for _, kind in blocks):
+        raise HoldsNoSpectrum(
+            "holds a background or a single-channel spectrum, and no absorbance, reflectance or "
+            "log(1/R); save one of these in OPUS"
+        )
     raise Malformed(
         "holds no absorbance, reflectance or log(1/R) spectrum; save one of these in OPUS"
     )
 
 
+def _of_kind(blocks: list[tuple[slice, int]], kind: int) -> list[slice]:
+    """Return the places of the blocks of one kind in the order in which OPUS added them."""
+    found = [
+        (block_kind >> _EXTENSION_SHIFT, place.start, place)
+        for place, block_kind in blocks
+        if block_kind & _WITHOUT_EXTENSION == kind
+    ]
+    return [place for _, _, place in sorted(found, key=lambda block: block[:2])]
+
+
 def _spectrum(
-    data: bytes, place: slice, parameters: dict[str, Value], quantity: str | None
+    data: bytes,
+    place: slice,
+    parameters: dict[str, Value],
+    quantity: str | None,
+    notes: tuple[str, ...],
 ) -> RawSpectrum:
     unit = _UNITS.get(str(parameters.get("DXU")))
     if unit is None:
@@ -79,11 +107,11 @@ def _spectrum(
             f"does not state its points, first and last place and scale ({error})"
         ) from None
     values = numbers("<f4", points, data[place], 0) * scale
-    return RawSpectrum(np.linspace(first, last, values.size), unit, values, quantity)
+    return RawSpectrum(np.linspace(first, last, values.size), unit, values, quantity, notes)
 
 
 def _directory(data: bytes) -> list[tuple[slice, int]]:
-    """Place and type of each block."""
+    """Return the place and the type of each block."""
     start, _, count = unpack("<iii", data, 12)
     if not 0 < count <= _MOST_BLOCKS:
         raise Malformed(f"states {count} blocks; 1 to {_MOST_BLOCKS} can be read")
@@ -99,7 +127,7 @@ def _directory(data: bytes) -> list[tuple[slice, int]]:
 
 
 def _parameters(data: bytes, place: slice) -> dict[str, Value]:
-    """Names of three letters with an integer, a double or a text each."""
+    """Return a block of parameters: names of three letters with an integer, a double or a text."""
     block, offset = data[place], 0
     found: dict[str, Value] = {}
     while offset + 8 <= len(block) and len(found) < _MOST_PARAMETERS:

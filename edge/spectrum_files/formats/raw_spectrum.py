@@ -19,15 +19,22 @@ MOST_POINTS = 100_000
 MOST_SPECTRA = 4_096
 """In one file."""
 
+_SHORTEST_NM = 100.0
+
 
 class Malformed(Exception):
-    """A file is not what it should be, or holds what cannot be used; the text goes on after the
-    file's name.
+    """A file is not what it should be, or holds what cannot be used.
+
+    The text goes on after the file's name.
     """
 
 
+class HoldsNoSpectrum(Malformed):
+    """A sound file holds no spectrum of a sample, but for example a background."""
+
+
 class AxisUnit(Enum):
-    """What a file's abscissa counts."""
+    """The unit of a file's axis."""
 
     NANOMETRE = "nm"
     MICROMETRE = "um"
@@ -39,19 +46,21 @@ class RawSpectrum:
     """A spectrum as a file has it: `axis` and `values` are `(points,)`.
 
     `quantity` is one of `spectra_table.QUANTITIES`, or None where the file says reflectance but not
-    on which scale.
+    on which scale. `notes` are the choices that the reader made.
     """
 
     axis: Array
     unit: AxisUnit
     values: Array
     quantity: str | None
+    notes: tuple[str, ...] = ()
 
     def wavelengths_nm(self) -> tuple[Array, Array]:
-        """`(wavelengths in nm, values)`, both by increasing wavelength.
+        """Return `(wavelengths in nm, values)`, both by increasing wavelength.
 
         Raises:
-            Malformed: the axis does not run one way through positive numbers.
+            Malformed: the axis does not run one way through positive numbers, or holds no
+                wavelengths.
         """
         if self.axis.shape != self.values.shape or not 2 <= self.axis.size <= MOST_POINTS:
             raise Malformed(
@@ -70,12 +79,17 @@ class RawSpectrum:
             nanometres = 1e7 / self.axis
         else:
             nanometres = self.axis * (1000.0 if self.unit is AxisUnit.MICROMETRE else 1.0)
+        if nanometres.min() < _SHORTEST_NM:
+            raise Malformed(
+                f"has an axis that begins at {nanometres.min():g} nm by its unit, which no "
+                "instrument measures; save it with the axis in its own unit"
+            )
         increasing = slice(None) if nanometres[0] < nanometres[-1] else slice(None, None, -1)
         return nanometres[increasing], self.values[increasing]
 
 
 def unpack(layout: str, data: bytes, offset: int) -> tuple[Any, ...]:
-    """`struct` fields at `offset`.
+    """Return the `struct` fields at `offset`.
 
     Raises:
         Malformed: the file ends before them.
@@ -86,7 +100,7 @@ def unpack(layout: str, data: bytes, offset: int) -> tuple[Any, ...]:
 
 
 def numbers(dtype: str, count: int, data: bytes, offset: int) -> Array:
-    """`count` numbers at `offset`, in double precision.
+    """Return `count` numbers at `offset`, in double precision.
 
     Raises:
         Malformed: the file ends before them, or there are fewer than 2 or more than `MOST_POINTS`.

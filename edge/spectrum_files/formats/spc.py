@@ -1,6 +1,7 @@
-"""Galactic (Thermo) SPC files, by the "Universal Data Format Specification" of Galactic Industries:
-the new format, little-endian, with one spectrum or several, evenly spaced or with an axis of their
-own.
+"""Galactic (Thermo) SPC files, by the "Universal Data Format Specification" of Galactic Industries.
+
+Read is the new format, little-endian, with one spectrum or several, evenly spaced or with an axis
+of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ccnvr.firmware_bridge.arrays import Array
 
 _HEADER, _SUBHEADER = 512, 32
 _NEW_LITTLE_ENDIAN = 0x4B
-_OTHERS = {0x4C: "the big-endian format", 0x4D: "the format of before 1996"}
+_OTHERS = {0x4C: "the big-endian format", 0x4D: "the SPC format from before 1996"}
 
 _SHORT_INTEGERS, _SEVERAL, _OWN_AXES, _HAS_AXIS = 0x01, 0x04, 0x40, 0x80
 _FLOATS = -128
@@ -30,14 +31,12 @@ _QUANTITIES = {2: "absorbance", 10: "absorbance", 11: "percent", 129: None}
 
 
 def looks_like_spc(data: bytes) -> bool:
-    """Whether the second byte is one of SPC's versions: weak evidence, for files that are
-    named so.
-    """
+    """Whether the second byte is one of SPC's versions, which is weak evidence without the name."""
     return len(data) > 1 and data[1] in (_NEW_LITTLE_ENDIAN, *_OTHERS)
 
 
 def read(data: bytes) -> list[RawSpectrum]:
-    """All spectra of the file.
+    """Return all spectra of the file.
 
     Raises:
         Malformed: it is cut short or of another format, or its axis or its quantity is none that
@@ -46,8 +45,8 @@ def read(data: bytes) -> list[RawSpectrum]:
     flags, version, _, exponent, points, first, last, spectra = unpack("<BBBbiddi", data, 0)
     if version != _NEW_LITTLE_ENDIAN:
         raise Malformed(
-            f"is in {_OTHERS.get(int(version), f'SPC version 0x{int(version):02x}')}; save it as "
-            "new SPC or JCAMP-DX"
+            f"is in {_OTHERS.get(int(version), f'SPC version 0x{int(version):02x}')}; open it in "
+            "the program that wrote it, or in GRAMS, and save it as new SPC or JCAMP-DX"
         )
     axis_type, value_type = (int(value) for value in unpack("<BB", data, 28))
     if axis_type not in _UNITS:
@@ -78,7 +77,7 @@ def read(data: bytes) -> list[RawSpectrum]:
 def _subfile(
     data: bytes, offset: int, flags: int, exponent: int, points: int, axis: Array | None
 ) -> tuple[Array | None, Array, int]:
-    """The axis, the values and the end of the spectrum whose header is at `offset`."""
+    """Return axis, values and end of the spectrum whose header is at `offset`."""
     (own_exponent,) = unpack("<b", data, offset + 1)
     (own_points,) = unpack("<i", data, offset + 16)
     offset += _SUBHEADER

@@ -9,7 +9,7 @@ import numpy as np
 
 from ccnvr.edge.spectrum_files.formats.raw_spectrum import AxisUnit
 from ccnvr.edge.spectrum_files.messages import listed, shown
-from ccnvr.edge.spectrum_files.spectra_table import UNSAID, Reading
+from ccnvr.edge.spectrum_files.spectra_table import UNSAID, NoSpectra, Reading
 from ccnvr.edge.spectrum_files.tables import axis, names
 from ccnvr.edge.spectrum_files.tables.names import Place
 from ccnvr.firmware_bridge.arrays import Array
@@ -22,10 +22,6 @@ _FEWEST_OF_A_SET = 10
 # particle sizes (2, 20, 50 um).
 _FAR = 50.0
 _STRAYS = 8
-
-
-class NoSpectra(UsageError):
-    """A file holds no spectra; in a folder it is passed over."""
 
 
 class NoAxis(UsageError):
@@ -89,7 +85,9 @@ def layout(
     try:
         unit, stated = axis.understand(numbers, claim, options.unit)
     except axis.NotAnAxis as error:
-        raise NoAxis(
+        # A few numbered columns are no spectrum that lacks its unit.
+        kind = NoAxis if len(places) >= _FEWEST_OF_A_SET else NoSpectra
+        raise kind(
             f"{path} has columns named {_ends(header, places)}: the numbers {error}"
         ) from None
     wavelengths = axis.nanometres(numbers, unit)

@@ -193,8 +193,8 @@ class TextSource:
             if dialect.skipped:
                 self.notes.append(f"passed over {dialect.skipped} lines above the table")
                 first = first[dialect.skipped :]
-        self.header_row, line = first[0]
-        self.header = cells(decoded(line), self.delimiter)
+        self.header_row, header = first[0]
+        self.header = cells(decoded(header), self.delimiter)
         self._first = first[1:]
 
     def preview(self) -> list[Numbered]:

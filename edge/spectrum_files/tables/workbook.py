@@ -115,7 +115,7 @@ def _check_size(path: Path) -> None:
 
 
 def _chosen(path: Path, workbook: Any, name: str | None) -> str:
-    names = [sheet.title for sheet in workbook.worksheets]
+    names: list[str] = [sheet.title for sheet in workbook.worksheets]
     if name is not None:
         if name not in names:
             raise UsageError(
