@@ -46,6 +46,11 @@ COMMANDS = {
         "predict the spectra of files",
         "ccnvr predict default soils.csv",
     ),
+    "convert": Command(
+        "ccnvr.edge.commands.convert",
+        "convert files of spectra into one CSV table",
+        "ccnvr convert session/ --out soils.csv",
+    ),
     "inspect": Command(
         "ccnvr.edge.commands.inspect", "show and test a bundle", "ccnvr inspect default"
     ),

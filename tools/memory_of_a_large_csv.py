@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import tempfile
 from pathlib import Path
@@ -20,8 +21,16 @@ WAVELENGTHS = range(350, 2501)
 BLOCK = 1000
 
 
+def soil() -> list[float]:
+    """Reflectance with the band of water that every soil has."""
+    return [
+        0.2 + 1e-4 * step - 0.05 * math.exp(-0.5 * ((nm - 1917) / 30) ** 2)
+        for step, nm in enumerate(WAVELENGTHS)
+    ]
+
+
 def write_csv(path: Path, rows: int) -> None:
-    spectrum = ",".join(f"{0.2 + 1e-4 * step:.4f}" for step in range(len(WAVELENGTHS)))
+    spectrum = ",".join(f"{value:.4f}" for value in soil())
     with open(path, "w") as stream:
         stream.write(f"sample_id,OC,{','.join(map(str, WAVELENGTHS))}\n")
         stream.writelines(f"{row},12.5,{spectrum}\n" for row in range(rows))
@@ -43,10 +52,7 @@ def write_parquet(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, rows, BLOCK):
             count = min(BLOCK, rows - first)
-            bands = [
-                0.2 + 1e-4 * step + rng.uniform(0.0, 1e-3, count)
-                for step in range(len(WAVELENGTHS))
-            ]
+            bands = [value + rng.uniform(0.0, 1e-3, count) for value in soil()]
             ids = [str(row) for row in range(first, first + count)]
             writer.write_table(
                 pa.table([pa.array(ids), np.full(count, 12.5), *bands], schema=schema)

@@ -125,6 +125,17 @@ class Predictor:
         in_domain = position.flags if position else []
         return Prediction(estimates, (*in_domain, *outside, *_noisy(targets, halves, by_noise)))
 
+    def batch(self, absorbance: Array) -> list[Prediction]:
+        """Predict many spectra, absorbance `(n, bands)` at `self.bands` or all the bands.
+
+        The predictions are those of single calls but for the rounding of the engine.
+
+        Raises:
+            SpectrumError: a spectrum has the wrong length or cannot be used.
+            BundleError: the engine fails on the spectra.
+        """
+        return [self(spectrum) for spectrum in absorbance]
+
     def _outputs(self, absorbance: Array) -> Array:
         """Return the network's standardised outputs `(targets,)`."""
         outputs: Array = self._model.outputs(self._preprocess(absorbance)[None])[0].astype(

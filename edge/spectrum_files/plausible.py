@@ -80,7 +80,9 @@ def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> 
         )
     if np.median(values) > _RAW_COUNTS:
         return Fault(
-            "these look like raw counts", "divide them by the white reference, less the dark one"
+            "these look like raw counts",
+            "divide them by the white reference, less the dark one",
+            True,
         )
     if np.mean(values < 0.0) > 0.2 and low > -1.0:
         return Fault(

@@ -90,7 +90,7 @@ class SpectraTable:
         if quantity == "percent" and np.any(fractions := spectra.max(axis=1) <= _LARGEST_FRACTION):
             fault = f"nowhere exceeds {_LARGEST_FRACTION:g}, so it holds fractions and not percent"
             raise self._refusal(int(np.argmax(fractions)), fault)
-        reflectance = _as_fraction(spectra, quantity)
+        reflectance = as_fraction(spectra, quantity)
         seen = self.wavelengths_nm[bands]
         if self.quantity is None and np.any(wrong := upside_down(seen, reflectance)):
             fault = f"rises at 1917 nm, read as {quantity}, where the water in every soil absorbs"
@@ -107,7 +107,7 @@ class SpectraTable:
         spectra, (low, high) = self.spectra, QUANTITIES[quantity]
         usable = np.all((spectra > low) & (spectra < high), axis=0)
         wavelengths = self.wavelengths_nm[usable]
-        reflectance = _as_fraction(spectra[:, usable], quantity)
+        reflectance = as_fraction(spectra[:, usable], quantity)
         if reflectance.size and plausible.without_water(wavelengths, reflectance):
             raise UsageError(
                 f"{self.path} has spectra without the water band at 1917 nm that every soil has, "
@@ -131,7 +131,8 @@ class SpectraTable:
             f"has {quantity} {values[band]:g} at {seen[band]:g} nm, which must lie between "
             f"{low:g} and {high:g}"
         )
-        if (reason := plausible.explained(seen, values, low, high)) is not None:
+        reason = plausible.explained(seen, values, low, high)
+        if reason is not None and (self.quantity is None or not reason.of_scale):
             return self._refusal(row, f"{fault}: {reason.text}", reason.remedy, offer=False)
         return self._refusal(row, fault)
 
@@ -174,7 +175,8 @@ def joined(blocks: Sequence[SpectraTable]) -> SpectraTable:
     )
 
 
-def _as_fraction(spectra: NDArray[np.float64], quantity: str) -> Array:
+def as_fraction(spectra: NDArray[np.float64], quantity: str) -> Array:
+    """Return spectra of one of `QUANTITIES` as fractions of reflectance."""
     if quantity == "absorbance":
         return np.power(10.0, -spectra)
     return spectra / 100.0 if quantity == "percent" else spectra

@@ -18,7 +18,7 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
-from ccnvr.edge.spectrum_files.tables.layout import Layout, TableOptions, layout
+from ccnvr.edge.spectrum_files.tables.layout import NAMED, Layout, layout
 from ccnvr.edge.spectrum_files.tables.text_table import read_blocks
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -27,9 +27,6 @@ from ccnvr.train.libraries.sensor import View, bands_used
 from ccnvr.train.libraries.soils import ROWS_AT_ONCE, Rows, Soils
 
 ENDINGS = (".csv", ".parquet")
-
-# Scans of one soil must not part between training and test, so each row names its soil.
-_NAMED = TableOptions(require_ids=True)
 
 # For each column, so that not all of a row group is read at once.
 _BUFFER = 1 << 14
@@ -85,7 +82,7 @@ def read(path: Path, quantity: str, view: View) -> Soils:
         WavelengthError: its wavelengths do not cover the grid, or cannot show what the view's
             instrument sees.
     """
-    tables = _read_parquet(path) if path.suffix == ".parquet" else read_blocks(path, _NAMED)
+    tables = _read_parquet(path) if path.suffix == ".parquet" else read_blocks(path, NAMED)
     first = next(tables)
     chosen = _choose(path, list(first.columns))
     matrix = view.matrix(first.wavelengths_nm)
@@ -172,7 +169,7 @@ def _read_parquet(path: Path) -> Iterator[SpectraTable]:
     first = 1
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
-            found = layout(path, file.schema_arrow.names, _NAMED)
+            found = layout(path, file.schema_arrow.names, NAMED)
             for group in range(file.num_row_groups):
                 # One call a row group: over several, pyarrow keeps what it has read.
                 for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], use_threads=False):
@@ -198,7 +195,7 @@ def _of_batch(path: Path, found: Layout, batch: Any, first: int) -> SpectraTable
         for name, column in found.others.items()
     }
     rows = range(first, first + batch.num_rows)
-    assert found.id_column is not None, "_NAMED asks for one"
+    assert found.id_column is not None, "NAMED asks for one"
     sample_ids = columns.pop(found.header[found.id_column])
     return SpectraTable(path, rows, sample_ids, found.wavelengths_nm, spectra, columns)
 

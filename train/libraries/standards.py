@@ -26,6 +26,7 @@ from ccnvr.edge.chemometrics.grid import Grid, naming_source, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.spectrum_files.tables.layout import NAMED
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -85,7 +86,7 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
         UsageError: a file cannot be read, or a sample is in one of them only.
         WavelengthError: a file does not cover the grid.
     """
-    tables = read_spectra(reference), read_spectra(field)
+    tables = read_spectra(reference, NAMED), read_spectra(field, NAMED)
     first, second = (table.sample_ids for table in tables)
     if len(set(first)) != len(first):
         repeated = next(sample for sample in first if first.count(sample) > 1)

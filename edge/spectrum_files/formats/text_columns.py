@@ -16,6 +16,9 @@ _JUNCTIONS = (990.0, 1900.0)
 _LARGEST_DRIFT = 0.2
 # It drifts less at shorter wavelengths; the power is what Spectra Vista's own software shows.
 _TAPER = 1.3
+_FEWEST_BANDS = 16
+_WIDEST_STEP_NM = 20.0
+_WIDEST_OVERLAP_NM = 150.0
 
 
 def columns(lines: list[str], start: int, width: int) -> Array:
@@ -50,22 +53,15 @@ def spliced(
     `axis` runs up through each detector, and back where the next begins. As Spectra Vista's
     software does, the first detector is scaled to agree with the second over their overlap, less
     and less towards its short end; the third is taken as it is, since the overlap at 1900 nm lies
-    in water's band. An axis that does not run back returns unchanged.
-
-    Raises:
-        Malformed: detectors do not overlap as those of a field spectrometer do.
+    in water's band. An axis that does not turn back, or otherwise than detectors do, returns
+    unchanged.
     """
     turns = np.flatnonzero(np.diff(axis) <= 0.0)
-    if not turns.size or not np.all(np.isfinite(axis)):
-        return axis, values, ()
-    if turns.size > len(_JUNCTIONS):
-        # Not detectors: let the caller say where the axis turns back.
-        return axis, values, ()
     pieces = list(zip(np.split(axis, turns + 1), np.split(values, turns + 1), strict=True))
+    if not turns.size or not _are_detectors([places for places, _ in pieces]):
+        return axis, values, ()
     notes, cuts = [], []
     for number, ((left, _), (right, _)) in enumerate(pairwise(pieces)):
-        if not left[0] < right[0] <= left[-1] < right[-1]:
-            return axis, values, ()
         inside = [place for place in junctions if right[0] < place < left[-1]]
         cuts.append(inside[0] if inside else (right[0] + left[-1]) / 2.0)
         if number == 0:
@@ -82,6 +78,18 @@ def spliced(
     values = np.concatenate([part[inside] for (_, part), inside in zip(pieces, kept, strict=True)])
     where = " and ".join(f"{cut:g}" for cut in cuts)
     return axis, values, (f"overlapping detectors are spliced at {where} nm", *notes)
+
+
+def _are_detectors(pieces: list[Array]) -> bool:
+    """Whether pieces of an axis are detectors that overlap as those of a field spectrometer."""
+    if len(pieces) > len(_JUNCTIONS) + 1 or not all(
+        piece.size >= _FEWEST_BANDS and np.diff(piece).max() <= _WIDEST_STEP_NM for piece in pieces
+    ):
+        return False
+    return all(
+        left[0] < right[0] <= left[-1] < right[-1] and left[-1] - right[0] <= _WIDEST_OVERLAP_NM
+        for left, right in pairwise(pieces)
+    )
 
 
 def _matched(

@@ -51,6 +51,9 @@ class TableOptions:
 AS_IT_SAYS = TableOptions()
 """Nothing is said by the user."""
 
+NAMED = TableOptions(require_ids=True)
+"""The table must name its soils, because scans of one soil belong together."""
+
 
 @dataclass(frozen=True)
 class Layout:

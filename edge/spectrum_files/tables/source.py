@@ -28,6 +28,7 @@ LARGEST_IN_MEMORY = 64 << 20
 _LINES_LOOKED_AT = 24
 _BYTES_LOOKED_AT = 1 << 21
 _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 _UTF_8_MARK = b"\xef\xbb\xbf"
 
 Numbered = tuple[int, list[str]]
@@ -185,7 +186,11 @@ class TextSource:
             raise UsageError(
                 f"{path} is empty; it must name the columns: sample_id, and wavelengths in nm"
             )
-        dialect = sniff([decoded(line) for _, line in first])
+        self._check_text(first)
+        try:
+            dialect = sniff([decoded(line) for _, line in first])
+        except csv.Error as error:
+            raise self._no_csv(first[-1][0], error) from error
         if dialect is None:
             self.delimiter, self.decimal = ",", "."
         else:
@@ -196,6 +201,18 @@ class TextSource:
         self.header_row, header = first[0]
         self.header = cells(decoded(header), self.delimiter)
         self._first = first[1:]
+
+    def _check_text(self, lines: list[tuple[int, bytes]]) -> None:
+        """Refuse what is text in no encoding that tables are written in."""
+        for at, line in lines:
+            if _UNKNOWN_CHARACTER in decoded(line):
+                raise UsageError(
+                    f"{self.path} is no text in UTF-8 from line {at} on; save the table as CSV in "
+                    "UTF-8"
+                )
+
+    def _no_csv(self, at: int, error: csv.Error) -> UsageError:
+        return UsageError(f"{self.path} is no CSV at line {at} ({error}); correct the line")
 
     def preview(self) -> list[Numbered]:
         """Return the first rows below the header; they are given again by the others."""
@@ -233,9 +250,12 @@ class TextSource:
             for at, line in lines:  # noqa: B007 - kept for the row that the reader gives
                 yield decoded(line)
 
-        for row in csv.reader(text(), delimiter=self.delimiter):
-            if any(cell.strip() for cell in row):
-                yield at, row
+        try:
+            for row in csv.reader(text(), delimiter=self.delimiter):
+                if any(cell.strip() for cell in row):
+                    yield at, row
+        except csv.Error as error:
+            raise self._no_csv(at, error) from error
 
     def _blank(self, line: bytes) -> bool:
         return not line.strip(b" \t\r\n" + self.delimiter.encode())
@@ -270,12 +290,7 @@ def open_text(path: Path) -> Iterator[TextSource]:
             if (kind := not_a_table(path, head)) is not None:
                 raise UsageError(f"{path} {kind}")
             stream.seek(0)
-            try:
-                yield TextSource(path, _as_utf_8(path, stream, head))
-            except csv.Error as error:
-                raise UsageError(
-                    f"{path} is no CSV ({error}); correct its quotation marks, or save it again"
-                ) from error
+            yield TextSource(path, _as_utf_8(path, stream, head))
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); give a CSV file of spectra"

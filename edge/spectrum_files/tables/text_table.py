@@ -112,8 +112,9 @@ def _holds_values(source: Source) -> bool:
     numeric = sum(value is not None for value in first)
     if numeric < max(_FEWEST_VALUES, len(first) // 2):
         return False
-    increasing = [value for value in first if value is not None]
-    if increasing == sorted(increasing) and len(set(increasing)) == len(increasing):
+    steps = np.diff([value for value in first if value is not None])
+    if np.all(steps > 0.0) or np.all(steps < 0.0):
+        # It may be an axis, unless the next line has about the same numbers.
         return len(alike) >= _FEWEST_VALUES and all(alike)
     return True
 

@@ -77,22 +77,16 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace("sample_id", "name"), ["no column sample_id"]),
         (lambda text: "", ["bad.csv is empty"]),
-        (
-            lambda text: text.replace("sample_id", "Sample ID"),
-            ["no column sample_id", "of these: 'Sample ID'"],
-        ),
         (
             lambda text: "sample_id,OC\na,1\n",
             ["has 0 columns named by nm alone", "begin with 'sample_id', 'OC'"],
         ),
         (
-            lambda text: "sample_id,X1100,X1102\na,1,2\n",
-            ["as 1100 or 1102.5", "begin with 'sample_id', 'X1100', 'X1102'"],
+            lambda text: "sample_id,P1100,P1102\na,1,2\n",
+            ["has columns named 'P1100' to 'P1102'", "do not say what they are", "--axis nm"],
         ),
         (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["2 wavelength columns of 1 wavelengths"]),
-        (lambda text: text.replace(",", "\t"), ["separated by tabs", "commas"]),
         (
             lambda text: (
                 text + text.splitlines()[1].replace(text.splitlines()[1].split(",")[0], "")
@@ -110,8 +104,8 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
             ["row 2 column 1100 is 'n/a 0.", "must be a number"],
         ),
         (
-            lambda text: text.replace(",0.", ",nan,0.", 1).replace("1100,", "1099,1100,", 1),
-            ["row 2 column 1099 is 'nan'"],
+            lambda text: text.replace(",0.", ",nan 1,0.", 1).replace("1100,", "1099,1100,", 1),
+            ["row 3 has 1400 columns where the header has 1401"],
         ),
     ],
 )
@@ -164,10 +158,6 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     path.write_text("\n".join(",".join([row[0], *row[1::50], row[-1]]) for row in cells))
     assert_one_sentence(
         run_ccnvr("predict", "default", path), 1, "up to 50.0 nm apart", "12 nm or less"
-    )
-    path.write_text(soils_csv.read_text().replace(",", ";"))
-    assert_one_sentence(
-        run_ccnvr("predict", "default", path), 2, "separated by semicolons", "commas"
     )
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
@@ -222,13 +212,6 @@ def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
         2,
         "no text in UTF-8 from line 1 on",
     )
-    (tmp_path / "utf16.csv").write_text(soils_csv.read_text(), encoding="utf-16")
-    assert_one_sentence(
-        run_ccnvr("predict", "default", tmp_path / "utf16.csv"),
-        2,
-        "is text in UTF-16",
-        "CSV in UTF-8",
-    )
     for head, words in (
         (b"PAR1\x15\x04", "a Parquet file, which only ccnvr train and finetune read"),
         (b"PK\x03\x04", "a workbook"),
@@ -255,7 +238,6 @@ def test_every_file_and_every_spectrum_is_looked_at(soils_csv: Path, tmp_path: P
             [soils_csv, folder / "b.csv"],
             f"{folder / 'b.csv'} row 2: sample {rows[0][0]!r} rises at 1917 nm",
         ),
-        ([folder], f"{folder / 'b.csv'} row 2: "),
         (
             [folder / "mixed.csv"],
             f"{folder / 'mixed.csv'} row 3: sample {rows[1][0]!r} rises at 1917 nm",
@@ -282,7 +264,8 @@ def test_wavelengths_in_another_unit_are_known(
     path.write_text(",".join(["sample_id", *names]) + "\n" + rows)
     assert_one_sentence(
         run_ccnvr("predict", "default", path),
-        1,
-        f"{path}: ",
-        f"these look like {unit}: name the bands by nm",
+        2,
+        f"{path} has columns named ",
+        f"these look like {unit}",
+        "name the bands by nm",
     )

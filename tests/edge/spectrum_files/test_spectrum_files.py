@@ -207,7 +207,13 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         ("asd of doubles", lambda data: data[:600], "states 1399 points but ends before the last"),
         ("asd of doubles", lambda data: data[:100], "ends at byte 100"),
         ("asd of doubles", lie("<H", 204, 60_000), "states 60000 points but ends before the last"),
-        ("asd of doubles", lie("<B", 186, 0), "saved as raw counts; take a white reference"),
+        ("asd, first version", lie("<B", 186, 0), "saved as raw counts; take a white reference"),
+        (
+            "asd of doubles",
+            lambda data: lie("<B", 186, 0)(data)[: -8 * 1399] + bytes(8 * 1399),
+            "saved as raw counts and holds no white reference; take one",
+        ),
+        ("asd of doubles", lie("<B", 186, 2), "saved as radiance; take a white reference"),
         ("asd of doubles", lie("<B", 199, 9), "number format 9"),
         ("asd of doubles", lie("<f", 195, 0.0), "axis that turns back"),
         (
@@ -216,7 +222,7 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
             "holds no white reference",
         ),
         ("sed in percent", swap(b"Data:", b"Date:"), "no line 'Data:'"),
-        ("sed in percent", swap(b"Reflect. %", b"Rad. (Ref.)"), "save it with Wvl"),
+        ("sed in percent", swap(b"Reflect. %", b"Irrad. (Ref.)"), "save it with Wvl"),
         ("sed in percent", swap(b"\n 1200.0\t", b"\n 1200.0\tx"), "must be numbers"),
         ("sed in percent", swap(b"\n 1200.0\t", b"\n 1200.0\t1\t"), "has 4 columns where 3 belong"),
         ("sig", swap(b"data= ", b""), "no line 'data='"),
@@ -230,7 +236,11 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         ("spc of floats", lie("<i", 24, 2**31 - 1), "states 2147483647 spectra"),
         ("spc of floats", lie("<B", 28, 13), "axis of SPC type 13"),
         ("spc of floats", lie("<B", 29, 128), "values of SPC type 128"),
-        ("spc of floats", lie("<B", 1, 0x4D), "the format of before 1996; save it as new SPC"),
+        (
+            "spc of floats",
+            lie("<B", 1, 0x4D),
+            "the SPC format from before 1996; open it in the program that wrote it",
+        ),
         ("spc of floats", lie("<d", 8, float("nan")), "not positive numbers"),
         ("opus absorbance", lie("<i", 20, 2**31 - 1), "states 2147483647 blocks"),
         (

@@ -14,11 +14,11 @@ import pytest
 from chemotools.adaptation import PiecewiseDirectStandardization
 from chemotools.projection import ExternalParameterOrthogonalization
 
+from ccnvr.edge.batch.predict_files import predict_blocks
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.cli import main
-from ccnvr.edge.commands.predict import predict_blocks
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
@@ -373,8 +373,10 @@ def test_wrong_use_of_standardise_is_said(
     header, rows = files["field"].read_text().split("\n", 1)
     micrometres.write_text(re.sub(r"\d+", lambda nm: str(int(nm[0]) / 1e3), header) + "\n" + rows)
     options = ("--reference", files["reference"], "--field", micrometres)
-    assert standardise(small, *options, *out) == 1
-    assert f"{micrometres}: the spectrum covers 0.4-2.5 nm" in capsys.readouterr().err
+    assert standardise(small, *options, *out) == 2
+    error = capsys.readouterr().err
+    assert f"{micrometres} has columns named '0.42' to '2.5'" in error
+    assert "these look like micrometres" in error
     assert not (tmp_path / "x.ccnvr").exists()
 
 

@@ -1,0 +1,193 @@
+"""Files and folders of spectra -> rows of predictions, with what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.grid import naming_source
+from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
+from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.spectrum_files.messages import cleaned, shown
+from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, nothing_in, read_file
+from ccnvr.edge.spectrum_files.spectra_table import NoSpectra, SpectraTable
+from ccnvr.edge.spectrum_files.tables.layout import AS_IT_SAYS, TableOptions
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+Row = tuple[str, dict[str, Estimate], list[str]]
+"""Sample id, estimates by property, and flags."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Spectra of one block of a file with their predictions; `absorbance` is `(n, bands)` at
+    `wavelengths_nm`, the bands that the model uses.
+    """
+
+    path: Path
+    sample_ids: list[str]
+    wavelengths_nm: Array
+    absorbance: Array
+    predictions: list[Prediction]
+
+
+Watcher = Callable[[Predicted], None]
+
+
+@dataclass
+class Outcome:
+    """The rows predicted from files; `passed_over` hold no spectra, `failures` are the messages of
+    folders' files that could not be used, and `notes` the choices of readers by their text.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    files: int = 0
+    passed_over: list[Path] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: dict[str, list[Path]] = field(default_factory=dict)
+
+    def note(self, table: SpectraTable) -> None:
+        """Keep the notes of a file's reader, each file once."""
+        for text in table.reading.notes:
+            paths = self.notes.setdefault(text, [])
+            if not paths or paths[-1] != table.path:
+                paths.append(table.path)
+
+
+class FilePredictions:
+    """Predicts files by one model.
+
+    Args:
+        model: the model.
+        quantity: what files hold that do not say, one of `QUANTITIES`; None means reflectance.
+        options: what the user says of tables.
+        watch: is given each block with its predictions.
+    """
+
+    def __init__(
+        self,
+        model: ProvedModel,
+        quantity: str | None = None,
+        options: TableOptions = AS_IT_SAYS,
+        watch: Watcher | None = None,
+    ) -> None:
+        self._model = model
+        self._quantity = quantity
+        self._options = options
+        self._watch = watch
+        self._bound: tuple[Array, Predictor] | None = None
+
+    def predict(self, paths: list[Path], refuse: Callable[[Path], None]) -> Outcome:
+        """Predict all spectra of files and of folders' files.
+
+        A file of a folder that cannot be used is listed in the outcome and does not stop the
+        others. `refuse` is called with each file before it is read, and may raise.
+
+        Raises:
+            UsageError: a file that was named itself cannot be used; names it and the sample.
+            WavelengthError: its wavelengths do not cover the model's grid; names the file.
+        """
+        outcome = Outcome()
+        for path in paths:
+            if path.is_dir():
+                self._folder(path, refuse, outcome)
+            else:
+                refuse(path)
+                self._file(path, outcome)
+        return outcome
+
+    def _folder(self, folder: Path, refuse: Callable[[Path], None], outcome: Outcome) -> None:
+        before = outcome.files + len(outcome.failures)
+        for path in files_in(folder):
+            if not may_hold_spectra(path):
+                outcome.passed_over.append(path)
+                continue
+            refuse(path)
+            try:
+                self._file(path, outcome)
+            except NoSpectra:
+                outcome.passed_over.append(path)
+            except CcnvrError as error:
+                outcome.failures.append(cleaned(str(error)))
+        if outcome.files + len(outcome.failures) == before:
+            raise nothing_in(folder)
+
+    def _file(self, path: Path, outcome: Outcome) -> None:
+        rows: list[Row] = []
+        tables = []
+        for table in read_file(path, self._options):
+            rows += self.rows(table)
+            tables = [table]
+        # Only now: of a file that fails half way, no row is kept.
+        for table in tables:
+            outcome.note(table)
+        outcome.rows += rows
+        outcome.files += 1
+
+    def rows(self, table: SpectraTable) -> Iterator[Row]:
+        """Give the rows of a block of spectra.
+
+        Raises:
+            UsageError: a spectrum cannot be used; names its file and its sample.
+            WavelengthError: the wavelengths do not cover the model's grid; names the file.
+        """
+        predictor = self._predictor(table)
+        reflectance = fractions(table, self._quantity, predictor.bands)
+        spectra = absorbance(reflectance)
+        try:
+            predictions = predictor.batch(spectra)
+        except SpectrumError:
+            predictions = _one_by_one(predictor, table, spectra)
+        if self._watch is not None:
+            used = table.wavelengths_nm[predictor.bands]
+            self._watch(Predicted(table.path, table.sample_ids, used, spectra, predictions))
+        for sample_id, prediction in zip(table.sample_ids, predictions, strict=True):
+            yield sample_id, prediction.estimates, list(prediction.flags)
+
+    def _predictor(self, table: SpectraTable) -> Predictor:
+        """Return the predictor for a table's wavelengths, the last one if they are the same."""
+        if self._bound is None or not np.array_equal(self._bound[0], table.wavelengths_nm):
+            with naming_source(table.path):
+                self._bound = table.wavelengths_nm, self._model.bind(table.wavelengths_nm)
+        return self._bound[1]
+
+
+def predict_blocks(
+    model: ProvedModel, blocks: Iterable[SpectraTable], quantity: str | None
+) -> list[Row]:
+    """Return the rows of all blocks; see `FilePredictions.rows`."""
+    predictions = FilePredictions(model, quantity)
+    return [row for table in blocks for row in predictions.rows(table)]
+
+
+def fractions(table: SpectraTable, quantity: str | None, bands: slice) -> Array:
+    """Return a table's reflectance by what it says it holds, or else by `quantity`.
+
+    Raises:
+        UsageError: the two disagree, or a spectrum cannot be used.
+    """
+    if table.quantity is not None and quantity not in (None, table.quantity):
+        raise UsageError(
+            f"{table.path} says that it holds {table.quantity}; leave out --quantity {quantity}"
+        )
+    return table.reflectance(table.quantity or quantity or "reflectance", bands)
+
+
+def _one_by_one(predictor: Predictor, table: SpectraTable, spectra: Array) -> list[Prediction]:
+    """Predict each spectrum alone, to name the one that cannot be used."""
+    predictions = []
+    for number, sample_id, spectrum in zip(table.rows, table.sample_ids, spectra, strict=True):
+        try:
+            predictions.append(predictor(spectrum))
+        except SpectrumError as error:
+            raise UsageError(
+                f"{table.path} {table.unit} {number}: sample {shown(sample_id)}: {error}"
+            ) from error
+    return predictions

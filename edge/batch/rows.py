@@ -1,0 +1,49 @@
+"""Rows of predictions as CSV and as lines of JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+
+from ccnvr.edge.batch.predict_files import Row
+from ccnvr.edge.chemometrics.targets import Estimate, Target
+
+
+def as_json_lines(rows: Iterable[Row]) -> str:
+    """Return a JSON object for each row."""
+    return "".join(
+        json.dumps(
+            {
+                "sample_id": sample_id,
+                "predictions": {name: vars(value) for name, value in estimates.items()},
+                "flags": flags,
+            }
+        )
+        + "\n"
+        for sample_id, estimates, flags in rows
+    )
+
+
+def as_csv(rows: Iterable[Row], targets: tuple[Target, ...]) -> str:
+    """Return a CSV table with a value, a low and a high end for each target."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = [
+        f"{target.name} ({target.unit}){bound}"
+        for target in targets
+        for bound in ("", " low", " high")
+    ]
+    writer.writerow(["sample_id", *header, "flags"])
+    for sample_id, estimates, flags in rows:
+        numbers = [number for target in targets for number in _numbers(estimates[target.name])]
+        writer.writerow([sample_id, *numbers, " ".join(flags)])
+    return text.getvalue()
+
+
+def _numbers(estimate: Estimate) -> list[str]:
+    return [
+        "" if value is None else f"{value:.4g}"
+        for value in (estimate.value, estimate.low, estimate.high)
+    ]

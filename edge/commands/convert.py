@@ -1,0 +1,55 @@
+"""Convert files of spectra into one CSV table: a row for each soil, reflectance from 0 to 1 over
+wavelengths in nm, as all commands read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccnvr.edge.atomic_files import is_same_file, write_atomically
+from ccnvr.edge.batch.conversion import convert
+from ccnvr.edge.batch.options import add_table_options, table_options
+from ccnvr.edge.spectrum_files.messages import cleaned
+from ccnvr.edge.spectrum_files.read import read_tables
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.firmware_bridge.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `ccnvr convert`."""
+    parser.add_argument("file", type=Path, nargs="+", help="files of spectra, or folders of them")
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the CSV file")
+    add_table_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the table, or nothing if a file cannot be read."""
+    seen: set[tuple[Path, str]] = set()
+
+    def noted() -> Iterator[SpectraTable]:
+        for table in read_tables(arguments.file, _pass_over, table_options(arguments)):
+            if is_same_file(arguments.out, table.path):
+                raise UsageError(
+                    f"--out {arguments.out} is a file that is read, {table.path}; name another"
+                )
+            for note in table.reading.notes:
+                if (table.path, note) not in seen:
+                    seen.add((table.path, note))
+                    print(f"ccnvr: {cleaned(f'{table.path}: {note}')}", file=sys.stderr)
+            yield table
+
+    with write_atomically(arguments.out) as stream:
+        text = io.TextIOWrapper(stream, "utf-8", newline="")
+        count = convert(noted(), arguments.quantity, text)
+        text.flush()
+        text.detach()
+    print(f"ccnvr: {count} spectra are in {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _pass_over(path: Path) -> None:
+    print(f"ccnvr: {cleaned(f'passed over {path}, since it holds no spectra')}", file=sys.stderr)
