@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.explain:
         return _explain(arguments)
     if not arguments.file:
-        raise UsageError("name a bundle and files: ccnvr predict default soils.csv")
+        raise UsageError("the following arguments are required: file; see ccnvr predict --help")
 
     def refuse(path: Path) -> None:
         if arguments.out is not None and is_same_file(arguments.out, path):
