@@ -25,7 +25,7 @@ from ccnvr.train.quantization.run import (
 )
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.runs.folder import RunReport
+from ccnvr.train.runs.report import RunReport
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ def _held_out(recipe: TrainingRecipe) -> tuple[list[str], Array, Array]:
     pool = load_soils(recipe.tests, recipe)
     names, spectra, properties = list(pool.sample_ids), pool.spectra, pool.values
     # The moisture set is read onto a grid alone, not as the bands of a sensor would see its soils.
-    if len(names) < WANTED_SPECTRA and recipe.instrument is None:
+    if len(names) < WANTED_SPECTRA and recipe.sensor is None:
         for state, moist in (moisture_at_hand(recipe.grid) or {}).items():
             names += [f"moisture, {state}/{row}" for row in range(1, len(moist) + 1)]
             spectra = np.concatenate([spectra, moist])
@@ -116,7 +116,7 @@ def _open_soils(recipe: TrainingRecipe) -> Soils:
     Sets that the network was pretrained on may be among them.
     """
     named = {library_and_part(name)[0] for name in (*recipe.libraries, *recipe.tests)}
-    sets = libraries.open_sets(recipe.grid, recipe.instrument)
+    sets = libraries.open_sets(recipe.grid, recipe.sensor)
     return load_soils(tuple(name for name in sets if name not in named), recipe)
 
 

@@ -111,6 +111,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
 
         from ccnvr.train.calibration import fit as fitting
         from ccnvr.train.network import scales
+        from ccnvr.train.network.fitting import Fitting
 
         needs: dict[str, Any] = {
             "dtype": np.float64,
@@ -135,7 +136,9 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
             for number, column in enumerate(values.T):
                 if fault := scales.unlearnable(column, self.target_transform):
                     raise ValueError(f"{'y' if self._single else f'column {number} of y'} {fault}")
-            self.calibration_ = fitting.fit(self.recipe_, self._resampled(spectra), values, seed)
+            self.calibration_ = fitting.fit(
+                Fitting(self.recipe_, seed), self._resampled(spectra), values
+            )
         return self
 
     def predict(self, X: ArrayLike) -> Array:  # noqa: N803
@@ -181,7 +184,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _recipe(self, targets: int) -> TrainingRecipe:
         """The mode's recipe with this estimator's parameters, for as many targets."""
         from ccnvr.train.libraries.properties import PROPERTIES
-        from ccnvr.train.recipe import recipe as recipes
+        from ccnvr.train.recipe import recipe_file as recipes
 
         if self.mode not in RECIPES:
             raise ValueError(f"mode {self.mode!r} is not one of {', '.join(RECIPES)}")

@@ -40,7 +40,7 @@ from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters
 from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.quantization import kept
-from ccnvr.train.recipe import recipe as training_recipes
+from ccnvr.train.recipe import recipe_file as training_recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 from tests.support import recipes

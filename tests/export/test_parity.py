@@ -35,6 +35,7 @@ from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.recipe.settings import Augmentation
@@ -117,7 +118,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
         ),
     )
     pool = load_soils(recipe.libraries, recipe)
-    network = fitting.fit(longer, pool.spectra, pool.values, 0).network
+    network = fitting.fit(Fitting(longer, 0), pool.spectra, pool.values).network
     spectra = proof_spectra.collect_spectra(recipe, lambda: pool)
     few = dataclasses.replace(spectra, real=spectra.real[:150], names=spectra.names[:150])
     networks = all_profiles(network)

@@ -22,7 +22,7 @@ from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.train import regressor as regressors
-from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.regressor import CCNVRRegressor
 
 SMALL: dict[str, Any] = {

@@ -1,18 +1,15 @@
-"""Fits a CCNVR to spectra with some properties missing, alone, taught by others, or from one that
-was fitted before.
+"""Fit a CCNVR to absorbance and laboratory values, alone or taught by other models, and predict.
+
+A property may be missing for some of the soils.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from ccnvr.edge.chemometrics.correction import Correction
@@ -21,134 +18,118 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.augment import VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR, answers, with_outputs
 from ccnvr.train.network.epochs import AnyNetwork, train
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.gaussian_process import GaussianProcess
 from ccnvr.train.network.lesson import Lesson
 from ccnvr.train.network.scales import make_targets, restore, standardise
-from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.recipe.settings import Kernel
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted network, the meaning of its outputs, and the correction that its spectra went
-    through.
-    """
+    """A fitted network, with what its inputs and outputs mean."""
 
     network: CCNVR
+    """The network, ready to predict."""
+
     targets: tuple[Target, ...]
+    """The property behind each output."""
+
     correction: Correction | None = None
+    """The correction that spectra pass before the preprocessing, in training and in use."""
 
 
 def fit(
-    recipe: TrainingRecipe,
+    fitting: Fitting,
     spectra: Array,
     values: Array,
-    seed: int,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-    team: Team = ALONE,
     *,
     correction: Correction | None = None,
     before: Soils | None = None,
 ) -> Calibration:
-    """Train on absorbance `(n, bands)` and properties `(n, targets)`.
+    """Train on absorbance `(n, bands)` on the recipe's grid and on properties `(n, targets)`.
 
-    With `recipe.fit.teachers`, so many networks of other seeds are trained first, and with
-    `recipe.gaussian_processes` so many of these are fitted; the network that is kept learns from
-    their mean beside the laboratory's values. With `recipe.pretraining` it has learnt these and
-    other soils before: those of `before`, or as `pool.load_before` finds them.
+    With `teachers` or `gaussian_processes` in the recipe, these are trained first, and the network
+    that is kept learns from their mean as well as from the laboratory's values. With
+    `pretraining`, it first learns these soils together with the soils `before`, which the caller
+    has loaded with `load_before`.
 
-    `checkpoint` is written after each epoch and continued from if it exists, the others' beside it;
-    the result is the same with it, without it, and after interruptions. `on_epoch` gets the loss of
-    each epoch of every network. `team` is the processes that train together, all of which call this
-    with the same soils. Spectra go through `correction`, as they will wherever the calibration is
-    used.
+    The teachers' checkpoints lie beside that of the fitting.
 
     Raises:
-        UsageError: the batches are smaller than the team.
+        UsageError: a batch is smaller than the team.
+        ValueError: the recipe has `pretraining`, and `before` is missing.
     """
+    recipe = fitting.recipe
     smallest = min(fit.batch_size for fit in (recipe.fit, recipe.pretraining) if fit)
-    if smallest < team.size:
+    if smallest < fitting.team.size:
         raise UsageError(
-            f"batch_size {smallest} cannot be shared by {team.size} processes; give a larger one"
+            f"batch_size {smallest} cannot be shared by {fitting.team.size} processes; give a "
+            "larger one"
         )
-    before = before or load_before(recipe)
-    targets, inputs, lesson = _lesson(recipe, spectra, values, seed, correction)
-    lesson = replace(
-        lesson, teachers=_teachers(recipe, inputs, lesson, seed, checkpoint, on_epoch, team)
-    )
-    pretrained = _pretrained(
-        recipe, before, targets, spectra, values, seed, checkpoint, on_epoch, team, correction
-    )
-    begin = partial(CCNVR, recipe.network_config()) if pretrained is None else lambda: pretrained
-    network = train(recipe, inputs, lesson, seed, begin, checkpoint, on_epoch, team)
+    targets = make_targets(recipe, values)
+    inputs = varied_inputs(fitting, spectra, correction)
+    lesson = Lesson.of(standardise(targets, values))
+    lesson = replace(lesson, teachers=_teachers(fitting, inputs, lesson))
+    make = partial(CCNVR, recipe.network_config())
+    if recipe.pretraining is not None:
+        if before is None:
+            raise ValueError("the recipe has [pretraining]; load its soils with load_before")
+        pretrained = _pretrained(fitting, before, targets, spectra, values, correction)
+        network = train(fitting, inputs, lesson, lambda: pretrained)
+    else:
+        network = train(fitting, inputs, lesson, make)
     return Calibration(network, targets, correction)
 
 
+def varied_inputs(fitting: Fitting, spectra: Array, correction: Correction | None) -> VariedInputs:
+    """Return model inputs from absorbance `(n, bands)`, varied as the recipe says."""
+    recipe = fitting.recipe
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    return VariedInputs(preprocess, spectra, recipe.fit.augmentation, fitting.seed)
+
+
 def _pretrained(
-    recipe: TrainingRecipe,
-    others: Soils | None,
+    fitting: Fitting,
+    others: Soils,
     targets: tuple[Target, ...],
     spectra: Array,
     values: Array,
-    seed: int,
-    checkpoint: Path | None,
-    on_epoch: Callable[[float], None],
-    team: Team,
     correction: Correction | None,
-) -> CCNVR | None:
-    """The network that has learnt these soils and the `others` of `recipe.pretraining` together;
-    None without it.
-    """
-    first = recipe.first_round
-    if first is None or others is None:
-        return None
-    own = np.full((len(values), len(first.properties)), np.nan)
+) -> CCNVR:
+    """Return the network that has learnt these soils and the `others` of the pretraining."""
+    recipe = fitting.recipe.pretraining_recipe()
+    first = replace(fitting.beside("pretrained.pt"), recipe=recipe)
+    own = np.full((len(values), len(recipe.properties)), np.nan)
     own[:, : len(targets)] = values
     every = np.concatenate([own, others.values])
-    # The scales of what is kept are those of the soils that are scored.
-    lesson = Lesson.of(standardise((*targets, *make_targets(first, every)[len(targets) :]), every))
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
-    inputs = VariedInputs(
-        preprocess, np.concatenate([spectra, others.spectra]), first.fit.augmentation, seed
-    )
-    path = checkpoint and checkpoint.with_name("pretrained.pt")
-    network = train(
-        first, inputs, lesson, seed, lambda: CCNVR(first.network_config()), path, on_epoch, team
-    )
+    # What is kept must have the scales of the soils that are scored; only properties that are
+    # dropped afterwards are scaled by the others.
+    dropped = make_targets(recipe, every)[len(targets) :]
+    lesson = Lesson.of(standardise((*targets, *dropped), every))
+    inputs = varied_inputs(first, np.concatenate([spectra, others.spectra]), correction)
+    network = train(first, inputs, lesson, partial(CCNVR, recipe.network_config()))
     kept = with_outputs(network, range(len(targets)))
     if kept.scale is not None:
-        # It sees the recipe's own soils alone from now on.
+        # From now on it sees the recipe's own soils only, which may have other means.
         kept.scale.reset_running_stats()
     return kept
 
 
-def _teachers(
-    recipe: TrainingRecipe,
-    inputs: VariedInputs,
-    lesson: Lesson,
-    seed: int,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-    team: Team = ALONE,
-) -> tuple[nn.Module, ...]:
-    """Whom a network learns from: networks, which learn of the soils themselves, and Gaussian
-    processes.
-    """
-    alone = replace(recipe, fit=replace(recipe.fit, mixing=0.0))
-    teachers: list[nn.Module] = []
+def _teachers(fitting: Fitting, inputs: VariedInputs, lesson: Lesson) -> tuple[nn.Module, ...]:
+    """Train the teachers: networks, which learn from unmixed soils, and Gaussian processes."""
+    recipe, teachers = fitting.recipe, list[nn.Module]()
+    alone = fitting.with_fit(mixing=0.0)
     for number in range(recipe.fit.teachers):
-        path = checkpoint and checkpoint.with_name(f"teacher-{number}.pt")
-        make = partial(CCNVR, recipe.teacher_config(number))
-        teachers.append(
-            train(alone, inputs, lesson, _seed_of_teacher(seed, number), make, path, on_epoch, team)
+        teacher = replace(
+            alone.beside(f"teacher-{number}.pt"), seed=_seed_of_teacher(fitting.seed, number)
         )
+        make = partial(CCNVR, recipe.teacher_config(number))
+        teachers.append(train(teacher, inputs, lesson, make))
     if recipe.gaussian_processes:
         soils, measured = inputs.unvaried(), lesson.measured()
         teachers += [
@@ -157,138 +138,55 @@ def _teachers(
     return tuple(teachers)
 
 
-def _lesson(
-    recipe: TrainingRecipe, spectra: Array, values: Array, seed: int, correction: Correction | None
-) -> tuple[tuple[Target, ...], VariedInputs, Lesson]:
-    targets = make_targets(recipe, values)
-    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
-    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
-    return targets, inputs, Lesson.of(standardise(targets, values))
-
-
-LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
-"""What fine-tuning changes: the layers that the outputs are made of, or every layer. By the
-beginning of a parameter's name.
-"""
-
-FINETUNING: dict[str, Any] = {
-    "epochs": 240,
-    "learning_rate": 1e-3,
-    "batch_size": 16,
-    "weight_decay": 0.01,
-    "mixing": 1.0,
-}
-"""What of a recipe's `Fit` is its own in fine-tuning, where nothing else is asked for; chosen, as
-`FINETUNING_KERNEL`, on clay and pH of LimeSoDa's libraries with 30 samples (docs/study.md).
-"""
-
-FINETUNING_KERNEL = Kernel(length=4.0, noise=0.01)
-
-
-def finetune(
-    recipe: TrainingRecipe,
-    calibration: Calibration,
-    spectra: Array,
-    values: Array,
-    seed: int,
-    layers: str = "all",
-    on_epoch: Callable[[float], None] = lambda loss: None,
-    groups: NDArray[np.int64] | None = None,
-) -> Calibration:
-    """Go on training a calibration on other soils: absorbance `(n, bands)` on the recipe's grid,
-    properties `(n, targets)`.
-
-    A few soils teach a network little, and make it forget much. So it learns to answer as a
-    Gaussian process that knows these soils, and that for each property starts from what the
-    calibration says if that is of any worth there.
-
-    `recipe.fit` says how long and how fast, and how soils are mixed; `groups`, for each spectrum,
-    the number of its soil. The calibration given stays as it is, and so do its scales of the
-    properties and of the bands and its correction of spectra.
-
-    Raises:
-        UsageError: `layers` is none of `LAYERS`.
-    """
-    if layers not in LAYERS:
-        raise UsageError(f"layers {layers!r} is not one of {', '.join(LAYERS)}")
-    lesson = Lesson.of(standardise(calibration.targets, values))
-    preprocess = Preprocessor(
-        recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
-    )
-    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, seed)
-    prior = copy.deepcopy(calibration.network)
-    teacher = GaussianProcess(
-        FINETUNING_KERNEL, inputs.unvaried(), lesson.measured(), prior, groups
-    ).eval()
-    lesson = replace(lesson, teachers=(teacher,))
-    recipe = replace(recipe, fit=replace(recipe.fit, teacher_share=1.0, unmeasured_weight=1.0))
-    network = copy.deepcopy(calibration.network)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith(LAYERS[layers]))
-    # A batch of a few soils that are alike says nothing of the scale that the network has learnt to
-    # read.
-    network.keeps_scale = True
-    network = train(recipe, inputs, lesson, seed, lambda: network, on_epoch=on_epoch)
-    return replace(calibration, network=network.requires_grad_(True))
-
-
-def imitate(
-    recipe: TrainingRecipe,
-    calibration: Calibration,
-    student: AnyNetwork,
-    spectra: Array,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-) -> AnyNetwork:
-    """Train a student to answer as the calibration's network does, on absorbance `(n, bands)`
-    varied as the recipe says.
-
-    `recipe.fit` says how long and how fast; `checkpoint` and `on_epoch` are as for `fit`.
-    """
-    nothing_measured = np.full((len(spectra), len(calibration.targets)), np.nan)
-    lesson = replace(Lesson.of(nothing_measured), teachers=(calibration.network,))
-    recipe = replace(recipe, fit=replace(recipe.fit, unmeasured_weight=1.0))
-    preprocess = Preprocessor(
-        recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
-    )
-    inputs = VariedInputs(preprocess, spectra, recipe.fit.augmentation, recipe.fit.seed)
-    return train(recipe, inputs, lesson, recipe.fit.seed, lambda: student, checkpoint, on_epoch)
-
-
 def _seed_of_teacher(seed: int, number: int) -> int:
     return int(np.random.default_rng((seed, number)).integers(2**31))
 
 
+def imitate(
+    fitting: Fitting, calibration: Calibration, student: AnyNetwork, spectra: Array
+) -> AnyNetwork:
+    """Train a student to answer as the calibration's network does.
+
+    `spectra` is absorbance `(n, bands)` on the recipe's grid, varied as the recipe says. Laboratory
+    values are not needed.
+    """
+    nothing_measured = np.full((len(spectra), len(calibration.targets)), np.nan)
+    lesson = replace(Lesson.of(nothing_measured), teachers=(calibration.network,))
+    inputs = varied_inputs(fitting, spectra, calibration.correction)
+    return train(fitting.with_fit(unmeasured_weight=1.0), inputs, lesson, lambda: student)
+
+
 def calibrate(
-    recipe: TrainingRecipe,
+    fitting: Fitting,
     grid: Grid,
     spectra: Array,
     values: Array,
-    seed: int,
     *,
+    before: Soils | None = None,
     average: bool = False,
-    on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> Callable[[Array], Array]:
-    """`fit` on absorbance `(n, bands)` of another grid, and `predict` with it, from that grid's
-    absorbance too.
+    """Fit to absorbance `(n, bands)` on another grid; return a function that predicts from such.
 
     With `average`, the prediction is the mean of the teachers that `fit` would learn from.
+    `before` is as for `fit`.
 
     Raises:
         WavelengthError: the grid does not cover the recipe's.
     """
+    recipe = fitting.recipe
     resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
-    of_grid = spectra @ resample
+    on_grid = spectra @ resample
     if not average:
-        calibration = fit(recipe, of_grid, values, seed, on_epoch=on_epoch)
+        calibration = fit(fitting, on_grid, values, before=before)
         return lambda unknown: predict(recipe, calibration, unknown @ resample)
-    targets, inputs, lesson = _lesson(recipe, of_grid, values, seed, None)
-    teachers = _teachers(recipe, inputs, lesson, seed, on_epoch=on_epoch)
+    targets = make_targets(recipe, values)
+    inputs = varied_inputs(fitting, on_grid, None)
+    teachers = _teachers(fitting, inputs, Lesson.of(standardise(targets, values)))
     return lambda unknown: _mean_answer(recipe, teachers, targets, None, unknown @ resample)
 
 
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
-    """Absorbance `(n, bands)` -> properties `(n, targets)` by the torch network."""
+    """Return properties `(n, targets)` by the torch network for absorbance `(n, bands)`."""
     return _mean_answer(
         recipe, (calibration.network,), calibration.targets, calibration.correction, spectra
     )
@@ -301,9 +199,9 @@ def _mean_answer(
     correction: Correction | None,
     spectra: Array,
 ) -> Array:
-    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction).batch(
-        spectra
-    )
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
+    inputs = preprocess.batch(spectra)
+    # In double precision from here on, as the edge restores properties.
     properties: Array = np.mean(
         [restore(targets, answers(network, inputs).astype(np.float64)) for network in networks],
         axis=0,

@@ -35,7 +35,7 @@ def load_soils(names: tuple[str, ...], recipe: TrainingRecipe) -> Soils:
         libraries.load_library(name, recipe.grid, quantity=own[name])
         if name in own
         else libraries.load_library(
-            name, recipe.grid, quantity=recipe.file_quantity, sensor=recipe.instrument
+            name, recipe.grid, quantity=recipe.file_quantity, sensor=recipe.sensor
         )
         for name in names
     )
@@ -50,9 +50,9 @@ def load_before(recipe: TrainingRecipe) -> Soils | None:
     Raises:
         UsageError: a property of `beside` cannot be learnt from them.
     """
-    first = recipe.first_round
-    if first is None:
+    if recipe.pretraining is None:
         return None
+    first = recipe.pretraining_recipe()
     soils = load_soils(first.libraries, first)
     for name in first.properties[len(recipe.properties) :]:
         if fault := unlearnable(soils.column(name), first.transforms[name]):

@@ -16,8 +16,7 @@ from ccnvr.edge.commands.arguments import number, whole_number
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
-from ccnvr.train.calibration.fit import LAYERS
-from ccnvr.train.runs import base as bases
+from ccnvr.train.calibration.finetuning import LAYERS
 from ccnvr.train.runs import finetune
 from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings
 from ccnvr.train.runs.folder import export_command
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         outcome = finetune.finetune(
-            bases.read(arguments.base), arguments.soils, arguments.quantity, arguments.out, settings
+            arguments.base, arguments.soils, arguments.out, settings, quantity=arguments.quantity
         )
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command starts again") from None

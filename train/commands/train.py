@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     try:
         with join() as team:
-            report = runs.train(arguments.recipe, arguments.out, arguments.instrument, team)
+            report = runs.train(
+                arguments.recipe, arguments.out, sensor=arguments.instrument, team=team
+            )
     except KeyboardInterrupt:
         raise CcnvrError(
             "interrupted; the same command continues after the last finished epoch"

@@ -26,7 +26,7 @@ from ccnvr.train.experiments.statistics import figures, paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.soils import Soils, Split
-from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.rivals.tuning import Budget
 
 Vary = Callable[[Array, int], Array]

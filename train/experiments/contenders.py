@@ -13,12 +13,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.rivals.method import Method
 from ccnvr.train.rivals.scikit import METHODS
@@ -102,7 +105,7 @@ class Network:
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Return the recipe, which leaves nothing to choose."""
-        return {"recipe": dataclasses.asdict(self.recipe_for(soils))}
+        return {"recipe": to_data(self.recipe_for(soils))}
 
     def fit(
         self,
@@ -114,13 +117,12 @@ class Network:
         """Fit one network for all properties."""
         recipe = self.recipe_for(soils)
         return fitting.calibrate(
-            recipe,
+            Fitting(recipe, seed, on_epoch=on_epoch),
             soils.grid,
             soils.spectra,
             soils.values,
-            seed,
+            before=None if self.average else load_before(recipe),
             average=self.average,
-            on_epoch=on_epoch,
         )
 
     def recipe_for(self, soils: Soils) -> TrainingRecipe:

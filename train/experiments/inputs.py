@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from ccnvr.edge.typed import build
+from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.own_files import ENDINGS
-from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 
@@ -23,7 +22,7 @@ def comparable_recipe(path: Path) -> TrainingRecipe:
         UsageError: the recipe would give CCNVR other spectra than its rivals get.
     """
     recipe = recipes.load(path)
-    for table, change in (("instrument", recipe.instrument), ("epo", recipe.epo)):
+    for table, change in (("instrument", recipe.sensor), ("epo", recipe.epo)):
         if change is not None:
             raise UsageError(
                 f"{path} has [{table}], which would change CCNVR's spectra and no rival's; give "
@@ -47,7 +46,7 @@ def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
     found = Ledger(folder)
     # Built from its JSON, so that the defaults of newer recipe fields do not make it another one.
     try:
-        kept = build(TrainingRecipe, found.get("recipe", lambda: dataclasses.asdict(recipe)))
+        kept = build(TrainingRecipe, found.get("recipe", lambda: to_data(recipe)))
     except ValueError:
         kept = None
     if kept != recipe:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ccnvr.edge.typed import to_data
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.experiments.comparison import official_splits
 from ccnvr.train.rivals.ccnvr import StackedNetwork
@@ -40,5 +41,5 @@ def run(folder: Path, trials: int, folds: int, on_step: Callable[[str], None]) -
         "experiment": "search",
         "library": "nirsoil",
         **dataclasses.asdict(tuned),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": to_data(recipe),
     }

@@ -19,8 +19,10 @@ import numpy as np
 from ccnvr.edge.chemometrics.grid import resampling_matrix
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import GRID, Comparison, split, within_reach
 from ccnvr.train.experiments.contenders import (
@@ -35,6 +37,7 @@ from ccnvr.train.experiments.statistics import figures as merits
 from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils, Split
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 
@@ -164,7 +167,10 @@ class _Pretrained:
     def _calibration(self) -> Calibration:
         """The network of seed 0, trained when it is first used."""
         return fitting.fit(
-            self._recipe, self._source.spectra @ self._resample, self._source.values, seed=0
+            Fitting(self._recipe, 0),
+            self._source.spectra @ self._resample,
+            self._source.values,
+            before=load_before(self._recipe),
         )
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
@@ -175,10 +181,12 @@ class _Pretrained:
         """Fine-tune these layers on local samples; without `layers` the network stays as it is."""
         if not layers:
             return self._predict(self._calibration)
-        recipe = replace(self._recipe, fit=replace(self._recipe.fit, **fitting.FINETUNING))
+        recipe = replace(self._recipe, fit=replace(self._recipe.fit, **finetuning.FINETUNING))
         spectra = local.spectra @ self._resample
         return self._predict(
-            fitting.finetune(recipe, self._calibration, spectra, local.values, seed, layers)
+            finetuning.finetune(
+                Fitting(recipe, seed), self._calibration, spectra, local.values, layers
+            )
         )
 
     def _predict(self, calibration: Calibration) -> PredictAll:
@@ -257,7 +265,7 @@ def _round(
         return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
 
     # The settings of fine-tuning are part of the key, so that others are computed anew.
-    how = {**fitting.FINETUNING, **vars(fitting.FINETUNING_KERNEL)}
+    how = {**finetuning.FINETUNING, **vars(finetuning.FINETUNING_KERNEL)}
     key = (
         f"adapted | {how} | {target} | {transfer.sources} | {transfer.prop} | "
         f"{transfer.network.name} | {size} | {repeat}"

@@ -1,4 +1,4 @@
-"""Trains any network on a lesson, epoch by epoch, from a checkpoint if there is one."""
+"""Train a network on a lesson, epoch by epoch, and keep it in a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,40 +15,37 @@ from ccnvr.edge.atomic_files import write_atomically
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.network.augment import Mixture, VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.lesson import Lesson
-from ccnvr.train.network.team import ALONE, Team
+from ccnvr.train.network.team import Team
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.recipe.rounds import Fit
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 def train(
-    recipe: TrainingRecipe,
+    fitting: Fitting,
     inputs: VariedInputs,
     lesson: Lesson,
-    seed: int,
     make: Callable[[], AnyNetwork],
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-    team: Team = ALONE,
 ) -> AnyNetwork:
-    """What `make` gives, once it has learnt the lesson; see `fit.fit` for checkpoint, on_epoch and
-    team.
-    """
-    torch.manual_seed(seed)
+    """Return the network that `make` gives, trained on the lesson and ready to predict."""
+    checkpoint, team = fitting.checkpoint, fitting.team
+    torch.manual_seed(fitting.seed)
     network = make()
-    training = _Training(recipe, inputs, lesson, network, team)
+    training = _Training(fitting.recipe.fit, inputs, lesson, network, team)
     done = training.resume(checkpoint) if checkpoint else 0
     team.wait()
-    for epoch in range(done, recipe.fit.epochs):
+    for epoch in range(done, fitting.recipe.fit.epochs):
         # Each epoch draws from its own seed, so a resumed run needs no generator's state.
-        rng = np.random.default_rng((seed, epoch))
+        rng = np.random.default_rng((fitting.seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)) + team.rank)
         loss = training.epoch(rng)
         if checkpoint and team.first:
             training.save(checkpoint, epoch + 1)
-        on_epoch(loss)
-    # The first may still be writing what another, ahead of it, would read.
+        fitting.on_epoch(loss)
+    # The first process may still be writing the file that a faster one would read next.
     team.wait()
     return network.cpu().eval()
 
@@ -58,7 +55,7 @@ class _Training:
 
     def __init__(
         self,
-        recipe: TrainingRecipe,
+        settings: Fit,
         inputs: VariedInputs,
         lesson: Lesson,
         network: nn.Module,
@@ -71,9 +68,8 @@ class _Training:
         )
         self._inputs = inputs
         self._lesson = lesson.to(team.device)
-        self._settings = recipe.fit
-        self._batches = -(-len(inputs) // recipe.fit.batch_size)
-        settings = recipe.fit
+        self._settings = settings
+        self._batches = -(-len(inputs) // settings.batch_size)
         self._optimizer = torch.optim.AdamW(
             [parameter for parameter in network.parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
@@ -85,14 +81,14 @@ class _Training:
         )
 
     def epoch(self, rng: np.random.Generator) -> float:
-        """One pass over all soils; the mean loss, of this process's shares."""
+        """Pass over all soils once; return the mean loss of this process's shares."""
         self.network.train()
         team = self._team
         losses = []
         for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
             soils = Mixture.of(rows, self._settings.mixing, rng)
             inputs = torch.from_numpy(self._inputs.batch(soils, rng, team.share)).to(team.device)
-            # Half precision where it is faster; weights, loss and optimiser keep theirs.
+            # bfloat16 on GPUs, where it is faster; weights, loss and optimiser stay in float32.
             with torch.autocast(
                 team.device.type, torch.bfloat16, enabled=team.device.type == "cuda"
             ):
@@ -100,6 +96,7 @@ class _Training:
             loss = self._lesson.loss(outputs.float(), inputs, soils, self._settings, team)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            # One odd soil in a small batch must not throw the network off.
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             self._optimizer.step()
             self._schedule.step()
@@ -107,7 +104,7 @@ class _Training:
         return float(np.mean(losses))
 
     def save(self, path: Path, epochs_done: int) -> None:
-        """Keep all that the next epoch needs."""
+        """Write all that the next epoch needs."""
         state = {
             "epochs_done": epochs_done,
             "network": self.network.state_dict(),
@@ -118,7 +115,7 @@ class _Training:
             torch.save(state, stream)
 
     def resume(self, path: Path) -> int:
-        """Continue from a checkpoint; the number of epochs it has behind it."""
+        """Continue from a checkpoint, if there is one; return how many epochs it has completed."""
         if not path.exists():
             return 0
         state = read_checkpoint(path)
@@ -129,7 +126,7 @@ class _Training:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `_Training.save` wrote.
+    """Return the state that `_Training.save` wrote.
 
     Raises:
         CcnvrError: the file cannot be read, or is damaged.
@@ -148,16 +145,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
-    """The network of a checkpoint, ready to predict.
+    """Return the network of a checkpoint, ready to predict.
 
     Raises:
-        CcnvrError: the file is damaged, or of another network.
+        CcnvrError: the file is damaged, or holds another network.
     """
     network = CCNVR(recipe.network_config())
     try:
         network.load_state_dict(read_checkpoint(path)["network"])
     except (KeyError, RuntimeError) as error:
-        # torch lists each weight, on lines of its own.
+        # torch's own message lists each weight on a line of its own.
         raise CcnvrError(
             f"{path} holds another network than its recipe asks for; put the recipe back, or run "
             "ccnvr train in another folder"

@@ -27,6 +27,7 @@ from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import fold_of
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.kept import (
     FOLDER,
@@ -229,11 +230,14 @@ def _trained(task: _Task, scales: tuple[Activation, ...]) -> NetworkArrays:
 
     student = QuantizationAware(task.calibration.network, dict(enumerate(scales)))
     trained = fitting.imitate(
-        dataclasses.replace(task.recipe, fit=teaching),
+        Fitting(
+            dataclasses.replace(task.recipe, fit=teaching),
+            task.recipe.fit.seed,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+        ),
         task.calibration,
         student,
         spectra,
-        checkpoint,
-        on_epoch,
     )
     return to_arrays(trained.network)

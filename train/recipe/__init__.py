@@ -1,1 +1,1 @@
-"""The typed recipe of a training."""
+"""Training recipes: their settings, and their TOML files. Nothing here needs torch."""

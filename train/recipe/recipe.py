@@ -1,14 +1,10 @@
-"""A training recipe: all choices that make a model, in one TOML file."""
+"""The training recipe: all that decides how a model is trained."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,8 +14,7 @@ from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import TRANSFORMS
 from ccnvr.edge.network.shape import NetworkConfig, NetworkShape
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
-from ccnvr.edge.typed import build
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.edge.typed import FILE_KEY
 from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.sensor import Sensor
@@ -29,44 +24,89 @@ from ccnvr.train.recipe.settings import Kernel
 
 MOST_PROCESSES = 10
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """`libraries` are trained on, by cross-validation in `folds` folds and then all together;
-    `tests` are only scored.
+    """The training recipe; its fields are the keys of the TOML file.
 
-    `file_quantity` is what CSV files among them hold: reflectance (0 to 1), percent or absorbance.
-    `instrument` sees the libraries' spectra before the model does; `epo` takes a nuisance such as
-    moisture out of them, in training and ever after. The `fit.teachers` are of the kinds
-    `teacher_networks` in turn, or are networks like the one that they teach; `gaussian_processes`
-    of these kernels teach beside them, each as much as a network. `pretraining` says what other
-    soils the network has learnt before.
-
-    With rounds `finetuned`, which `ccnvr finetune` writes, `libraries` are the soils that an export
-    is calibrated and proved on: those of the rounds, and what was at hand of those that the first
-    model was trained on.
+    Raises:
+        ValueError: a value is not possible, or two of them do not fit together.
     """
 
     name: str
+    """The name of the model."""
+
     libraries: tuple[str, ...]
+    """What is trained on: `NAME`, `NAME:PART`, or files of the user's own.
+
+    After a fine-tuning these are the soils that an export is calibrated and proved on: those of
+    the rounds in `finetuned`, and the first model's as far as they are on this computer.
+    """
+
     tests: tuple[str, ...]
+    """What is only scored."""
+
     folds: int
+    """The number of cross-validation folds that `libraries` are divided into, 2 to 20."""
+
     grid: Grid
+    """The wavelengths that all spectra are resampled to."""
+
     channels: tuple[Channel, ...]
+    """The preprocessing of each input channel of the network."""
+
     network: NetworkShape
+    """The layers of the network that is kept."""
+
     fit: Fit
+    """The optimisation."""
+
     transforms: dict[str, str]
+    """The properties to predict, in order, each with the transform of its values: `TRANSFORMS`."""
+
     file_quantity: str = "reflectance"
-    instrument: Sensor | None = None
+    """What files of the user's own hold: reflectance (0 to 1), percent or absorbance."""
+
+    sensor: Sensor | None = field(default=None, metadata={FILE_KEY: "instrument"})
+    """The sensor that the libraries' spectra are resampled to, before the grid."""
+
     epo: Epo | None = None
+    """The projection that removes a nuisance such as moisture, in training and in use."""
+
     teacher_networks: tuple[NetworkShape, ...] = ()
+    """The layers of the `fit.teachers` in turn; without any they have those of `network`."""
+
     gaussian_processes: tuple[Kernel, ...] = ()
+    """The kernels of Gaussian processes that teach too; each counts as much as a network."""
+
     pretraining: Pretraining | None = None
+    """The soils of other libraries that the network learns first."""
+
     finetuned: tuple[Finetuned, ...] = ()
+    """The rounds of `ccnvr finetune` that came after the training."""
 
     def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Check that every value is possible and that they fit together.
+
+        Raises:
+            ValueError: names the key, its value and what is allowed.
+        """
+        self._check_values()
+        # Building each configuration refuses channels, layers and grids that do not fit together.
+        Preprocessing(self.grid, self.channels)
+        self.network_config()
+        for number in range(self.fit.teachers):
+            self.teacher_config(number)
+        if self.sensor is not None:
+            _check_covered(self.grid, self.sensor)
+        self._check_libraries()
+        if self.pretraining is not None:
+            self._check_pretraining(self.pretraining)
+
+    def _check_values(self) -> None:
         if self.file_quantity not in QUANTITIES:
             raise ValueError(
                 f"file_quantity {self.file_quantity!r} is not one of {', '.join(QUANTITIES)}"
@@ -79,67 +119,65 @@ class TrainingRecipe:
             raise ValueError(f"target {unknown[0]!r} is not one of {', '.join(PROPERTIES)}")
         if unknown := [value for value in self.transforms.values() if value not in TRANSFORMS]:
             raise ValueError(f"transform {unknown[0]!r} is not one of {', '.join(TRANSFORMS)}")
-        # Both are built once, so that what does not fit together is refused here.
-        self.preprocessing  # noqa: B018
-        self.network_config()
-        if self.instrument is not None:
-            _check_covered(self.grid, self.instrument)
-        for number in range(self.fit.teachers):
-            self.teacher_config(number)
         if len(self.gaussian_processes) > MOST_PROCESSES:
             raise ValueError(
                 f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}"
             )
-        self._check_libraries()
-        self.first_round  # noqa: B018
 
     def _check_libraries(self) -> None:
         if not self.libraries:
             raise ValueError("libraries is empty; name at least one")
-        # After a fine-tuning nothing of these is scored.
+        # A fine-tuned model is scored on the user's soils, not on those of its recipe.
         if not self.finetuned and (both := self.learnt_before((*self.libraries, *self.tests))):
             raise ValueError(
                 f"{both} is scored, and soils of that library are learnt before, in "
                 "[pretraining]; take one out"
             )
 
+    def _check_pretraining(self, pretraining: Pretraining) -> None:
+        if twice := self.transforms.keys() & pretraining.beside:
+            raise ValueError(
+                f"{min(twice)} stands in transforms and in pretraining.beside; name it once"
+            )
+        self.pretraining_recipe().validate()
+
     @property
     def properties(self) -> tuple[str, ...]:
-        """What is predicted, in order."""
+        """The properties to predict, in order."""
         return tuple(self.transforms)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """As the edge compiles it."""
+        """The preprocessing that the edge compiles."""
         return Preprocessing(self.grid, self.channels)
 
     @property
     def all_epochs(self) -> int:
-        """Of the network and its teachers."""
+        """The number of epochs of the network, its pretraining and its teachers."""
         before = self.pretraining.epochs if self.pretraining else 0
         return before + self.fit.epochs * (1 + self.fit.teachers)
 
-    @property
-    def first_round(self) -> TrainingRecipe | None:
-        """The recipe of the pretraining, this one's properties first; None without."""
+    def pretraining_recipe(self) -> TrainingRecipe:
+        """Return the recipe of the pretraining; this recipe's properties come first in it.
+
+        Raises:
+            ValueError: there is no pretraining.
+        """
         if self.pretraining is None:
-            return None
-        if twice := self.transforms.keys() & self.pretraining.beside:
-            raise ValueError(
-                f"{min(twice)} stands in transforms and in pretraining.beside; name it once"
-            )
+            raise ValueError(f"recipe {self.name} has no [pretraining]")
         return dataclasses.replace(
             self,
             libraries=self.pretraining.libraries,
             tests=(),
             transforms={**self.transforms, **self.pretraining.beside},
-            fit=self.pretraining.of(self.fit),
+            fit=self.pretraining.fit_after(self.fit),
             pretraining=None,
         )
 
     def pretrained_without(self, libraries: Iterable[str]) -> TrainingRecipe:
-        """The recipe with these libraries, whatever their parts, left out of `pretraining`; without
-        that if none is left.
+        """Return the recipe without these libraries, whatever their parts, in `pretraining`.
+
+        If none is left there, the recipe has no pretraining.
         """
         if self.pretraining is None:
             return self
@@ -151,18 +189,17 @@ class TrainingRecipe:
         return dataclasses.replace(self, pretraining=pretraining)
 
     def learnt_before(self, libraries: Iterable[str]) -> str:
-        """The first of some libraries of which `pretraining` has soils, whatever their parts; empty
-        without any.
+        """Return the first of these libraries that `pretraining` has soils of, or "".
+
+        Parts do not count: two parts of a library may hold scans of the same soils.
         """
-        before = (
-            {library_and_part(name)[0] for name in self.pretraining.libraries}
-            if self.pretraining
-            else set()
-        )
+        if self.pretraining is None:
+            return ""
+        before = {library_and_part(name)[0] for name in self.pretraining.libraries}
         return next((name for name in libraries if library_and_part(name)[0] in before), "")
 
     def correction(self) -> Correction | None:
-        """The projection of `epo`, fitted to its files; None without it.
+        """Return the projection of `epo`, fitted to its files, or None without `epo`.
 
         Raises:
             UsageError: the files cannot be used.
@@ -170,11 +207,11 @@ class TrainingRecipe:
         return self.epo.fit(self.grid, self.file_quantity) if self.epo else None
 
     def network_config(self) -> NetworkConfig:
-        """The network for these inputs and targets."""
+        """Return the configuration of the network for this recipe's inputs and targets."""
         return self._config(self.network)
 
     def teacher_config(self, number: int) -> NetworkConfig:
-        """That of one of its teachers."""
+        """Return the configuration of one of its teachers, counted from 0."""
         kinds = self.teacher_networks or (self.network,)
         return self._config(kinds[number % len(kinds)])
 
@@ -187,93 +224,8 @@ class TrainingRecipe:
         )
 
 
-def _check_covered(grid: Grid, instrument: Sensor) -> None:
+def _check_covered(grid: Grid, sensor: Sensor) -> None:
     try:
-        check_wavelengths(np.array(instrument.centres_nm), grid)
+        check_wavelengths(np.array(sensor.centres_nm), grid)
     except WavelengthError as error:
         raise ValueError(f"[instrument] cannot see [grid]: {error}") from error
-
-
-def write(recipe: TrainingRecipe) -> str:
-    """A recipe as TOML, for `parse` to read the same."""
-    plain, tables = [], []
-    for name, value in dataclasses.asdict(recipe).items():
-        if isinstance(value, dict):
-            tables += [f"\n[{name}]", *_lines(value)]
-        elif isinstance(value, tuple) and value and isinstance(value[0], dict):
-            for row in value:
-                tables += [f"\n[[{name}]]", *_lines(row)]
-        elif value is not None:
-            plain += _lines({name: value})
-    return "\n".join([*plain, *tables, ""])
-
-
-def _lines(table: dict[str, Any]) -> list[str]:
-    return [f"{name} = {_toml(value)}" for name, value in table.items()]
-
-
-def _toml(value: Any) -> str:
-    """A value on one line; the keys of a recipe's tables are all bare."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(_lines(value)) + " }"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # JSON's escapes are TOML's too, but TOML wants DEL escaped, and no surrogates.
-    return (
-        json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        if isinstance(value, str)
-        else repr(value)
-    )
-
-
-def load(path: Path) -> TrainingRecipe:
-    """Read a recipe.
-
-    Raises:
-        UsageError: it is missing, is no TOML, or does not fit.
-    """
-    return parse(read(path), path)
-
-
-def read(path: Path, instrument: Path | None = None) -> str:
-    """The text of a recipe, with the file of an instrument as its last table, `[instrument]`.
-
-    Raises:
-        UsageError: a file is missing, or is no text.
-    """
-    recipe = _text(path, "recipe")
-    if instrument is None:
-        return recipe
-    sensor = _text(instrument, "instrument")
-    # By itself first, so that what is wrong with it is said of its file.
-    _parsed(Sensor, sensor, f"instrument {instrument}")
-    return f"{recipe}\n[instrument]\n{sensor}"
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{what} {path} cannot be read ({error.strerror}); give an existing TOML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{what} {path}: {error}; correct it and start again") from error
-
-
-def parse(text: str, path: Path) -> TrainingRecipe:
-    """The recipe that stands in `text`, from the file at `path`.
-
-    Raises:
-        UsageError: it is no TOML, or does not fit.
-    """
-    return _parsed(TrainingRecipe, text, f"recipe {path}")
-
-
-def _parsed(cls: type[T], text: str, source: str) -> T:
-    try:
-        return build(cls, tomllib.loads(text))
-    except (ValueError, RecursionError, UsageError) as error:
-        raise UsageError(f"{source}: {error}; correct it and start again") from error

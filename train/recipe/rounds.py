@@ -1,6 +1,4 @@
-"""The rounds of a training: what a network learns first, the fit itself, and what a fine-tuning
-added.
-"""
+"""The rounds of a training in its recipe: pretraining, the fit itself, and later fine-tunings."""
 
 from __future__ import annotations
 
@@ -13,28 +11,49 @@ from ccnvr.train.recipe.settings import Augmentation
 
 @dataclass(frozen=True)
 class Fit:
-    """Optimisation: AdamW under a one-cycle learning rate.
+    """The optimisation: AdamW under a one-cycle learning rate.
 
-    With `teachers`, a network learns from the mean of so many others as well: `teacher_share` is
-    their share in what it is taught of a measured property, `unmeasured_weight` the weight of what
-    they alone say, relative to a measured one.
-
-    With `mixing` it learns of no soil itself but of mixtures of two, in shares from a beta
-    distribution with both parameters so large, after Zhang et al. 2018 (arXiv:1710.09412): of these
-    its teachers know, and of nearly every spectrum in between. The laboratory's share in what it is
-    taught is mixed as it is scaled and transformed: right for the transform `identity`.
+    Raises:
+        ValueError: a value is out of range.
     """
 
     epochs: int
+    """Passes over the soils, at least 1."""
+
     batch_size: int = 32
+    """Soils in a step of the optimiser, at least 1."""
+
     learning_rate: float = 2e-3
+    """The highest learning rate of the one-cycle schedule, above 0."""
+
     weight_decay: float = 1e-2
+    """The weight decay of AdamW, at least 0."""
+
     seed: int = 1
+    """The seed of folds, initial weights, batches and augmentation; 0 to 2**31 - 1."""
+
     teachers: int = 0
+    """The number of networks that are trained first; their mean teaches the network, 0 to 20."""
+
     teacher_share: float = 0.5
+    """The teachers' share in the target value of a measured property, 0 to 1."""
+
     unmeasured_weight: float = 0.3
+    """The weight of a target value that comes from the teachers alone, relative to a measured one.
+
+    From 0 to 1.
+    """
+
     mixing: float = 0.0
+    """If not 0, both parameters of the beta distribution that soils are mixed by; 0.01 to 100.
+
+    The network then learns from mixtures of two soils only, after Zhang et al. 2018
+    (arXiv:1710.09412), for which its teachers give the values. The laboratory's values are mixed
+    as they are transformed and scaled, which is exact for the transform `identity` only.
+    """
+
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """The random changes of the training spectra."""
 
     def __post_init__(self) -> None:
         for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
@@ -58,26 +77,36 @@ class Fit:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What the network that is kept does first: it learns the soils of `libraries` beside the
-    recipe's own, from the laboratories' values alone. Its teachers see the recipe's own soils only.
+    """The pretraining of the network that is kept, on the recipe's soils and others together.
 
-    `beside` has properties, and their transforms, that it learns of those libraries beside the
-    recipe's and then forgets.
+    It learns from the laboratories' values alone. Its teachers only see the recipe's own soils.
+
+    Raises:
+        ValueError: there is no library, or a value is out of range.
     """
 
     libraries: tuple[str, ...]
+    """The libraries that are learnt beside the recipe's own."""
+
     epochs: int
+    """Passes over all of these soils, at least 1."""
+
     beside: dict[str, str] = field(default_factory=dict)
+    """Further properties of these libraries to learn, and their transforms; dropped afterwards."""
+
     batch_size: int = 64
+    """Soils in a step of the optimiser, at least 1."""
+
     learning_rate: float = 4e-3
+    """The highest learning rate of the one-cycle schedule, above 0."""
 
     def __post_init__(self) -> None:
         if not self.libraries:
             raise ValueError("libraries is empty; name at least one, or leave the table out")
-        self.of(Fit(1))
+        self.fit_after(Fit(1))
 
-    def of(self, fit: Fit) -> Fit:
-        """How, where the recipe's own soils are then learnt by `fit`."""
+    def fit_after(self, fit: Fit) -> Fit:
+        """Return the optimisation of this pretraining, where `fit` is that of the training."""
         return dataclasses.replace(
             fit,
             epochs=self.epochs,
@@ -90,21 +119,38 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A round of fine-tuning that came after the training: of which model (its name and sha256), on
-    which file of soils.
+    """The record of one round of fine-tuning.
 
-    `quantity` is what the file holds. It was measured with the instrument that the model is for, so
-    it is read as `predict` reads a file, whatever `instrument` sees of the libraries.
+    Its file was measured with the instrument that the model is for, so the recipe's sensor is not
+    applied to it.
+
+    Raises:
+        ValueError: the quantity is unknown.
     """
 
     base: str
+    """The model that was fine-tuned: its name and the beginning of its sha256."""
+
     data: str
+    """The path of the file of soils."""
+
     quantity: str
+    """What the file holds: reflectance, percent or absorbance."""
+
     layers: str
+    """The layers that were changed, one of `LAYERS`."""
+
     epochs: int
+    """Passes over the soils."""
+
     learning_rate: float
+    """The highest learning rate of the one-cycle schedule."""
+
     folds: int
+    """The number of cross-validation folds that the result was judged by."""
+
     seed: int
+    """The seed of folds, batches and augmentation."""
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:

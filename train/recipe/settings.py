@@ -1,4 +1,4 @@
-"""What a recipe says of augmentation and of Gaussian processes."""
+"""The settings of augmentation and of Gaussian processes in a training recipe."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Standard deviations of the random changes; 0 turns one off.
+    """Standard deviations of random changes to training spectra; 0 turns a change off.
 
-    Of absorbance: `offset`; `slope`, a tilt by so much from the middle of the grid to its ends;
-    `gain`, a share; `shift_nm`, of
-    the wavelengths; `broadening_nm`, the width (sd) of a Gaussian line shape; `noise`, white, per
-    band. Of the network's input: `input_shift` adds an offset and a tilt to each channel and scales
-    it, after Bjerrum et al. 2017 (arXiv:1710.01927), who did so to spectra.
+    All but `input_shift` change absorbance.
+
+    Raises:
+        ValueError: a standard deviation is negative, or 1000 and more.
     """
 
     offset: float = 0.0
+    """A constant that is added to the spectrum."""
+
     slope: float = 0.1
+    """A tilt about the middle of the grid; the value is reached at the grid's ends."""
+
     gain: float = 0.0
+    """A factor on the spectrum, as a share of it."""
+
     shift_nm: float = 0.0
+    """A shift of the wavelength scale."""
+
     broadening_nm: float = 0.0
+    """The standard deviation of a Gaussian line shape that the spectrum is convolved with."""
+
     noise: float = 0.0
+    """White noise in each band."""
+
     input_shift: float = 0.1
+    """An offset, a tilt and a relative gain of each channel of the network's input.
+
+    After Bjerrum et al. 2017 (arXiv:1710.01927), who changed spectra in this way.
+    """
 
     def __post_init__(self) -> None:
         if any(not 0.0 <= sd < 1e3 for sd in vars(self).values()):
@@ -33,12 +48,17 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Matérn's with nu = 5/2. `length` is in units of the median distance between the soils,
-    `noise` a variance in units of the kernel's own.
+    """A Matérn kernel with nu = 5/2.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     length: float
+    """The length scale, in units of the median distance between the soils; 0.01 to 100."""
+
     noise: float
+    """The noise variance, in units of the kernel's own variance; 1e-6 to 10."""
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.length <= 100.0 or not 1e-6 <= self.noise <= 10.0:

@@ -69,9 +69,10 @@ class _Network(Method):
         """See `Method`."""
         # Imported here, so that tuning the other rivals does not load torch.
         from ccnvr.train.calibration import fit as fitting
+        from ccnvr.train.network.fitting import Fitting
 
         recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
-        predict = fitting.calibrate(recipe, grid, spectra, values[:, None], seed)
+        predict = fitting.calibrate(Fitting(recipe, seed), grid, spectra, values[:, None])
         return lambda unknown: predict(unknown)[:, 0]
 
 

@@ -1,1 +1,1 @@
-"""A training run: its folder, the training itself, and fine-tuning of what it made."""
+"""Whole trainings and fine-tunings, each kept in a folder of its own."""

@@ -27,6 +27,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.libraries.r_packages import MoistureStates, read_moisture
 from ccnvr.train.libraries.standards import Pairs, fit_epo
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.recipe.settings import Augmentation
@@ -85,7 +86,9 @@ def ccnvr(recipe: TrainingRecipe = RECIPE) -> MoistureMethod:
     """Return the method that fits CCNVR by a recipe of one target."""
 
     def fit(spectra: Array, carbon: Array, correction: Correction | None, seed: int) -> Predict:
-        calibration = fitting.fit(recipe, spectra, carbon[:, None], seed, correction=correction)
+        calibration = fitting.fit(
+            Fitting(recipe, seed), spectra, carbon[:, None], correction=correction
+        )
         return lambda others: fitting.predict(recipe, calibration, others)[:, 0]
 
     return fit

@@ -22,6 +22,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.network import scales
 from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.recipe.settings import Augmentation
@@ -100,7 +101,7 @@ def run(soils: int, bands: int, epochs: int, on_step: Callable[[str], None]) -> 
         on_step(f"epoch {len(theirs)} of plain torch: {theirs[-1]:.0f} s")
         started = time.perf_counter()
 
-    fitting.fit(recipe, spectra, values, seed=1, on_epoch=on_epoch)
+    fitting.fit(Fitting(recipe, 1, on_epoch=on_epoch), spectra, values)
     # The first epoch includes the preparation of the inputs, which a run pays for once.
     later = slice(1, None) if epochs > 1 else slice(None)
     return {

@@ -17,14 +17,15 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import check_folds, fold_of, soil_of
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.recipe import recipe
+from ccnvr.train.recipe import recipe_file
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from tests.support import recipes
 from tests.support.soil_files import write_soils
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> recipe.TrainingRecipe:
-    return recipe.load(recipes.write(tmp_path))
+def small(tmp_path: Path) -> TrainingRecipe:
+    return recipe_file.load(recipes.write(tmp_path))
 
 
 def _soils(ids: list[str], origin: list[str], spectra: np.ndarray) -> Soils:
@@ -40,7 +41,7 @@ def _trained_on(path: Path) -> str:
 
 
 def test_folds_hold_each_library_evenly_and_keep_twins_together(
-    small: recipe.TrainingRecipe,
+    small: TrainingRecipe,
 ) -> None:
     pool = load_soils(("SC.93", "CV.98"), small)
     # As scans of one soil: two more of the first one, under its sample id.
@@ -107,7 +108,7 @@ def test_equal_spectra_and_values_in_another_unit_are_warned_of(
 
 
 def test_a_fold_without_a_soil_is_refused(tmp_path: Path) -> None:
-    made = recipe.load(recipes.write(tmp_path))
+    made = recipe_file.load(recipes.write(tmp_path))
     ids = [f"{library}/{row}" for library in "abcdef" for row in range(4)]
     rng = np.random.default_rng(1)
     pool = dataclasses.replace(

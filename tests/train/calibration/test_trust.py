@@ -38,7 +38,7 @@ from ccnvr.train.libraries import r_packages
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.runs import run as runs
+from ccnvr.train.runs.report import accuracy_by_library
 from ccnvr.train.studies import domain as domain_study
 from ccnvr.train.studies import intervals as interval_study
 from ccnvr.train.studies import materials, out_of_fold
@@ -478,7 +478,7 @@ def test_out_of_fold_outputs_are_those_of_the_run(finished: tuple[Path, Path]) -
         ],
         axis=1,
     )
-    table = runs.accuracy_by_library(recipe, pool, predicted)
+    table = accuracy_by_library(pool, predicted)
     for library, properties in table.items():
         for name, figures in properties.items():
             assert figures == pytest.approx(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
-from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.commands import experiment_comparisons
 from ccnvr.train.experiments import comparison, statistics
@@ -33,7 +33,7 @@ QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
 @pytest.fixture
 def quick_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The study's network for two epochs, which is fine-tuned for 20 instead of 240."""
-    monkeypatch.setitem(fitting.FINETUNING, "epochs", 20)
+    monkeypatch.setitem(finetuning.FINETUNING, "epochs", 20)
     lines = RECIPE.read_text().splitlines()
     path = tmp_path / "quick.toml"
     path.write_text(

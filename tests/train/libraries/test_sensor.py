@@ -16,7 +16,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.simulators.handheld import onto_pixels, pixel_wavelengths
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.sensor import Sensor, View, line_shapes
-from ccnvr.train.recipe import recipe as training_recipes
+from ccnvr.train.recipe import recipe_file as training_recipes
 from ccnvr.train.runs import run as runs
 from tests.support import recipes
 from tests.support.helpers import assert_one_sentence, run_ccnvr
@@ -171,7 +171,7 @@ def test_a_sensor_that_is_none_is_refused(tmp_path: Path, table: str, words: str
     path = tmp_path / "sensor.toml"
     path.write_text(table)
     with pytest.raises(CcnvrError) as caught:
-        runs.train(recipes.write(tmp_path), tmp_path / "run", path)
+        runs.train(recipes.write(tmp_path), tmp_path / "run", sensor=path)
     assert words in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -181,8 +181,8 @@ def test_an_instrument_s_file_stands_for_a_table_of_the_recipe(tmp_path: Path) -
     sensor.write_text(f"centres_nm = {list(PIXELS)}\nfwhm_nm = 8\n")
     path = recipes.write(tmp_path)
     recipe = training_recipes.parse(training_recipes.read(path, sensor), path)
-    assert recipe.instrument == Sensor(PIXELS, 8.0)
-    assert training_recipes.load(path).instrument is None
+    assert recipe.sensor == Sensor(PIXELS, 8.0)
+    assert training_recipes.load(path).sensor is None
     missing = run_ccnvr(
         "train", path, "--out", tmp_path / "run", "--instrument", tmp_path / "none.toml"
     )

@@ -24,15 +24,17 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import standards
 from ccnvr.train.libraries.sensor import Sensor, line_shapes
 from ccnvr.train.libraries.standards import Pairs
 from ccnvr.train.network import scales
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
-from ccnvr.train.runs.run import accuracy_by_library
+from ccnvr.train.runs.report import accuracy_by_library
 from ccnvr.train.studies import domain as domain_study
 from ccnvr.train.studies import out_of_fold
 from tests.support import recipes
@@ -242,7 +244,7 @@ def test_a_bundle_trained_with_epo_answers_as_its_checkpoint(small: Path) -> Non
 def test_fine_tuning_keeps_the_correction(small: Path) -> None:
     recipe, calibration, _ = run_folder.load(small.parent / "run")
     pool = load_soils(("CV.98:test",), recipe)
-    tuned = fitting.finetune(recipe, calibration, pool.spectra, pool.values, seed=1)
+    tuned = finetuning.finetune(Fitting(recipe, 1), calibration, pool.spectra, pool.values)
     assert tuned.correction is not None
     assert tuned.correction is calibration.correction
     nuisance = tuned.correction.directions @ np.array([0.05, 0.02])
@@ -275,7 +277,7 @@ def test_the_studies_of_a_run_with_epo_look_at_corrected_soils(small: Path) -> N
     seen = out_of_fold.out_of_fold(
         small.parent / "run", recipe, pool, report.targets, calibration.correction
     )
-    figures = accuracy_by_library(recipe, pool, scales.restore(seen.targets, seen.outputs))
+    figures = accuracy_by_library(pool, scales.restore(seen.targets, seen.outputs))
     for library, by_property in report.accuracy["2-fold cross-validation"].items():
         for name, found in by_property.items():
             assert figures[library][name] == pytest.approx(found, abs=1e-3)

@@ -10,7 +10,7 @@ from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preproces
 from ccnvr.train.experiments.contenders import RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
-from ccnvr.train.recipe import recipe as recipes
+from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.settings import Augmentation
 
 GRID = Grid(1104.0, 10.0, 140)

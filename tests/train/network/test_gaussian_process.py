@@ -15,11 +15,14 @@ from sklearn.gaussian_process.kernels import Matern
 
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.network import gaussian_process
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.gaussian_process import GaussianProcess
-from ccnvr.train.recipe import recipe
+from ccnvr.train.recipe import recipe_file
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.recipe.settings import Augmentation, Kernel
 from tests.support import recipes
@@ -28,12 +31,12 @@ CALM = Augmentation(slope=0.01, input_shift=0.01)
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> recipe.TrainingRecipe:
-    return recipe.load(recipes.write(tmp_path))
+def small(tmp_path: Path) -> TrainingRecipe:
+    return recipe_file.load(recipes.write(tmp_path))
 
 
 @pytest.mark.parametrize(("length", "noise"), [(1.5, 0.02), (4.0, 0.003), (4.0, 1e-6)])
-def test_it_is_scikit_learn_s(small: recipe.TrainingRecipe, length: float, noise: float) -> None:
+def test_it_is_scikit_learn_s(small: TrainingRecipe, length: float, noise: float) -> None:
     pool = load_soils(("UL.120:train",), small)
     inputs = Preprocessor(small.preprocessing, small.grid.wavelengths()).batch(pool.spectra)
     targets = np.stack([np.log(pool.values[:, 0]), np.full(len(pool.values), np.nan)], axis=1)
@@ -123,7 +126,7 @@ def test_of_very_many_soils_it_knows_some(
     )
 
 
-def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> None:
+def test_a_network_learns_to_answer_as_it_does(small: TrainingRecipe) -> None:
     """Of a process that says the mean of every soil, which the laboratory's values alone do not
     teach.
     """
@@ -131,13 +134,15 @@ def test_a_network_learns_to_answer_as_it_does(small: recipe.TrainingRecipe) -> 
     untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
-    mean = fitting.calibrate(taught, small.grid, pool.spectra, pool.values, 1, average=True)(
-        unseen.spectra
-    )
+    mean = fitting.calibrate(
+        Fitting(taught, 1), small.grid, pool.spectra, pool.values, average=True
+    )(unseen.spectra)
     assert np.all(np.ptp(mean, axis=0) < 0.2 * np.ptp(unseen.values, axis=0))
     spreads = [
         np.ptp(
-            fitting.predict(one, fitting.fit(one, pool.spectra, pool.values, 1), unseen.spectra),
+            fitting.predict(
+                one, fitting.fit(Fitting(one, 1), pool.spectra, pool.values), unseen.spectra
+            ),
             axis=0,
         )
         for one in (taught, untaught)
@@ -150,14 +155,14 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     text = recipes.SMALL.replace("log1p", "identity").replace(
         "[network]", "[network]\nlinear = true"
     )
-    small = recipe.load(recipes.write(tmp_path, text))
+    small = recipe_file.load(recipes.write(tmp_path, text))
     pool, local = load_soils(("UL.120:train",), small), load_soils(("CV.98",), small)
-    base = fitting.fit(small, pool.spectra, pool.values, 1)
-    tuning = dataclasses.replace(small, fit=Fit(**{**fitting.FINETUNING, "augmentation": CALM}))
+    base = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
+    tuning = dataclasses.replace(small, fit=Fit(**{**finetuning.FINETUNING, "augmentation": CALM}))
     spreads = []
-    for kernel in (fitting.FINETUNING_KERNEL, Kernel(0.05, 10.0)):
-        monkeypatch.setattr(fitting, "FINETUNING_KERNEL", kernel)
-        tuned = fitting.finetune(tuning, base, local.spectra[::3], local.values[::3], seed=1)
+    for kernel in (finetuning.FINETUNING_KERNEL, Kernel(0.05, 10.0)):
+        monkeypatch.setattr(finetuning, "FINETUNING_KERNEL", kernel)
+        tuned = finetuning.finetune(Fitting(tuning, 1), base, local.spectra[::3], local.values[::3])
         spreads.append(np.ptp(fitting.predict(small, tuned, local.spectra[1::3]), axis=0))
     assert np.all(spreads[1] < 0.3 * spreads[0])
 
@@ -165,19 +170,19 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_recipe_names_them(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("epochs = 3", "epochs = 3\nmixing = 0.5")
     text += "\n[[gaussian_processes]]\nlength = 4.0\nnoise = 0.003\n"
-    found = recipe.load(recipes.write(tmp_path, text))
+    found = recipe_file.load(recipes.write(tmp_path, text))
     assert found.gaussian_processes == (Kernel(4.0, 0.003),) and found.fit.mixing == 0.5
-    assert recipe.parse(recipe.write(found), tmp_path) == found
+    assert recipe_file.parse(recipe_file.write(found), tmp_path) == found
     for wrong, said in (
         ("noise = 0.0", "noise 0.0 not from"),
         ("length = 1e9", "length 1000000000.0 is not"),
     ):
         with pytest.raises(UsageError, match=said):
-            recipe.load(
+            recipe_file.load(
                 recipes.write(
                     tmp_path,
                     text.replace("noise = 0.003" if "noise" in wrong else "length = 4.0", wrong),
                 )
             )
     with pytest.raises(UsageError, match=r"mixing -1.0 is not 0"):
-        recipe.load(recipes.write(tmp_path, text.replace("mixing = 0.5", "mixing = -1.0")))
+        recipe_file.load(recipes.write(tmp_path, text.replace("mixing = 0.5", "mixing = -1.0")))

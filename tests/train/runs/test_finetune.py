@@ -25,20 +25,23 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.typed import build
+from ccnvr.edge.typed import build, to_data
 from ccnvr.export.proof_spectra import FEWEST_SPECTRA
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.convert import as_torch, to_arrays, with_int8_weights
-from ccnvr.train.recipe import recipe
+from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.recipe import recipe_file
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Finetuned, Pretraining
 from ccnvr.train.recipe.settings import Kernel
 from ccnvr.train.runs import base as bases
-from ccnvr.train.runs import finetune
+from ccnvr.train.runs import finetune, own_soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.base import Base
@@ -133,7 +136,7 @@ def test_a_fine_tuned_run_is_no_run_of_training(
     finished_run: Path, tmp_path: Path, refused: Refused
 ) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "mine"
-    outcome = finetune.finetune(bases.read(str(finished_run)), soils, "reflectance", out, TWO)
+    outcome = finetune.finetune(bases.read(str(finished_run)), soils, out, TWO)
     assert outcome.report.domain is None
     for study in ("intervals", "domain"):
         words = ("was fine-tuned", str(soils), "name a run of ccnvr train")
@@ -158,9 +161,7 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
     base = bases.read("default")
     out = tmp_path / "mine"
-    outcome = finetune.finetune(
-        base, soils, "reflectance", out, FinetuningSettings("head", epochs=1, folds=5)
-    )
+    outcome = finetune.finetune(base, soils, out, FinetuningSettings("head", epochs=1, folds=5))
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
     assert set(outcome.left_out) == {"N", "CEC"}
@@ -190,7 +191,6 @@ def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_
     outcome = finetune.finetune(
         base,
         soils,
-        "reflectance",
         tmp_path / "mine",
         FinetuningSettings(epochs=25, learning_rate=0.01, folds=3),
     )
@@ -212,7 +212,7 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
-    base, tune = bases.read(str(finished_run)), fitting.finetune
+    base, tune = bases.read(str(finished_run)), finetuning.finetune
     rounds: list[int] = []
 
     def interrupted(*arguments: Any, **named: Any) -> fitting.Calibration:
@@ -221,11 +221,11 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
             raise KeyboardInterrupt
         return tune(*arguments, **named)
 
-    monkeypatch.setattr(fitting, "finetune", interrupted)
+    monkeypatch.setattr(finetuning, "finetune", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        finetune.finetune(base, soils, "reflectance", out, TWO)
+        finetune.finetune(base, soils, out, TWO)
     assert not list(out.iterdir())
-    finetune.finetune(base, soils, "reflectance", out, TWO)
+    finetune.finetune(base, soils, out, TWO)
     assert run_folder.load(out)[0].finetuned
 
 
@@ -251,9 +251,7 @@ def test_soils_that_teach_nothing_are_refused(
 ) -> None:
     soils = write_soils(tmp_path / "mine.csv", "CV.98", count, **values)
     with pytest.raises(UsageError) as refusal:
-        finetune.finetune(
-            bases.read(str(finished_run)), soils, "reflectance", tmp_path / "out", TWO
-        )
+        finetune.finetune(bases.read(str(finished_run)), soils, tmp_path / "out", TWO)
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert not (tmp_path / "out").exists()
 
@@ -283,7 +281,7 @@ def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> Non
     ]
     soils.write_text("\n".join([header, *twice]))
     with pytest.raises(UsageError, match="OC: measured in 9 of your soils"):
-        finetune.read_soils(bases.read(str(finished_run)), soils, "reflectance")
+        own_soils.read_soils(bases.read(str(finished_run)), soils, "reflectance")
 
 
 def test_wrong_use_is_one_sentence_and_leaves_no_folder(
@@ -370,7 +368,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
     out = tmp_path / "mine"
     outcome = finetune.finetune(
-        bases.read(path), soils, "reflectance", out, FinetuningSettings("head", epochs=1, folds=2)
+        bases.read(path), soils, out, FinetuningSettings("head", epochs=1, folds=2)
     )
     assert (
         outcome.not_compared == ("lucas2009", "away.csv")
@@ -380,19 +378,19 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
     assert calibration.correction is not None
     np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert len(load_soils(made.libraries, made).sample_ids) >= finetune.PROVED_ON == FEWEST_SPECTRA
+    assert len(load_soils(made.libraries, made).sample_ids) >= own_soils.PROVED_ON == FEWEST_SPECTRA
 
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
     """Not once more through the instrument that the base was trained for, and as what it holds."""
     base = bases.read(str(finished_run))
     instrument = Sensor(tuple(np.arange(1100.0, 2500.0, 6.0).tolist()), 18.0)
-    seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, instrument=instrument))
+    seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, sensor=instrument))
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12, step=2)
-    outcome = finetune.finetune(seen, soils, "reflectance", tmp_path / "mine", TWO)
+    outcome = finetune.finetune(seen, soils, tmp_path / "mine", TWO)
     made, _, _ = run_folder.load(tmp_path / "mine")
-    assert made.instrument == instrument
-    plain = load_soils((str(soils),), dataclasses.replace(made, instrument=None)).spectra
+    assert made.sensor == instrument
+    plain = load_soils((str(soils),), dataclasses.replace(made, sensor=None)).spectra
     np.testing.assert_array_equal(load_soils((str(soils),), made).spectra, plain)
     np.testing.assert_array_equal(outcome.soils.spectra, plain)
 
@@ -427,23 +425,23 @@ def test_the_torch_network_of_a_bundle_answers_as_its_data_does(
 
 def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
     text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
-    small = recipe.load(recipes.write(tmp_path, text))
+    small = recipe_file.load(recipes.write(tmp_path, text))
     pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(small, pool.spectra, pool.values, 1)
-    tuned = fitting.finetune(small, calibration, pool.spectra[:9], pool.values[:9], 1)
+    calibration = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
+    tuned = finetuning.finetune(Fitting(small, 1), calibration, pool.spectra[:9], pool.values[:9])
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
     for name in before:
         assert torch.equal(before[name], after[name]) == name.startswith("scale."), name
 
 
 def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
-    small = recipe.load(
+    small = recipe_file.load(
         recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
     )
     pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(small, pool.spectra, pool.values, 1)
-    tuned = fitting.finetune(
-        small, calibration, pool.spectra[:9], pool.values[:9], 1, layers="head"
+    calibration = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
+    tuned = finetuning.finetune(
+        Fitting(small, 1), calibration, pool.spectra[:9], pool.values[:9], "head"
     )
     before, after = calibration.network.state_dict(), tuned.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -462,8 +460,8 @@ RECIPES = sorted((Path(runs.__file__).parents[1] / "recipes").glob("*_recipe.tom
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
     assert len(RECIPES) == 7
-    loaded = recipe.load(path)
-    assert recipe.parse(recipe.write(loaded), path) == loaded
+    loaded = recipe_file.load(path)
+    assert recipe_file.parse(recipe_file.write(loaded), path) == loaded
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -491,7 +489,7 @@ def test_any_recipe_is_written_as_it_is_read(
     rounds: list[Finetuned],
     before: Pretraining | None,
 ) -> None:
-    plain = recipe.load(RECIPES[0])
+    plain = recipe_file.load(RECIPES[0])
     transforms = {name: value for name, value in plain.transforms.items() if name != "clay"}
     centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())
     varied = dataclasses.replace(
@@ -499,7 +497,7 @@ def test_any_recipe_is_written_as_it_is_read(
         name=name,
         libraries=tuple(libraries),
         fit=dataclasses.replace(plain.fit, learning_rate=rate),
-        instrument=Sensor(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
+        sensor=Sensor(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
         epo=Epo("dry.csv", 'wet "1".csv', 2),
         teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
         gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
@@ -508,11 +506,9 @@ def test_any_recipe_is_written_as_it_is_read(
         pretraining=before,
         finetuned=tuple(rounds),
     )
-    assert recipe.parse(recipe.write(varied), RECIPES[0]) == varied
+    assert recipe_file.parse(recipe_file.write(varied), RECIPES[0]) == varied
     # As a bundle's card keeps it.
-    assert (
-        build(recipe.TrainingRecipe, json.loads(json.dumps(dataclasses.asdict(varied)))) == varied
-    )
+    assert build(TrainingRecipe, json.loads(json.dumps(to_data(varied)))) == varied
 
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:

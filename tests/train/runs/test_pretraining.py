@@ -17,14 +17,15 @@ import torch
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.recipe_soils import load_soils
+from ccnvr.train.calibration.recipe_soils import load_before, load_soils
 from ccnvr.train.experiments.contenders import Network, contenders
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.recipe import recipe
+from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
 from ccnvr.train.recipe.settings import Augmentation
-from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.runs.report import soils_of
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
@@ -44,7 +45,7 @@ SCORED_ALONE = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:
 
 @pytest.fixture
 def small(tmp_path: Path) -> TrainingRecipe:
-    return recipe.load(recipes.write(tmp_path, SCORED_ALONE + BEFORE))
+    return recipe_file.load(recipes.write(tmp_path, SCORED_ALONE + BEFORE))
 
 
 def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> None:
@@ -63,7 +64,9 @@ def test_a_network_begins_with_what_it_learnt_before(small: TrainingRecipe) -> N
     few, rest = slice(0, None, 4), np.arange(len(pool.spectra)) % 4 > 0
 
     def missed(of: TrainingRecipe) -> float:
-        calibration = fitting.fit(of, pool.spectra[few], pool.values[few], 1)
+        calibration = fitting.fit(
+            Fitting(of, 1), pool.spectra[few], pool.values[few], before=load_before(of)
+        )
         found = accuracy(
             pool.values[rest, 0], fitting.predict(of, calibration, pool.spectra[rest])[:, 0]
         )
@@ -85,22 +88,34 @@ def test_a_fit_cut_off_before_or_after_goes_on_to_the_same_network(
         if len(losses) == done:
             raise Killed
 
-    pool = load_soils(small.libraries, small)
+    pool, before = load_soils(small.libraries, small), load_before(small)
     losses: list[float] = []
     every: list[float] = []
-    whole = fitting.fit(small, pool.spectra, pool.values, 7, None, every.append)
+    whole = fitting.fit(
+        Fitting(small, 7, on_epoch=every.append), pool.spectra, pool.values, before=before
+    )
     assert len(every) == small.all_epochs == 5
     with pytest.raises(Killed):
-        fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", killed)
+        fitting.fit(
+            Fitting(small, 7, checkpoint=tmp_path / "cut.pt", on_epoch=killed),
+            pool.spectra,
+            pool.values,
+            before=before,
+        )
     rest: list[float] = []
-    resumed = fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", rest.append)
+    resumed = fitting.fit(
+        Fitting(small, 7, checkpoint=tmp_path / "cut.pt", on_epoch=rest.append),
+        pool.spectra,
+        pool.values,
+        before=before,
+    )
     assert len(rest) == small.all_epochs - done
     for name, weight in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
 
 
 def test_a_recipe_with_it_is_written_and_read(small: TrainingRecipe, tmp_path: Path) -> None:
-    assert recipe.parse(recipe.write(small), tmp_path) == small
+    assert recipe_file.parse(recipe_file.write(small), tmp_path) == small
 
 
 @pytest.mark.parametrize(
@@ -272,11 +287,11 @@ def test_the_card_tells_of_these_soils_and_whose_they_are(
     path = _as_file(load_soils(("SL.125",), small), tmp_path / "theirs.csv")
     path.write_text(path.read_text().replace("OC", "SOM_pct", 1))
     before = load_soils((str(path), "CV.98"), small)
-    soils = run_folder.soils_of(small, load_soils(small.libraries, small), before)
+    soils = soils_of(small, load_soils(small.libraries, small), before)
     assert soils["trained_on"] == {"UL.120": 108} and soils["learnt_before"] == {
         "theirs.csv": 125,
         "CV.98": 98,
     }
     assert list(soils["sources"]) == ["UL.120", "theirs.csv", "CV.98"]
     assert "0.58" in soils["sources"]["theirs.csv"]["values"]
-    assert "learnt_before" not in run_folder.soils_of(small, load_soils(small.libraries, small))
+    assert "learnt_before" not in soils_of(small, load_soils(small.libraries, small))

@@ -27,11 +27,14 @@ from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.network import scales
 from ccnvr.train.network.augment import Mixture
 from ccnvr.train.network.ccnvr import parameters
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.lesson import Lesson
-from ccnvr.train.recipe import recipe
+from ccnvr.train.recipe import recipe_file
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
+from ccnvr.train.runs.report import soils_of
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 from tests.support.soil_files import write_soils
@@ -45,8 +48,8 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> recipe.TrainingRecipe:
-    return recipe.load(recipes.write(tmp_path))
+def small(tmp_path: Path) -> TrainingRecipe:
+    return recipe_file.load(recipes.write(tmp_path))
 
 
 def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
@@ -66,7 +69,7 @@ def test_a_soil_teaches_only_the_properties_that_were_measured() -> None:
     )
 
 
-def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
+def test_targets_standardise_and_restore(small: TrainingRecipe) -> None:
     values = load_soils(small.libraries, small).values
     targets = scales.make_targets(small, values)
     standardised = scales.standardise(targets, values)
@@ -80,7 +83,7 @@ def test_targets_standardise_and_restore(small: recipe.TrainingRecipe) -> None:
 
 
 def test_an_interrupted_fit_resumes_to_the_same_network(
-    small: recipe.TrainingRecipe, tmp_path: Path
+    small: TrainingRecipe, tmp_path: Path
 ) -> None:
     pool = load_soils(small.libraries, small)
 
@@ -94,19 +97,29 @@ def test_an_interrupted_fit_resumes_to_the_same_network(
 
     losses: list[float] = []
     whole = fitting.fit(
-        small, pool.spectra, pool.values, 7, tmp_path / "whole.pt", lambda loss: None
+        Fitting(small, 7, checkpoint=tmp_path / "whole.pt", on_epoch=lambda loss: None),
+        pool.spectra,
+        pool.values,
     )
     with pytest.raises(Killed):
-        fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", killed_after_two)
+        fitting.fit(
+            Fitting(small, 7, checkpoint=tmp_path / "cut.pt", on_epoch=killed_after_two),
+            pool.spectra,
+            pool.values,
+        )
     rest: list[float] = []
-    resumed = fitting.fit(small, pool.spectra, pool.values, 7, tmp_path / "cut.pt", rest.append)
+    resumed = fitting.fit(
+        Fitting(small, 7, checkpoint=tmp_path / "cut.pt", on_epoch=rest.append),
+        pool.spectra,
+        pool.values,
+    )
     assert len(rest) == 1
     for name, weight in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    longer = recipe.load(
+    longer = recipe_file.load(
         recipes.write(
             tmp_path,
             recipes.SMALL.replace(
@@ -118,7 +131,9 @@ def test_training_learns(tmp_path: Path) -> None:
     pool = load_soils(("UL.120:train",), longer)
     losses: list[float] = []
     calibration = fitting.fit(
-        longer, pool.spectra, pool.values, 1, tmp_path / "c.pt", losses.append
+        Fitting(longer, 1, checkpoint=tmp_path / "c.pt", on_epoch=losses.append),
+        pool.spectra,
+        pool.values,
     )
     assert losses[-1] < 0.8 * losses[0]
     found = accuracy(pool.values[:, 0], fitting.predict(longer, calibration, pool.spectra)[:, 0])
@@ -128,12 +143,16 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
     """With teachers the result differs, repeats, and their checkpoints serve again."""
     text = recipes.SMALL.replace("epochs = 3", "epochs = 2\nteachers = 2")
-    taught = recipe.load(recipes.write(tmp_path, text))
+    taught = recipe_file.load(recipes.write(tmp_path, text))
     pool = load_soils(("UL.120:train",), taught)
     values = pool.values.copy()
     values[::2, 0] = np.nan
     losses: list[float] = []
-    first = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt", losses.append)
+    first = fitting.fit(
+        Fitting(taught, 3, checkpoint=tmp_path / "checkpoint.pt", on_epoch=losses.append),
+        pool.spectra,
+        values,
+    )
     assert len(losses) == taught.all_epochs == 6
     assert {path.name for path in tmp_path.glob("*.pt")} == {
         "checkpoint.pt",
@@ -141,12 +160,13 @@ def test_a_network_learns_from_teachers_too(tmp_path: Path) -> None:
         "teacher-1.pt",
     }
     (tmp_path / "checkpoint.pt").unlink()
-    again = fitting.fit(taught, pool.spectra, values, 3, tmp_path / "checkpoint.pt")
+    again = fitting.fit(
+        Fitting(taught, 3, checkpoint=tmp_path / "checkpoint.pt"), pool.spectra, values
+    )
     alone = fitting.fit(
-        dataclasses.replace(taught, fit=dataclasses.replace(taught.fit, teachers=0)),
+        Fitting(dataclasses.replace(taught, fit=dataclasses.replace(taught.fit, teachers=0)), 3),
         pool.spectra,
         values,
-        3,
     )
     predicted = [
         fitting.predict(taught, calibration, pool.spectra) for calibration in (first, again, alone)
@@ -287,7 +307,7 @@ def test_a_run_killed_in_the_middle_resumes_and_ends_with_a_report(tmp_path: Pat
 
 
 def test_a_run_knows_its_soils_on_another_processor_too(
-    small: recipe.TrainingRecipe, tmp_path: Path
+    small: TrainingRecipe, tmp_path: Path
 ) -> None:
     pool = load_soils(("UL.120",), small)
     run_folder.claim(tmp_path / "run", b"recipe", pool, None)
@@ -392,7 +412,7 @@ def test_figures_of_merit_by_hand() -> None:
 
 
 def test_the_sum_of_a_run_s_data_survives_another_computer_s_rounding(tmp_path: Path) -> None:
-    made = recipe.load(recipes.write(tmp_path))
+    made = recipe_file.load(recipes.write(tmp_path))
     # As files in single precision hold them: many lie in the middle between two numbers of half
     # precision.
     spectra = (
@@ -410,11 +430,11 @@ def test_the_sum_of_a_run_s_data_survives_another_computer_s_rounding(tmp_path: 
         made.properties,
     )
     sums = {
-        run_folder.soils_of(made, dataclasses.replace(pool, spectra=changed))["data_sha256"]
+        soils_of(made, dataclasses.replace(pool, spectra=changed))["data_sha256"]
         for changed in (spectra, np.nextafter(spectra, 0.0), np.nextafter(spectra, 9.0))
     }
     assert len(sums) == 1
     assert (
-        run_folder.soils_of(made, dataclasses.replace(pool, spectra=spectra + 0.002))["data_sha256"]
+        soils_of(made, dataclasses.replace(pool, spectra=spectra + 0.002))["data_sha256"]
         not in sums
     )

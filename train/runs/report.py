@@ -1,0 +1,142 @@
+"""The report of a run: its accuracy, its intervals and domain, and the soils it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from ccnvr.edge.chemometrics.domain import Domain, DomainShape
+from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy
+from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.edge.typed import to_data
+from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.train.calibration import domain as domains
+from ccnvr.train.calibration import intervals
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.network.ccnvr import parameters
+from ccnvr.train.recipe.recipe import TrainingRecipe
+
+_SPECTRA_AT_ONCE = 512
+
+_BESIDE = np.pi * 1e-5
+"""A shift of absorbance away from the midpoints between half-precision numbers."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The report of a finished run; `report.json` holds it."""
+
+    finished: str
+    """The date, as YYYY-MM-DD in UTC."""
+
+    targets: tuple[Target, ...]
+    """The model's outputs, with their intervals."""
+
+    accuracy: dict[str, AccuracyTable]
+    """Tables of accuracy by their titles."""
+
+    soils: dict[str, Any]
+    """The soils that were used, see `soils_of`."""
+
+    training: dict[str, Any]
+    """The recipe, the number of parameters, and the versions and hardware used."""
+
+    domain: DomainShape | None = None
+    """The shape of the domain, if there were enough soils for one."""
+
+
+def conclude(
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    soils: Soils,
+    out_of_fold: Array,
+    folds: Integers,
+    accuracy: dict[str, AccuracyTable],
+    before: Soils | None = None,
+) -> tuple[RunReport, Domain | None]:
+    """Return the report of a calibration, and the domain of the soils that it was fitted to.
+
+    `out_of_fold` `(n, targets)` are predictions of these soils by networks that were trained
+    without the soil's fold, one of `folds` `(n,)`; the intervals follow from their errors. The
+    soils `before` were learnt first.
+    """
+    fitted = domains.fit(recipe.grid, soils.spectra, soils.origin, folds, calibration.correction)
+    report = RunReport(
+        finished=datetime.now(UTC).date().isoformat(),
+        targets=intervals.with_intervals(
+            calibration.targets, soils.values, out_of_fold, folds, fitted
+        ),
+        domain=None if fitted is None else fitted.domain.shape,
+        accuracy=accuracy,
+        soils=soils_of(recipe, soils, before),
+        training={
+            "recipe": to_data(recipe),
+            "parameters": parameters(calibration.network),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "machine": platform.machine(),
+        },
+    )
+    return report, None if fitted is None else fitted.domain
+
+
+def accuracy_by_library(soils: Soils, predicted: Array) -> AccuracyTable:
+    """Return figures for each library, and each property that was measured in it.
+
+    `predicted` is `(n, properties)`, in the order of the soils' own properties.
+    """
+    origin = np.array(soils.origin)
+    table: AccuracyTable = {}
+    for library in dict.fromkeys(soils.origin):
+        rows = origin == library
+        figures = {
+            name: accuracy(soils.values[rows, column], predicted[rows, column])
+            for column, name in enumerate(soils.properties)
+        }
+        table[library] = {name: figure.as_dict() for name, figure in figures.items() if figure.n}
+    return table
+
+
+def soils_of(recipe: TrainingRecipe, soils: Soils, before: Soils | None = None) -> dict[str, Any]:
+    """Return the description of training soils for a report and a model card.
+
+    It holds their counts, checksums and licences. The soils `before` were learnt first.
+    """
+    notes = soils.notes if before is None else {**before.notes, **soils.notes}
+    counts, first = Counter(soils.origin), Counter(before.origin if before is not None else [])
+    return {
+        "trained_on": dict(counts),
+        "parts": list(recipe.libraries),
+        "not_trained_on": list(recipe.tests),
+        "sample_ids_sha256": hashlib.sha256("\n".join(soils.sample_ids).encode()).hexdigest(),
+        "data_sha256": data_digest(soils).hex(),
+        "measured": {
+            name: int(np.sum(~np.isnan(soils.values[:, column])))
+            for column, name in enumerate(recipe.properties)
+        },
+        "sources": {
+            name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}
+        },
+        **({"learnt_before": dict(first)} if first else {}),
+    }
+
+
+def data_digest(soils: Soils) -> bytes:
+    """Return the sha256 of the values and spectra, the same on every computer."""
+    data = hashlib.sha256(soils.values.tobytes())
+    for start in range(0, len(soils.spectra), _SPECTRA_AT_ONCE):
+        block = soils.spectra[start : start + _SPECTRA_AT_ONCE]
+        # Half precision hides what another computer, or another number of threads, rounds
+        # otherwise in logarithms and sums. Files in single precision often lie exactly halfway
+        # between two half-precision numbers, where the last bit would decide; the shift avoids it.
+        data.update((block + _BESIDE).astype(np.float16).tobytes())
+    return data.digest()
