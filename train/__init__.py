@@ -13,10 +13,10 @@ from ccnvr.firmware_bridge.lazy import lazy_names
 if TYPE_CHECKING:
     from ccnvr.train.libraries.load import load_library
     from ccnvr.train.libraries.soils import Soils
-    from ccnvr.train.public import finetune, train
     from ccnvr.train.regressor import CCNVRRegressor
-    from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings
-    from ccnvr.train.runs.folder import RunReport
+    from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings, finetune
+    from ccnvr.train.runs.report import RunReport
+    from ccnvr.train.runs.run import train
 else:  # hidden from type checkers, which would otherwise accept any name
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -24,11 +24,11 @@ else:  # hidden from type checkers, which would otherwise accept any name
             "CCNVRRegressor": "ccnvr.train.regressor",
             "FinetuningOutcome": "ccnvr.train.runs.finetune",
             "FinetuningSettings": "ccnvr.train.runs.finetune",
-            "RunReport": "ccnvr.train.runs.folder",
+            "RunReport": "ccnvr.train.runs.report",
             "Soils": "ccnvr.train.libraries.soils",
-            "finetune": "ccnvr.train.public",
+            "finetune": "ccnvr.train.runs.finetune",
             "load_library": "ccnvr.train.libraries.load",
-            "train": "ccnvr.train.public",
+            "train": "ccnvr.train.runs.run",
         },
         extra="train",
     )

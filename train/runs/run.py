@@ -36,7 +36,7 @@ def train(
     recipe: TrainingRecipe | Path | str,
     out: Path | str,
     *,
-    sensor: Path | None = None,
+    sensor: Path | str | None = None,
     team: Team = ALONE,
 ) -> RunReport:
     """Train by a recipe, and keep the run in the folder `out`.
@@ -61,7 +61,7 @@ def train(
     if isinstance(recipe, TrainingRecipe):
         made, text = recipe, recipe_file.write(recipe)
     else:
-        text = recipe_file.read(Path(recipe), sensor)
+        text = recipe_file.read(Path(recipe), None if sensor is None else Path(sensor))
         made = recipe_file.parse(text, Path(recipe))
     if made.finetuned:
         name = made.name if isinstance(recipe, TrainingRecipe) else recipe
