@@ -156,6 +156,7 @@ def _read_file(path: Path) -> Bundle:
         raise BundleError(
             f"{path} has no {MANIFEST}, so it is not a ccnvr bundle; give a .ccnvr file"
         ) from None
+    # What zipfile, zlib and the decoders raise on damaged content has no common base class.
     except (
         zlib.error,
         EOFError,
@@ -178,6 +179,7 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
             f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of "
             f"{_LARGEST_BYTES} bytes"
         )
+    # The sizes are those that the zip's directory states; nothing has been unpacked yet.
     for entry in entries:
         if entry.filename in (MANIFEST, SELF_TEST) and entry.file_size > _LARGEST_JSON_BYTES:
             raise ValueError(

@@ -1,3 +1,1 @@
-"""Spectra as numbers: grid, preprocessing, corrections, domain, noise, targets and figures of
-merit. NumPy alone.
-"""
+"""Chemometrics in NumPy: preprocessing, corrections, domain, noise, targets, figures of merit."""

@@ -1,8 +1,7 @@
-"""A linear correction of absorbance that a bundle may carry: for another instrument, for moisture,
-or for both.
+"""A linear correction of absorbance for another instrument, for moisture, or for both.
 
-In and out: absorbance on the model's grid. In the bundle it is `correction.npz`, three arrays and
-nothing else.
+In and out: absorbance on the model's grid. A bundle may carry a correction as `correction.npz`,
+with three arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -21,26 +20,30 @@ PART = "correction.npz"
 
 WIDEST_WINDOW = 201
 MOST_DIRECTIONS = 30
-"""Moisture and temperature need fewer than ten; more would take the soil out of its own spectrum.
+"""The largest rank of a projection.
+
+Moisture and temperature need fewer than ten directions; more would also remove what distinguishes
+soils.
 """
 
 _LARGEST = 1e3
-"""Of any number in a correction; those of instruments are near 1."""
+"""The limit on all numbers of a correction; those of instruments are near 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """`x' = (I - V V^T) W x + b`: piecewise direct standardisation W, then the projection V of EPO.
+    """The correction `x' = (I - V V^T) W x + b` of absorbance x.
 
-    `weights` is W as `(bands, window)`: what band i takes of the bands from i - window // 2 to i +
-    window // 2. `directions` is V, `(bands, rank)`, orthonormal columns. `offset` is b, `(bands,)`.
-    A window of 1 and a rank of 0 are no W and no V.
+    W is a piecewise direct standardisation (Wang, Veltkamp & Kowalski 1991, Anal. Chem.
+    63:2750-2756). V spans the directions that an external parameter orthogonalisation (EPO)
+    removes (Roger, Chauchard & Bellon-Maurel 2003, Chemom. Intell. Lab. Syst. 66:191-204).
 
-    Wang, Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756 (W); Roger, Chauchard & Bellon-Maurel
-    2003, Chemom. Intell. Lab. Syst. 66:191-204 (V).
+    `weights` is W as `(bands, window)`: row i holds the weights of the bands from i - window // 2
+    to i + window // 2. `directions` is V, `(bands, rank)`, with orthonormal columns. `offset` is b,
+    `(bands,)`. A window of 1 stands for no standardisation, a rank of 0 for no projection.
 
     Raises:
-        ValueError: the arrays do not fit each other, or hold what no correction does.
+        ValueError: the arrays do not fit each other, or a value is not possible.
     """
 
     weights: Array
@@ -64,30 +67,30 @@ class Correction:
         ):
             raise ValueError(
                 f"its window of {window} bands and {rank} directions are not possible: the window "
-                "is odd and at most "
-                f"{WIDEST_WINDOW}, the directions are at most {MOST_DIRECTIONS} and fewer than "
-                f"the {bands} bands"
+                f"is odd and at most {WIDEST_WINDOW}, the directions are at most {MOST_DIRECTIONS} "
+                f"and fewer than the {bands} bands"
             )
         if not all(
             np.all(np.abs(array) < _LARGEST)
             for array in (self.weights, self.directions, self.offset)
         ):
             raise ValueError(f"it holds a number that is not finite, or not below {_LARGEST:g}")
+        # Only with orthonormal directions is I - V V^T a projection, which cannot amplify noise.
         if not np.allclose(self.directions.T @ self.directions, np.eye(rank), rtol=0.0, atol=1e-6):
-            raise ValueError("its directions are not orthonormal, so it is no projection")
+            raise ValueError("its directions are not orthonormal")
 
     @property
     def bands(self) -> int:
-        """Of the grid that it belongs to."""
+        """The number of bands of the grid that the correction belongs to."""
         return self.offset.size
 
     @property
     def standardises(self) -> bool:
-        """Whether it has a W, which belongs to one instrument."""
+        """Whether the correction has a W, which belongs to one instrument."""
         return bool(self.weights.shape[1] > 1)
 
     def windows(self) -> Array:
-        """W as a `(bands, bands)` matrix; weights that reach beyond the grid are left out."""
+        """Return W as a `(bands, bands)` matrix; weights that reach beyond the grid are dropped."""
         half = self.weights.shape[1] // 2
         padded = np.zeros((self.bands, self.bands + 2 * half))
         rows = np.arange(self.bands)[:, None]
@@ -95,33 +98,34 @@ class Correction:
         return padded[:, half : half + self.bands]
 
     def __call__(self, spectra: Array) -> Array:
-        """Absorbance `(n, bands)` -> corrected. A `Preprocessor` does the same in one go with its
-        filters.
+        """Return corrected absorbance `(n, bands)`.
+
+        A `Preprocessor` gives the same, but in one step with its filters.
         """
         standardised = spectra @ self.windows().T
         return standardised - (standardised @ self.directions) @ self.directions.T + self.offset
 
 
 def projection(directions: Array, offset: Array) -> Correction:
-    """A correction that only projects: `x' = (I - V V^T) x + b`."""
+    """Return a correction that only projects: `x' = (I - V V^T) x + b`."""
     return Correction(np.ones((offset.size, 1)), directions, offset)
 
 
 def standardisation(weights: Array, offset: Array) -> Correction:
-    """A correction that only standardises: `x' = W x + b`."""
+    """Return a correction that only standardises: `x' = W x + b`."""
     return Correction(weights, np.zeros((offset.size, 0)), offset)
 
 
 class CompiledCorrection:
-    """What a correction does to spectra that were resampled, standardised by W and filtered: the
-    projection and the offset.
+    """The projection and the offset of a correction, for spectra that are also filtered.
 
-    With filters F and resampling R, `F x' = F W R s - (F V) (V^T W R s) + F b`. The first term is
-    banded and the caller's; here are the others, so that a spectrum costs O(bands x rank) more.
+    With filters F and resampling R, a spectrum s gives `F x' = F W R s - (F V) (V^T W R s) + F b`.
+    The first term is a banded product, which the caller computes. This class computes the other
+    two, in O(bands x rank) operations for each spectrum.
 
     Args:
-        correction: in terms of the model's grid.
-        filters: F of each channel, `(bands, bands)`, one at a time, for they may be large.
+        correction: the correction, on the model's grid.
+        filters: F of each channel, `(bands, bands)`; consumed one by one, because they are large.
         standardised_resampling: W R, `(bands, instrument bands)`.
     """
 
@@ -130,20 +134,22 @@ class CompiledCorrection:
     ) -> None:
         self._to_scores = standardised_resampling.T @ correction.directions
         vectors = np.column_stack([correction.directions, correction.offset])
+        # The filters act on the few columns of V and b, so no (bands, bands) matrix is kept.
         filtered = np.stack([matrix @ vectors for matrix in filters])
         self._loadings = filtered[..., :-1]
         self.offsets: Array = filtered[..., -1].copy()
-        """F b, `(channels, bands)`, to be added to filtered spectra."""
+        """F b, `(channels, bands)`; the caller adds it to filtered spectra."""
 
     def project(self, spectra: Array, filtered: Array) -> None:
-        """Project `filtered` `(..., channels, bands)`, made of `spectra` `(..., instrument bands)`,
-        in place.
+        """Subtract the projection from `filtered` `(..., channels, bands)`, in place.
+
+        `spectra` are the unfiltered spectra `(..., instrument bands)`.
         """
         filtered -= np.tensordot(spectra @ self._to_scores, self._loadings, axes=(-1, 2))
 
 
 def pack(correction: Correction) -> bytes:
-    """The correction as a part of a bundle; equal corrections give equal bytes."""
+    """Return the correction as a file of a bundle; equal corrections give equal bytes."""
     stream = io.BytesIO()
     np.savez(
         stream,
@@ -155,29 +161,31 @@ def pack(correction: Correction) -> bytes:
 
 
 def unpack(content: bytes, bands: int) -> Correction:
-    """What `pack` wrote, for a grid of so many bands. Allocates no more than `content` holds.
+    """Return the correction in a file that `pack` wrote, for a grid of `bands` bands.
+
+    No more memory is allocated than `content` takes.
 
     Raises:
-        ValueError: it is malformed, or made for another grid.
-        Exception: what zipfile and NumPy raise on damaged content.
+        ValueError: the file is malformed, or made for another grid.
+        Exception: whatever zipfile and NumPy raise on damaged content.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         correction = Correction(
             *(_array(archive, f"{name}.npy") for name in ("weights", "directions", "offset"))
         )
     if correction.bands != bands:
-        raise ValueError(f"it is made for {correction.bands} bands and the model has {bands}")
+        raise ValueError(f"it is made for {correction.bands} bands but the model has {bands}")
     return correction
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed, as no correction is")
+        raise ValueError(f"{name} is compressed, which corrections never are")
     content = archive.read(name)
     stream = io.BytesIO(content)
     np.lib.format.read_magic(stream)
     shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
-    # The stated shape is only believed where the bytes are there.
+    # The header may state any shape, so it must match the bytes before it is used.
     if dtype != np.dtype("<f8") or math.prod(shape) * 8 != len(content) - stream.tell():
         raise ValueError(f"{name} does not hold the float64 numbers that its header states")
     values = np.frombuffer(content, dtype=np.float64, offset=stream.tell())

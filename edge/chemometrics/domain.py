@@ -1,14 +1,15 @@
-"""Whether a spectrum is like those that the model was trained on: distances to each training
-library's principal components.
+"""The domain of a model: whether a spectrum resembles those that the model was trained on.
 
-In: absorbance smoothed on the model's grid. Looked at twice: as it is, where albedo and the depth
-of water's bands show, and
-after SNV, where the shape alone shows. For each library and view, T2 (Hotelling) says how far a
-spectrum lies from the library's centre *within* the plane of its components, Q how far *off* that
-plane: Jackson & Mudholkar 1979, Technometrics 21:341-349. A spectrum is in the domain if one
-library has it within all of its limits. Libraries, because a region measured by one instrument is a
-cluster: a plane through all of them also runs through the empty space between. Nothing here fits
-anything; limits and components come with the bundle.
+In: absorbance smoothed on the model's grid. Out: its position, with the distances to the principal
+components of the nearest training library.
+
+A spectrum is examined in two views: as it is, which shows albedo and the depth of the water bands,
+and after SNV, which shows the shape alone. For each library and view, Hotelling's T2 is the
+distance from the library's centre *within* the plane of its components, and Q the distance *from*
+that plane (Jackson & Mudholkar 1979, Technometrics 21:341-349). A spectrum is in the domain if it
+is within all the limits of at least one library. Each library has components of its own, because
+libraries are clusters: a plane through all of them would also cover the empty space between them.
+Components and limits come with the bundle; they are fitted in `train.calibration.domain`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, snv
 from ccnvr.firmware_bridge.arrays import Array
 
 PART = "domain.f32"
-"""Name of the part in a bundle."""
+"""The name of the domain's file in a bundle."""
 
 DISTANCES = ("Q", "T2")
 
@@ -37,11 +38,14 @@ _LARGEST_VALUE = 1e12
 
 @dataclass(frozen=True)
 class DomainShape:
-    """What the manifest says of a domain: how spectra are prepared, and whose soils it knows.
+    """The manifest's description of a domain.
 
     Absorbance is smoothed over `window` bands of the model's grid, and every `every`-th band is
-    looked at. `false_alarms` is the share of soils like the training soils that is flagged all the
-    same.
+    used. `components` is the number of principal components of each of the `libraries`.
+    `false_alarms` is the share of soils like the training soils that are flagged nevertheless.
+
+    Raises:
+        ValueError: a value is not possible.
     """
 
     window: int
@@ -51,27 +55,27 @@ class DomainShape:
     false_alarms: float
 
     def __post_init__(self) -> None:
-        self.channel  # noqa: B018  refuses a window that cannot be
+        self.channel  # noqa: B018  raises ValueError if the window is not possible
         if not 1 <= self.every <= self.window or not 1 <= self.components <= _MOST_COMPONENTS:
             raise ValueError(
                 f"a domain of every {self.every} bands and {self.components} components is not "
-                "possible; from 1 to the "
-                f"window's {self.window} and from 1 to {_MOST_COMPONENTS} are"
+                f"possible; from 1 to the window's {self.window} bands and from 1 to "
+                f"{_MOST_COMPONENTS} components are"
             )
         if not 1 <= len(self.libraries) <= _MOST_LIBRARIES or not 0.0 < self.false_alarms < 1.0:
             raise ValueError(
                 f"a domain of {len(self.libraries)} libraries with false_alarms = "
-                f"{self.false_alarms} is not possible; 1 to "
-                f"{_MOST_LIBRARIES} libraries and a share between 0 and 1 are"
+                f"{self.false_alarms} is not possible; 1 to {_MOST_LIBRARIES} libraries and a "
+                "share between 0 and 1 are"
             )
 
     @property
     def channel(self) -> Channel:
-        """The smoothing, as a channel of a preprocessing recipe."""
+        """The smoothing, as a channel of a preprocessing."""
         return Channel(self.window, polyorder=2, deriv=0, snv=False)
 
     def preprocessing(self, grid: Grid) -> Preprocessing:
-        """The preprocessing that comes before `views`, on the model's grid.
+        """Return the preprocessing whose output `views` reads, on the model's grid.
 
         Raises:
             ValueError: the window is longer than the grid.
@@ -79,8 +83,9 @@ class DomainShape:
         return Preprocessing(grid, (self.channel,))
 
     def views(self, smoothed: NDArray[np.floating]) -> Array:
-        """Smoothed absorbance `(..., grid bands)` -> `(..., 2, bands looked at)`: as it is, and
-        after SNV.
+        """Return the views `(..., 2, bands used)` of smoothed absorbance `(..., grid bands)`.
+
+        The first is the absorbance as it is, the second the absorbance after SNV.
 
         Raises:
             SpectrumError: a spectrum is constant.
@@ -91,11 +96,10 @@ class DomainShape:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a spectrum lies: the number of the `nearest` library, and each distance to it over that
-    distance's limit.
+    """The position of a spectrum in the domain.
 
-    `exceeded` names the distances beyond their limits; there are none within the domain, where
-    `distance`, the largest of the ratios, is at most 1.
+    `nearest` is the number of the nearest library, `distance` the largest ratio of a distance to
+    its limit, which is at most 1 in the domain. `exceeded` names the distances beyond their limits.
     """
 
     nearest: int
@@ -104,17 +108,17 @@ class Position:
 
     @property
     def flags(self) -> list[str]:
-        """As they stand in a prediction."""
+        """The flags of a prediction, such as `out_of_domain:Q`; empty in the domain."""
         return [f"out_of_domain:{name}" for name in self.exceeded]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Principal components of L libraries in two views of B bands, and limits of the distances to
-    them.
+    """The principal components of L libraries in two views of B bands, with limits of distances.
 
-    `means` is `(L, 2, B)`, `loadings` `(L, 2, components, B)` with orthonormal rows, `variances` of
-    the scores `(L, 2, components)`, `limits` `(L, 2, 2)`: Q and T2 for each view.
+    `means` is `(L, 2, B)`; `loadings` is `(L, 2, components, B)`, with orthonormal rows;
+    `variances`, those of the scores, is `(L, 2, components)`; `limits` is `(L, 2, 2)`, of Q and T2
+    in each view.
 
     Raises:
         ValueError: a value is not finite, or a variance or limit is not positive.
@@ -136,24 +140,29 @@ class Domain:
             raise ValueError("the domain holds a variance or a limit that is not positive")
 
     def ratios(self, views: Array) -> Array:
-        """Views `(n, 2, B)` -> each distance over its limit, `(n, L, 2 views, Q and T2)`."""
+        """Return each distance divided by its limit, `(n, L, 2 views, Q and T2)`.
+
+        `views` is `(n, 2, B)`.
+        """
         matrix, centre = self._compiled
         by_view = views.swapaxes(0, 1)
         # (2 views, n, L, components + 1)
         products = (by_view @ matrix).reshape(*by_view.shape[:2], len(self.means), -1) - centre
         squares, along_mean = products[..., :-1] ** 2, products[..., -1]
-        # |x - m|^2 = |x|^2 - 2 (x m - |m|^2 / 2): no library's difference needs to be written out.
+        # |x - m|^2 = |x|^2 - 2 (x m - |m|^2 / 2) needs no array of differences for each library.
         q = np.sum(by_view**2, axis=-1)[..., None] - 2.0 * along_mean - squares.sum(axis=-1)
         t2 = np.sum(squares / self.variances.swapaxes(0, 1)[:, None], axis=-1)
         distances = np.stack([q, t2], axis=-1).transpose(1, 2, 0, 3)
-        # Rounding may leave a Q just below zero.
+        # Rounding may make a Q slightly negative.
         ratios: Array = np.maximum(distances, 0.0) / self.limits
         return ratios
 
     @cached_property
     def _compiled(self) -> tuple[Array, Array]:
-        """Loadings and mean of each library side by side, `(2, B, L x (components + 1))`, and what
-        to take off the products.
+        """The loadings and means of all libraries in one matrix, and the constants of `ratios`.
+
+        One product with the matrix, `(2, B, L x (components + 1))`, gives all scores and the
+        products with the means; the constants are to be subtracted from them.
         """
         rows = np.concatenate([self.loadings, self.means[:, :, None]], axis=2).swapaxes(0, 1)
         centre = np.sum(rows * self.means.swapaxes(0, 1)[:, :, None], axis=-1)
@@ -161,35 +170,36 @@ class Domain:
         return rows.reshape(2, -1, rows.shape[-1]).swapaxes(1, 2).copy(), centre[:, None]
 
     def locate(self, smoothed: NDArray[np.floating]) -> Position:
-        """Smoothed absorbance `(grid bands,)` of one spectrum -> its position.
+        """Return the position of one spectrum, given as smoothed absorbance `(grid bands,)`.
 
         Raises:
             SpectrumError: the spectrum is constant.
         """
         (ratios,) = self.ratios(self.shape.views(smoothed)[None])
+        # The nearest library is the one whose worst distance is the smallest, because a spectrum
+        # is in the domain only if all distances to one library are within their limits.
         nearest = int(np.argmin(ratios.max(axis=(1, 2))))
         worst = ratios[nearest].max(axis=0)
-        # Written so that a NaN is beyond every limit.
+        # Written so that NaN is beyond every limit.
         exceeded = tuple(
             name for name, ratio in zip(DISTANCES, worst, strict=True) if not ratio <= 1.0
         )
         return Position(nearest, float(worst.max()), exceeded)
 
     def to_bytes(self) -> bytes:
-        """As a part of a bundle: the arrays in the order of the fields, as little-endian float32,
-        and nothing else.
-        """
+        """Return the file of a bundle: the arrays in the order of the fields, as `<f4`."""
         arrays = (self.means, self.loadings, self.variances, self.limits)
         return b"".join(array.astype("<f4").tobytes() for array in arrays)
 
 
 def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
-    """A domain from a bundle's part; its size follows from the shape that the manifest states.
+    """Return the domain in a file that `to_bytes` wrote.
 
     Raises:
-        ValueError: it is malformed.
+        ValueError: the file has another size than `shape` and `grid` give, or holds a value that is
+            not possible.
     """
-    shape.preprocessing(grid)
+    shape.preprocessing(grid)  # raises ValueError if the window is longer than the grid
     bands = -(-grid.bands // shape.every)
     libraries, components = len(shape.libraries), shape.components
     sizes = [
@@ -203,8 +213,7 @@ def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
     if len(content) != expected or expected > _MOST_BYTES:
         raise ValueError(
             f"it has {len(content)} bytes where {libraries} libraries of {components} components "
-            f"and {bands} bands have "
-            f"{expected}, and {_MOST_BYTES} are the most"
+            f"and {bands} bands have {expected}, and at most {_MOST_BYTES} are allowed"
         )
     pieces = np.split(
         np.frombuffer(content, dtype="<f4").astype(np.float64), np.cumsum(counts)[:-1]

@@ -12,11 +12,11 @@ _ROWS_AT_ONCE = 64
 
 
 def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: float) -> Array:
-    """`(bands, bands)` matrix of a Savitzky-Golay filter; at the ends, the outermost window's
-    polynomial is evaluated.
+    """Return the matrix `(bands, bands)` of a Savitzky-Golay filter.
 
-    Savitzky & Golay 1964, Anal. Chem. 36:1627-1639. Equals
-    `scipy.signal.savgol_filter(mode="interp", delta=step)`.
+    Savitzky & Golay 1964, Anal. Chem. 36:1627-1639. At the ends, the polynomial of the outermost
+    window is evaluated, as `scipy.signal.savgol_filter(mode="interp", delta=step)` does. `step` is
+    the distance between bands, so that derivatives are per unit of it.
 
     Raises:
         ValueError: the window is even, longer than the spectrum, or not longer than the
@@ -25,12 +25,12 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
     if window % 2 == 0 or window > bands or polyorder >= window or not 0 <= deriv <= polyorder:
         raise ValueError(
             f"Savitzky-Golay window {window}, order {polyorder}, derivative {deriv} do not fit "
-            f"{bands} bands: "
-            "the window must be odd, at most the number of bands, and above the order; the order "
-            "at least the derivative"
+            f"{bands} bands: the window must be odd, at most the number of bands, and above the "
+            "order, and the order at least the derivative"
         )
     half = window // 2
-    # The window runs from -1 to 1, so that high powers of it stay small.
+    # The window runs from -1 to 1 to keep the least-squares problem well conditioned: powers of
+    # the band number itself would grow too large.
     offsets = np.linspace(-1.0, 1.0, window) if half else np.zeros(1)
     # Row k of the pseudo-inverse maps a window's values to the k-th coefficient of its
     # least-squares polynomial.
@@ -51,11 +51,10 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
 
 
 class BandedOperator:
-    """A matrix whose rows are zero outside a short window, applied to one vector without
-    allocating.
+    """A matrix whose rows are zero outside a short window, for fast products.
 
-    `rows` windows of one common `width` are gathered from the input and multiplied by their
-    weights.
+    The windows of all rows have one common width. They are gathered from the input and multiplied
+    by their weights, in buffers that are allocated once.
     """
 
     def __init__(self, matrix: Array) -> None:
@@ -70,14 +69,15 @@ class BandedOperator:
         self._window = np.empty_like(self._weights)
 
     def __call__(self, vector: Array, out: Array) -> Array:
-        """Multiply `(columns,)` into `out` of shape `(rows,)`."""
-        # mode="clip" lets NumPy write straight into the buffer; no index is ever out of range.
+        """Multiply a vector `(columns,)` and write the product to `out`, `(rows,)`."""
+        # No index is out of range, but the default mode "raise" would copy through another buffer.
         np.take(vector, self._columns, out=self._window, mode="clip")
         return np.einsum("ij,ij->i", self._window, self._weights, out=out)
 
     def many(self, vectors: Array) -> Array:
-        """Multiply `(n, columns)` into `(n, rows)`, a block of rows at a time: their inputs lie
-        close together.
+        """Return the products `(n, rows)` of vectors `(n, columns)`.
+
+        The windows of neighbouring rows overlap, so a block of rows is a small dense product.
         """
         product = np.empty((len(vectors), self.shape[0]))
         for start in range(0, self.shape[0], _ROWS_AT_ONCE):
@@ -91,14 +91,16 @@ class BandedOperator:
 
 
 def banded_product(left: Array, right: Array) -> Array:
-    """`left @ right` for a banded `left`, a block of its rows at a time: of 4,200 bands, whole, it
-    would take half a minute.
+    """Return `left @ right` for a banded `left`.
+
+    It is computed for blocks of rows and the columns that they use; with 4,200 bands, the full
+    product would take half a minute.
     """
     product = np.zeros((left.shape[0], right.shape[1]))
     for start in range(0, left.shape[0], _ROWS_AT_ONCE):
         block = left[start : start + _ROWS_AT_ONCE]
         used = np.flatnonzero(block.any(axis=0))
-        # A correction's weights may be zero.
+        # A block may be all zero, as the weights of a correction may.
         if used.size:
             inner = slice(used[0], used[-1] + 1)
             product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]

@@ -1,4 +1,4 @@
-"""The grid of wavelengths that a model reads, and whether an instrument's bands can serve it."""
+"""The wavelength grid of a model, and the interpolation of an instrument's bands onto it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 MOST_BANDS = 4_200
-"""As many as the finest library has (LUCAS); bounds what a recipe can make this module allocate."""
+"""The number of bands of the finest library, LUCAS; it limits the memory that a grid can take."""
 
 WIDEST_GAP_NM = 12.0
-"""Between bands inside the model's range: soil's narrowest useful features are some 25 nm wide."""
+"""The widest gap between bands inside the model's range.
+
+The narrowest useful features of soil are about 25 nm wide, so a wider gap could hide one.
+"""
 
 
 class WavelengthError(CcnvrError):
-    """The wavelengths of a spectrum cannot serve the model."""
+    """The error for wavelengths that do not suit the model."""
 
 
 @contextmanager
 def naming_source(name: object) -> Iterator[None]:
-    """Names the file, or the library, whose wavelengths cannot serve."""
+    """Put the name of a file or library before the message of a `WavelengthError`."""
     try:
         yield
     except WavelengthError as error:
@@ -33,7 +36,11 @@ def naming_source(name: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Evenly spaced wavelengths, in nm."""
+    """Evenly spaced wavelengths in nm.
+
+    Raises:
+        ValueError: there are too few or too many bands, or a wavelength is not positive.
+    """
 
     start_nm: float
     step_nm: float
@@ -57,16 +64,16 @@ class Grid:
         return self.start_nm + self.step_nm * (self.bands - 1)
 
     def wavelengths(self) -> Array:
-        """`(bands,)` wavelengths in nm."""
+        """Return the wavelengths `(bands,)`, in nm."""
         return self.start_nm + self.step_nm * np.arange(self.bands, dtype=np.float64)
 
 
 def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
-    """Refuse wavelengths that are not increasing, not finite, too far apart, or do not cover the
-    grid.
+    """Check that spectra at these wavelengths `(bands,)`, in nm, can be interpolated onto the grid.
 
     Raises:
-        WavelengthError: with the range found and the range needed.
+        WavelengthError: they are not finite or not increasing, do not cover the grid, or have a gap
+            inside it.
     """
     if (
         wavelengths_nm.size < 2
@@ -83,6 +90,8 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs "
             f"{grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; " + _way_out(first, last)
         )
+    # Bands just outside the grid count too: its ends are interpolated between them and the first
+    # bands inside.
     inside = wavelengths_nm[
         (wavelengths_nm > grid.start_nm - WIDEST_GAP_NM)
         & (wavelengths_nm < grid.stop_nm + WIDEST_GAP_NM)
@@ -91,34 +100,34 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
     if gap > WIDEST_GAP_NM:
         raise WavelengthError(
             f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or "
-            "less; give spectra with all "
-            "bands that the instrument measured"
+            "less; give spectra with all bands that the instrument measured"
         )
 
 
 def _way_out(first: float, last: float) -> str:
-    """What to do where `first` to `last` does not cover a grid: what no Vis-NIR instrument sees may
-    have another unit.
+    """Return what to do about a range that does not cover the grid.
+
+    A range that no Vis-NIR instrument has is probably in another unit.
     """
     if last < 100.0:
-        return "these look like micrometres: name the bands by nm, which is 1,000 times as much"
+        return "these look like micrometres: label the bands in nm, which is 1,000 times as much"
     if first > 2_600.0:
         return (
-            "these look like wavenumbers in cm-1: name the bands by nm, which is 10,000,000 "
-            "over the wavenumber"
+            "these look like wavenumbers in cm-1: label the bands in nm, which is 10,000,000 "
+            "divided by the wavenumber"
         )
     return "use a bundle made for this range, or, to train one, a [grid] inside it"
 
 
 def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:
-    """`(grid bands, instrument bands)` matrix of linear interpolation onto the grid; never
-    extrapolates.
+    """Return the matrix `(grid bands, instrument bands)` of linear interpolation onto the grid.
 
     Raises:
-        WavelengthError: the wavelengths do not cover the grid.
+        WavelengthError: the wavelengths do not cover the grid, so it would extrapolate.
     """
     check_wavelengths(wavelengths_nm, grid)
     target = grid.wavelengths()
+    # Clipped, because a grid that ends exactly on the last band has no band to the right of it.
     right = np.clip(
         np.searchsorted(wavelengths_nm, target, side="right"), 1, wavelengths_nm.size - 1
     )

@@ -1,4 +1,4 @@
-"""Figures of merit of a calibration, over the soils whose property was measured."""
+"""Figures of merit of a calibration, from measured and predicted values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
 
-# {library: {property: {figure: value}}}
 AccuracyTable = dict[str, dict[str, dict[str, int | float | None]]]
+"""Accuracy as `{library: {property: {figure: value}}}`."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """R2, RMSE, MAE, bias (mean of predicted - measured), RPIQ and RPD of `n` soils; None where `n`
-    is too small.
+    """R2, RMSE, MAE, bias, RPIQ and RPD of `n` soils; a figure is None if `n` is too small for it.
 
-    R2 = 1 - SSE/SST about the measured mean. RPIQ is the measured interquartile range over RMSE
-    (Bellon-Maurel et al. 2010, TrAC 29:1073-1081), RPD the measured standard deviation (n - 1) over
-    RMSE.
+    R2 is 1 - SSE/SST about the measured mean. The bias is the mean of predicted minus measured.
+    RPIQ is the interquartile range of the measured values divided by the RMSE (Bellon-Maurel et al.
+    2010, TrAC 29:1073-1081), RPD their standard deviation (n - 1) divided by the RMSE.
     """
 
     n: int
@@ -31,14 +30,17 @@ class Accuracy:
     rpd: float | None
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Rounded for people and files."""
+        """Return the figures rounded to four decimals, for tables and files."""
         return {
             key: None if value is None else round(value, 4) for key, value in asdict(self).items()
         }
 
 
 def accuracy(measured: Array, predicted: Array) -> Accuracy:
-    """Compare `(n,)` values in one unit; soils with a NaN on either side are left out."""
+    """Return the accuracy of predictions `(n,)`, in the unit of the measured values `(n,)`.
+
+    Soils with NaN in either are left out.
+    """
     known = ~(np.isnan(measured) | np.isnan(predicted))
     measured, predicted = measured[known], predicted[known]
     if measured.size == 0:
@@ -46,6 +48,8 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
     error = predicted - measured
     rmse = float(np.sqrt(np.mean(error**2)))
     spread = float(np.sum((measured - measured.mean()) ** 2))
+    # Ratios are left out where they are undefined: if all measured values, or all errors, are zero
+    # or equal.
     quartile_low, quartile_high = np.percentile(measured, [25, 75])
     return Accuracy(
         n=int(measured.size),
@@ -62,9 +66,7 @@ _COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq", "rpd")
 
 
 def accuracy_table(table: AccuracyTable, of: str = "library") -> str:
-    """{library: {property: {figure: value}}} as aligned text; `of` says what the rows are of, if
-    not of libraries.
-    """
+    """Return the table as aligned text; `of` is the title of the first column."""
     width = max(10, *(len(name) + 2 for name in (of, *table)))
     lines = [f"{of:<{width}}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
     for library, properties in table.items():

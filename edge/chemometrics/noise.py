@@ -1,9 +1,8 @@
-"""White noise in a spectrum, from the spectrum itself, and what such noise does to a model's
-answers.
+"""White noise: measured in a spectrum itself, and its effect on the outputs of a model.
 
-Over seven bands some nanometres apart a soil's absorbance is nearly a polynomial of degree five,
-and noise is not: what such polynomials leave is noise
-(docs/decisions/0058-intervals-know-of-noise.md has what clean library spectra leave).
+Over seven bands a few nanometres apart, the absorbance of a soil is nearly a polynomial of degree
+five, and noise is not. So the residual of such a polynomial measures the noise;
+docs/decisions/0058-intervals-know-of-noise.md shows the residuals of clean library spectra.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 
 LARGEST_RESPONSE = 100.0
-"""In sd of a property."""
+"""The largest response that is reported, in standardised units."""
 
 _BANDS = 7
 _LEAST_STEP_NM = 4.0
@@ -25,23 +24,25 @@ _WIDEST_STEP_NM = 6.5
 _BLOCKS = 8
 _FEWEST_IN_A_BLOCK = 6
 _MEDIAN_OF_NORMAL = 0.6745
+"""The median of the absolute value of a standard normal variable."""
+
 _DRAWS = 16
 
 
 class NoiseMeter:
-    """Measures the noise of one instrument's spectra, whose bands may lie unevenly.
+    """A measure of the noise in one instrument's spectra, whose bands may be spaced unevenly.
 
-    Nearer bands are compared with those 4 nm away: an instrument that interpolates between its
-    pixels makes neighbours alike.
-    Bands further apart than 6.5 nm say nothing, for over seven of them soils are no polynomials.
+    Each band is compared with those at least 4 nm away, because an instrument that interpolates
+    between its pixels makes closer bands alike. Bands more than 6.5 nm apart are not used, because
+    over seven of them the absorbance of soils is not a polynomial.
     """
 
     def __init__(self, wavelengths_nm: Array) -> None:
         self._wavelengths_nm = wavelengths_nm
         self._windows = _windows(wavelengths_nm)
         self._weights = _divided_differences(wavelengths_nm[self._windows])
-        # Of an interpolated spectrum, windows on its pixels have all of its noise, and those
-        # between less.
+        # In an interpolated spectrum, windows that fall on pixels show all of the noise, and those
+        # between pixels less. So windows are sorted by phase, and the noisiest phase counts.
         phases = (
             max(1, round(float(np.median(np.diff(self._windows[:, :2])))))
             if self._windows.size
@@ -52,7 +53,7 @@ class NoiseMeter:
             per_block = 0
         kept = np.arange(per_block * _BLOCKS * phases).reshape(_BLOCKS, per_block, phases)
         self._kept = np.moveaxis(kept, 2, 0)
-        """Windows by phase, block and place in the block."""
+        """The windows by phase, block and place in the block."""
         self._centres_nm = (
             np.mean(wavelengths_nm[self._windows[kept]], axis=(1, 2, 3))
             if per_block
@@ -60,28 +61,29 @@ class NoiseMeter:
         )
 
     def __call__(self, absorbance: Array) -> Array:
-        """The standard deviation of white noise in absorbance, band by band `(bands,)`; 0 where too
-        few bands can tell.
+        """Return the standard deviation of the noise at each band, `(bands,)`, in absorbance.
 
-        In each of eight parts of the spectrum, for detectors are noisier at their ends; in each the
-        median, so that a spike or a sharp band counts little.
+        It is measured in each of eight blocks of the spectrum, because detectors are noisier at
+        their ends, and interpolated between them. Within a block the median is taken, so that a
+        spike or a sharp absorption band has little influence. It is 0 if there are too few bands.
         """
         if not self._kept.size:
             return np.zeros(absorbance.size)
-        left = np.abs(np.sum(absorbance[self._windows] * self._weights, axis=1))
-        by_phase = np.median(left[self._kept], axis=2)
+        residuals = np.abs(np.sum(absorbance[self._windows] * self._weights, axis=1))
+        by_phase = np.median(residuals[self._kept], axis=2)
         most = by_phase[np.argmax(np.sum(by_phase**2, axis=1))]
         profile: Array = np.interp(self._wavelengths_nm, self._centres_nm, most) / _MEDIAN_OF_NORMAL
         return profile
 
 
 def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:
-    """Seven bands a row `(rows, 7)`, each the next that lies far enough from the one before, from
-    every band on.
+    """Return windows of seven bands, `(windows, 7)`, one from each band on.
+
+    Each band of a window is the next that is far enough from the one before.
     """
     columns = [np.arange(wavelengths_nm.size)]
     for _ in range(_BANDS - 1):
-        # Short of the step by what rounding may take of it.
+        # A little less than the step, so that rounding does not skip a band exactly one step away.
         after = np.searchsorted(
             wavelengths_nm, wavelengths_nm[columns[-1]] + _LEAST_STEP_NM * (1.0 - 1e-6)
         )
@@ -94,9 +96,12 @@ def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:
 
 
 def _divided_differences(wavelengths_nm: Array) -> Array:
-    """Weights of length 1 for bands at `wavelengths_nm`, both `(rows, 7)`: polynomials of degree
-    five add up to 0.
+    """Return weights `(windows, 7)` whose sum over any polynomial of degree five is 0.
+
+    They are scaled to length 1, so that white noise keeps its standard deviation.
     """
+    # A divided difference of order six is zero for degree five. In units of the step, the products
+    # of distances stay near 1.
     apart = (wavelengths_nm[:, :, None] - wavelengths_nm[:, None, :]) / _LEAST_STEP_NM
     weights = 1.0 / np.prod(apart + np.eye(_BANDS), axis=2)
     unit: Array = weights / np.linalg.norm(weights, axis=1, keepdims=True)
@@ -104,17 +109,24 @@ def _divided_differences(wavelengths_nm: Array) -> Array:
 
 
 class NoiseResponse:
-    """Asks a model what noise does to its answers, on one instrument's bands: `answer` takes
-    absorbance `(bands,)` to standardised outputs `(targets,)`.
+    """The response of a model's outputs to noise in one instrument's spectra.
 
-    The noise of bands that lie nearer than those of the model's grid is taken for that of the grid:
-    the model sees no more.
+    If the bands are closer than those of the model's grid, noise is drawn on the grid and
+    interpolated, because noise that is finer than the grid is averaged out.
+
+    Args:
+        outputs: maps absorbance `(bands,)` to standardised outputs `(targets,)`.
+        wavelengths_nm: the instrument's bands `(bands,)`, in nm.
+        grid: the model's grid.
     """
 
-    def __init__(self, answer: Callable[[Array], Array], wavelengths_nm: Array, grid: Grid) -> None:
-        # For one spectrum: a bundle was tried with few at once, and its memory with them.
-        self._answer = answer
-        rng = np.random.default_rng(0)
+    def __init__(
+        self, outputs: Callable[[Array], Array], wavelengths_nm: Array, grid: Grid
+    ) -> None:
+        # One spectrum at a time: the trial of a bundle ran a few spectra at once and limited the
+        # memory for those, so a larger batch could exceed it.
+        self._outputs = outputs
+        rng = np.random.default_rng(0)  # fixed, so that predictions can be repeated exactly
         if wavelengths_nm.size > grid.bands:
             on_grid = rng.normal(size=(_DRAWS, grid.bands))
             self._draws = np.array(
@@ -124,15 +136,19 @@ class NoiseResponse:
             self._draws = rng.normal(size=(_DRAWS, wavelengths_nm.size))
 
     def __call__(self, absorbance: Array, clean: Array, noise: Array) -> Array:
-        """How far as much `noise` `(bands,)` again moves each output from `clean`, that for
-        `absorbance`; root mean square.
+        """Return how far added noise moves each output, as root mean square, `(targets,)`.
 
-        The same draws for every spectrum, so that a spectrum has one answer.
+        The draws are the same for every spectrum, so that a spectrum always has one prediction.
+
+        Args:
+            absorbance: the spectrum `(bands,)`.
+            clean: the outputs for it, `(targets,)`.
+            noise: the standard deviation of the noise to add, `(bands,)`.
         """
-        # A model that says no number to a little noise knows nothing.
+        # Outputs that are not finite count as the largest response below.
         with np.errstate(invalid="ignore", over="ignore"):
             moves = np.array(
-                [self._answer(absorbance + draw) - clean for draw in noise * self._draws]
+                [self._outputs(absorbance + draw) - clean for draw in noise * self._draws]
             )
             far = np.sqrt(np.mean(moves**2, axis=0))
         limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_RESPONSE), LARGEST_RESPONSE)

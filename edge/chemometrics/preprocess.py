@@ -1,12 +1,12 @@
-"""Spectral preprocessing, the only implementation: training and the edge call the same functions.
+"""Spectral preprocessing, from absorbance to model input; training and the edge both use it.
 
 In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on
 the model's grid.
 
 Resampling, a bundle's correction and Savitzky-Golay filters are linear, so `Preprocessor`
-multiplies them into one banded operator (and a projection of low rank, if the correction has one)
-when the instrument states its wavelengths. Per spectrum there remain that multiply and the standard
-normal variate.
+multiplies them into one banded operator for each channel, and a projection of low rank if the
+correction has one, once the wavelengths are known. A spectrum then takes one banded product and the
+standard normal variate (SNV).
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ Floats = TypeVar("Floats", Array, NDArray[np.float32])
 
 
 class SpectrumError(CcnvrError):
-    """A spectrum that no model should be asked about; `reason` is the same in one word,
-    for flags.
-    """
+    """The error for a spectrum that cannot be used; `reason` is a short form for flags."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -44,10 +42,12 @@ _HIGHEST_ORDER = 6
 
 @dataclass(frozen=True)
 class Channel:
-    """One input channel of the network: a Savitzky-Golay filter (window 1: none), then an optional
-    SNV.
+    """One input channel of the network: a Savitzky-Golay filter, then an optional SNV.
 
-    `window` counts bands of the model's grid; derivatives are per nm.
+    `window` is in bands of the model's grid, and 1 stands for no filter. Derivatives are per nm.
+
+    Raises:
+        ValueError: the filter is not possible.
     """
 
     window: int = 1
@@ -64,16 +64,18 @@ class Channel:
         ):
             raise ValueError(
                 f"filter of window {self.window}, order {self.polyorder}, derivative {self.deriv} "
-                "is not possible: the window "
-                f"must be odd, at most {_LONGEST_WINDOW} and above the order, the order at most "
-                f"{_HIGHEST_ORDER} and at least "
-                "the derivative"
+                f"is not possible: the window must be odd, at most {_LONGEST_WINDOW} and above the "
+                f"order, the order at most {_HIGHEST_ORDER} and at least the derivative"
             )
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """All that turns absorbance into model input."""
+    """The grid and the channels that turn absorbance into model input.
+
+    Raises:
+        ValueError: there are too few or too many channels, or a filter is longer than the grid.
+    """
 
     grid: Grid
     channels: tuple[Channel, ...]
@@ -91,7 +93,7 @@ class Preprocessing:
 
 
 def absorbance(reflectance: Array) -> Array:
-    """log10(1/R), elementwise; R must be positive.
+    """Return log10(1/R), elementwise, of reflectance R as a fraction.
 
     Raises:
         SpectrumError: a reflectance is not a positive finite number.
@@ -102,26 +104,24 @@ def absorbance(reflectance: Array) -> Array:
         raise SpectrumError(
             "not_positive",
             f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a "
-            "positive number; "
-            "take the references and the spectrum again",
+            "positive number; take the references and the spectrum again",
         )
     return -np.log10(reflectance)
 
 
 def snv(spectra: Floats) -> Floats:
-    """Standard normal variate along the last axis: each spectrum less its mean, over its standard
-    deviation.
+    """Return the standard normal variate (SNV) of spectra along the last axis.
 
-    Barnes, Dhanoa & Lister 1989, Appl. Spectrosc. 43:772-777; the deviation divides by the number
-    of bands.
+    It is the spectrum minus its mean, divided by its standard deviation (with n and not n - 1):
+    Barnes, Dhanoa & Lister 1989, Appl. Spectrosc. 43:772-777.
 
     Raises:
         SpectrumError: a spectrum is constant.
     """
     centred = spectra - spectra.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
-    # Rounding leaves some 1e-17 of a flat spectrum; a soil's second derivative, the smallest input,
-    # has some 1e-7.
+    # Rounding makes the deviation of a constant spectrum about 1e-17; that of a soil's second
+    # derivative, the smallest input, is about 1e-7.
     if not np.all(deviation > 1e-12):
         raise SpectrumError(
             "no_variation",
@@ -134,7 +134,12 @@ def snv(spectra: Floats) -> Floats:
 class Preprocessor:
     """Preprocessing, and the bundle's correction if it has one, compiled for one instrument.
 
-    Not safe to call from several threads: it reuses its buffers.
+    Not safe to call from several threads, because it reuses its buffers.
+
+    Args:
+        preprocessing: the grid and the channels.
+        wavelengths_nm: the instrument's bands, in nm, increasing.
+        correction: the bundle's correction, on the model's grid.
 
     Raises:
         WavelengthError: the wavelengths do not cover the grid.
@@ -151,21 +156,23 @@ class Preprocessor:
         resample = resampling_matrix(self.wavelengths_nm, preprocessing.grid)
         self._correct: CompiledCorrection | None = None
         if correction is not None:
+            # W acts on the grid, so it can be merged into the resampling for all channels.
             resample = banded_product(correction.windows(), resample)
             filters = (
                 _filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
             )
             self._correct = CompiledCorrection(correction, filters, resample)
-        # One operator a channel: a channel without a filter needs far fewer weights than a smoothed
-        # one.
+        # Each channel has an operator of its own, because one without a filter needs far fewer
+        # weights than a smoothed one.
         self._operators = [
             BandedOperator(banded_product(_filter_matrix(channel, preprocessing.grid), resample))
             for channel in preprocessing.channels
         ]
+        # Reused for every spectrum, so that a scan allocates little.
         self._out = np.empty((len(preprocessing.channels), preprocessing.grid.bands))
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
-        """Absorbance `(instrument bands,)` -> model input `(channels, bands)`.
+        """Return model input `(channels, bands)` for absorbance `(instrument bands,)`.
 
         Raises:
             SpectrumError: the spectrum has the wrong length, a value that is not finite, or no
@@ -181,7 +188,7 @@ class Preprocessor:
         return self.scale(self._out).astype(np.float32)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
-        """Absorbance `(n, instrument bands)` -> model input `(n, channels, bands)`, for training.
+        """Return model input `(n, channels, bands)` for absorbance `(n, instrument bands)`.
 
         Raises:
             SpectrumError: as for one spectrum.
@@ -189,8 +196,9 @@ class Preprocessor:
         return self.scale(self.filter(spectra)).astype(np.float32)
 
     def filter(self, spectra: Array) -> Array:
-        """The linear part of `batch`, corrected: absorbance `(n, instrument bands)` -> `(n,
-        channels, bands)`, not yet scaled.
+        """Return the linear part of `batch`: filtered and corrected, but not yet scaled.
+
+        Absorbance `(n, instrument bands)` becomes `(n, channels, bands)`.
 
         Raises:
             SpectrumError: a spectrum has the wrong length or a value that is not finite.
@@ -201,10 +209,9 @@ class Preprocessor:
         return filtered
 
     def filter_change(self, changes: Array) -> Array:
-        """What `filter` gives more for spectra with `changes` `(n, instrument bands)` of absorbance
-        added to them.
+        """Return what `filter` adds when `changes` `(n, instrument bands)` are added to absorbance.
 
-        The correction's constant offset is the spectrum's own and no part of a change.
+        The constant offset of the correction belongs to the spectrum and is not added again.
 
         Raises:
             SpectrumError: a change has the wrong length or a value that is not finite.
@@ -216,8 +223,9 @@ class Preprocessor:
         return filtered
 
     def scale(self, filtered: Floats) -> Floats:
-        """The rest of `batch`: SNV, in place, of the channels `(..., channels, bands)` that have
-        it.
+        """Apply SNV in place to the channels that have it: the non-linear part of `batch`.
+
+        `filtered` is `(..., channels, bands)`.
 
         Raises:
             SpectrumError: a channel is constant.
@@ -232,8 +240,8 @@ class Preprocessor:
             raise SpectrumError(
                 "wrong_length",
                 f"the spectrum has {bands} bands but the instrument stated "
-                f"{self.wavelengths_nm.size}; "
-                "reconnect the instrument, or give the wavelengths that belong to this spectrum",
+                f"{self.wavelengths_nm.size}; reconnect the instrument, or give the wavelengths "
+                "that belong to this spectrum",
             )
         if not np.all(np.isfinite(spectra)):
             where = int(np.argmax(~np.isfinite(np.ravel(spectra)))) % bands

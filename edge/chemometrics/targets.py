@@ -1,5 +1,6 @@
-"""What a network predicts: properties, their units, and the way back from standardised outputs, in
-float64.
+"""The targets of a network: properties, their units, and the way back from standardised outputs.
+
+This is computed here, in float64, and not in the network, whose int8 profiles would round it.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from ccnvr.firmware_bridge.arrays import Array
 TRANSFORMS = ("identity", "log1p")
 
 GAUSSIAN_90 = 1.6449
-"""Half the width of a normal distribution's middle 90 %, in its standard deviations."""
+"""The half width of a normal distribution's central 90 % interval, in standard deviations."""
 
 _LARGEST_LOG1P = 200.0
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How much more than usual the model errs on a spectrum, from what is known of it without an
-    answer.
+    """A model of the expected error on a spectrum, relative to the usual error.
 
-    Its logarithm is `constant + output x the standardised output + distance x log(distance in the
-    domain) + libraries[nearest]` and never more than `LARGEST_LOG` from 0, so no width vanishes or
-    explodes, whatever the spectrum.
+    Its logarithm is `constant + output x (the standardised output) + distance x log(distance in
+    the domain) + libraries[nearest library]`. It is clipped to at most `LARGEST_LOG` from 0, so
+    that no interval vanishes or explodes, whatever the spectrum.
+
+    Raises:
+        ValueError: a coefficient is not finite or too large.
     """
 
     LARGEST_LOG: ClassVar[float] = float(np.log(2.0))
@@ -49,7 +52,10 @@ class Difficulty:
             )
 
     def factor(self, outputs: Array, nearest: NDArray[np.int64], distance: Array) -> Array:
-        """The difficulty of spectra `(n,)`, all three of one shape; 1 is usual."""
+        """Return the factor on the half width of each spectrum's interval; 1 is usual.
+
+        Standardised outputs, numbers of the nearest libraries and distances have one shape `(n,)`.
+        """
         logarithm = (
             self.constant
             + self.output * outputs
@@ -62,12 +68,16 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class Target:
-    """One property. Standardised output z stands for `inverse(mean + sd * z)`.
+    """A property that a network predicts.
 
-    `lowest` and `highest` are the range seen in training, in `unit`. `half_width_90` is the half
-    width of the 90 % interval, in standardised units: the interval is `inverse(mean + sd * (z -+
-    half_width_90 x difficulty))`. Without a `difficulty`, which needs the bundle's domain, every
-    spectrum has the same.
+    A standardised output z stands for the value `inverse(mean + sd * z)`, where `inverse` undoes
+    `transform`. `lowest` and `highest` are the range of the training soils, in `unit`.
+    `half_width_90` is the half width of the 90 % interval in standardised units: the interval is
+    `inverse(mean + sd * (z -+ half_width_90 x difficulty))`. Without a `difficulty`, which needs
+    the bundle's domain, all spectra have the same half width.
+
+    Raises:
+        ValueError: a value is not possible.
     """
 
     name: str
@@ -86,6 +96,7 @@ class Target:
                 f"transform {self.transform!r} of target {self.name} is not one of "
                 f"{', '.join(TRANSFORMS)}"
             )
+        # Written so that NaN fails.
         if not 0.0 < self.sd < 1e6 or not abs(self.mean) < 1e6:
             raise ValueError(
                 f"mean {self.mean} and sd {self.sd} of target {self.name} are not possible; sd "
@@ -99,17 +110,18 @@ class Target:
             )
 
     def standardise(self, values: Array) -> Array:
-        """Property values in `unit` -> standardised; NaN stays NaN."""
+        """Return property values, given in `unit`, as standardised values; NaN stays NaN."""
         transformed = np.log1p(values) if self.transform == "log1p" else values
         return (transformed - self.mean) / self.sd
 
     def restore(self, standardised: Array) -> Array:
-        """Standardised -> property values in `unit`; never below zero where no training
-        soil was.
+        """Return standardised values as property values in `unit`.
+
+        They are never negative if no training soil had a negative value.
         """
         transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
-        # A linear model of a logarithm says anything; what it says stays a number, far outside any
-        # range.
+        # The `linear` part of a network is unbounded, so the exponential could overflow; limited,
+        # the value is finite and still far outside any range.
         values = (
             np.expm1(np.minimum(transformed, _LARGEST_LOG1P))
             if self.transform == "log1p"
@@ -139,10 +151,10 @@ class Estimate:
 def half_width(
     target: Target, standardised: float, position: Position | None = None
 ) -> float | None:
-    """Of the 90 % interval about one output of the network, standardised; `position` is the
-    spectrum's in the bundle's domain.
+    """Return the half width of the 90 % interval of one output, in standardised units.
 
-    None where the bundle has no interval.
+    `position` is that of the spectrum in the bundle's domain. Return None if the bundle has no
+    interval for the target.
     """
     half = target.half_width_90
     if half is not None and target.difficulty is not None and position is not None:
@@ -156,9 +168,7 @@ def half_width(
 
 
 def estimate(target: Target, standardised: float, half: float | None) -> Estimate:
-    """The estimate that one output of the network stands for, with `half` the half width of its
-    interval.
-    """
+    """Return the estimate for one standardised output and the half width of its interval."""
     points = (
         [standardised] if half is None else [standardised, standardised - half, standardised + half]
     )

@@ -65,6 +65,7 @@ class IsolatedSession:
 
     def _open(self) -> None:
         self._process = self._start(self.name, self._python, self._limits)
+        # Ends the child also when the session is garbage-collected and when Python exits.
         self._end_process = weakref.finalize(self, _end, self._process)
         self._ask(self._model)
 
@@ -99,6 +100,7 @@ class IsolatedSession:
 
     def _ask(self, message: Float32 | bytes) -> Float32 | bytes:
         assert self._process.stdin is not None and self._process.stdout is not None
+        # A pipe has no time-out in Python. Killing the child ends the read below with EOF.
         late = threading.Event()
         timer = threading.Timer(self._seconds, self._expire, (late,))
         timer.start()

@@ -32,7 +32,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4
+        options.log_severity_level = 4  # fatal errors only; others are raised as exceptions
         # ONNX uses this key for weights in a separate file, which would escape the checksums of
         # the bundle and could be any file on this machine.
         if b"location" in model:

@@ -98,12 +98,13 @@ def apply_limits(limits: Limits) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = {
         resource.RLIMIT_AS: pages * resource.getpagesize() + limits.memory,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 0,  # a core file of a crash could fill a small disk
     }
     if limits.seconds:
         most[resource.RLIMIT_CPU] = limits.seconds
     for kind, value in most.items():
         hard = resource.getrlimit(kind)[1]
+        # An unprivileged process may only lower its hard limits.
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
     Path("/proc/self/oom_score_adj").write_text("1000")
@@ -137,6 +138,7 @@ def main() -> None:
     # last spectra, and ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # Replies go to a copy of standard output, so that nothing an engine prints can mix with them.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     engine, *limits = sys.argv[1:]

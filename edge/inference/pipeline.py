@@ -72,6 +72,7 @@ class Pipeline:
             references is not None
             and scan.settings.integration_us != references.white.settings.integration_us
         ):
+            # Dark counts and lamp signal scale with it, so the references no longer fit.
             return _rescan("integration_time_changed")
         if scan.counts.shape != (self._pixels,):
             return _rescan("wrong_length")

@@ -55,6 +55,8 @@ class Predictor:
         preprocessing = model.bundle.manifest.preprocessing
         grid = preprocessing.grid
         check_wavelengths(wavelengths_nm, grid)
+        # From the last band at or below the grid to the first at or above it, because the ends of
+        # the grid are interpolated.
         first = int(np.searchsorted(wavelengths_nm, grid.start_nm, side="right")) - 1
         last = int(np.searchsorted(wavelengths_nm, grid.stop_nm, side="left"))
         self.bands = slice(first, last + 1)

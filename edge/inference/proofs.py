@@ -47,12 +47,13 @@ def remember(bundle: Bundle, choice: Choice) -> None:
 def _folder() -> Path | None:
     try:
         home = os.environ.get("XDG_STATE_HOME", "") or Path.home() / ".local" / "state"
-    except RuntimeError:
+    except RuntimeError:  # the user has no home folder, as in some containers
         return None
     return Path(home) / "ccnvr" / "proved"
 
 
 def _is_ours(folder: Path) -> bool:
+    # lstat does not follow a link, which somebody else might have put there.
     try:
         status = folder.lstat()
     except OSError:
@@ -72,6 +73,7 @@ def _statement(bundle: Bundle, choice: Choice) -> dict[str, str]:
         "engine": choice.engine.version,
         "ccnvr": version("ccnvr"),
         "numpy": np.__version__,
+        # Home folders may be shared between machines by a network file system.
         "machine": f"{platform.machine()} {platform.node()}",
     }
 

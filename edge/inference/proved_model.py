@@ -58,6 +58,7 @@ class ProvedModel:
         self.correction: Correction | None = self.bundle.correction()
         self.domain: Domain | None = self.bundle.domain()
         self.choice: Choice = choose(engine, profile, self.bundle)
+        # Before any engine sees the model, so that a malformed self-test is reported as such.
         test = self._self_test()
         new = not proofs.known(self.bundle, self.choice)
         if new:

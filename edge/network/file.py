@@ -54,11 +54,13 @@ def unpack(content: bytes) -> NetworkArrays:
     Raises:
         ValueError: the file is malformed, or the network is larger than any CCNVR.
     """
+    # The search is bounded, so that a large file without a line end costs nothing.
     end = content.find(b"\n", len(_MAGIC), len(_MAGIC) + _LONGEST_HEADER)
     if not content.startswith(_MAGIC) or end < 0:
         raise ValueError("it does not begin like a ccnvr network")
     try:
         header = build(_Header, json.loads(content[len(_MAGIC) : end]))
+        # Before `layout` is used: a header of a few bytes can describe arrays of any size.
         check_size(header.config)
     except (UsageError, RecursionError) as error:
         raise ValueError(f"its header is impossible: {error}") from error
@@ -93,6 +95,7 @@ def check_size(config: NetworkConfig) -> None:
         largest = max(largest, bands * channels * layer.kernel, bands * layer.filters)
         operations += bands * channels * layer.kernel * layer.filters
         bands, channels = bands // layer.pool, layer.filters
+    # The inputs of the gates, computed for all steps at once.
     rows = GATES[config.cell] * config.hidden * len(direction_names(config))
     largest = max(largest, config.steps * rows)
     operations += config.steps * rows * (channels * config.patch + config.hidden)

@@ -48,6 +48,7 @@ class Activation:
     zero_point: int
 
     def __post_init__(self) -> None:
+        # Engines store scales as float32; one that rounds there would give other results than here.
         if not 1e-12 < self.scale < 1e6 or float(np.float32(self.scale)) != self.scale:
             raise ValueError(
                 f"the scale {self.scale} of an activation is not a float32 from 1e-12 to 1e6"
@@ -80,6 +81,7 @@ class StoredInt8:
     def of(cls, weight: Float32) -> StoredInt8:
         """Return the nearest int8 weight: the largest value of each output becomes 127."""
         largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+        # The floor gives an output whose weights are all zero a positive scale.
         scales = (np.maximum(largest, np.float32(1e-9)) / np.float32(127.0)).astype(np.float32)
         values = np.clip(np.rint(weight / _by_output(scales, weight.ndim)), -127, 127).astype(
             np.int8
@@ -282,6 +284,7 @@ def _check_tensor(name: str, tensor: NDArray[Any], dtype: str, shape: tuple[int,
             f"its tensor {name} is {tensor.dtype} {tensor.shape} and must be {np.dtype(dtype)} "
             f"{shape}"
         )
+    # TFLite's specification of int8 excludes -128 from weights, and its kernels rely on that.
     if dtype == "|i1" and tensor.min() < -127:
         raise ValueError(f"its tensor {name} holds -128, which symmetric weights never do")
     if dtype == "<f4" and not np.all(np.abs(tensor) < _LARGEST_VALUE):

@@ -40,6 +40,7 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
     channels = config.in_channels
     for number, layer in enumerate(config.convolutions):
         weight(f"convolution{number}.weight", layer.filters, channels, layer.kernel)
+        # An int8 convolution sums in int32, and its bias is one more term of that sum.
         arrays[f"convolution{number}.bias"] = (
             "<i4" if profile == "int8" else "<f4",
             (layer.filters,),

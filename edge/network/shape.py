@@ -86,6 +86,7 @@ class NetworkConfig(NetworkShape):
     def steps(self) -> int:
         """The length of the sequence that the recurrent layer reads."""
         steps = self.bands
+        # Bands that do not fill the last pool, or the last patch, are left out.
         for convolution in self.convolutions:
             steps //= convolution.pool
         return steps // self.patch
