@@ -26,7 +26,7 @@ from ccnvr.firmware_bridge.simulators.handheld import (
     synthetic_soils,
 )
 from tests.support import recipes
-from tests.support.helpers import CCNVR, run_ccnvr
+from tests.support.helpers import CCNVR, ROOT, run_ccnvr
 from tools import tflite_environment
 
 # A second thread slows small networks down many times over on a busy machine.
@@ -38,8 +38,14 @@ settings.load_profile("ccnvr")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what trains, so that no worker trains alone while the others have ended."""
-    items.sort(key=lambda item: not {"train", "export"} & set(item.path.parts))
+    """Begin with the long modules, so that no worker is left alone with one of them at the end."""
+
+    def short(item: pytest.Item) -> bool:
+        folders = item.path.relative_to(ROOT / "tests").parts[:-1]
+        # What trains, and the pages and the installation, which are tested directly in tests/.
+        return bool(folders) and folders[0] not in ("train", "export")
+
+    items.sort(key=short)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
