@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long modules, so that no worker is left alone with one of them at the end."""
 
     def short(item: pytest.Item) -> bool:
-        folders = item.path.relative_to(ROOT / "tests").parts[:-1]
+        folders = item.path.relative_to(ROOT).parts[1:-1]
         # What trains, and the pages and the installation, which are tested directly in tests/.
         return bool(folders) and folders[0] not in ("train", "export")
 
