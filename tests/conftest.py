@@ -77,7 +77,7 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def all_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every artefact."""
 
     def make(folder: Path) -> None:

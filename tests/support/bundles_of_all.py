@@ -1,6 +1,4 @@
-"""A bundle with every artefact of a network of random weights: what backends and their commands are
-tested on, untrained.
-"""
+"""A bundle with every model file of an untrained network, to test engines and their commands."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def all_profiles(network: CCNVR) -> dict[str, NetworkArrays]:
 
 
 def write(path: Path) -> Path:
-    """The default bundle's manifest and self-test spectra around a small network of
-    random weights.
-    """
+    """Write the default bundle with a small network of random weights in place of its own."""
     default = bundles.read("default")
     preprocessing, targets = default.manifest.preprocessing, default.manifest.targets
     torch.manual_seed(20)

@@ -1,4 +1,4 @@
-"""Bundles that are whole, and bundles that are not."""
+"""Intact and damaged bundles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 @pytest.fixture
 def default(tmp_path: Path) -> Path:
-    """A copy of the packaged bundle."""
+    """A copy of the default bundle."""
     path = tmp_path / "copy.ccnvr"
     with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
         path.write_bytes(packaged.read_bytes())
@@ -28,7 +28,7 @@ def default(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    """Change a bundle's files, leaving it a valid zip."""
+    """Change the files of a bundle; it stays a valid zip."""
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     change(contents)
@@ -174,7 +174,7 @@ def test_random_damage_is_refused_or_harmless(default: Path) -> None:
         except BundleError:
             refused += 1
         else:
-            # Bits that say nothing, such as a time stamp's, may change; what is used may not.
+            # Unused bits, such as those of a time stamp, may change; what is used may not.
             assert (read.parts, read.manifest) == (original.parts, original.manifest)
     assert refused > 400
 

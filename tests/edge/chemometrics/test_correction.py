@@ -1,4 +1,4 @@
-"""Corrections on the edge: the projection, the compiled form, and what a bundle refuses."""
+"""Corrections: the projection, the compiled form, and malformed corrections in a bundle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = ProvedModel("default").bundle.manifest.preprocessing.grid.bands
-"""Of the bundle that comes with the package."""
+"""The number of grid bands of the default bundle."""
 CHANNELS = (Channel(snv=False), Channel(), Channel(7, 2, 1), Channel(9, 3, 2, snv=False))
 
 
@@ -63,10 +63,10 @@ def test_compiled_with_the_filters_it_equals_correcting_first(
     correction = some_correction(rng, GRID.bands, window, rank)
     wavelengths = np.arange(1100.0, 2500.0, 3.7)
     spectra = 0.5 + 0.01 * np.cumsum(rng.normal(size=(3, wavelengths.size)), axis=1)
-    recipe = Preprocessing(GRID, CHANNELS)
-    compiled = Preprocessor(recipe, wavelengths, correction)
+    preprocessing = Preprocessing(GRID, CHANNELS)
+    compiled = Preprocessor(preprocessing, wavelengths, correction)
     corrected = correction(spectra @ resampling_matrix(wavelengths, GRID).T)
-    expected = Preprocessor(recipe, GRID.wavelengths()).batch(corrected)
+    expected = Preprocessor(preprocessing, GRID.wavelengths()).batch(corrected)
     np.testing.assert_allclose(compiled.batch(spectra), expected, rtol=1e-5, atol=1e-6)
     for spectrum, answer in zip(spectra, expected, strict=True):
         np.testing.assert_allclose(compiled(spectrum), answer, rtol=1e-5, atol=1e-6)
@@ -86,9 +86,7 @@ def test_a_change_of_a_spectrum_is_projected_but_has_no_offset(rng: np.random.Ge
 def test_varied_training_spectra_are_corrected_after_they_are_varied(
     rng: np.random.Generator,
 ) -> None:
-    """As in the field, where the instrument's own offset, noise and scale come before any
-    correction.
-    """
+    """In the field, the offset, noise and scale of the instrument precede any correction too."""
     soils = libraries.load_library("UL.120", GRID).spectra
     settings = Augmentation(
         offset=0.1,
@@ -100,11 +98,14 @@ def test_varied_training_spectra_are_corrected_after_they_are_varied(
         input_shift=0.0,
     )
     correction = some_correction(rng, GRID.bands, 5, 3)
-    recipe, rows = Preprocessing(GRID, (Channel(snv=False),)), rng.permutation(len(soils))[:16]
+    preprocessing, rows = (
+        Preprocessing(GRID, (Channel(snv=False),)),
+        rng.permutation(len(soils))[:16],
+    )
 
     def varied(correction: Correction | None) -> np.ndarray:
         inputs = VariedInputs(
-            Preprocessor(recipe, GRID.wavelengths(), correction), soils, settings, seed=1
+            Preprocessor(preprocessing, GRID.wavelengths(), correction), soils, settings, seed=1
         )
         return inputs.batch(Mixture(rows), np.random.default_rng(5))[:, 0]
 
@@ -154,7 +155,7 @@ def test_what_is_no_correction_is_refused(
 
 
 def adapted(path: Path, content: bytes) -> Path:
-    """The default bundle with such a correction, and with the self-test that it had without."""
+    """The default bundle with this correction, but with its original self-test."""
     bundle = bundles.read("default")
     parts = {**bundle.parts, corrections.PART: content}
     described = {name: bundles.part_of(part) for name, part in parts.items()}
@@ -177,7 +178,7 @@ def compressed() -> bytes:
 
 
 def lying_shape() -> bytes:
-    """A header that states a terabyte where there is nothing."""
+    """An array whose header states a terabyte and which has no content."""
     member, stream = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array_header_1_0(
         member, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)}
@@ -199,7 +200,7 @@ def lying_shape() -> bytes:
         (lying_shape, "does not hold the float64 numbers that its header states"),
         (
             lambda: pack(standardisation(np.ones((10, 1)), np.zeros(10))),
-            f"made for 10 bands and the model has {BANDS}",
+            f"made for 10 bands but the model has {BANDS}",
         ),
         (
             lambda: pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))[:-40],

@@ -1,4 +1,4 @@
-"""Preprocessing against scipy and chemotools, compiled against step by step."""
+"""Preprocessing compared with scipy and chemotools, and compiled with step by step."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_savitzky_golay_equals_scipy_s(
     deriv = min(deriv, polyorder)
     ours = savgol_matrix(60, window, polyorder, deriv, step=2.0) @ spectrum
     theirs = savgol_filter(spectrum, window, polyorder, deriv=deriv, delta=2.0, mode="interp")
-    # SciPy fits the ends' polynomials to powers of 0 to 58, and loses 1e-10 by it; ours run from -1
-    # to 1.
+    # SciPy fits the polynomials at the ends on positions from 0 to 58, which loses 1e-10; ours run
+    # from -1 to 1.
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9 if window == 59 else 1e-10)
 
 
@@ -70,7 +70,7 @@ def test_real_soils_through_scipy_and_chemotools_give_the_model_s_input() -> Non
         scatter.fit_transform(savgol_filter(resampled, 21, 3, deriv=2, delta=2.0)),
         savgol_filter(resampled, 11, 2),
     ]
-    # The model's input is float32; its own rounding is all that may differ.
+    # The model's input is float32, so only its rounding may differ.
     np.testing.assert_allclose(ours, np.stack(theirs, axis=1), rtol=1e-6, atol=1e-6)
 
 

@@ -1,6 +1,4 @@
-"""The engines behind one protocol: each predicts, `auto` chooses, a missing one says what to do,
-hostile models end nothing.
-"""
+"""Engines: their predictions, the choice between them, missing engines, and hostile models."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ HERE = ("onnx", "litert", "numpy")
 
 
 def predicted(lines: str) -> Any:
-    """The values in a command's JSON lines."""
+    """The predicted values in the JSON lines of a command."""
     return [
         [estimate["value"] for estimate in json.loads(line)["predictions"].values()]
         for line in lines.splitlines()
@@ -47,7 +45,7 @@ def predicted(lines: str) -> Any:
 
 @pytest.mark.parametrize("engine", ["onnx", "litert", "tflite"])
 def test_the_demo_and_predict_answer_alike_on_each_engine(
-    engine: str, all_artefacts: Path, soils_csv: Path, request: pytest.FixtureRequest
+    engine: str, all_model_files: Path, soils_csv: Path, request: pytest.FixtureRequest
 ) -> None:
     python = request.getfixturevalue("tflite_python") if engine == "tflite" else sys.executable
 
@@ -65,12 +63,12 @@ def test_the_demo_and_predict_answer_alike_on_each_engine(
         assert result.returncode == 0, result.stderr
         return predicted(result.stdout)
 
-    demo = ("demo", "--spectra", 2, "--bundle", all_artefacts, "--profile", "int8")
+    demo = ("demo", "--spectra", 2, "--bundle", all_model_files, "--profile", "int8")
     np.testing.assert_allclose(
         answers(engine, python, *demo), answers("numpy", sys.executable, *demo), rtol=1e-2
     )
     for profile in PROFILES:
-        predict = ("predict", all_artefacts, soils_csv, "--profile", profile)
+        predict = ("predict", all_model_files, soils_csv, "--profile", profile)
         expected = answers("numpy", sys.executable, *predict)
         assert len(expected) == 4
         np.testing.assert_allclose(
@@ -80,13 +78,13 @@ def test_the_demo_and_predict_answer_alike_on_each_engine(
 
 @pytest.mark.parametrize("engine", [*HERE, "tflite"])
 def test_the_daemon_takes_its_engine_from_the_configuration(
-    engine: str, all_artefacts: Path, tmp_path: Path, request: pytest.FixtureRequest
+    engine: str, all_model_files: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     python = request.getfixturevalue("tflite_python") if engine == "tflite" else sys.executable
     configuration = tmp_path / "ccnvr.toml"
     configuration.write_text(
         f'[instrument]\nurl = "sim://?pace=0"\n[store]\npath = "{tmp_path}/s.sqlite"\n'
-        f'[model]\nbundle = "{all_artefacts}"\nengine = "{engine}"\nprofile = "weights"\n'
+        f'[model]\nbundle = "{all_model_files}"\nengine = "{engine}"\nprofile = "weights"\n'
     )
     command = [str(python), "-m", "ccnvr.edge.cli", "run", "-c", str(configuration), "--count", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -95,18 +93,18 @@ def test_the_daemon_takes_its_engine_from_the_configuration(
     assert len(result.stdout.splitlines()) == 2
 
 
-def test_inspect_takes_an_engine(all_artefacts: Path) -> None:
-    shown = run_ccnvr("inspect", all_artefacts, "--backend", "numpy", "--profile", "int8").stdout
+def test_inspect_takes_an_engine(all_model_files: Path) -> None:
+    shown = run_ccnvr("inspect", all_model_files, "--backend", "numpy", "--profile", "int8").stdout
     assert (
         f"self-test passed on numpy (numpy {np.__version__}), profile int8: differs by 0.0e+00 sd"
         in shown
     )
 
 
-def test_auto_takes_the_first_engine_and_the_exactest_artefact(
-    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+def test_auto_takes_the_first_engine_and_the_most_precise_model_file(
+    all_model_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = bundles.read(all_artefacts)
+    bundle = bundles.read(all_model_files)
     assert str(choose("auto", "auto", bundle)).startswith("onnx (onnxruntime ")
     assert choose("auto", "auto", bundle).model_file == "model.fp32.onnx"
     assert choose("litert", "int8", bundle).model_file == "model.int8.tflite"
@@ -130,30 +128,30 @@ def test_auto_takes_the_first_engine_and_the_exactest_artefact(
 
 
 def with_package(folder: Path, name: str, content: str) -> dict[str, str]:
-    """An environment in which that package comes before any other of its name."""
+    """An environment with a package of this name and code, which hides an installed one."""
     (folder / name).mkdir()
     (folder / name / "__init__.py").write_text(content)
     return {**os.environ, "PYTHONPATH": before_others(folder)}
 
 
 def before_others(folder: Path) -> str:
-    """A PYTHONPATH in which the folder comes before what is there already."""
+    """PYTHONPATH with the folder in front of its present entries."""
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
-    all_artefacts: Path, tmp_path: Path
+    all_model_files: Path, tmp_path: Path
 ) -> None:
-    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite")
+    result = run_ccnvr("inspect", all_model_files, "--backend", "tflite")
     assert_one_sentence(
         result,
         2,
         "the engine tflite needs tflite-runtime; run: pip install 'tflite-runtime>=2.14' 'numpy<2'",
     )
-    result = run_ccnvr("inspect", all_artefacts, "--backend", "tpu")
+    result = run_ccnvr("inspect", all_model_files, "--backend", "tpu")
     assert_one_sentence(result, 2, "--backend", "invalid choice: 'tpu'")
     with_numpy_2 = with_package(tmp_path, "tflite_runtime", "raise SystemError('crashes')")
-    result = run_ccnvr("inspect", all_artefacts, "--backend", "tflite", env=with_numpy_2)
+    result = run_ccnvr("inspect", all_model_files, "--backend", "tflite", env=with_numpy_2)
     assert_one_sentence(
         result,
         2,
@@ -161,9 +159,9 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
         "run: pip install",
         "'numpy<2'",
     )
-    assert run_ccnvr("inspect", all_artefacts, env=with_numpy_2).returncode == 0
+    assert run_ccnvr("inspect", all_model_files, env=with_numpy_2).returncode == 0
     broken = with_package(tmp_path, "onnxruntime", "import no_such_library")
-    result = run_ccnvr("inspect", all_artefacts, "--backend", "onnx", env=broken)
+    result = run_ccnvr("inspect", all_model_files, "--backend", "onnx", env=broken)
     assert_one_sentence(
         result,
         2,
@@ -171,12 +169,12 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
     )
 
 
-def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
+def test_an_engine_costs_its_own_import_alone(all_model_files: Path) -> None:
     libraries = {"onnx": "onnxruntime", "litert": "ai_edge_litert"}
     for engine in HERE:
         program = (
             "import sys; from ccnvr.edge.inference.proved_model import ProvedModel; "
-            f"ProvedModel({str(all_artefacts)!r}, {engine!r}); print(*sys.modules)"
+            f"ProvedModel({str(all_model_files)!r}, {engine!r}); print(*sys.modules)"
         )
         loaded = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -188,13 +186,13 @@ def test_an_engine_costs_its_own_import_alone(all_artefacts: Path) -> None:
 
 
 def rewritten(source: Path, path: Path, part: str, content: bytes) -> Path:
-    """The bundle with that model alone, vouched for."""
+    """The bundle with this model file alone, which its manifest vouches for."""
     hostile_models.with_model(bundles.read(source), part, content, path)
     return path
 
 
 def test_a_new_bundle_is_tried_once_in_another_process(
-    all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    all_model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     tried: list[str] = []
@@ -206,10 +204,10 @@ def test_a_new_bundle_is_tried_once_in_another_process(
 
     monkeypatch.setattr(IsolatedSession, "_start", start)
     for _ in range(2):
-        ProvedModel(str(all_artefacts), "numpy")
+        ProvedModel(str(all_model_files), "numpy")
     assert tried == ["numpy"]
-    ProvedModel(str(all_artefacts), "litert")
-    ProvedModel(str(all_artefacts), "numpy", "int8")
+    ProvedModel(str(all_model_files), "litert")
+    ProvedModel(str(all_model_files), "numpy", "int8")
     assert tried == ["numpy", "litert", "numpy"]
     folder = tmp_path / "ccnvr" / "proved"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -218,23 +216,23 @@ def test_a_new_bundle_is_tried_once_in_another_process(
         "model.fp32.tflite",
         "model.int8.network",
     }
-    # What others may have written proves nothing.
+    # A folder that others can write to proves nothing.
     folder.chmod(0o777)
-    ProvedModel(str(all_artefacts), "numpy")
+    ProvedModel(str(all_model_files), "numpy")
     assert len(tried) == 4
-    # Nor does another version of the engine.
+    # A proof does not hold for another version of the engine.
     folder.chmod(0o700)
     monkeypatch.setattr(type(ENGINES["numpy"]), "version", "numpy 99")
-    ProvedModel(str(all_artefacts), "numpy")
+    ProvedModel(str(all_model_files), "numpy")
     assert len(tried) == 5
 
 
 def test_without_a_state_folder_each_start_tries(
-    all_artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    all_model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    model = ProvedModel(str(all_artefacts), "numpy")
+    model = ProvedModel(str(all_model_files), "numpy")
     assert not proofs.known(model.bundle, model.choice)
 
 
@@ -257,7 +255,7 @@ ENDINGS = {
 def test_what_a_model_does_to_its_engine_stays_in_the_trial(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an engine that does on loading what a hostile model would make it do."""
+    """The engine itself does what a hostile model would make it do when it is loaded."""
     action, words = ENDINGS[ending]
     folder = tmp_path / "ai_edge_litert"
     folder.mkdir()
@@ -272,9 +270,9 @@ def test_what_a_model_does_to_its_engine_stays_in_the_trial(
         IsolatedSession("litert", b"model", limits=Limits(64 << 20), seconds=2.0)
 
 
-def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
-    """A worker whose parent is gone reads the end of its input, and ends."""
-    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+def test_the_trial_ends_with_its_process(all_model_files: Path) -> None:
+    """A worker whose parent is gone reads the end of its input and exits."""
+    model = bundles.read(all_model_files).parts["model.fp32.network"]
     session = IsolatedSession("numpy", model)
     process = session._process
     assert process.stdin is not None
@@ -284,22 +282,20 @@ def test_the_trial_ends_with_its_process(all_artefacts: Path) -> None:
 
 
 def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_crash(
-    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+    all_model_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not ENGINES["tflite"].in_process
     monkeypatch.setitem(ENGINES, "numpy", dataclasses.replace(ENGINES["numpy"], in_process=False))
-    model = ProvedModel(str(all_artefacts), "numpy")
+    model = ProvedModel(str(all_model_files), "numpy")
     assert isinstance(model.session, IsolatedSession)
     inputs = np.ones((2, 4, 348), dtype=np.float32)
     process = model.session._process
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # as the terminal and systemd send them to all processes of a run
+    # The terminal and systemd send these to all processes of a run.
+    for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
     monkeypatch.undo()
     np.testing.assert_array_equal(
-        model.outputs(inputs), ProvedModel(str(all_artefacts), "numpy").outputs(inputs)
+        model.outputs(inputs), ProvedModel(str(all_model_files), "numpy").outputs(inputs)
     )
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)
     assert 0 < soft == hard < 4 << 30
@@ -313,7 +309,7 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
     ):
         model.outputs(inputs)
     np.testing.assert_array_equal(
-        model.outputs(inputs), ProvedModel(str(all_artefacts), "numpy").outputs(inputs)
+        model.outputs(inputs), ProvedModel(str(all_model_files), "numpy").outputs(inputs)
     )
     assert process.returncode == -signal.SIGKILL
     second = model.session._process
@@ -322,9 +318,9 @@ def test_an_engine_with_a_process_of_its_own_is_bounded_and_comes_back_after_a_c
 
 
 def test_an_interrupted_question_leaves_no_answer_for_the_next(
-    all_artefacts: Path, monkeypatch: pytest.MonkeyPatch
+    all_model_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = bundles.read(all_artefacts).parts["model.fp32.network"]
+    model = bundles.read(all_model_files).parts["model.fp32.network"]
     first, second = (np.full((1, 4, 348), value, dtype=np.float32) for value in (1.0, 2.0))
 
     def interrupted(stream: Any) -> None:
@@ -342,9 +338,9 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
 
 @pytest.mark.parametrize("engine", HERE)
 def test_a_model_that_is_none_is_one_sentence(
-    engine: str, all_artefacts: Path, tmp_path: Path
+    engine: str, all_model_files: Path, tmp_path: Path
 ) -> None:
-    source = bundles.read(all_artefacts)
+    source = bundles.read(all_model_files)
     part = model_file_name("fp32", ENGINES[engine].model_format)
     whole = source.parts[part]
     for content in (
@@ -354,18 +350,18 @@ def test_a_model_that_is_none_is_one_sentence(
         whole[:-1],
         whole + b"\0" * 8 + b"\xff" * 99,
     ):
-        path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, content)
+        path = rewritten(all_model_files, tmp_path / "hostile.ccnvr", part, content)
         result = run_ccnvr("inspect", path, "--backend", engine)
         if result.returncode:
             assert_one_sentence(result, 1, "refuses the model of bundle", "copy the bundle again")
     other = source.parts[model_file_name("int8", "onnx" if engine != "onnx" else "tflite")]
-    path = rewritten(all_artefacts, tmp_path / "hostile.ccnvr", part, other)
+    path = rewritten(all_model_files, tmp_path / "hostile.ccnvr", part, other)
     assert_one_sentence(
         run_ccnvr("inspect", path, "--backend", engine), 1, "refuses the model of bundle"
     )
 
 
-def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
+def test_shapes_beyond_all_memory(all_model_files: Path, tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
@@ -383,7 +379,10 @@ def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path = rewritten(
-        all_artefacts, tmp_path / "huge.ccnvr", "model.fp32.onnx", bytes(model.SerializeToString())
+        all_model_files,
+        tmp_path / "huge.ccnvr",
+        "model.fp32.onnx",
+        bytes(model.SerializeToString()),
     )
     assert onnx.load_from_string(model.SerializeToString())
     assert_one_sentence(
@@ -391,12 +390,12 @@ def test_shapes_beyond_all_memory(all_artefacts: Path, tmp_path: Path) -> None:
     )
 
 
-def test_hostile_models_end_no_process(all_artefacts: Path) -> None:
+def test_hostile_models_end_no_process(all_model_files: Path) -> None:
     command = [
         sys.executable,
         hostile_models.__file__,
         "--bundle",
-        str(all_artefacts),
+        str(all_model_files),
         "--mutations",
         "12",
     ]
@@ -424,7 +423,7 @@ def test_a_command_of_the_edge_starts_no_threads_for_small_matrices() -> None:
 
 
 def with_model(path: Path, change: Callable[[Any], None]) -> Path:
-    """The default bundle with its ONNX model changed and nothing else in it to run."""
+    """The default bundle with a changed ONNX model as its only model file."""
     import onnx
 
     source = bundles.read("default")

@@ -1,4 +1,4 @@
-"""Noise in a spectrum is measured, and the intervals of its answers stay honest."""
+"""The noise of a spectrum is measured, and intervals keep their coverage in noise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def overall(noise: np.ndarray) -> float:
 
 
 def soil_like(wavelengths: np.ndarray) -> np.ndarray:
-    """A slope and two bands as narrow as clay's."""
+    """Absorbance with a slope and two bands as narrow as those of clay."""
     features = sum(
         0.05 * np.exp(-0.5 * ((wavelengths - centre) / 12.0) ** 2) for centre in (1413.0, 2207.0)
     )
@@ -62,7 +62,7 @@ def test_white_noise_is_measured_at_any_step(
     wavelengths = np.arange(1104.0, 2493.0, step)
     meter, soil = NoiseMeter(wavelengths), soil_like(wavelengths)
     found = [overall(meter(soil + rng.normal(0.0, noise, wavelengths.size))) for _ in range(50)]
-    # Of several phases the noisiest is taken, which is somewhat too much where all are alike.
+    # The noisiest of several phases is taken, which is slightly too much if all are alike.
     assert 0.95 * noise < np.median(found) < 1.25 * noise
     assert np.ptp(found) < 0.9 * noise
 
@@ -144,14 +144,14 @@ def test_answers_move_as_far_as_those_of_linear_models_do(
         linear: np.ndarray = preprocess(absorbance)[0] @ weights
         return linear
 
-    trial = NoiseResponse(answer, bands, grid)
+    response = NoiseResponse(answer, bands, grid)
     noise = np.where(bands < 1800.0, 1e-3, 2e-3)
     soil = soil_like(bands)
-    found = trial(soil, answer(soil), noise)
+    found = response(soil, answer(soil), noise)
     expected = np.linalg.norm(resampling_matrix(bands, grid).T @ weights * noise[:, None], axis=0)
-    # Sixteen draws; the mean over sixty models.
+    # There are sixteen draws, so only the mean over sixty outputs is accurate.
     assert np.mean(found / expected) == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_array_equal(found, trial(soil, answer(soil), noise))
+    np.testing.assert_array_equal(found, response(soil, answer(soil), noise))
 
 
 @pytest.mark.parametrize("answer", [np.nan, np.inf])
@@ -184,8 +184,8 @@ def test_intervals_cover_in_noise_what_they_cover_without(
             np.array([getattr(answers[row][name], end) for row in known]) for end in ("low", "high")
         )
         covered[name] = np.mean((low <= measured[known]) & (measured[known] <= high))
-    # Intervals that know nothing of a noise of 0.001 cover 0.86, 0.69 and 0.67 there, and 0.93,
-    # 0.92 and 0.87 without noise.
+    # Intervals that ignore a noise of 0.001 cover 0.86, 0.69 and 0.67 of these soils; without noise
+    # they cover 0.93, 0.92 and 0.87.
     assert all(0.84 <= share <= 0.97 for share in covered.values()), covered
 
 
@@ -194,7 +194,7 @@ def test_intervals_cover_in_noise_what_they_cover_without(
 def test_what_noise_does_to_answers_is_known_through_a_handheld(
     model: ProvedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its noise differs from band to band, and that of its dark and white is in every spectrum."""
+    """Its noise differs between bands, and each spectrum has that of the references too."""
     published = limesoda.load("SL.125")
     soils = onto_pixels(published.wavelengths_nm, published.reflectance[:40])
     moved, claimed = [], []

@@ -1,4 +1,4 @@
-"""Counts to predictions: the physics, and the scans that get a reason instead of a number."""
+"""From counts to predictions, and the scans that get a reason instead of a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network as data: what its file holds, what its reader refuses, and what int8 stands for."""
+"""Networks as arrays: their file, malformed files, and the arithmetic of int8."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def changed_header(content: bytes, **changes: Any) -> bytes:
         ({"profile": "int4"}, "profile 'int4' is not one of"),
         ({"activations": []}, "0 activations where profile int8 has 3"),
         ({"activations": [{"scale": 0.0, "zero_point": 0}] * 3}, "scale 0.0 of an activation"),
-        ({"activations": [{"scale": 0.1, "zero_point": 0}] * 3}, "no float32"),
+        ({"activations": [{"scale": 0.1, "zero_point": 0}] * 3}, "not a float32"),
         ({"activations": [{"scale": 0.5, "zero_point": 128}] * 3}, "zero point 128"),
         ({"linear": True}, "bytes of weights where its header makes them"),
         ({"linear": True, "outputs": 50_000}, "weights is larger than any CCNVR"),
@@ -203,9 +203,7 @@ def test_a_large_batch_is_that_of_single_spectra(rng: np.random.Generator) -> No
 
 
 def test_sums_too_large_for_float32_stay_exact(rng: np.random.Generator) -> None:
-    """A convolution whose products can pass 2^24 is computed in float64: its int8 answers are those
-    of whole numbers.
-    """
+    """A convolution with sums above 2^24 is computed in float64, so its int8 values are exact."""
     from ccnvr.edge.network.shape import Convolution
 
     config = recipes.network_config(
