@@ -14,7 +14,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import library_and_part
-from ccnvr.train.libraries.r_packages import moisture_at_hand
+from ccnvr.train.libraries.published.r_packages import moisture_at_hand
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe.recipe import TrainingRecipe
 

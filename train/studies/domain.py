@@ -22,7 +22,7 @@ from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
 from ccnvr.train.calibration.domain import FittedDomain
 from ccnvr.train.calibration.recipe_soils import load_soils
-from ccnvr.train.libraries import r_packages
+from ccnvr.train.libraries.published import r_packages
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.studies import materials

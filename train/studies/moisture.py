@@ -25,7 +25,7 @@ from ccnvr.edge.chemometrics.preprocess import Channel
 from ccnvr.edge.network.shape import Convolution, NetworkShape
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.libraries.r_packages import MoistureStates, read_moisture
+from ccnvr.train.libraries.published.r_packages import MoistureStates, read_moisture
 from ccnvr.train.libraries.standards import Pairs, fit_epo
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe.recipe import TrainingRecipe

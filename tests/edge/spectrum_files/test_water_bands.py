@@ -14,7 +14,7 @@ from ccnvr.edge.spectrum_files import limesoda, water_bands
 from ccnvr.edge.spectrum_files.water_bands import upside_down
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries import r_packages
+from ccnvr.train.libraries.published import r_packages
 from ccnvr.train.studies.materials import MATERIALS
 
 Array = np.ndarray

@@ -34,7 +34,7 @@ from ccnvr.train.calibration import folds, intervals
 from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_quantile
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries import r_packages
+from ccnvr.train.libraries.published import r_packages
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.runs import folder as run_folder

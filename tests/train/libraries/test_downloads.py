@@ -17,9 +17,10 @@ import pytest
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train.libraries import downloads, r_packages
+from ccnvr.train.libraries import downloads
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.downloads import PublishedFile
+from ccnvr.train.libraries.published import r_packages
 
 CONTENT = bytes(range(256)) * 700
 FILE = PublishedFile(

@@ -19,8 +19,8 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries import lucas
 from ccnvr.train.libraries import soils as soils
+from ccnvr.train.libraries.published import lucas
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = np.arange(400.0, 2500.0, 0.5)

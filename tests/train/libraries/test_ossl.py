@@ -14,8 +14,8 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries import ossl
 from ccnvr.train.libraries import soils as soils
+from ccnvr.train.libraries.published import ossl
 
 GRID = Grid(1104.0, 10.0, 140)
 WAVELENGTHS = range(350, 2502, 2)

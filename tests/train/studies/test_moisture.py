@@ -12,7 +12,7 @@ import pytest
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.metrics import Accuracy
 from ccnvr.train.libraries import downloads
-from ccnvr.train.libraries.r_packages import MOISTURE, MoistureStates, read_moisture
+from ccnvr.train.libraries.published.r_packages import MOISTURE, MoistureStates, read_moisture
 from ccnvr.train.studies import moisture as moisture_study
 from ccnvr.train.studies.moisture import GRID, RECIPE, ccnvr, plsr, study
 

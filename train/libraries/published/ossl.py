@@ -20,9 +20,9 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.published.tables import Row, Table
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.soils import Gathering, Soils
-from ccnvr.train.libraries.tables import Row, Table
 
 FILE = "ossl_all_L1_v1.2.csv.gz"
 NEOSPECTRA_SPECTRA = "neospectra_nir_v1.2.csv.gz"

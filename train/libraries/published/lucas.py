@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.published.tables import Row, Table
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.soils import ROWS_AT_ONCE, Gathering, Rows, Soils
-from ccnvr.train.libraries.tables import Row, Table
 
 ORIGIN = (
     "which the European Soil Data Centre gives to those who ask for it at esdac.jrc.ec.europa.eu"
