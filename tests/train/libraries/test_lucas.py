@@ -20,7 +20,7 @@ from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import soils as soils
-from ccnvr.train.libraries.published import lucas
+from ccnvr.train.libraries.published import lucas_r
 
 GRID = Grid(1104.0, 10.0, 140)
 BANDS = np.arange(400.0, 2500.0, 0.5)
@@ -148,8 +148,8 @@ def test_spectra_may_be_a_matrix_in_the_data_frame(
     (folder / "LUCAS.SOIL_corr.Rdata").touch()
     matrix = xarray.DataArray(spectra(), dims=("dim_0", "dim_1"), coords={"dim_1": NAMES})
     frame = {"ID": np.arange(SOILS).astype(str), "spc": matrix, **LABORATORY_2009}
-    monkeypatch.setattr(lucas, "_r_frame", lambda path: frame)
-    monkeypatch.setattr(lucas, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(lucas_r, "read_frame", lambda path: frame)
+    monkeypatch.setattr(lucas_r, "ROWS_AT_ONCE", 4)
     library = libraries.load_library("lucas2009", GRID)
     np.testing.assert_allclose(library.spectra, on_grid(), atol=1e-9)
     frame["spc"] = spectra()

@@ -1,17 +1,17 @@
-"""The LUCAS topsoil surveys of 2009, 2015 and 2018, from the user's copies of the JRC's files.
+"""Read the LUCAS topsoil surveys of 2009, 2015 and 2018 from the user's copies of the JRC's files.
 
 Tóth, Jones & Montanarella 2013, EUR 26102; Orgiazzi et al. 2018, Eur. J. Soil Sci. 69:140-153. The
 spectra are absorbance, log10(1/R), 400-2499.5 nm by 0.5 nm; they are resampled in blocks. The files
-may not be passed on, so the layouts are those that public code reads:
+must not be passed on, so this module follows the layouts that public code reads:
 
 - 2009: data frame `LUCAS.SOIL` with columns sample.ID, ID, the 4,200 bands in `spc` (a data frame
   within it, or a matrix), clay, pH.in.H2O, OC, N, CEC, and `mineral`, in `LUCAS.SOIL_corr.Rdata`;
   or the same as CSV with bands named `spc.400` or `400`.
-- 2015: `LUCAS_Topsoil_2015_20200323.csv` and a folder `LUCAS2015_Soil_Spectra_EU28` of one CSV a
-  country with source, SampleID, PointID, NUTS_0, SampleN and the bands; mostly two scans a point.
-- 2018: `LUCAS-SOIL-2018.csv`. Unverified: that its spectra are laid out as those of 2015, in a
-  folder `LUCAS2018...Spectra...`, and that the word for soils that are not mineral in the 2009 file
-  is "organic" (anything but "mineral" is taken for it).
+- 2015: `LUCAS_Topsoil_2015_20200323.csv`, and a folder `LUCAS2015_Soil_Spectra_EU28` with one CSV
+  per country: source, SampleID, PointID, NUTS_0, SampleN and the bands; mostly two scans per point.
+- 2018: `LUCAS-SOIL-2018.csv`. Two things are unverified: that its spectra have the layout of 2015,
+  in a folder `LUCAS2018...Spectra...`, and that the 2009 file calls soils that are not mineral
+  "organic" (any word but "mineral" is taken for it).
 
 The public split of the 2009 mineral soils (11,958 for calibration, 5,979 for test) is
 `mineral-split.csv` of the repository tsakiridis/cnn-lucas (Tsakiridis et al. 2020, Geoderma
@@ -21,22 +21,19 @@ itself calls so; its definition allows up to 200 g/kg of OC.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rdata
 from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.published import lucas_r
 from ccnvr.train.libraries.published.tables import Row, Table
 from ccnvr.train.libraries.sensor import View
-from ccnvr.train.libraries.soils import ROWS_AT_ONCE, Gathering, Rows, Soils
+from ccnvr.train.libraries.soils import Gathering, Soils
 
 ORIGIN = (
     "which the European Soil Data Centre gives to those who ask for it at esdac.jrc.ec.europa.eu"
@@ -53,20 +50,29 @@ class Survey:
     """A survey whose laboratory values and spectra are in different files; both name the point."""
 
     name: str
+    """The name of the library."""
+
     laboratory: str
+    """The name of the file of laboratory values."""
+
     point: str
+    """The column of that file that names the point."""
+
     columns: dict[str, str]
+    """By property: its column in that file."""
+
     spectra: str
+    """The pattern of the name of the folder of spectra."""
 
     def laboratory_file(self, folder: Path) -> Path | None:
-        """In the folder, or in one within it."""
+        """Return the file of laboratory values in the folder, or in one within it."""
         return next(
             iter([*folder.glob(self.laboratory), *sorted(folder.glob(f"*/{self.laboratory}"))]),
             None,
         )
 
     def spectra_files(self, folder: Path) -> list[Path]:
-        """Every CSV file in folders of the survey's name, in the folder or in one within it."""
+        """Return every CSV file in folders of spectra, in the folder or in one within it."""
         folders = [*folder.glob(self.spectra), *folder.glob(f"*/{self.spectra}")]
         return sorted(
             {file for found in folders if found.is_dir() for file in found.rglob("*.csv")}
@@ -90,20 +96,20 @@ LUCAS_2018 = Survey(
 
 
 def file_2009(folder: Path) -> Path | None:
-    """The survey's file in the folder, the CSV first: it is read as a stream."""
+    """Return the survey's file in the folder; CSV is preferred, because it is read as a stream."""
     return next((folder / name for name in FILES_2009 if (folder / name).exists()), None)
 
 
 def read_2009(folder: Path, view: View, part: str = "") -> Soils:
-    """All soils, with parts mineral and organic if the file has its column `mineral`, and train and
-    test if `SPLIT` is there.
+    """Read all soils of 2009.
 
-    A CSV file is read as a stream; an Rdata file is parsed whole and takes some three times its
-    decompressed size of memory.
+    They have the parts mineral and organic if the file has a column `mineral`, and the parts train
+    and test if `SPLIT` exists. A CSV file is read as a stream; an Rdata file is parsed as a whole,
+    which takes about three times its decompressed size in memory.
 
     Raises:
-        UsageError: the file, or the split that `part` needs, is not there.
-        DataError: it is not as published; names row and column.
+        UsageError: the file, or the split that `part` needs, does not exist.
+        DataError: the file differs from the published one; the message names row and column.
         WavelengthError: its wavelengths do not cover the grid.
     """
     path = file_2009(folder)
@@ -117,7 +123,8 @@ def read_2009(folder: Path, view: View, part: str = "") -> Soils:
             "tsakiridis/cnn-lucas, or any "
             "CSV with columns ID and split (calibration or test)"
         )
-    soils, kinds = _from_r(path, view) if path.name.endswith(".Rdata") else _from_csv(path, view)
+    read = _from_r if path.name.endswith(".Rdata") else _from_csv
+    soils, kinds = read(path, view)
     parts: dict[str, NDArray[np.bool_]] = {}
     if kinds is not None:
         parts["mineral"] = kinds == "mineral"
@@ -142,12 +149,13 @@ def read_2009(folder: Path, view: View, part: str = "") -> Soils:
 
 
 def read_survey(survey: Survey, folder: Path, view: View) -> Soils:
-    """The points that have both values and spectra; the scans of one point are averaged, in
-    absorbance.
+    """Read the points that have both values and spectra.
+
+    The scans of a point are averaged in absorbance.
 
     Raises:
-        UsageError: the files are not there.
-        DataError: one is not as published; names row and column.
+        UsageError: the files do not exist.
+        DataError: a file differs from the published one; the message names row and column.
         WavelengthError: its wavelengths do not cover the grid.
     """
     laboratory, files = survey.laboratory_file(folder), survey.spectra_files(folder)
@@ -208,19 +216,19 @@ def _laboratory(survey: Survey, path: Path) -> dict[str, list[float]]:
 
 
 def _known(value: float) -> float:
-    """LUCAS marks what was not measured by a negative number."""
+    """Return a value, NaN for a negative one: LUCAS marks what was not measured in this way."""
     return value if value >= 0.0 else float("nan")
 
 
 def _absorbance(row: Row, spectrum: Array, names: list[str]) -> Array | None:
-    """The spectrum, None if it is empty.
+    """Return the spectrum, or None if it is empty.
 
     Raises:
-        DataError: part of it is missing, or a value is none that absorbance can have.
+        DataError: part of it is missing, or a value is impossible for absorbance.
     """
     if np.all(np.isnan(spectrum)):
         return None
-    possible = (spectrum > -0.3) & (spectrum < 6.0)
+    possible = lucas_r.possible_absorbance(spectrum)
     if not np.all(possible):
         band = int(np.argmin(possible))
         raise DataError(
@@ -269,7 +277,7 @@ def _from_csv(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
 
 
 def _from_r(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
-    frame = _r_frame(path)
+    frame = lucas_r.read_frame(path)
     identifier = "ID" if "ID" in frame else "sample.ID"
     if missing := [
         name for name in (identifier, "spc", *_COLUMNS_2009.values()) if name not in frame
@@ -278,17 +286,7 @@ def _from_r(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
             f"{path}: its data frame LUCAS.SOIL has no column {missing[0]}; fetch it again"
         )
     sample_ids = [f"lucas2009/{sample}" for sample in np.asarray(frame[identifier])]
-    spectra = Rows(view.grid.bands)
-    for first, block, matrix, names in _r_blocks(path, frame["spc"], view):
-        possible = (block > -0.3) & (block < 6.0)
-        if not np.all(possible):
-            row, band = np.unravel_index(int(np.argmin(possible)), block.shape)
-            raise DataError(
-                f"{path} row {first + row + 1} of LUCAS.SOIL, column spc {names[band]} is "
-                f"{block[row, band]:g} and must be an "
-                "absorbance from -0.3 to 6; fetch it again"
-            )
-        spectra.append(block @ matrix.T)
+    spectra = lucas_r.resampled(path, frame["spc"], view)
     measured = {}
     for name, column in _COLUMNS_2009.items():
         values = np.asarray(frame[column], dtype=np.float64)
@@ -298,65 +296,4 @@ def _from_r(path: Path, view: View) -> tuple[Soils, NDArray[np.str_] | None]:
     if "mineral" in frame:
         words = np.asarray(frame["mineral"], dtype=object)
         kinds = np.array([str(word) if isinstance(word, str) else "" for word in words])
-    soils = Soils.of_library("lucas2009", view.grid, sample_ids, spectra.finish(), measured)
-    return soils, kinds
-
-
-def _r_blocks(path: Path, spc: Any, view: View) -> Iterator[tuple[int, Array, Array, list[str]]]:
-    """First row, absorbance, matrix and names of the needed bands, block by block, of a matrix or a
-    data frame of bands.
-    """
-    if not isinstance(spc, Mapping) and getattr(spc, "coords", None) is None:
-        raise DataError(
-            f"{path}: the columns of spc have no names, which must be wavelengths in nm; fetch it "
-            "again"
-        )
-    names = [
-        str(name) for name in (spc if isinstance(spc, Mapping) else spc.coords[spc.dims[1]].values)
-    ]
-    try:
-        wavelengths = np.array([float(name) for name in names])
-    except ValueError as error:
-        raise DataError(
-            f"{path}: a column of spc is not named by its wavelength in nm ({error}); fetch it "
-            "again"
-        ) from error
-    matrix = view.matrix(wavelengths)
-    needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
-    used = [names[band] for band in needed]
-    columns = [np.asarray(spc[name]) for name in used] if isinstance(spc, Mapping) else None
-    whole = np.asarray(spc if columns is None else ())
-    soils = len(columns[0]) if columns else len(spc)
-    for first in range(0, soils, ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
-        if columns is not None:
-            block = np.stack([column[rows] for column in columns], axis=1)
-        else:
-            block = whole[rows][:, needed]
-        yield first, block.astype(np.float64), matrix[:, needed], used
-
-
-def _r_frame(path: Path) -> Mapping[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            # rdata says of what it keeps as it is; nothing here looks at it.
-            warnings.simplefilter("ignore", UserWarning)
-            constructors = {
-                **rdata.conversion.DEFAULT_CLASS_MAP,
-                "data.frame": lambda columns, attributes: columns,
-            }
-            objects = rdata.conversion.convert(
-                rdata.parser.parse_file(path), constructor_dict=constructors
-            )
-        frame: Mapping[str, Any] = objects["LUCAS.SOIL"]
-    except MemoryError:
-        raise DataError(
-            f"{path} does not fit into memory; in R, write.csv(LUCAS.SOIL, 'LUCAS.SOIL_corr.csv', "
-            "row.names = FALSE) makes the "
-            "CSV file that is read as a stream"
-        ) from None
-    except Exception as error:  # rdata raises a dozen types on damaged files
-        raise DataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); fetch it again"
-        ) from error
-    return frame
+    return Soils.of_library("lucas2009", view.grid, sample_ids, spectra, measured), kinds
