@@ -1,8 +1,8 @@
-"""The standardised outputs of every engine and profile that this Python has, for given spectra;
-here or on an emulated ARM.
+"""The standardised outputs of every engine and profile that this Python has, for given spectra.
 
-`answers.py BUNDLE SPECTRA.npz OUT.npz` writes an array for each; with `--count`, it instead marks a
-few inferences of each for the instruction counter (`icount.c`) and prints which mark is what.
+The program runs on this computer and on emulated ones. `answers.py BUNDLE SPECTRA.npz OUT.npz`
+writes an array for each pair of engine and profile. With `--count` it instead marks a few
+inferences of each pair for the instruction counter (`icount.c`), and prints what each mark means.
 """
 
 from __future__ import annotations
@@ -25,16 +25,20 @@ from ccnvr.edge.network.layout import PROFILES
 
 MARK = 0x51500000
 AT_ONCE = 25
-"""Spectra handed to an engine at once, for the emulated computer's sake; what is counted is one
-alone.
+"""Spectra in one call of an engine, which saves time on the emulated computer.
+
+Instructions are counted for one spectrum alone.
 """
 
 COUNTED = 5
-"""Inferences of each kind that are counted, after two that are not."""
+"""Inferences of each pair that are counted, after two that are not."""
 
 
-def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Session]]:
-    """What can run here, opened in this process: emulation of one program starts no other."""
+def sessions(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Session]]:
+    """Yield what can run here, opened in this process.
+
+    A program under qemu-user cannot start the child process of `IsolatedSession`.
+    """
     for engine in ENGINES.values():
         if find_spec(engine.library) is None or engine.obstacle is not None:
             continue
@@ -44,7 +48,7 @@ def backends(bundle: bundles.Bundle) -> Iterator[tuple[Choice, Session]]:
 
 
 def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
-    """Write the outputs; print what gave them, as JSON."""
+    """Write the outputs, and print as JSON which engines gave them."""
     bundle = bundles.read(bundle_path)
     with np.load(spectra_path) as spectra:
         preprocess = Preprocessor(
@@ -59,13 +63,13 @@ def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
     ).batch(np.array(test.absorbance))
     outputs: dict[str, Any] = {"inputs": inputs}
     engines: dict[str, dict[str, Any]] = {}
-    for choice, backend in backends(bundle):
+    for choice, session in sessions(bundle):
         name = f"{choice.engine.name} {choice.profile}"
         outputs[name] = np.concatenate(
-            [backend(some) for some in np.array_split(inputs, len(inputs) // AT_ONCE)]
+            [session(some) for some in np.array_split(inputs, len(inputs) // AT_ONCE)]
         )
         expected = np.array(test.quantized.get(choice.profile, test.expected))
-        self_test = float(np.max(np.abs(backend(test_inputs) - expected)))
+        self_test = float(np.max(np.abs(session(test_inputs) - expected)))
         engines[name] = {"version": choice.engine.version, "self_test": self_test}
     with open(out_path, "wb") as stream:
         np.savez(stream, **outputs)
@@ -77,7 +81,7 @@ def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
 
 
 def count(bundle_path: str, spectra_path: str) -> None:
-    """Mark each kind of work `COUNTED` times; print the names of the marks, as JSON."""
+    """Mark preprocessing and each pair `COUNTED` times; print the names of the marks as JSON."""
     bundle = bundles.read(bundle_path)
     with np.load(spectra_path) as spectra:
         wavelengths, soils = spectra["wavelengths_nm"], spectra["absorbance"]
@@ -88,12 +92,12 @@ def count(bundle_path: str, spectra_path: str) -> None:
         _mark(0)
         preprocess(soils[number])
         _mark(1 if number >= 2 else 0)
-    for choice, backend in backends(bundle):
+    for choice, session in sessions(bundle):
         names.append(f"{choice.engine.name} {choice.profile}")
         for number in range(COUNTED + 2):
             one = inputs[number : number + 1]
             _mark(0)
-            backend(one)
+            session(one)
             _mark(len(names) if number >= 2 else 0)
     print(json.dumps(names))
 

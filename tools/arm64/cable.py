@@ -1,9 +1,8 @@
-"""The daemon on an emulated Raspberry Pi reads a simulated instrument over a USB serial cable that
-is pulled three times.
+"""The test of a USB serial cable that is pulled three times while the daemon reads from it.
 
-The cable is QEMU's usb-serial, which Linux drives with its own ftdi_sio: connecting to QEMU's
-socket plugs it in, closing the connection pulls it out. The instrument keeps its power, and its
-scans, meanwhile.
+The daemon runs on an emulated Raspberry Pi; the instrument is simulated here. The cable is QEMU's
+usb-serial, which Linux drives with its own ftdi_sio: a connection to QEMU's socket plugs the cable
+in, and closing the connection pulls it out. The instrument keeps its power and its scans meanwhile.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ from ccnvr.firmware_bridge.link.device import Device
 from ccnvr.firmware_bridge.link.messages import ScanRequest
 from ccnvr.firmware_bridge.link.spectrometer import Exposure
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
-from tools.arm64 import lab
+from tools.arm64 import host, lab
 
 SCANS = 40
 SEED = 5
 PULLED_AFTER = (9, 20, 31)
-"""Samples; the cable is pulled while the next one is on the wire."""
+"""Numbers of samples after which the cable is pulled, while the next sample is on the wire."""
 
 _BOOT_S, _STEP_S = 300.0, 120.0
 
 
 class Spectrometer(SimulatedSpectrometer):
-    """The instrument at the cable's end; counts the samples that it took."""
+    """The instrument at the end of the cable, which counts the samples that it took."""
 
     def __init__(self) -> None:
         super().__init__(synthetic_soils(7, 1), seed=SEED, boot=1, pace=0.0)
         self.taken = 0
 
     def expose(self, request: ScanRequest, number: int) -> Exposure:
-        """See `link.spectrometer.Spectrometer`."""
+        """Take a scan; see `link.spectrometer.Spectrometer`."""
         self.taken += request.kind is ScanKind.SAMPLE
         return super().expose(request, number)
 
 
 class Console:
-    """The computer's console, read in a thread."""
+    """The emulated computer's console, read in a thread."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.lines: list[str] = []
@@ -59,18 +58,22 @@ class Console:
         self._thread.start()
 
     def wait(self, words: str, seconds: float, times: int = 1) -> None:
-        """Until a line with these words has come so many times."""
+        """Wait until `times` lines contain these words.
+
+        Raises:
+            LabError: they do not within `seconds`, or the computer has ended.
+        """
         deadline = time.monotonic() + seconds
         with self._news:
             while sum(words in line for line in self.lines) < times:
                 ended = not self._thread.is_alive()
                 if ended or not self._news.wait(deadline - time.monotonic()):
-                    raise lab.LabError(
+                    raise host.LabError(
                         f"the computer did not say {words!r}; its last words: {self.lines[-5:]}"
                     )
 
     def said(self, words: str) -> bool:
-        """Whether a line with these words has come."""
+        """Return whether a line contains these words."""
         return any(words in line for line in self.lines)
 
     def _read(self) -> None:
@@ -85,7 +88,15 @@ class Console:
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The outcome of the test.
+
+    Attributes:
+        seen: the lines of `ccnvr instruments --json`.
+        pulled: how often the daemon noticed that the cable was pulled.
+        stored: scan id and CRC-32 of the counts of each stored scan.
+        taken: how many samples the instrument took.
+        seconds: how long the test took.
+    """
 
     seen: list[dict[str, object]]
     pulled: int
@@ -95,18 +106,18 @@ class Outcome:
 
 
 def run(machine: lab.Installed) -> Outcome:
-    """Boot, plug in, pull the cable three times in mid-scan, and read what the computer has stored.
+    """Boot, pull the cable three times in the middle of a scan, and read what was stored.
 
     Raises:
-        LabError: the computer does not do its part in time.
+        LabError: the computer is too slow, or fails.
     """
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=lab.FOLDER) as name:
+    with tempfile.TemporaryDirectory(dir=host.FOLDER) as name:
         folder = Path(name)
         app = folder / "app"
         app.mkdir()
-        (app / "run.sh").write_text((lab.HERE / "guest_app.sh").read_text())
-        (app / "stored.py").write_text((lab.HERE / "stored.py").read_text())
+        (app / "run.sh").write_text((host.HERE / "guest_app.sh").read_text())
+        (app / "stored.py").write_text((host.HERE / "stored.py").read_text())
         (app / "count").write_text(str(SCANS))
         machine.initramfs(app, folder / "initramfs")
         options = [
@@ -146,13 +157,13 @@ def run(machine: lab.Installed) -> Outcome:
 
 
 def _play(cable: Path, console: Console) -> int:
-    """Be the instrument; gives how many samples it took."""
+    """Play the instrument; return how many samples it took."""
     spectrometer = Spectrometer()
     device = Device(spectrometer)
     for number, samples in enumerate(PULLED_AFTER, start=1):
         _serve(cable, device, console, partial(_has_taken_more, spectrometer, samples))
-        # Back only once the computer has noticed, so that the adapter comes back under its old
-        # name.
+        # Plugged in again only after the computer has noticed, so that the adapter gets its old
+        # name back.
         console.wait("went away", _STEP_S, number)
         time.sleep(1.0)
     _serve(cable, device, console, lambda: False)
@@ -164,9 +175,7 @@ def _has_taken_more(spectrometer: Spectrometer, samples: int) -> bool:
 
 
 def _serve(cable: Path, device: Device, console: Console, pull_now: Callable[[], bool]) -> None:
-    """Plug in and answer, until the cable is to be pulled in the middle of an answer, or all is
-    done.
-    """
+    """Plug the cable in and answer, until `pull_now` in the middle of an answer or the end."""
     with socket.socket(socket.AF_UNIX) as end:
         end.connect(str(cable))
         end.settimeout(0.5)
@@ -176,7 +185,7 @@ def _serve(cable: Path, device: Device, console: Console, pull_now: Callable[[],
             except TimeoutError:
                 continue
             if not request:
-                return  # the computer has ended; what it said will show why
+                return  # the computer has ended; its console will show why
             answer = device.receive(request)
             if pull_now() and len(answer) > 100:
                 end.sendall(answer[: len(answer) // 2])
@@ -186,8 +195,9 @@ def _serve(cable: Path, device: Device, console: Console, pull_now: Callable[[],
 
 
 def check(outcome: Outcome) -> list[str]:
-    """What is wrong, in sentences; none if every scan is stored once, in order, with the counts
-    that the detector gave.
+    """Return what is wrong, in sentences.
+
+    Every scan must be stored once, in order, with the counts that the detector gave.
     """
     wrong = []
     if outcome.pulled != len(PULLED_AFTER):
@@ -212,9 +222,7 @@ def check(outcome: Outcome) -> list[str]:
 
 
 def _truth(scans: int) -> list[int]:
-    """CRC-32 of the counts of each sample, as the store keeps them, from a second instrument with
-    the same seed.
-    """
+    """Return the CRC-32 of each sample's counts, from a second instrument with the same seed."""
     again, settings = Spectrometer(), Settings(10_000, 16)
     kinds = [ScanKind.DARK, ScanKind.WHITE, *[ScanKind.SAMPLE] * scans]
     requests = [ScanRequest(kind, settings.integration_us, settings.averages) for kind in kinds]

@@ -1,6 +1,8 @@
-/* A QEMU plugin that counts guest instructions between marks. A mark is the system call getpgid(MARK + n), which fails and
- * changes nothing; each prints "n instructions-since-the-last-mark". One thread only: the counter is not atomic.
- * Debian packs no header of QEMU's plugin interface (version 1), so the few declarations that are used stand here. */
+/* A QEMU plugin that counts guest instructions between marks.
+ *
+ * A mark is the system call getpgid(MARK + n), which fails and changes nothing. Each mark prints
+ * "n instructions-since-the-last-mark". The counter is not atomic, so the guest must use one thread.
+ * Debian ships no header of QEMU's plugin interface (version 1), so its few declarations are here. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-"""The same bundle on this computer and on emulated Raspberry Pis: the same answers, and what an
-inference costs there.
+"""The outputs of one bundle on this computer and on emulated Raspberry Pis, compared.
+
+Also the cost of an inference there, in instructions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files import limesoda
 from tools import tflite_environment
-from tools.arm64 import lab
+from tools.arm64 import fetch, host, lab, machines
 
 Float32 = NDArray[np.float32]
 
@@ -26,17 +27,18 @@ SPECTRA = 500
 WAVELENGTHS_NM = np.arange(1100.0, 2499.0)
 
 FLOAT_LIMIT, FLOAT_LIMIT_OF_32_BITS = 2e-5, 1e-4
-"""Largest difference of a float profile's outputs, in sd of the training soils. The vector unit of
-32-bit ARM does not round as IEEE 754 asks: small numbers become zero and reciprocals are
-approximate.
+"""The largest allowed difference of a float profile's outputs, in sd of the training soils.
+
+The vector unit of 32-bit ARM does not round as IEEE 754 asks: small numbers become zero, and
+reciprocals are approximate.
 """
 
 COMPUTERS = (
-    (lab.BOOKWORM, lab.PI_4),
-    (lab.BOOKWORM, lab.PI_5),
-    (lab.TRIXIE, lab.PI_5),
-    (lab.BOOKWORM_TFLITE, lab.PI_4),
-    (lab.ARMHF, lab.PI_2),
+    (machines.BOOKWORM, machines.PI_4),
+    (machines.BOOKWORM, machines.PI_5),
+    (machines.TRIXIE, machines.PI_5),
+    (machines.BOOKWORM_TFLITE, machines.PI_4),
+    (machines.ARMHF, machines.PI_2),
 )
 
 
@@ -45,11 +47,15 @@ Answers = dict[str, Float32]
 
 @dataclass(frozen=True)
 class Compared:
-    """Largest difference between two computers for one engine and profile, in sd of the training
-    soils.
+    """The largest difference between two computers for one engine and profile.
 
-    `steps` is the same in steps of an 8-bit number over the range that the answers to all spectra
-    have.
+    Attributes:
+        name: engine and profile.
+        version: the engine's version on the emulated computer.
+        computer: the emulated computer.
+        difference: the largest difference, in sd of the training soils.
+        steps: the same in steps of an 8-bit number over the range of the outputs.
+        self_test: the largest difference from the bundle's self-test, in sd.
     """
 
     name: str
@@ -61,7 +67,7 @@ class Compared:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, if anything."""
+        """What is wrong, or None."""
         if self.name.endswith(" int8"):
             return (
                 None
@@ -79,26 +85,28 @@ class Compared:
 
 
 def bundle() -> str:
-    """What to test with: `.arm64/bundle.ccnvr` where someone has put one, else the default."""
-    own = lab.FOLDER / "bundle.ccnvr"
+    """Return the bundle to test: `.arm64/bundle.ccnvr` if it exists, otherwise the default."""
+    own = host.FOLDER / "bundle.ccnvr"
     return str(own) if own.exists() else "default"
 
 
 def run() -> Iterator[Compared]:
-    """Ask every engine of every computer, and compare each with the same engine here, as they come.
+    """Run every engine of every computer, and compare it with the same engine here.
+
+    Yields each comparison as it is ready.
 
     Raises:
         LabError: a computer cannot be made, or fails.
     """
-    with tempfile.TemporaryDirectory(dir=lab.FOLDER) as name:
+    with tempfile.TemporaryDirectory(dir=host.FOLDER) as name:
         folder = Path(name)
         _write_spectra(folder / "spectra.npz")
         here = _here(folder)
         for machine, cpu in COMPUTERS:
-            installed, out = lab.install(machine), folder / "there.npz"
+            installed, out = fetch.install(machine), folder / "there.npz"
             said = json.loads(
                 installed.python(
-                    cpu, lab.HERE / "answers.py", bundle(), folder / "spectra.npz", out
+                    cpu, host.HERE / "answers.py", bundle(), folder / "spectra.npz", out
                 )
             )
             print(f"answers: {machine.name} on {cpu.qemu}", file=sys.stderr, flush=True)
@@ -108,16 +116,16 @@ def run() -> Iterator[Compared]:
                     yield _compare(key, label, said["engines"][key], here[key], there)
 
 
-def counts(cpu: lab.Cpu) -> dict[str, float]:
-    """Guest instructions of one preprocessing, and of one inference by each engine and profile."""
+def counts(cpu: machines.Cpu) -> dict[str, float]:
+    """Return the instructions of one preprocessing and of one inference of each pair."""
     lab.build_counter()
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(dir=lab.FOLDER) as name:
+    with tempfile.TemporaryDirectory(dir=host.FOLDER) as name:
         folder = Path(name)
         _write_spectra(folder / "spectra.npz")
-        for machine in (lab.BOOKWORM, lab.BOOKWORM_TFLITE):
-            installed, marks = lab.install(machine), folder / "marks"
-            program = (lab.HERE / "answers.py", "--count", bundle(), folder / "spectra.npz")
+        for machine in (machines.BOOKWORM, machines.BOOKWORM_TFLITE):
+            installed, marks = fetch.install(machine), folder / "marks"
+            program = (host.HERE / "answers.py", "--count", bundle(), folder / "spectra.npz")
             names = json.loads(installed.python(cpu, *program, counts=marks))
             lines = [tuple(map(int, line.split())) for line in marks.read_text().splitlines()]
             for number, label in enumerate(names, start=1):
@@ -143,7 +151,10 @@ def _compare(
 
 
 def _here(folder: Path) -> Answers:
-    """The answers of this computer's engines, tflite-runtime's from an environment of its own."""
+    """Return the outputs of this computer's engines.
+
+    tflite-runtime runs in an environment of its own, because it needs NumPy 1.
+    """
     answers: Answers = {}
     pythons = [sys.executable]
     try:
@@ -153,7 +164,7 @@ def _here(folder: Path) -> Answers:
     for python in pythons:
         command = [
             python,
-            str(lab.HERE / "answers.py"),
+            str(host.HERE / "answers.py"),
             bundle(),
             str(folder / "spectra.npz"),
             str(folder / "here.npz"),
@@ -169,7 +180,7 @@ def _read(path: Path) -> Answers:
 
 
 def _write_spectra(path: Path) -> None:
-    """Absorbance of `SPECTRA` real soils out of all that LimeSoDa has."""
+    """Write the absorbance of `SPECTRA` real soils, drawn evenly from all of LimeSoDa."""
     each = [
         np.interp(WAVELENGTHS_NM, one.wavelengths_nm, row)
         for one in map(limesoda.load, limesoda.VISNIR_SETS)

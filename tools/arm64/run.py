@@ -1,5 +1,7 @@
-"""ccnvr on emulated Raspberry Pis: `make test-arm64`, or this with the names of some parts. Prints
-what it finds, and ends with 1 if anything is wrong.
+"""Test ccnvr on emulated Raspberry Pis: `python -m tools.arm64.run`, or `make test-arm64`.
+
+Names of parts (answers, counts, cable) run those alone. The program prints what it finds, and ends
+with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -7,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tools.arm64 import cable, lab, parity
+from tools.arm64 import cable, fetch, host, machines, parity
 
 
 def test_cable() -> list[str]:
-    """A whole computer whose USB serial cable is pulled three times."""
-    outcome = cable.run(lab.install(lab.BOOKWORM, with_kernel=True))
+    """Boot a whole computer and pull its USB serial cable three times."""
+    outcome = cable.run(fetch.install(machines.BOOKWORM, with_kernel=True))
     print(
         f"cable: {outcome.taken} scans taken, {len(outcome.stored)} stored, cable pulled "
         f"{outcome.pulled} times, "
@@ -22,10 +24,10 @@ def test_cable() -> list[str]:
 
 
 def test_answers() -> list[str]:
-    """Every engine and profile of the bundle on several Pis, beside the same here."""
+    """Compare every engine and profile of the bundle on several Pis with the same here."""
     print(
-        f"answers to {parity.SPECTRA} spectra by {parity.bundle()}, emulated ARM beside this "
-        "computer\n"
+        f"outputs of {parity.bundle()} for {parity.SPECTRA} spectra, emulated ARM compared with "
+        "this computer\n"
     )
     print(
         "| engine and profile | version | computer | largest difference, sd | in 8-bit steps | "
@@ -44,8 +46,8 @@ def test_answers() -> list[str]:
 
 
 def test_counts() -> list[str]:
-    """What an inference costs, in instructions; nothing to compare with here."""
-    older, newer = parity.counts(lab.PI_4), parity.counts(lab.PI_5)
+    """Print the cost of an inference in instructions; there is no limit to hold."""
+    older, newer = parity.counts(machines.PI_4), parity.counts(machines.PI_5)
     print("| millions of instructions for one spectrum | Cortex-A72 | Cortex-A76 |")
     print("|---|---|---|")
     for name, count in older.items():
@@ -62,15 +64,15 @@ PARTS: dict[str, Callable[[], list[str]]] = {
 
 
 def main(names: list[str]) -> int:
-    """Run the parts and say what is wrong."""
+    """Run the parts and print what is wrong."""
     wrong = []
     try:
         for name in names or list(PARTS):
             wrong += [f"{name}: {sentence}" for sentence in PARTS[name]()]
-    except lab.LabError as error:
+    except host.LabError as error:
         wrong.append(str(error))
     except KeyError as error:
-        wrong.append(f"no part {error}; the parts are {', '.join(PARTS)}")
+        wrong.append(f"there is no part {error}; the parts are {', '.join(PARTS)}")
     for sentence in wrong:
         print(f"WRONG {sentence}", file=sys.stderr)
     return 1 if wrong else 0

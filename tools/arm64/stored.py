@@ -1,4 +1,4 @@
-"""In the emulated computer: what the daemon has stored, a line a scan."""
+"""Print what the daemon has stored, one scan a line. Runs in the emulated computer."""
 
 from __future__ import annotations
 
