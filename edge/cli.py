@@ -1,28 +1,30 @@
-"""The `ccnvr` command: finds the subcommand's module, runs it, and turns errors into one sentence
-and an exit code.
+"""The `ccnvr` command: it runs one subcommand and turns errors into one sentence and an exit code.
 
-Subcommands are named, not imported: `--help` and the edge's commands stay light, and this package
-need not know the
-packages above it. Each module has `add_arguments(parser)` and `run(arguments) -> exit code`.
+Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; its
+docstring is the description in the command's help. Modules are named here, not imported, so that
+`--help` and the commands of the edge start fast, and so that this package does not depend on the
+packages above it.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ccnvr.edge.standard_error import discard, tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
 @dataclass(frozen=True)
 class Command:
-    """Where a subcommand lives, what it does, and the extra that brings what it needs."""
+    """A subcommand: its module, its help, and the extra that installs what the module needs."""
 
     module: str
     summary: str
@@ -43,7 +45,7 @@ COMMANDS = {
     ),
     "predict": Command(
         "ccnvr.edge.commands.predict",
-        "predict the spectra of files",
+        "predict the spectra in files",
         "ccnvr predict default soils.csv",
     ),
     "convert": Command(
@@ -52,26 +54,26 @@ COMMANDS = {
         "ccnvr convert session/ --out soils.csv",
     ),
     "inspect": Command(
-        "ccnvr.edge.commands.inspect", "show and test a bundle", "ccnvr inspect default"
+        "ccnvr.edge.commands.inspect", "describe and test a bundle", "ccnvr inspect default"
     ),
     "bench": Command(
         "ccnvr.edge.commands.bench",
-        "time each stage from counts to prediction",
+        "time each stage from counts to prediction, and each engine",
         "ccnvr bench default",
     ),
     "simulate": Command(
         "ccnvr.edge.commands.simulate",
-        "be a virtual instrument on a pseudo-terminal or a socket",
+        "simulate an instrument on a pseudo-terminal or a socket",
         "ccnvr simulate --spectra soils.csv",
     ),
     "instruments": Command(
         "ccnvr.edge.commands.instruments",
-        "show the serial ports and what answers on them",
+        "list serial ports and the instruments that answer on them",
         "ccnvr instruments --udev 70-ccnvr.rules",
     ),
     "record": Command(
         "ccnvr.edge.commands.record",
-        "write down a session between a host and an instrument",
+        "record the bytes between a host and an instrument",
         "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
     "data": Command(
@@ -94,19 +96,19 @@ COMMANDS = {
     ),
     "quantize": Command(
         "ccnvr.train.commands.quantize",
-        "make a training run's network int8",
+        "quantize the network of a training run to int8",
         "ccnvr quantize runs/mine --sensitivity",
         "train",
     ),
     "experiment": Command(
         "ccnvr.train.commands.experiment",
-        "compare CCNVR with its rivals",
+        "compare CCNVR with other methods",
         "ccnvr experiment accuracy --data nirsoil --out runs/study",
         "train",
     ),
     "standardise": Command(
         "ccnvr.train.commands.standardise",
-        "adapt a bundle to another instrument by paired standards",
+        "adapt a bundle to another instrument with paired standards",
         "ccnvr standardise default --reference lab.csv --field handheld.csv --out field.ccnvr",
         "train",
     ),
@@ -120,7 +122,7 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong use is one sentence, as any other error."""
+    """A parser that reports wrong use as one sentence, like any other error."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -128,15 +130,19 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong use."""
+    # Python sets a standard stream to None where it was closed before the start. Printing to
+    # either would then fail, or write errors to standard output.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    if sys.stderr is None:
+        discard()
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-        # Here, and not as Python exits, so that a full disk or a closed pipe is an error like any
-        # other.
+        # Flushed here rather than when Python exits, so that a full disk or a closed pipe is
+        # reported like any other error.
         sys.stdout.flush()
     except CcnvrError as error:
-        print(f"ccnvr: {error}", file=sys.stderr)
+        tell(str(error), logging.ERROR)
         return error.exit_code
     except BrokenPipeError:
         return _output_failed("the reader of standard output went away")
@@ -145,13 +151,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{error.filename or 'standard output'} cannot be written ({error.strerror})"
         )
     except KeyboardInterrupt:
-        print("ccnvr: interrupted", file=sys.stderr)
+        tell("interrupted", logging.ERROR)
         return 1
     return code
 
 
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """Return the argument parser of a subcommand, with its description and example.
+
+    Raises:
+        UsageError: there is no such command, or its extra is not installed.
+    """
+    return _parser_of(name, _load(name))
+
+
 def _output_failed(why: str) -> int:
-    print(f"ccnvr: {why}; what was stored stays stored, send the output elsewhere", file=sys.stderr)
+    tell(f"{why}; what was stored stays stored, send the output elsewhere", logging.ERROR)
     # Python would try to flush what is left when it exits, and fail again.
     sys.stdout = None
     return 1
@@ -165,29 +180,41 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"ccnvr {version('ccnvr')}")
         return 0
     name, *rest = arguments
+    module = _load(name)
+    try:
+        parsed = _parser_of(name, module).parse_args(rest)
+    except SystemExit as shown_help:
+        return int(shown_help.code or 0)
+    return int(module.run(parsed))
+
+
+def _load(name: str) -> Any:
+    """Import the module of a subcommand."""
     if name not in COMMANDS:
         raise UsageError(f"{name!r} is not a command; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     if command.module.startswith("ccnvr.edge."):
-        # Before NumPy is imported: a spectrum's matrices are so small that OpenBLAS's threads only
-        # wait for each other, which on a busy computer made the NumPy backend fifteen times slower.
+        # Set before NumPy is imported. A spectrum's matrices are so small that OpenBLAS's threads
+        # only wait for each other; on a busy computer that made the NumPy engine fifteen times
+        # slower.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        module = importlib.import_module(command.module)
+        return importlib.import_module(command.module)
     except ImportError as error:
         raise UsageError(
             f"ccnvr {name} needs {error.name}; install the extra {command.extra}: pip install "
             f"'ccnvr[{command.extra}]'"
         ) from error
+
+
+def _parser_of(name: str, module: Any) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"ccnvr {name}", description=module.__doc__, epilog=f"example: {command.example}"
+        prog=f"ccnvr {name}",
+        description=module.__doc__,
+        epilog=f"example: {COMMANDS[name].example}",
     )
     module.add_arguments(parser)
-    try:
-        parsed = parser.parse_args(rest)
-    except SystemExit as shown_help:
-        return int(shown_help.code or 0)
-    return int(module.run(parsed))
+    return parser
 
 
 def _overview() -> str:
@@ -201,8 +228,8 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "ccnvr COMMAND --help explains one, ccnvr --version names this one. example: ccnvr "
-            "demo",
+            "ccnvr COMMAND --help explains a command, ccnvr --version prints the version.",
+            "example: ccnvr demo",
         ]
     )
 

@@ -1,1 +1,1 @@
-"""The subcommands that need no training library."""
+"""The subcommands of the edge: each parses its options, calls the packages below, and prints."""

@@ -1,4 +1,4 @@
-"""Argument types that several commands share: each refuses a bad value in one sentence."""
+"""Argument types and options that several commands share."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ def _bounded(convert: Callable[[str], T], what: str, low: float, high: float) ->
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from `low` to `high`."""
+    """Return an argparse type for a whole number from `low` to `high`."""
     return _bounded(int, "a whole number", low, high)
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number from `low` to `high`."""
+    """Return an argparse type for a number from `low` to `high`."""
     return _bounded(float, "a number", low, high)
 
 
 def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """An argparse type: some of these names, separated by commas; they come in the order of
-    `names`.
+    """Return an argparse type for some of these names, separated by commas.
+
+    Its values keep the order of `names`.
     """
 
     def parse(text: str) -> tuple[str, ...]:

@@ -1,52 +1,55 @@
-"""Show the serial ports, what answers on them, and by which driver. Without URLs it asks every USB
-port that is free and does not speak by itself; name a built-in port or a TCP address to have it
-asked too.
+"""List the serial ports, what answers on them, and which driver it needs.
+
+Without URLs the command asks every USB port that is free and that does not speak unasked. Name a
+built-in port or a TCP address to have it asked as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.connect.discovery import NOT_ASKED, Found, ask, ports, udev_rules
 from ccnvr.firmware_bridge.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr instruments`."""
+    """Add the options of `ccnvr instruments`."""
     parser.add_argument(
         "url",
         nargs="*",
-        help="ask these instead: serial:///dev/NAME or socket://HOST:PORT, with ?driver=NAME as "
-        "that driver only",
+        help="ask these instead: serial:///dev/NAME or socket://HOST:PORT, with ?driver=NAME to "
+        "try that driver only",
     )
-    parser.add_argument("--list", action="store_true", help="only list the ports: open none")
+    parser.add_argument("--list", action="store_true", help="only list the ports; open none")
     parser.add_argument(
-        "--udev", type=Path, metavar="FILE", help="write udev rules for the USB ports that answered"
+        "--udev",
+        type=Path,
+        metavar="FILE",
+        help="write udev rules for the USB ports on which an instrument answered",
     )
-    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, ask and show."""
+    """List the ports and ask those that may be asked."""
     if arguments.list and arguments.url:
-        raise UsageError(
-            "--list opens no port, so it cannot ask the ones named; leave one of them out"
-        )
+        raise UsageError("--list opens no port, so it cannot ask a URL; leave one of them out")
     found = []
     for one in _candidates(arguments.url):
-        asked = (
-            one if arguments.list or (one.port is not None and one.port.vid is None) else _ask(one)
-        )
+        # Opening a built-in port may disturb what is wired to it, so it is asked only by name.
+        built_in = one.port is not None and one.port.vid is None
+        asked = one if arguments.list or built_in else _ask(one)
         found.append(asked)
+        # Printed at once, because each port may take seconds to answer.
         print(json.dumps(_as_json(asked)) if arguments.json else _as_text(asked), flush=True)
     if not found:
-        print("ccnvr: no serial ports; plug the instrument in, or name its URL", file=sys.stderr)
+        tell("no serial ports; plug the instrument in, or name its URL")
     if arguments.udev is not None:
         _write_rules(arguments.udev, [one for one in found if arguments.list or one.answer.driver])
     return 0
@@ -57,8 +60,9 @@ def _candidates(urls: list[str]) -> list[Found]:
 
 
 def _named(url: str) -> Found:
-    """A URL that the user gave; what is known of its USB adapter goes with it, and it is asked even
-    if built in.
+    """Return a URL that the user gave, with its USB adapter if it has one.
+
+    A built-in port comes without a port, so that it is asked.
     """
     device = url.removeprefix("serial://").partition("?")[0]
     real = Path(device).resolve()

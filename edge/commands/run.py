@@ -1,8 +1,9 @@
-"""Stream predictions from an instrument as JSON lines. Every scan is stored before it is shown;
-start again after any crash and the stream goes on where it ended. A first start, or one without
-fresh references, takes dark and white: have the white panel under the probe. A record's flags say
-when a scan must be taken again (rescan:...) and what else to know; the README explains them and the
-configuration file.
+"""Stream predictions from an instrument, one JSON object a line, until interrupted.
+
+Each scan is stored before it is shown, so after a crash the same command continues where the last
+run ended. The first run, and any run without fresh references, takes a dark and a white reference:
+have the white panel under the probe. The flags of a record say when a scan must be taken again
+(rescan:...) and what else limits its use.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 
 from ccnvr.edge.commands.arguments import add_model_choice, number, whole_number
 from ccnvr.edge.daemon import config as configuration
-from ccnvr.edge.daemon import main_loop as daemon
+from ccnvr.edge.daemon import log, main_loop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr run`; each one overrides the configuration file."""
+    """Add the options of `ccnvr run`; each one takes precedence over the configuration file."""
     parser.add_argument(
         "-c", "--config", type=Path, metavar="FILE", help="configuration file (TOML)"
     )
@@ -29,19 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serial:///dev/NAME?baud=N, socket://HOST:PORT or sim://",
     )
     parser.add_argument(
-        "--bundle", metavar="FILE", help="bundle, or 'default' (the one that comes with ccnvr)"
+        "--bundle",
+        metavar="FILE",
+        help="a .ccnvr file, or 'default' for the one that comes with ccnvr",
     )
     add_model_choice(parser, default=None)
     parser.add_argument(
         "--store", metavar="FILE", help="SQLite file for scans and predictions (ccnvr.sqlite)"
     )
     parser.add_argument(
-        "--interval", type=number(0, 86_400), metavar="S", help="seconds from scan to scan (0)"
+        "--interval",
+        type=number(0, 86_400),
+        metavar="S",
+        help="seconds from the start of one scan to the next (0: as fast as possible)",
     )
     parser.add_argument(
         "--new-references",
         action="store_true",
-        help="take dark and white anew, even if fresh ones are stored",
+        help="take new dark and white references, even if fresh ones are stored",
     )
     parser.add_argument(
         "--count", type=whole_number(1, 10**9), metavar="N", help="end after N predictions"
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until its count is reached or it is told to stop."""
-    given: dict[str, dict[str, object]] = {
+    given: configuration.Overrides = {
         "instrument": {"url": arguments.instrument},
         "model": {
             "bundle": arguments.bundle,
@@ -65,11 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
         for section, values in given.items()
     }
     settings = configuration.load(arguments.config, overrides)
-    summary = daemon.run(settings, arguments.count, _print_line, renew=arguments.new_references)
-    daemon.notice(f"{summary.predicted} scans predicted; {summary.statistics}")
+    with log.to_standard_error() as logger:
+        summary = main_loop.run(
+            settings, arguments.count, _print_line, renew=arguments.new_references
+        )
+        logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
     return 0
 
 
 def _print_line(record: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(record) + "\n")
+    # At once: a program that reads the pipe must not wait until a buffer is full.
     sys.stdout.flush()

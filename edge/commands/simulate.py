@@ -1,19 +1,18 @@
-"""Be a virtual instrument: print the URL of a pseudo-terminal or TCP port and answer there until
-interrupted.
+"""Simulate an instrument: print the URL of a pseudo-terminal or TCP port, and answer there.
 
-Simulated: counts with photon and read noise from the reflectance of --spectra, or of made-up soils.
-SIGUSR1 presses the
-instrument's button. With --replay: the answers of a real session that ccnvr record wrote down, to a
-host that asks as it was asked then.
+The simulation computes counts with photon and read noise from the reflectance of --spectra, or of
+made-up soils; SIGUSR1 presses the instrument's button. With --replay, the command instead gives the
+recorded answers of a session that ccnvr record wrote, to a host that asks as it was asked then. It
+runs until it is interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import signal
-import threading
 from pathlib import Path
 
+from ccnvr.edge.commands.signals import stop_on_signals
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.connect import registry as drivers
@@ -34,62 +33,67 @@ from ccnvr.firmware_bridge.simulators.handheld import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ccnvr simulate`."""
+    """Add the options of `ccnvr simulate`."""
     names = ", ".join(drivers.DRIVERS)
     parser.add_argument(
-        "--driver", default="ccnvr", metavar="NAME", help=f"which instrument to be: {names} (ccnvr)"
+        "--driver",
+        default="ccnvr",
+        metavar="NAME",
+        help=f"the instrument to simulate: {names} (ccnvr)",
     )
     parser.add_argument(
         "--faults",
         default="",
         metavar="SCRIPT",
-        help="faults of line and instrument, as flip@10%%,hangup@50",
+        help="faults of the line and the instrument, such as flip@10%%,hangup@50",
     )
     parser.add_argument(
         "--link",
         type=Path,
         metavar="PATH",
-        help="a name for the port that stays when it is unplugged",
+        help="a symbolic link to the port that stays when the instrument is unplugged",
     )
     parser.add_argument(
         "--acquisitions",
         type=int,
         default=1,
         metavar="N",
-        help="acquisitions after which the operator moves on (1)",
+        help="scans of each soil before the operator goes on to the next (1)",
     )
     parser.add_argument(
         "--replay",
         type=Path,
         metavar="FILE",
-        help="play back what ccnvr record wrote (--listen, --pace)",
+        help="play back a file of ccnvr record; with --listen and --pace only",
     )
     parser.add_argument(
         "--spectra",
         type=Path,
         metavar="FILE",
-        help="CSV of spectra that the instrument sees in turn",
+        help="CSV file of the spectra that the instrument sees in turn",
     )
     parser.add_argument(
         "--quantity",
         choices=QUANTITIES,
         default="reflectance",
-        help="what the file holds (reflectance)",
+        help="what the file of --spectra holds (reflectance)",
     )
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        help="serve TCP here instead of a pseudo-terminal; port 0 takes any",
+        help="serve over TCP here instead of on a pseudo-terminal; port 0 takes any free port",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (1)")
     parser.add_argument(
-        "--boot", type=int, help="the boot counter that it states (another at each start)"
+        "--boot",
+        type=int,
+        help="the boot counter that the instrument states (another one at each start)",
     )
     parser.add_argument(
         "--pace",
         type=float,
         default=1.0,
-        help="duration of a scan, 1 = as long as a real one, 0 = none (1)",
+        help="duration of a scan: 1 is that of a real one, 0 is none (1)",
     )
 
 
@@ -97,24 +101,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     if arguments.boot is None:
         arguments.boot = new_boot()
-    for name, value, high in (
+    for name, value, limit in (
         ("seed", arguments.seed, 2**63),
         ("boot", arguments.boot, 2**32),
         ("pace", arguments.pace, 100),
         ("acquisitions", arguments.acquisitions, 100_000),
     ):
-        if not 0 <= value < high:
-            raise UsageError(f"--{name} {value} is not from 0 to below {high}; choose another")
-    if arguments.replay is not None:
-        return _replay(arguments)
+        if not 0 <= value < limit:
+            raise UsageError(f"--{name} {value} is not from 0 to below {limit}; choose another")
+    return _serve_recording(arguments) if arguments.replay else _serve_simulation(arguments)
+
+
+def _serve_simulation(arguments: argparse.Namespace) -> int:
     device = _device(arguments)
     device.bench.acquisitions = arguments.acquisitions
     line = faults.Line(device, faults.parse(arguments.faults), arguments.seed)
     signal.signal(signal.SIGUSR1, lambda *_: device.press())
-    stop = _stopped_by_signals()
+    stop = stop_on_signals()
     port = serve_at(arguments.listen, arguments.link)
     try:
-        # The first line is for scripts: they read it and know that the instrument answers.
+        # Scripts wait for this line: from here on, the instrument answers.
         print(port.url, flush=True)
         serve(port, line, stop)
     finally:
@@ -125,12 +131,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _device(arguments: argparse.Namespace) -> SimulatedDevice:
     driver = drivers.find(arguments.driver)
     if driver.baud is None and arguments.listen is None:
-        raise UsageError(f"driver {driver.name} speaks over TCP only; add --listen 127.0.0.1:0")
+        raise UsageError(f"driver {driver.name} speaks TCP only; add --listen 127.0.0.1:0")
     if driver.name != "ccnvr":
         if arguments.spectra is not None:
             raise UsageError(
-                f"--spectra is for the ccnvr link's instrument, not for {driver.name}, which sees "
-                "made-up soils"
+                f"--spectra works with the driver ccnvr only, and {driver.name} sees made-up "
+                "soils; leave one of them out"
             )
         return simulate(driver, arguments.seed, arguments.pace)
     if arguments.spectra is None:
@@ -144,24 +150,18 @@ def _device(arguments: argparse.Namespace) -> SimulatedDevice:
     return SimulatedHandheld(detector)
 
 
-def _replay(arguments: argparse.Namespace) -> int:
+def _serve_recording(arguments: argparse.Namespace) -> int:
     if arguments.spectra is not None:
         raise UsageError(
-            "--replay answers what was recorded and cannot look at --spectra; give one of them"
+            "--replay gives recorded answers and cannot look at --spectra; leave one of them out"
         )
     recording = read_recording(arguments.replay)
-    player, stop = replay.replay_of(recording), _stopped_by_signals()
+    player, stop = replay.replay_of(recording), stop_on_signals()
     port = serve_at(arguments.listen, arguments.link)
     try:
+        # The options of the recorded URL, such as the driver, hold for the replay as well.
         print(drivers.with_options_of(recording.url, port.url), flush=True)
         replay.serve(port, player, arguments.pace, stop)
     finally:
         port.close()
     return 0
-
-
-def _stopped_by_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -1,19 +1,18 @@
-"""The main loop: predicts each scan, commits it, and only then lets the streams and the instrument
-know.
-"""
+"""The main loop: it predicts each scan, commits it, and only then tells streams and instrument."""
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.daemon.reader import Ended, Reader, Work
+from ccnvr.edge.daemon.handover import Ended, Work
+from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
@@ -21,48 +20,44 @@ from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did."""
+    """The number of scans that a run predicted, and the statistics of its link."""
 
     predicted: int
     statistics: LinkStatistics
 
 
-def notice(message: str) -> None:
-    """Tell the person at the terminal; standard output belongs to the stream."""
-    print(f"ccnvr: {message}", file=sys.stderr, flush=True)
+def run(config: Config, count: int | None, deliver: Deliver, renew: bool = False) -> RunSummary:
+    """Run the daemon: read scans, predict, store and deliver them.
 
-
-def run(
-    config: Config,
-    count: int | None,
-    deliver: Deliver,
-    say: Callable[[str], None] = notice,
-    renew: bool = False,
-) -> RunSummary:
-    """Predict `count` scans (None: until SIGINT or SIGTERM), delivering each record to `deliver`.
-
-    With `renew`, dark and white are taken anew even if fresh ones are stored.
+    Args:
+        config: the configuration.
+        count: the number of scans to predict; None means until SIGINT or SIGTERM.
+        deliver: takes each record, in a thread of its own.
+        renew: take new dark and white references first, even if fresh ones are stored.
 
     Raises:
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays
             stored.
-        OSError: `deliver` failed, as when the reader of a pipe goes away.
+        OSError: `deliver` failed, for example because the reader of a pipe went away.
     """
     model = ProvedModel(config.model.bundle, config.model.engine, config.model.profile)
-    say(f"engine {model.choice}")
+    _LOG.info("engine %s", model.choice)
     store = Store(config.store_path, owner=True)
     try:
         stream = Stream("stdout", config.store_path, deliver)
-        reader = Reader(config, model, count, say, renew)
+        reader = Reader(config, model, count, renew)
         with _stopping_on_signals(reader):
             stream.start()
             reader.start()
             try:
                 predicted = _predict_all(store, model, reader, stream)
             finally:
+                # Both threads end before the store is closed, because that releases its lock.
                 reader.abandon()
                 stream.finish()
     finally:
@@ -73,22 +68,30 @@ def run(
 
 
 def _predict_all(store: Store, model: ProvedModel, reader: Reader, stream: Stream) -> int:
+    """Predict what the reader hands over until it ends; return how many scans that were.
+
+    The order is the daemon's promise: a scan is committed before a stream shows it, and only then
+    may the reader acknowledge it, whereupon the instrument forgets it.
+    """
     predicted = 0
     while True:
-        item = reader.work.get()
+        item = reader.handover.next()
         if isinstance(item, Ended):
             if item.error is not None:
                 raise item.error
             return predicted
         _predict(store, model, item)
         stream.wake()
-        reader.stored(item.scan)
+        reader.handover.confirm(item.scan)
         predicted += 1
+        # Without a stream nobody sees the predictions, so the run ends; scans already taken are
+        # still stored.
         if stream.error is not None:
             reader.stop()
 
 
 def _predict(store: Store, model: ProvedModel, work: Work) -> None:
+    """Predict one scan and commit it."""
     prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
     prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
     latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
@@ -98,11 +101,10 @@ def _predict(store: Store, model: ProvedModel, work: Work) -> None:
 
 @contextmanager
 def _stopping_on_signals(reader: Reader) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in order: scans already taken are stored and acknowledged
-    first.
+    """Stop the reader on SIGINT or SIGTERM, so that scans already taken are stored first.
 
-    A second one ends it at once, as kill -9 would, with nothing lost: what is not acknowledged
-    waits in the instrument.
+    A second signal ends the process at once, as SIGKILL would. Nothing is lost by that: what is
+    not acknowledged waits in the instrument.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:

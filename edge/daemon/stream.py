@@ -1,6 +1,4 @@
-"""A stream passes the store's records on, in order, from a cursor of its own that survives
-a crash.
-"""
+"""A stream delivers the store's records in order, from a cursor that survives a crash."""
 
 from __future__ import annotations
 
@@ -15,10 +13,18 @@ Deliver = Callable[[dict[str, Any]], None]
 
 
 class Stream(threading.Thread):
-    """Delivers each record of a store once; after a crash the last one may come again, under the
-    same scan id.
+    """A thread that delivers each record of a store once.
 
-    The cursor moves after a delivery. `error` is what ended the thread early, or None.
+    The cursor moves after a delivery, so after a crash the last record may come again, under the
+    same scan id; moving it before would lose that record.
+
+    Args:
+        name: the name of the stream's cursor in the store.
+        store_path: the store.
+        deliver: takes one record; an exception from it ends the stream.
+
+    Attributes:
+        error: the exception that ended the thread early, or None.
     """
 
     def __init__(self, name: str, store_path: Path, deliver: Deliver) -> None:
@@ -31,30 +37,32 @@ class Stream(threading.Thread):
         self._stopping = threading.Event()
 
     def wake(self) -> None:
-        """Say that a record was committed."""
+        """Tell the stream that a record was committed."""
         self._news.set()
 
     def finish(self) -> None:
-        """Deliver what is committed, then end."""
+        """Deliver what is committed, then end the thread and wait for it."""
+        # In this order: a thread that the news wakes must see that it is to stop.
         self._stopping.set()
         self._news.set()
         self.join()
 
     def run(self) -> None:
-        """The thread's body."""
+        """Run the thread: deliver records until `finish`, or until a delivery fails."""
         try:
+            # A SQLite connection belongs to one thread, so the stream opens its own.
             store = Store(self._store_path)
             try:
-                self._pass_on(store)
+                self._deliver_records(store)
             finally:
                 store.close()
-        except BaseException as error:  # handed to the daemon, which raises it in the main thread
+        except BaseException as error:  # the main loop raises it again in its own thread
             self.error = error
 
-    def _pass_on(self, store: Store) -> None:
+    def _deliver_records(self, store: Store) -> None:
         last = store.cursor(self._cursor_name)
         while True:
-            # Both are read before the query: what is committed later wakes the next round.
+            # Both are read before the query: a record committed after it wakes the next round.
             self._news.clear()
             stopping = self._stopping.is_set()
             records = store.records_after(last)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ccnvr.edge.benchmark import engines
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.manifest import Card
 from ccnvr.edge.cli import COMMANDS, main
-from ccnvr.edge.commands import bench_engines
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 
@@ -194,7 +194,7 @@ def test_bench_prints_ratios(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A median of five starts of every engine takes 10 s.
-    monkeypatch.setattr(bench_engines, "COLD_STARTS", 1)
+    monkeypatch.setattr(engines, "COLD_STARTS", 1)
     assert main(["bench", "--rounds", "10", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["stages"]["inference"]["ratio_to_inference"] == 1.0

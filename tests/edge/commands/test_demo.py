@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ccnvr.edge.commands.demo import WAVELENGTHS_NM, choose_soils
+from ccnvr.edge.demo.soils import WAVELENGTHS_NM, choose_soils
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths

@@ -5,6 +5,7 @@ kill -9.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shlex
@@ -253,7 +254,7 @@ def hanging_up(*sessions: tuple[Device, int]) -> tuple[str, threading.Thread]:
 
 
 def test_a_link_that_comes_back_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The instrument's server hangs up three times; its scans wait in the instrument meanwhile."""
     device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), pace=0.0))
@@ -263,11 +264,15 @@ def test_a_link_that_comes_back_goes_on_where_it_was(
         None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}}
     )
     records: list[dict[str, Any]] = []
-    notices: list[str] = []
-    summary = daemon.run(settings, 50, records.append, notices.append)
+    with caplog.at_level(logging.INFO, logger="ccnvr"):
+        summary = daemon.run(settings, 50, records.append)
+    notices = [record.getMessage() for record in caplog.records]
     assert [record["scan_id"] for record in records] == expected_ids(50)
     assert summary.predicted == 50
     assert sum("trying again" in notice for notice in notices) >= 2
+    assert {record.levelno for record in caplog.records if "trying again" in record.message} == {
+        logging.WARNING
+    }
     assert "the instrument answers again" in notices
     thread.join(5)
 
@@ -293,7 +298,7 @@ def test_references_expire(
             "run": {"interval_s": 0.15},
         },
     )
-    daemon.run(settings, 12, lambda record: None, lambda message: None)
+    daemon.run(settings, 12, lambda record: None)
     connection = sqlite3.connect(store)
     darks, whites = connection.execute(
         "SELECT count(*) FROM reference_scans GROUP BY kind ORDER BY kind"
@@ -375,7 +380,7 @@ def test_an_instrument_started_again_needs_its_references_from_a_person(
         None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}}
     )
     with pytest.raises(CcnvrError, match="was started again, so its references no longer hold"):
-        daemon.run(settings, 50, lambda record: None, lambda message: None)
+        daemon.run(settings, 50, lambda record: None)
     thread.join(5)
 
 

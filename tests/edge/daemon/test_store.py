@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.store import Store, StoreError
+from ccnvr.edge.daemon.database import StoreError
+from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
@@ -149,9 +150,7 @@ def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
 
 def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"certainly no database" * 100)
-    with pytest.raises(
-        StoreError, match="is no database, so it is no store of ccnvr; name another file"
-    ):
+    with pytest.raises(StoreError, match="is not a database; name another file as the store"):
         Store(path, owner=True)
     assert not path.with_name(f"{path.name}.lock").exists()
     newer = tmp_path / "newer.sqlite"
@@ -164,7 +163,7 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
     foreign = tmp_path / "foreign.sqlite"
     connection = sqlite3.connect(foreign)
     connection.execute("CREATE TABLE photos (id)")
-    with pytest.raises(StoreError, match="no store of ccnvr"):
+    with pytest.raises(StoreError, match="is a database of another program; name another file"):
         Store(foreign, owner=True)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()

@@ -18,7 +18,6 @@ import serial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccnvr.edge.commands.record import record
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
@@ -32,6 +31,7 @@ from ccnvr.firmware_bridge.serving.recording import (
     Recording,
     read_recording,
 )
+from ccnvr.firmware_bridge.serving.relay import relay
 from ccnvr.firmware_bridge.serving.replay import (
     ByteReplay,
     LinkReplay,
@@ -296,7 +296,7 @@ def test_unplugging_ends_the_recording_and_keeps_it(tmp_path: Path) -> None:
 
     def body() -> None:
         try:
-            record(transport, host, recorder, stop)
+            relay(transport, host, recorder, stop)
         except BaseException as error:
             caught.append(error)
 

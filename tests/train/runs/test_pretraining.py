@@ -215,7 +215,7 @@ def test_a_run_with_it_is_exported_and_fine_tuned(small: TrainingRecipe, tmp_pat
     result = run_ccnvr("export", run, "--out", bundle, "--profile", "fp32", "--only", "network")
     assert result.returncode == 0, result.stderr
     shown = run_ccnvr("inspect", bundle).stdout
-    assert "learnt before these: CV.98 98" in shown and f"{'UL.120':<10}{108:>7}" in shown
+    assert "trained on before these: CV.98 98" in shown and f"{'UL.120':<10}{108:>7}" in shown
     some = load_soils(("CV.98:test",), small)
     theirs = _as_file(
         dataclasses.replace(some, sample_ids=some.sample_ids[:10]), tmp_path / "few.csv"

@@ -1,13 +1,13 @@
-"""How fast the link's codec is, beside what any codec must do, and beside the wire, in one run."""
+"""The speed of the link's codec, compared with the least that a codec must do and with the wire."""
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable
 
 import numpy as np
 
+from ccnvr.edge.benchmark.interleaved import median_seconds
 from ccnvr.firmware_bridge.link.frames import Decoder, Frame, encode
 from ccnvr.firmware_bridge.link.messages import Type
 from ccnvr.firmware_bridge.link_constants import MAX_PAYLOAD
@@ -17,17 +17,20 @@ _BITS_PER_BYTE = 10  # start, eight data, stop
 _CALLS = 20
 
 
-def throughput(rounds: int) -> dict[str, dict[str, float]]:
-    """Stage -> megabytes of wire a second, and its time relative to CRC-32 with a copy and to the
-    wire at 12 Mbit/s.
+def frames_of(data: bytes) -> list[Frame]:
+    """Return the DATA frames that carry a scan's data."""
+    chunks = [data[start : start + MAX_PAYLOAD] for start in range(0, len(data), MAX_PAYLOAD)]
+    return [Frame(Type.DATA, 1, chunk, index, len(chunks)) for index, chunk in enumerate(chunks)]
 
-    The bytes are a scan's: 2,048 sums of 16 averages. Stages take turns, so that a busy machine
-    disturbs all alike; the medians of `rounds` are compared.
+
+def throughput(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the throughput of each stage of the codec for one scan, as medians of `rounds`.
+
+    Each row has MB/s on the wire, and the stage's time relative to a CRC-32 with a copy and to the
+    wire at 12 Mbit/s. The scan is 2,048 bands with 16 averages.
     """
     counts = np.random.default_rng(1).integers(1_000, 60_000, 2_048) * 16
-    data = counts.astype("<u4").tobytes()
-    chunks = [data[start : start + MAX_PAYLOAD] for start in range(0, len(data), MAX_PAYLOAD)]
-    frames = [Frame(Type.DATA, 1, chunk, index, len(chunks)) for index, chunk in enumerate(chunks)]
+    frames = frames_of(counts.astype("<u4").tobytes())
     wire = b"".join(map(encode, frames))
     stages: dict[str, Callable[[], object]] = {
         "CRC-32 and a copy": lambda: (zlib.crc32(wire), bytearray(wire)),
@@ -35,14 +38,7 @@ def throughput(rounds: int) -> dict[str, dict[str, float]]:
         "decode, 64 bytes at a time": lambda: _decode_in_pieces(wire, 64),
         "encode": lambda: [encode(frame) for frame in frames],
     }
-    times: dict[str, list[float]] = {name: [] for name in stages}
-    for _ in range(rounds):
-        for name, stage in stages.items():
-            started = time.perf_counter()
-            for _ in range(_CALLS):
-                stage()
-            times[name].append((time.perf_counter() - started) / _CALLS)
-    seconds = {name: float(np.median(taken)) for name, taken in times.items()}
+    seconds = median_seconds(stages, rounds, _CALLS)
     wire_s = len(wire) * _BITS_PER_BYTE / FASTEST_WIRE_BAUD
     return {
         name: {

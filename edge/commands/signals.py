@@ -1,0 +1,14 @@
+"""The end of commands that run until they are interrupted."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,95 @@
+"""The references of a connected instrument: checked, stored, and found again after a restart."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ccnvr.edge.daemon.config import ReferenceConfig
+from ccnvr.edge.daemon.store import Store
+from ccnvr.edge.inference.pipeline import Pipeline, References
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+
+
+@dataclass(frozen=True)
+class PreparedPipeline:
+    """A pipeline ready for samples, with the references that it uses.
+
+    Attributes:
+        pipeline: the way from counts to prediction.
+        reference_ids: the ids of dark and white in the store; None for an instrument that
+            measures reflectance itself and needs no references.
+        fresh_until: when the references expire, in s of the monotonic clock.
+    """
+
+    pipeline: Pipeline
+    reference_ids: tuple[int, int] | None
+    fresh_until: float
+
+
+@dataclass(frozen=True)
+class ReferenceKeeper:
+    """A model bound to a connected instrument, and the store that keeps its references.
+
+    Attributes:
+        info: the instrument.
+        settings: the scan settings in force.
+        predictor: the model bound to the instrument's wavelengths.
+        config: the references' lifetime and the panel's reflectance.
+        store: the store.
+    """
+
+    info: InstrumentInfo
+    settings: Settings
+    predictor: Predictor
+    config: ReferenceConfig
+    store: Store
+
+    def prepare(self, dark: Scan, white: Scan) -> PreparedPipeline:
+        """Check a new pair of references and store it.
+
+        Raises:
+            InstrumentError: the pair cannot serve.
+        """
+        # Checked before it is stored: a bad pair must not be found again at the next start.
+        pipeline = self._pipeline(dark, white)
+        ids = (
+            self.store.add_reference(self.info, dark).id,
+            self.store.add_reference(self.info, white).id,
+        )
+        return PreparedPipeline(pipeline, ids, time.monotonic() + self.config.max_age_s)
+
+    def find(self, settings: Settings, *, of_any_age: bool = False) -> PreparedPipeline | None:
+        """Return the newest stored pair of this power-on of the instrument, or None.
+
+        None means that there is no pair for the settings, that it does not suit the model, or
+        that it has expired and `of_any_age` is false.
+        """
+        dark, white = (
+            self.store.newest_reference(self.info, kind, settings)
+            for kind in (ScanKind.DARK, ScanKind.WHITE)
+        )
+        if dark is None or white is None:
+            return None
+        now = datetime.now(UTC)
+        ages = [(now - reference.time).total_seconds() for reference in (dark, white)]
+        # A reference from the future means that the clock was set back. Its age is unknown, so it
+        # does not count as fresh.
+        if not of_any_age and not all(0.0 <= age < self.config.max_age_s for age in ages):
+            return None
+        try:
+            pipeline = self._pipeline(dark.scan, white.scan)
+        except InstrumentError:
+            # The pair was stored for a model that reads other bands.
+            return None
+        # The store's times are wall-clock times; from here on the monotonic clock counts, which
+        # nobody sets.
+        fresh_until = time.monotonic() + self.config.max_age_s - max(ages)
+        return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until)
+
+    def _pipeline(self, dark: Scan, white: Scan) -> Pipeline:
+        references = References(dark, white, self.config.white_panel_reflectance)
+        return Pipeline(self.predictor, self.info, references)

@@ -1,0 +1,1 @@
+"""The parts of `ccnvr demo`: real soils, a simulated instrument, and reports of the results."""

@@ -1,0 +1,61 @@
+"""Messages on standard error: one sentence a line, for a person or for systemd's journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+_DEBUG_PRIORITY = 7
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+)
+"""Lowest level and syslog priority; see sd-daemon(3)."""
+
+
+def tell(message: str, level: int = logging.INFO) -> None:
+    """Write a message as one line; the line is lost if standard error is closed or broken.
+
+    On a terminal or in a file the line reads `ccnvr: MESSAGE`. Where systemd's journal reads
+    standard error, the line starts with the priority of `level` instead, such as `<4>MESSAGE`.
+    """
+    if sys.stderr is None:
+        discard()
+    text = " ".join(message.splitlines())
+    try:
+        sys.stderr.write(f"<{_priority(level)}>{text}\n" if _to_journal() else f"ccnvr: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        discard()
+
+
+def discard() -> None:
+    """Send everything that is written to standard error from now on to the null device.
+
+    Without this, `print(..., file=sys.stderr)` writes to standard output where `sys.stderr` is
+    None, and Python's last flush of a broken standard error replaces the exit code by 120.
+    """
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+
+
+def _priority(level: int) -> int:
+    return next((priority for lowest, priority in _PRIORITIES if level >= lowest), _DEBUG_PRIORITY)
+
+
+def _to_journal() -> bool:
+    """Return whether the journal reads standard error.
+
+    JOURNAL_STREAM holds the device and inode of the journal's socket. The variable alone proves
+    nothing, because a terminal's shell inherits it from its user service; see systemd.exec(5).
+    """
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    if not stream:
+        return False
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False  # no file behind standard error
+    return stream == f"{status.st_dev}:{status.st_ino}"
