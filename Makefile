@@ -34,9 +34,11 @@ fuzz: $(VENV)/.edge
 	$(BIN)/python -m tools.fuzz_codecs --frames $(FRAMES)
 	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c SECONDS_EACH=$(SECONDS_EACH)
 
-# Rewrites what follows from firmware_bridge/link.toml: constants, messages, C, vectors, the specification's tables.
-generate: $(VENV)/.edge
+# Rewrites what follows from firmware_bridge/link.toml (constants, messages, C, vectors, the specification's tables) and the
+# command-line reference, which follows from the argument parsers of all extras.
+generate: $(VENV)/.dev
 	$(BIN)/python -m ccnvr.firmware_bridge.schema.generate
+	$(BIN)/python -m tools.cli_reference
 
 # On emulated Raspberry Pis, fetched once into .arm64 (700 MB); needs a Debian host and names the packages that it lacks.
 # ARM64=cable, answers or counts runs that part alone.
@@ -56,6 +58,7 @@ check: $(VENV)/.dev .ns
 	$(BIN)/mypy tests tools examples
 	$(BIN)/lint-imports
 	$(BIN)/python -m ccnvr.firmware_bridge.schema.generate --check
+	$(BIN)/python -m tools.cli_reference --check
 
 bench: $(VENV)/.edge
 	$(BIN)/ccnvr bench
