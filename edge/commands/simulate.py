@@ -34,37 +34,18 @@ from ccnvr.firmware_bridge.simulators.handheld import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr simulate`."""
+    _add_instrument(parser)
+    _add_line(parser)
+
+
+def _add_instrument(parser: argparse.ArgumentParser) -> None:
+    """Add what is simulated, and what it sees."""
     names = ", ".join(drivers.DRIVERS)
     parser.add_argument(
         "--driver",
         default="ccnvr",
         metavar="NAME",
         help=f"the instrument to simulate: {names} (ccnvr)",
-    )
-    parser.add_argument(
-        "--faults",
-        default="",
-        metavar="SCRIPT",
-        help="faults of the line and the instrument, such as flip@10%%,hangup@50",
-    )
-    parser.add_argument(
-        "--link",
-        type=Path,
-        metavar="PATH",
-        help="a symbolic link to the port that stays when the instrument is unplugged",
-    )
-    parser.add_argument(
-        "--acquisitions",
-        type=int,
-        default=1,
-        metavar="N",
-        help="scans of each soil before the operator goes on to the next (1)",
-    )
-    parser.add_argument(
-        "--replay",
-        type=Path,
-        metavar="FILE",
-        help="play back a file of ccnvr record; with --listen and --pace only",
     )
     parser.add_argument(
         "--spectra",
@@ -79,9 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the file of --spectra holds (reflectance)",
     )
     parser.add_argument(
-        "--listen",
-        metavar="HOST:PORT",
-        help="serve over TCP here instead of on a pseudo-terminal; port 0 takes any free port",
+        "--acquisitions",
+        type=int,
+        default=1,
+        metavar="N",
+        help="scans of each soil before the operator goes on to the next (1)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (1)")
     parser.add_argument(
@@ -89,11 +72,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="the boot counter that the instrument states (another one at each start)",
     )
+
+
+def _add_line(parser: argparse.ArgumentParser) -> None:
+    """Add where the instrument is served, and how its line behaves."""
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="serve over TCP here instead of on a pseudo-terminal; port 0 takes any free port",
+    )
+    parser.add_argument(
+        "--link",
+        type=Path,
+        metavar="PATH",
+        help="a symbolic link to the port that stays when the instrument is unplugged",
+    )
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="SCRIPT",
+        help="faults of the line and the instrument, such as flip@10%%,hangup@50",
+    )
     parser.add_argument(
         "--pace",
         type=float,
         default=1.0,
         help="duration of a scan: 1 is that of a real one, 0 is none (1)",
+    )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="play back a file of ccnvr record; with --listen and --pace only",
     )
 
 

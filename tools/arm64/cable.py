@@ -114,23 +114,12 @@ def run(machine: lab.Installed) -> Outcome:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=host.FOLDER) as name:
         folder = Path(name)
-        app = folder / "app"
-        app.mkdir()
-        (app / "run.sh").write_text((host.HERE / "guest_app.sh").read_text())
-        (app / "stored.py").write_text((host.HERE / "stored.py").read_text())
-        (app / "count").write_text(str(SCANS))
-        machine.initramfs(app, folder / "initramfs")
-        options = [
-            "-device",
-            "qemu-xhci,id=xhci",
-            "-chardev",
-            f"socket,id=cable,path={folder}/cable,server=on,wait=off",
-        ]
-        command = machine.boot_command(
-            folder / "initramfs", *options, "-device", "usb-serial,chardev=cable,bus=xhci.0"
-        )
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            _boot_command(machine, folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         try:
             console = Console(process)
@@ -140,19 +129,34 @@ def run(machine: lab.Installed) -> Outcome:
         finally:
             process.terminate()
             process.wait()
-    stored = [line.split()[1:] for line in console.lines if line.startswith("GUEST-STORED")]
-    seen = [
-        json.loads(line.partition(" ")[2])
-        for line in console.lines
-        if line.startswith("GUEST-SEES")
-    ]
-    pulled = sum("went away" in line for line in console.lines)
+    return _outcome(console.lines, taken, time.monotonic() - start)
+
+
+def _boot_command(machine: lab.Installed, folder: Path) -> list[str]:
+    """Build the computer's files in a folder, and return the command that boots it there."""
+    app = folder / "app"
+    app.mkdir()
+    (app / "run.sh").write_text((host.HERE / "guest_app.sh").read_text())
+    (app / "stored.py").write_text((host.HERE / "stored.py").read_text())
+    (app / "count").write_text(str(SCANS))
+    machine.initramfs(app, folder / "initramfs")
+    cable = f"socket,id=cable,path={folder}/cable,server=on,wait=off"
+    adapter = "usb-serial,chardev=cable,bus=xhci.0"
+    usb = ["-device", "qemu-xhci,id=xhci", "-chardev", cable, "-device", adapter]
+    return machine.boot_command(folder / "initramfs", *usb)
+
+
+def _outcome(lines: list[str], taken: int, seconds: float) -> Outcome:
+    """Return what the lines of the console say."""
+    stored = [line.split()[1:] for line in lines if line.startswith("GUEST-STORED")]
     return Outcome(
-        seen,
-        pulled,
-        [(scan_id, int(crc)) for scan_id, crc in stored],
-        taken,
-        time.monotonic() - start,
+        seen=[
+            json.loads(line.partition(" ")[2]) for line in lines if line.startswith("GUEST-SEES")
+        ],
+        pulled=sum("went away" in line for line in lines),
+        stored=[(scan_id, int(crc)) for scan_id, crc in stored],
+        taken=taken,
+        seconds=seconds,
     )
 
 
