@@ -39,6 +39,7 @@ def assemble_bundle(
         held_out: the number of spectra in the proof that were held out from training.
     """
     recipe, calibration, report = finished.recipe, finished.calibration, finished.report
+    # Whatever is in `parts` gets its checksum in the manifest, and the edge refuses any other.
     parts = {file.name: file.content for file in files}
     parts[bundles.SELF_TEST] = _self_test(finished, {file.profile for file in files})
     if finished.domain is not None:
@@ -48,6 +49,7 @@ def assemble_bundle(
     manifest = Manifest(
         schema=SCHEMA,
         name=recipe.name,
+        # The end of the training and not now, so that exporting a run twice gives equal bundles.
         created=report.finished,
         targets=calibration.targets,
         preprocessing=recipe.preprocessing,

@@ -26,6 +26,7 @@ HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
 INSTALL = "pip install --pre --no-deps tflite-micro"
 
 _BYTES_A_LINE = 24
+# Far more than a microcontroller has, so that the search for the arena starts from one that works.
 _LARGEST_ARENA = 64 << 20
 _ARENA_STEP = 1024
 
@@ -75,6 +76,7 @@ class MicroSession:
     def __call__(self, inputs: Float32) -> Float32:
         """Return the outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
         outputs = []
+        # The model takes one spectrum at a time.
         for row in range(len(inputs)):
             self._interpreter.set_input(inputs[row : row + 1], 0)
             self._interpreter.invoke()

@@ -29,6 +29,7 @@ MICRO_ON_LITERT = "C array on litert"
 and most of TFLite Micro's kernels are derived from them.
 """
 
+# Enough for an engine to be fast, and few enough that its layers stay small in memory.
 _SPECTRA_AT_ONCE = 64
 _PYTHON_TIMEOUT_S = 60.0
 
@@ -70,6 +71,7 @@ def available(tflite_python: Path | None = None) -> list[ProofEngine]:
         ProofEngine(NUMPY, "network", numpy_reference.open_model),
         ProofEngine(ONNXRUNTIME, "onnx", onnx.open_model),
         ProofEngine(LITERT, "tflite", litert.open_model),
+        # What LiteRT computes where XNNPACK is missing or refuses an operator.
         ProofEngine(LITERT_PLAIN, "tflite", partial(litert.LiteRtSession, xnnpack=False)),
     ]
     if tflite_python is not None:

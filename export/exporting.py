@@ -76,6 +76,7 @@ def export_run(
     if c_folder is not None:
         check_folder(c_folder, "--c-array")
     engines = available(tflite_python)
+    # The C source is of the int8 network, whatever profiles the bundle has.
     quantized = c_folder is not None or tuple(profiles) != ("fp32",)
     finished, spectra = load_finished(run, tuple(targets), quantized=quantized)
     files = write_models(finished.networks, profiles, formats)

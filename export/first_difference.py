@@ -78,6 +78,7 @@ def layers_of_torch(network: CCNVR, spectra: Float32) -> Layers:
         found[name] = value.numpy()
 
     # `pooled` and `hidden` are the inputs of the dense layers, because dropout is off here.
+    # Convolution, ReLU and pool take three places in the torch module.
     hooks = [
         network.convolutions[3 * number + 2].register_forward_hook(
             lambda _, __, output, name=f"convolution{number}": keep(name, output)
@@ -149,6 +150,7 @@ def _layers_of_tflite(model: bytes, spectra: Float32) -> Layers:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], spectra)
     interpreter.invoke()
     found: Layers = {}
+    # One direction's average is what the dense layer reads; of two, `pooled` is the concatenation.
     renamed = {"forward.averaged": "pooled", "dense": "hidden"}
     for detail in interpreter.get_tensor_details():
         name = str(detail["name"])

@@ -134,6 +134,7 @@ def to_onnx(network: NetworkArrays) -> bytes:
         ir_version=IR_VERSION,
         producer_name="ccnvr",
     )
+    # The full check infers shapes too, and so finds operators that do not fit together.
     onnx.checker.check_model(model, full_check=True)
     # Equal networks give equal files.
     serialised: bytes = model.SerializeToString(deterministic=True)
@@ -169,6 +170,7 @@ def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
             "Conv",
             [value, *operands],
             f"{name}.sums",
+            # The same padding on both sides, since kernels are odd: as many bands out as in.
             kernel_shape=[shape.kernel],
             pads=[half, half],
         )
@@ -272,6 +274,7 @@ def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str 
         graph.weight(f"{name}.weight", layer.weight),
         graph.constant(f"{name}.bias", layer.bias),
     )
+    # Weights are stored (outputs, inputs), as torch does.
     return graph.node("Gemm", [value, weight, bias], output or f"{name}.sums", transB=1)
 
 

@@ -72,6 +72,7 @@ def _pairs(
     finished: Finished, files: Sequence[ModelFile], engines: Sequence[ProofEngine]
 ) -> Iterator[tuple[ProofEngine, ModelFile]]:
     """Yield each model file with each engine that reads it, profile by profile."""
+    # By profile, so that the printed table reads from exact to rounded.
     for profile, network in finished.networks.items():
         written = {file.format: file for file in files if file.profile == profile}
         if written:

@@ -18,6 +18,8 @@ from ccnvr.train.libraries.published.r_packages import moisture_at_hand
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
+# With fewer spectra a fault in one gate or scale could stay within the limits; more than a few
+# thousand add time and no certainty.
 WANTED_SPECTRA = 500
 FEWEST_SPECTRA = 200
 MOST_SPECTRA = 2000
@@ -126,6 +128,7 @@ def hostile_inputs(real: Float32) -> dict[str, Float32]:
     They probe what real soils leave untouched: saturation of int8 ranges, overflow, underflow, the
     ends of the spectrum, and where one band alone decides.
     """
+    # Seeded, so that two exports are proved on the same inputs.
     rng = np.random.default_rng(0)
     shape = real.shape[1:]
     bands = np.arange(shape[1])
@@ -138,6 +141,7 @@ def hostile_inputs(real: Float32) -> dict[str, Float32]:
         "a ramp": np.broadcast_to(np.linspace(-10.0, 10.0, shape[1]), shape),
         "a spike": np.where(bands == shape[1] // 2, 1e3, 0.0) * np.ones(shape),
         "the last band": np.where(bands == shape[1] - 1, 50.0, 0.0) * np.ones(shape),
+        # Below the least normal float32, where some engines flush numbers to zero.
         "tiny": np.full(shape, 1e-38),
         "huge": np.full(shape, 1e3),
         "huge and negative": np.full(shape, -1e3),

@@ -1,9 +1,8 @@
-"""Installs ccnvr with each engine, oldest and newest, into a clean environment of each Python, and
-predicts with all profiles.
+"""Install ccnvr with each engine, oldest and newest, on each Python, and predict with all profiles.
 
-`python -m tools.compatibility` prints the table of docs/compatibility.md and fails when a cell
-does. Needs the development environment, the package index, and the Pythons as python3.11 ... on the
-PATH or from pyenv; one that is not there is named so.
+`python -m tools.compatibility` prints the table of docs/compatibility.md, and fails if a cell does.
+It needs the development environment, the package index, and the Pythons as python3.11 ... on the
+PATH or from pyenv; the table says which of them is not here.
 """
 
 from __future__ import annotations
@@ -26,24 +25,23 @@ from tests.support.helpers import build_wheel
 
 PYTHONS = ("3.11", "3.12", "3.13")
 LIMITS = {"fp32": 1e-5, "weights": 1e-5, "int8": 1e-2}
-"""Largest relative difference of a prediction from NumPy's here."""
+"""The largest relative difference of a prediction from NumPy's in this environment."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table: what to install besides the wheel, by Python where it differs, and the
-    backend to run.
+    """A row of the table.
 
-    None: there is no release for that Python.
+    `install` has the packages for each Python, None where there is no release for it.
     """
 
     title: str
-    backend: str
+    engine: str
     install: dict[str, tuple[str, ...] | None]
 
 
 def everywhere(*packages: str) -> dict[str, tuple[str, ...] | None]:
-    """The same for each Python."""
+    """Return the same packages for each Python."""
     return dict.fromkeys(PYTHONS, packages)
 
 
@@ -71,7 +69,7 @@ CASES = (
 
 
 def python(name: str) -> Path | None:
-    """The interpreter of that version, or None."""
+    """Return the interpreter of that version, or None."""
     pyenv = sorted(
         Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
             f"versions/{name}.*/bin/python"
@@ -92,7 +90,7 @@ def python(name: str) -> Path | None:
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
-    """Without this environment's settings."""
+    """Run a command without the settings of this environment."""
     clean = {
         key: value
         for key, value in os.environ.items()
@@ -106,13 +104,14 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 def cell(
     interpreter: Path,
     packages: tuple[str, ...],
-    backend: str,
+    engine: str,
     bundle: Path,
     soils: Path,
     folder: Path,
 ) -> str:
-    """Install and predict; what was installed and how far the answers are from this environment's
-    NumPy, or what failed.
+    """Install, predict, and return what was installed with the largest difference, or what failed.
+
+    Differences are from the NumPy engine of this environment.
     """
     environment = folder / "venv"
     made = run(interpreter, "-m", "venv", "--clear", environment)
@@ -136,9 +135,9 @@ def cell(
             "--json",
             "--profile",
             profile,
-            "--backend",
+            "--engine",
         )
-        result, expected = run(program, *command, backend), run(sys.executable, *command, "numpy")
+        result, expected = run(program, *command, engine), run(sys.executable, *command, "numpy")
         if result.returncode != 0:
             return f"FAILED: {profile}: {result.stderr.strip()}"
         difference = np.abs(values(result.stdout) / values(expected.stdout) - 1.0).max()
@@ -153,7 +152,7 @@ def cell(
 
 
 def values(lines: str) -> np.ndarray:
-    """Of a command's JSON lines."""
+    """Return the predicted values in the JSON lines of `ccnvr predict`."""
     return np.array(
         [
             [one["value"] for one in json.loads(line)["predictions"].values()]
@@ -187,9 +186,9 @@ def main() -> int:
                     cells.append("no release" if packages is None else "not run")
                     continue
                 filled = tuple(package.format(wheel=wheel) for package in packages)
-                cells.append(cell(interpreter, filled, case.backend, bundle, soils, folder))
+                cells.append(cell(interpreter, filled, case.engine, bundle, soils, folder))
                 failed |= cells[-1].startswith("FAILED")
-            print(f"| {case.title}, backend {case.backend} | {' | '.join(cells)} |", flush=True)
+            print(f"| {case.title}, engine {case.engine} | {' | '.join(cells)} |", flush=True)
     return int(failed)
 
 

@@ -1,10 +1,8 @@
-"""Loads bundles whose model was damaged at random but whose checksums are right, as an attacker
-would make them.
+"""Load bundles whose model file is damaged but whose checksums are right, as an attack would.
 
-`python -m tools.hostile_models` loads 10,000 with each engine, in this very process and by the way
-that every command takes, and prints what became of them. It fails if one gets through to end the
-process, or raises anything but one clear error. What loads all the same must predict without ending
-the process either.
+`python -m tools.hostile_models` loads 10,000 bundles with each engine, in this process and as every
+command does, and prints what became of them. It fails if one ends the process or raises anything
+but one clear error. A model that loads all the same must predict without ending the process.
 """
 
 from __future__ import annotations
@@ -40,8 +38,9 @@ SECONDS = 20.0
 
 
 class ForkedSession(IsolatedSession):
-    """As its parent class, but by fork from this process, which has the engine imported: tens of
-    times faster to start.
+    """An isolated session that is forked from this process instead of started.
+
+    The engine is imported here already, which makes it tens of times faster to start.
     """
 
     @staticmethod
@@ -50,7 +49,7 @@ class ForkedSession(IsolatedSession):
 
 
 class _Forked:
-    """What `IsolatedSession` uses of a Popen."""
+    """The part of a Popen that `IsolatedSession` uses."""
 
     def __init__(self, name: str, limits: Limits | None) -> None:
         to_child, from_child = os.pipe(), os.pipe()
@@ -79,7 +78,7 @@ class _Forked:
 
 
 def mutate(model: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, set to the extremes of a 32-bit number, cut off, taken out or doubled."""
+    """Return a model with bytes changed, set to extremes, cut off, taken out or doubled."""
     content = bytearray(model)
     kind = rng.randrange(6)
     where = rng.randrange(len(content) - 8)
@@ -101,7 +100,10 @@ def mutate(model: bytes, rng: random.Random) -> bytes:
 
 
 def _mutations(model: bytes, rng: random.Random) -> Iterator[bytes]:
-    """Half of them anywhere, half in tables and names, which most bytes are not."""
+    """Yield damaged models, half of them damaged anywhere and half in tables and names.
+
+    Most bytes are weights, in which damage does little.
+    """
     structure = _structure(model)
     while True:
         if rng.random() < 0.5:
@@ -116,9 +118,7 @@ def _mutations(model: bytes, rng: random.Random) -> Iterator[bytes]:
 
 
 def _structure(model: bytes) -> list[int]:
-    """Offsets of bytes in stretches that repeat or hold zeros and text: tables and names rather
-    than weights.
-    """
+    """Return the offsets of bytes among zeros or text: tables and names rather than weights."""
     found: list[int] = []
     for start in range(0, len(model), 16):
         block = model[start : start + 16]
@@ -128,7 +128,7 @@ def _structure(model: bytes) -> list[int]:
 
 
 def with_model(source: Bundle, part: str, content: bytes, path: Path) -> None:
-    """A bundle of that model alone, whose manifest vouches for it."""
+    """Write a bundle with one model file alone, whose manifest has its checksum."""
     parts = {name: kept for name, kept in source.parts.items() if not name.startswith("model.")}
     parts[part] = content
     described = {name: bundles.part_of(content) for name, content in parts.items()}
@@ -136,7 +136,7 @@ def with_model(source: Bundle, part: str, content: bytes, path: Path) -> None:
 
 
 def outcome(path: Path, engine: str, profile: str) -> str:
-    """What loading came to; whatever is not one clear error is raised."""
+    """Load a bundle and return what became of it; anything but one clear error is raised."""
     try:
         model = ProvedModel(str(path), engine, profile)
     except BundleError as error:
@@ -172,11 +172,11 @@ def outcome(path: Path, engine: str, profile: str) -> str:
 def run(
     source: Path, engine: str, profile: str, mutations: int, seed: int
 ) -> collections.Counter[str]:
-    """So many mutations of one artefact."""
+    """Load this number of mutations of one model file, and count what became of them."""
     bundle = bundles.read(source)
     part = model_file_name(profile, ENGINES[engine].model_format)
     ENGINES[engine].load()
-    # None is remembered: each must be tried.
+    # No proof is looked up or kept, so that each bundle is tried.
     monkey = cast(Any, proved_model)
     monkey.proofs.known = lambda *_: False
     monkey.proofs.remember = lambda *_: None
@@ -203,16 +203,18 @@ def run(
 
 
 def main() -> int:
-    """Each engine in a process of its own, so that one that ends it is seen."""
+    """Run each engine in a process of its own, so that a model that ends it is noticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--mutations",
         type=int,
         default=3_334,
-        help="of each engine's artefact of each profile (3334)",
+        help="mutations of each model file (3334)",
     )
     parser.add_argument(
-        "--bundle", type=Path, help="a bundle with every artefact (one of random weights)"
+        "--bundle",
+        type=Path,
+        help="a bundle with every model file (default: one of random weights)",
     )
     parser.add_argument("--engines", default="onnx,litert,numpy")
     parser.add_argument("--profiles", default=",".join(PROFILES))

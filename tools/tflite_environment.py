@@ -1,8 +1,7 @@
-"""An environment for tflite-runtime beside the development one: it needs numpy 1. Made on first
-use, kept in the venv's folder.
+"""The environment for tflite-runtime, which needs numpy 1, beside the development environment.
 
-`python -m tools.tflite_environment` makes it and prints its Python, for `ccnvr export
---tflite-python`.
+It is made on first use and kept in the folder of the virtual environment. `python -m
+tools.tflite_environment` makes it and prints its Python, for `ccnvr export --tflite-python`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Unavailable(Exception):
 
 
 def python() -> Path:
-    """Its Python, with tflite-runtime and this ccnvr, editable.
+    """Return the environment's Python, with tflite-runtime and this ccnvr, installed as editable.
 
     Raises:
         Unavailable: this Python has no tflite-runtime, or no package index can be reached.
@@ -31,6 +30,7 @@ def python() -> Path:
         raise Unavailable(
             f"tflite-runtime has no release for Python {sys.version_info[0]}.{sys.version_info[1]}"
         )
+    # Made again where the packages or the project's dependencies have changed.
     stamp = FOLDER / "made"
     wanted = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + " ".join(PACKAGES).encode()

@@ -88,7 +88,7 @@ class ModelBuilder:
         if (operator, version) not in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode = operator
-            # Interpreters of before operators were more than 127 read this byte instead.
+            # Interpreters from before there were more than 127 operators read this byte instead.
             code.deprecatedBuiltinCode = min(operator, _LARGEST_OLD_CODE)
             code.version = version
             self._codes[operator, version] = len(self._model.operatorCodes)

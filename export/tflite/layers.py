@@ -13,6 +13,10 @@ from ccnvr.export.tflite.graph import Operator, Quantization, Subgraph
 
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 
+# An operator's version is the lowest that has the feature in use, so that an interpreter too old
+# for it refuses the model instead of misreading it. DEQUANTIZE of int8 is 2, and 5 with a scale for
+# each output; CONV_2D in int8 is 3, and MAX_POOL_2D in int8 is 2.
+
 _NOTHING = -1
 """The index that stands for an optional input left out."""
 
@@ -45,6 +49,7 @@ def fully_connected(
         return _scaled_after(graph, name, value, rows, weights, bias, activation)
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = activation
+    # The output is (rows, outputs), whatever the shape of the input.
     options.keepNumDims = False
     kernel = weight(graph, f"{name}.weight", weights)
     added = _NOTHING if bias is None else graph.constant(f"{name}.bias", bias)
@@ -106,6 +111,7 @@ def convolution(
     are given, int8 of the first of them to int8 of the second.
     """
     options = schema.Conv2DOptionsT()
+    # The spectrum is an image of height 1, for TFLite has no convolution in one dimension.
     options.padding = schema.Padding.SAME
     options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
     options.fusedActivationFunction = RELU

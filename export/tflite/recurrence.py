@@ -62,6 +62,7 @@ def averaged_states(
     _continue(condition, shapes, steps)
     _step(body, shapes, groups, config, backward=name == "backward")
 
+    # Once for all steps: a large matrix product is faster than one per step.
     projected = [
         fully_connected(
             main, f"{name}.{kind}.input", sequence, steps, group.input_weight, group.input_bias
@@ -75,6 +76,7 @@ def averaged_states(
     options = schema.WhileOptionsT()
     options.condSubgraphIndex, options.bodySubgraphIndex = condition.index, body.index
     main.operator(Operator.WHILE, inputs, outputs, options=options)
+    # The loop has summed the states; their average is the sum times 1 / steps.
     share = main.constant(f"{name}.share", np.array(1.0 / steps, dtype=np.float32))
     return _pair(main, Operator.MUL, f"{name}.averaged", hidden, outputs[1], share)
 
@@ -125,6 +127,7 @@ def _step(
     """Fill the loop's body: the next state, from the last one and a row of the gates' inputs."""
     step, total, state, *rest = _carried(graph, shapes)
     inputs = rest[-2:]
+    # TFLite reads no sequence in reverse, so the backward direction counts its rows down.
     row = step
     if backward:
         row = graph.tensor("row", (1,), np.int32)
@@ -188,6 +191,7 @@ def _logistic(graph: Subgraph, hidden: int, gates: _Gates, row: int, state: int)
     value = _pair(graph, Operator.ADD, "gates.sum", gates.width, value, row)
     value = graph.apply(Operator.LOGISTIC, "gates", (1, gates.width), value)
     count = gates.width // hidden
+    # One product for all of these gates, split into one tensor for each.
     parts = [graph.tensor(f"gate{index}", (1, hidden)) for index in range(count)]
     options = schema.SplitOptionsT()
     options.numSplits = count

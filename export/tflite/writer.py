@@ -47,6 +47,7 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
             "fp32 or int8"
         )
     model = ModelBuilder("ccnvr", one_scale=micro)
+    # The first subgraph is the one that runs; those of the loops follow.
     main = model.subgraph("main")
     spectra = _standardised(
         main, network, main.input("spectra", (1, config.in_channels, config.bands))
@@ -91,6 +92,7 @@ def _standardised(graph: Subgraph, network: NetworkArrays, value: int) -> int:
 def _by_band(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     """Turn `(1, channels, bands)` into the `(1, 1, bands, channels)` that TFLite convolves."""
     channels, bands = network.config.in_channels, network.config.bands
+    # A height of 1 makes the spectrum an image, which is what CONV_2D reads.
     value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
     return _reshaped(graph, "image", value, (1, 1, bands, channels))
 
@@ -114,6 +116,7 @@ def _convolutions(graph: Subgraph, network: NetworkArrays, value: int) -> int:
         value = convolution(graph, f"convolution{number}", value, bands, layer, between)
         bands //= sizes.pool
         shape = (1, 1, bands, sizes.filters)
+        # A pool of one band would copy its input.
         if sizes.pool > 1:
             value = max_pool(
                 graph, f"pool{number}", value, shape, sizes.pool, between[1] if between else None
@@ -153,6 +156,7 @@ def _recurrent(model: ModelBuilder, main: Subgraph, network: NetworkArrays, feat
         sequence = _reshaped(
             main, "patches", sequence, (config.steps, config.patch, config.channels)
         )
+        # A step's features are ordered by filter first, as in the trained network.
         sequence = _transposed(
             main, "ordered", sequence, (config.steps, config.patch, config.channels), (0, 2, 1)
         )

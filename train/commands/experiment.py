@@ -19,6 +19,7 @@ from ccnvr.train.commands.experiment_options import add_arguments as add_argumen
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one experiment and print its tables."""
+    # Results must not depend on the number of cores.
     torch.set_num_threads(1)
     try:
         return _EXPERIMENTS[arguments.experiment](arguments)

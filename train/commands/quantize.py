@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize, keep the networks in the run's folder and print the figures."""
+    # More threads would change the order of sums, and the networks with it.
     torch.set_num_threads(1)
     recipe, calibration, report = run_folder.load(arguments.run)
     soils = calibration_split(recipe, run_folder.training_soils(arguments.run, recipe, report))

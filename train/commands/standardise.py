@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             "--reference is for pds, which needs it; slope-bias takes laboratory values from the "
             "--field file"
         )
+    # Before the work, and refused where it would overwrite the bundle that is adapted.
     bundles.check_destination(arguments.out, arguments.bundle)
     model = ProvedModel(arguments.bundle)
     if arguments.method == "pds":

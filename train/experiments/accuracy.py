@@ -25,6 +25,7 @@ def run(comparison: Comparison, folder: Path) -> dict[str, Any]:
         table,
         f"{comparison.library}: R² with 95 % bootstrap interval",
     )
+    # The scatter plot shows one method: CCNVR, or the first where it is not compared.
     best = predicted.get(REFERENCE, next(iter(predicted.values())))
     properties = comparison.splits[0].train.properties
     figures.scatter(

@@ -161,6 +161,7 @@ def contenders(
     several = dataclasses.replace(
         untaught, fit=dataclasses.replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS)
     )
+    # A recipe without teachers is given some, so that there is something to distil.
     taught = recipe
     if not recipe.fit.teachers and not recipe.gaussian_processes:
         taught = dataclasses.replace(several, pretraining=recipe.pretraining)

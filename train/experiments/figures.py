@@ -72,6 +72,7 @@ def scatter(
         predicted.T,
         strict=True,
     ):
+        # Both axes alike, so that the diagonal is a prediction without error.
         top = float(np.nanmax(np.concatenate([one, other])))
         axis.plot([0.0, top], [0.0, top], color=_COLOURS[7], linewidth=1)
         axis.plot(one, other, ".", color=_COLOURS[0], alpha=0.6)
@@ -105,6 +106,7 @@ def curves(
             )
         ys = [y for _, values in methods.values() for y in values]
         low, high = max(min(ys), y_range[0]), min(max(ys), y_range[1])
+        # A flat curve would leave no height at all.
         room = 0.05 * (high - low) or 0.05
         axis.set(title=title, xlabel=x_label, ylabel=y_label, ylim=(low - room, high + room))
         axis.grid(alpha=0.3)

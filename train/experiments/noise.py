@@ -25,6 +25,8 @@ def run(comparison: Comparison, folder: Path, levels: tuple[float, ...] = LEVELS
     calibrated: dict[str, dict[str, Any]] = {f"{level:g}": {} for level in levels}
     clean = {}
     for name, contender in comparison.contenders.items():
+        # One fit predicts the clean and all noisy test spectra; noise in the training spectra needs
+        # a fit for each level.
         found = comparison.predictions(
             contender, on_test={f"test noise {level:g}": _noise(level, 1) for level in levels}
         )

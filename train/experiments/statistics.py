@@ -55,6 +55,7 @@ def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> 
         errors,
         difference,
         permutation_type="samples",
+        # The observed order counts as one resample more.
         n_resamples=RESAMPLES - 1,
         vectorized=True,
         rng=rng,

@@ -222,6 +222,7 @@ def _learning_curves(
 ) -> dict[str, dict[str, Any]]:
     """Return {method: {number of local samples: figures}} on the soils that were not drawn."""
     curves: dict[str, dict[str, Any]] = {}
+    # At least half of a library is left to predict.
     for size in (size for size in transfer.sizes if size <= len(parted.test.values) // 2):
         rounds = [
             _round(transfer, target, parted, size, repeat, pretrained)
@@ -252,6 +253,7 @@ def _round(
 ) -> tuple[Array, dict[str, Array]]:
     """Return the values of the soils that were not drawn, and each method's predictions of them."""
     drawn = np.zeros(len(parted.test.values), dtype=bool)
+    # The same draw for every method, and another for each size and repeat.
     drawn[np.random.default_rng((size, repeat)).choice(len(drawn), size, replace=False)] = True
     # Each sample that was drawn counts as a soil of its own in the choice of a rival.
     local = replace(parted.test.rows(drawn), groups=np.arange(size))

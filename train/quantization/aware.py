@@ -62,6 +62,7 @@ class QuantizationAware(nn.Module):
         """Switch training on for the weights alone: no dropout, and the bands' statistics stay."""
         super().train(mode)
         self.network.dropout.eval()
+        # Its statistics are part of the exported network.
         if self.network.scale is not None:
             self.network.scale.eval()
         return self
@@ -73,6 +74,7 @@ def _rounded(value: Tensor, scale: Activation) -> Tensor:
 
 def _as_int8(weight: Tensor) -> Tensor:
     """Round a weight to int8 with a scale for each output, as `StoredInt8.of` does."""
+    # Symmetric, without -128, as the engines' int8 kernels require of weights.
     scales = weight.detach().abs().flatten(1).amax(dim=1).clamp(min=1e-9) / 127.0
     zeros = torch.zeros_like(scales, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -127, 127)

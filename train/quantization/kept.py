@@ -118,6 +118,7 @@ def keep(folder: Path, quantized: Quantized) -> None:
             stream.write(pack(quantized.networks[profile]))
     with write_atomically(kept / REPORT) as stream:
         stream.write(json.dumps(dataclasses.asdict(quantized.report), indent=1).encode())
+    # They are of no more use: the training that they belong to is over.
     for checkpoint in kept.glob("training-*.pt"):
         checkpoint.unlink(missing_ok=True)
     remove_leftovers(kept)

@@ -27,6 +27,7 @@ _WIDEST = 4096
 are rounded to the nearest.
 """
 
+# Relative to the mean of the diagonal, as in the GPTQ paper, which takes 1e-2.
 _DAMPING = 1e-3
 
 

@@ -154,6 +154,7 @@ def quantize(
         return float(np.sqrt(np.mean((NumpySession(candidate)(validation) - expected) ** 2)))
 
     products = input_products(calibration.network, inputs, advance)
+    # Layers too wide for their products are not among these, and are rounded to the nearest.
     tensors = network.tensors()
     weights = with_int8_weights(
         network, {name: rounded_to(tensors[name], product) for name, product in products.items()}
@@ -208,6 +209,8 @@ def _trained(task: _Task, scales: tuple[Activation, ...]) -> NetworkArrays:
         task.recipe.fit,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        # Decay would pull the weights away from those of the network that is imitated, which is
+        # also the only teacher.
         weight_decay=0.0,
         teachers=0,
     )
@@ -223,6 +226,7 @@ def _trained(task: _Task, scales: tuple[Activation, ...]) -> NetworkArrays:
     )
     name = f"training-{hashlib.sha256(origin.encode()).hexdigest()[:16]}.pt"
     checkpoint = task.folder / FOLDER / name
+    # The folder may be new: a checkpoint is written before the networks are kept.
     checkpoint.parent.mkdir(exist_ok=True)
 
     def on_epoch(loss: float) -> None:

@@ -111,6 +111,7 @@ class StackedNetwork(Method):
 
 
 def _channels(configuration: Configuration) -> tuple[Channel, ...]:
+    # An odd number of bands.
     def window(width_nm: float) -> int:
         return 2 * round(width_nm / _STEP_NM / 2) + 1
 

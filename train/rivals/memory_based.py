@@ -59,12 +59,14 @@ class MemoryBasedLearner(Method):
         rotation = PCA(0.99999, svd_solver="full").fit(prepare(spectra))
         known, answers = rotation.transform(prepare(spectra)), target.standardise(values)
         deviations = np.sqrt(rotation.explained_variance_)[: configuration["scores"]]
+        # Tuning fits on fewer soils than the final calibration.
         neighbors = min(configuration["neighbors"], len(known))
         search = NearestNeighbors(n_neighbors=neighbors).fit(
             known[:, : configuration["scores"]] / deviations
         )
 
         def local(scores: Array, rows: Array) -> float:
+            # PLS of n soils has at most n - 1 components.
             count = min(configuration["components"], neighbors - 1, known.shape[1])
             model = PLSRegression(count, scale=False).fit(known[rows], answers[rows])
             return float(model.predict(scores[None]).item())

@@ -121,6 +121,7 @@ def scaled_target(transform: str, values: Array) -> Target:
     Raises:
         ValueError: the values are constant, or too low for the transform.
     """
+    # With mean 0 and sd 1 its standardised value is the transformed one.
     raw = Target("property", "", transform, 0.0, 1.0, float(values.min()), float(values.max()))
     if transform == "log1p" and raw.lowest <= -1.0:
         raise ValueError(f"log1p needs values above -1, and {raw.lowest:g} is among them")

@@ -55,6 +55,7 @@ class PartialLeastSquares(Regressor):
         return {
             **suggest_treatment(trial),
             "scale": scale,
+            # The largest model; `fit_family` gives all smaller ones too.
             "components": max(1, min(30, bands, soils // 3)),
         }
 
@@ -76,6 +77,7 @@ class PartialLeastSquares(Regressor):
         model = self.estimator(configuration, inputs.shape[1], seed).fit(
             inputs, target.standardise(values)
         )
+        # A prediction is the sum of scores times loadings, so the first ones are the smaller model.
         loadings = model[-1].y_loadings_[0]
 
         def truncated(count: int) -> Predict:
@@ -169,6 +171,7 @@ class Perceptron(Regressor):
             activation=configuration["activation"],
             solver=configuration["solver"],
             alpha=configuration["alpha"],
+            # L-BFGS uses all soils at once.
             batch_size="auto" if configuration["solver"] == "lbfgs" else 32,
             learning_rate_init=configuration.get("learning_rate", 1e-3),
             max_iter=configuration["epochs"],
@@ -211,10 +214,12 @@ class RandomForest(Regressor):
             else ExtraTreesRegressor
         )
         forest = kind(
+            # More trees change little and take as much longer.
             200,
             max_features=configuration["share"],
             min_samples_leaf=configuration["leaf"],
             random_state=seed,
+            # Experiments share their cores with others.
             n_jobs=1,
         )
         return standardised(configuration, forest, seed)

@@ -188,7 +188,8 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
     configuration = method.suggest(trial, soils.grid.bands, len(soils.values))
     try:
         found = cross_validate(method, configuration, soils, problem.splits, problem.seed)
-    # An SVD that does not converge is a ValueError.
+    # A configuration that cannot be fitted costs a trial and does not end the search. An SVD that
+    # does not converge is a ValueError.
     except (ValueError, ArithmeticError, CcnvrError) as error:
         trial.set_user_attr("failed", f"{type(error).__name__}: {error}")
         raise optuna.TrialPruned from error
@@ -240,10 +241,12 @@ def cross_validate(
 
 
 def _seed(seed: int, number: int) -> int:
+    """Return the seed of a trial's sampler."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _spent(study: optuna.Study) -> int:
+    """Return the number of trials that ended; one that was interrupted is tried again."""
     return sum(trial.state in _SPENT for trial in study.trials)
 
 

@@ -136,6 +136,7 @@ def _cross_conformal(
         where = None if held_out is None else held_out[scored]
         by_difficulty[scored] = half * intervals.factors(difficulty, outputs[scored], where)
         one_width[scored] = conformal_quantile(errors[rest], intervals.COVERAGE)
+        # Calibrated like the others, so that the widths are compared at equal coverage.
         scores = np.abs(mean - measured)[rest] / sd[rest]
         dropout[scored] = conformal_quantile(scores, intervals.COVERAGE) * sd[scored]
     target = seen.targets[column]

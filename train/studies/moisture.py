@@ -158,6 +158,7 @@ def study(
         for _ in range(2)
     )
     chosen = []
+    # The components are chosen anew in each training part, or the test part would take part in it.
     for train, test in _folds(np.arange(soils.total_carbon.size), folds, seed):
         components = _choose(soils, train, method, candidates, inner_folds, seed)
         chosen.append(components)
@@ -196,6 +197,7 @@ def _choose(
             correction = fit_epo(_pairs(soils, train), components)
             predict = method(soils.air_dry[train], soils.total_carbon[train], correction, seed)
             for spectra in (soils.drying, soils.wet):
+                # Below 0 there is no logarithm, and no carbon.
                 answers = np.maximum(predict(spectra[test]), 0.0)
                 errors[index] += np.sum(
                     (np.log1p(answers) - np.log1p(soils.total_carbon[test])) ** 2
