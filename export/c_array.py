@@ -88,6 +88,7 @@ class MicroSession:
 def _interpreter(model: bytes, arena: int) -> Any:
     from tflite_micro.python.tflite_micro import runtime
 
+    # TFLite Micro writes each refusal to standard error, and the search below provokes many.
     with silenced_stderr():
         return runtime.Interpreter.from_bytes(model, arena_size=arena)
 
