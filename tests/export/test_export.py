@@ -1,6 +1,4 @@
-"""Export: the ONNX graph against torch for every shape, the gate against wrong weights, and the
-bundle.
-"""
+"""Export: ONNX models against torch for every shape of network, the command, and the bundle."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ SHAPES: list[dict[str, Any]] = [
 def network(**changes: Any) -> CCNVR:
     torch.manual_seed(3)
     net = CCNVR(recipes.network_config(**changes))
-    net(3.0 + 2.0 * torch.randn(32, 2, 140))  # so that a network that standardises has seen spectra
+    net(3.0 + 2.0 * torch.randn(32, 2, 140))  # so that a network that standardises has statistics
     return net.eval()
 
 
@@ -125,12 +123,12 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     pool = load_soils(recipe.tests, recipe)
     assert len(pool.spectra) >= 200
     expected = fitting.predict(recipe, calibration, pool.spectra)
-    for backend, profile, limit in (
+    for engine, profile, limit in (
         ("onnx", "fp32", 1e-4),
         ("litert", "weights", 0.02),
         ("numpy", "int8", 0.1),
     ):
-        model = ProvedModel(str(path), backend, profile)
+        model = ProvedModel(str(path), engine, profile)
         predictor = model.bind(recipe.grid.wavelengths())
         found = np.array(
             [
@@ -157,7 +155,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
     assert len(manifest.card.parity) == 3 * 4
 
 
-def test_a_network_with_a_linear_path_goes_all_the_way(
+def test_a_network_with_a_linear_path_is_trained_exported_and_predicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
@@ -170,12 +168,12 @@ def test_a_network_with_a_linear_path_goes_all_the_way(
     recipe, calibration, _ = run_folder.load(run)
     spectra = load_soils(("SL.125:test",), recipe).spectra
     expected = fitting.predict(recipe, calibration, spectra)
-    for backend, profile, limit in (
+    for engine, profile, limit in (
         ("onnx", "fp32", 1e-4),
         ("litert", "weights", 0.02),
         ("numpy", "int8", 0.1),
     ):
-        model = ProvedModel(str(bundle), backend, profile)
+        model = ProvedModel(str(bundle), engine, profile)
         predictor = model.bind(recipe.grid.wavelengths())
         found = np.array(
             [[estimate.value for estimate in predictor(spectrum).values()] for spectrum in spectra]
@@ -218,7 +216,7 @@ def test_a_run_that_was_not_quantized_is_quantized_by_the_export(
     assert (folder / "quantized" / "int8.network").read_bytes() == kept
 
 
-def test_an_export_in_fp32_alone_rounds_nothing(finished_run: Path, tmp_path: Path) -> None:
+def test_an_export_in_fp32_alone_does_not_quantize(finished_run: Path, tmp_path: Path) -> None:
     folder, path = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "x.ccnvr"
     shutil.rmtree(folder / "quantized")
     options = ["--out", str(path), "--only", "network,onnx", "--profile", "fp32"]
@@ -271,7 +269,7 @@ def test_an_export_needs_a_finished_run(tmp_path: Path) -> None:
     )
 
 
-def test_int8_artefacts_of_a_network_of_97_thousand_weights_are_small() -> None:
+def test_int8_model_files_of_a_network_of_97_thousand_weights_are_small() -> None:
     config = NetworkConfig(
         convolutions=(Convolution(32, 11, 4), Convolution(64, 7, 4), Convolution(80, 5, 2)),
         cell="gru",
@@ -375,12 +373,12 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
         ("nowhere/x.ccnvr", [], 1, "cannot be written because there is no folder"),
         (".", [], 2, "is not a file that can be written; name a file"),
     ):
-        # A run that is none: it is not even looked at.
+        # The run does not exist, which is not noticed before the folder is refused.
         assert main(["export", "no-run", "--out", str(tmp_path / out), *options]) == code
         assert words in capsys.readouterr().err
 
 
-def test_of_a_c_array_both_files_are_written_or_neither(finished_run: Path, tmp_path: Path) -> None:
+def test_both_files_of_a_c_array_are_written_or_neither(finished_run: Path, tmp_path: Path) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
     (tmp_path / c_array.HEADER).mkdir()
     model = c_array.MicroModel(b"model", ("ADD",), None)
@@ -454,12 +452,12 @@ def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
             assert words in capsys.readouterr().err
     assert not Path("x.ccnvr").exists() and not Path("run/quantized").exists()
     mine.write_text(content)
-    # 158 soils are too few to prove an export on, so LimeSoDa's stand in.
+    # 158 soils are too few to prove an export on, so those of LimeSoDa stand in.
     assert (
         main(["export", "run", "--out", "x.ccnvr", "--only", "network", "--profile", "fp32"]) == 0
     )
     assert "on 956 real spectra, 98 of them held out" in capsys.readouterr().out
-    # Or do not, installed as they are, where none of their sets covers the model's wavelengths.
+    # They do not where none of their sets covers the model's wavelengths.
     monkeypatch.setattr(libraries, "open_sets", lambda *_: ())
     assert (
         main(["export", "run", "--out", "y.ccnvr", "--only", "network", "--profile", "fp32"]) == 1
@@ -471,7 +469,7 @@ def test_an_export_is_made_of_the_soils_that_the_run_was_trained_on(
     )
 
 
-def test_an_export_replaces_bundles_alone(
+def test_an_export_overwrites_no_file_but_a_bundle(
     finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     library, old = tmp_path / "prec.csv", tmp_path / "old.ccnvr"
@@ -499,7 +497,7 @@ def test_an_export_replaces_bundles_alone(
     assert bundles.read(old).manifest.name == "small"
 
 
-def test_the_default_bundle_s_page_shows_its_accuracy(model: ProvedModel) -> None:
+def test_the_page_of_the_default_bundle_shows_its_accuracy(model: ProvedModel) -> None:
     page = (Path(__file__).parents[2] / "docs" / "default-model.md").read_text()
     for title, table in model.bundle.manifest.card.accuracy.items():
         assert f"{title}\n{accuracy_table(table)}" in page

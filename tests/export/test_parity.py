@@ -1,6 +1,4 @@
-"""The parity gate: it lets right artefacts pass on every engine, and each of many faults it catches
-and places.
-"""
+"""The parity gate: right model files pass on every engine, faults are caught and located."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ NAMES = (NUMPY, ONNXRUNTIME, LITERT, LITERT_PLAIN)
 
 @dataclass(frozen=True)
 class Bench:
-    """A gate with real spectra, and the networks that it holds artefacts against."""
+    """A gate with real spectra, and the networks that it compares model files with."""
 
     gate: Gate
     network: CCNVR
@@ -95,16 +93,14 @@ def bench(finished_run: Path) -> Bench:
 
 @pytest.fixture(scope="module")
 def linear_bench(finished_run: Path) -> Bench:
-    """Of a network with a linear path, which leaves little to the other one: faults of that would
-    hide here.
-    """
+    """Return a bench of a network with a linear path, which hides faults in the other path."""
     return made_bench(finished_run, linear=True)
 
 
 def made_bench(finished_run: Path, linear: bool = False) -> Bench:
     recipe, _, _ = run_folder.load(finished_run)
-    # Larger and longer than the run was: of a network that has learnt little, many weights hardly
-    # matter.
+    # Larger and trained for longer than the run's: many weights of a network that has learnt little
+    # hardly matter.
     longer = dataclasses.replace(
         recipe,
         network=dataclasses.replace(
@@ -127,7 +123,7 @@ def made_bench(finished_run: Path, linear: bool = False) -> Bench:
 
 @pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_right_artefacts_pass(bench: Bench, profile: str, engine: str) -> None:
+def test_right_model_files_pass(bench: Bench, profile: str, engine: str) -> None:
     found, outputs = bench.gate.prove(ENGINES[engine], bench.write(profile, engine))
     limit = parity.LIMITS[profile, engine]
     assert found.largest <= limit.largest and found.rms <= limit.rms
@@ -146,7 +142,7 @@ def test_tflite_runtime_in_an_environment_of_its_own_passes(
 
 @pytest.mark.parametrize("engine", [NUMPY, ONNXRUNTIME, LITERT])
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_faults_of_float_artefacts_are_caught(
+def test_faults_of_float_model_files_are_caught(
     bench: Bench, mutation: Mutation, engine: str
 ) -> None:
     wrong = written(mutated(bench.networks["fp32"], mutation), "fp32", engine)
@@ -162,8 +158,8 @@ def test_faults_of_int8_weights_are_caught(
     assert "differs from the NumPy oracle" in bench.refuses(engine, wrong, mutation.layers)
 
 
-# Not of the rounded networks on NumPy, which are held against torch with room for what their
-# rounding costs.
+# Without the quantized networks on NumPy, which are compared with torch and so have room for the
+# cost of rounding.
 @pytest.mark.parametrize(
     ("profile", "engine"),
     [
@@ -179,15 +175,15 @@ def test_faults_of_a_linear_path_are_caught(linear_bench: Bench, profile: str, e
     linear_bench.gate.prove(ENGINES[engine], linear_bench.write(profile, engine))
     for mutation in LINEAR:
         wrong = written(mutated(linear_bench.networks[profile], mutation), profile, engine)
-        # Of int8 convolutions that each engine rounds in its way, the gate may name one before it
-        # comes to the linear path.
+        # Each engine rounds int8 convolutions in its way, so the gate may name one of these before
+        # it comes to the linear path.
         exact = profile != "int8" or engine == ONNXRUNTIME
         linear_bench.refuses(engine, wrong, mutation.layers if exact else ())
 
 
 @pytest.mark.parametrize("engine", NAMES)
 def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, engine: str) -> None:
-    """Engines add up in other orders, and what is left of large numbers is their rounding."""
+    """Engines add up in different orders, so such a sum consists of rounding errors."""
     network, inputs = linear_bench.network, 1e3 * np.random.default_rng(4).normal(size=(1, 280))
     weight = linear_bench.networks["fp32"].linear
     assert isinstance(weight, np.ndarray)
@@ -205,8 +201,8 @@ def test_a_linear_path_whose_sum_comes_to_nothing_passes(linear_bench: Bench, en
     gate.prove(ENGINES[engine], linear_bench.write("fp32", engine))
 
 
-# LiteRT's int8 kernels round elsewhere, so it is given more room, in which one weight's fault could
-# hide.
+# LiteRT's int8 kernels round elsewhere, so it is given more room, in which a fault of a single
+# weight could hide.
 @pytest.mark.parametrize(
     "mutation",
     [one for one in (*MUTATIONS, *STORED) if not one.slight],
@@ -291,7 +287,7 @@ def test_faults_of_a_tflite_graph_are_caught(
     bench.refuses(LITERT, wrong)
 
 
-def test_an_answer_that_is_no_number_is_caught(bench: Bench) -> None:
+def test_an_output_that_is_not_a_number_is_caught(bench: Bench) -> None:
     def silent(model: bytes) -> Any:
         return lambda inputs: np.full((len(inputs), 2), np.nan, dtype=np.float32)
 
@@ -299,13 +295,13 @@ def test_an_answer_that_is_no_number_is_caught(bench: Bench) -> None:
         bench.gate.prove(ProofEngine(NUMPY, "network", silent), bench.write("fp32", NUMPY))
 
 
-def test_an_answer_to_a_hostile_spectrum_must_be_a_number_even_where_any_will_do(
+def test_the_output_for_a_hostile_spectrum_must_be_a_number_even_without_a_limit(
     bench: Bench,
 ) -> None:
     def silent_when_it_is_much(model: bytes) -> Any:
-        backend = ENGINES[NUMPY].open_model(model)
+        session = ENGINES[NUMPY].open_model(model)
         return lambda inputs: np.where(
-            np.abs(inputs).max(axis=(1, 2))[:, None] > 500.0, np.float32(np.nan), backend(inputs)
+            np.abs(inputs).max(axis=(1, 2))[:, None] > 500.0, np.float32(np.nan), session(inputs)
         )
 
     assert parity.LIMITS["int8", NUMPY].hostile is None
@@ -316,13 +312,13 @@ def test_an_answer_to_a_hostile_spectrum_must_be_a_number_even_where_any_will_do
         bench.gate.prove(one_by_one, bench.write("int8", NUMPY))
 
 
-def test_a_hostile_spectrum_alone_is_enough(bench: Bench) -> None:
-    """An engine that answers real spectra rightly, and differs where inputs are extreme."""
+def test_a_difference_on_a_hostile_spectrum_alone_is_caught(bench: Bench) -> None:
+    """An engine is refused that agrees on real spectra and differs where inputs are extreme."""
     inner = ENGINES[ONNXRUNTIME]
 
     def clipping(model: bytes) -> Any:
-        backend = inner.open_model(model)
-        return lambda inputs: backend(np.clip(inputs, -20.0, 20.0))
+        session = inner.open_model(model)
+        return lambda inputs: session(np.clip(inputs, -20.0, 20.0))
 
     with pytest.raises(
         ProofError, match=r"on spectrum '(a spike|huge|huge and negative|noise of sd 100, \d|.*)'"
@@ -366,7 +362,7 @@ def test_few_held_out_spectra_are_topped_up_with_the_moisture_set_s_and_then_wit
     spectra: ProofSpectra = proof_spectra.collect_spectra(few, training_soils)
     assert (len(spectra.real), spectra.held_out) == (12 + 221, 12)
     assert spectra.properties.shape == (233, 2) and spectra.names[0].startswith("UL.120/")
-    # Too few even so: the soils of the sets that the recipe does not name stand in.
+    # Too few even so: the soils of those sets stand in that the recipe does not name.
     fewer = dataclasses.replace(few, libraries=("UL.120:train",))
     spectra = proof_spectra.collect_spectra(fewer, partial(training_soils, fewer))
     assert (len(spectra.real), spectra.held_out) == (120 + 98 + 93 + 125 + 460, 12)

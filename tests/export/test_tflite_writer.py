@@ -1,6 +1,4 @@
-"""The TFLite artefact: LiteRT with and without XNNPACK, and tflite-runtime, answer as NumPy and
-torch do.
-"""
+"""TFLite model files: LiteRT, with and without XNNPACK, and tflite-runtime agree with NumPy."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ from tests.support.bundles_of_all import all_profiles
 
 FLOAT_LIMIT = 2e-6
 INT8_STEPS = 0.25
-"""Between two engines' int8 a convolution's output now and then differs by a step, of which this
-share reaches an output.
+"""Now and then a convolution's output differs by a step of int8 between two engines; this share of
+a step reaches an output of the network.
 """
 
 convolutions = st.lists(
@@ -44,7 +42,7 @@ convolutions = st.lists(
 
 @st.composite
 def configurations(draw: st.DrawFn) -> NetworkConfig:
-    """Small networks of every kind that a recipe allows."""
+    """Draw small networks of every kind that a recipe allows."""
     layers = tuple(draw(convolutions))
     pools = int(np.prod([layer.pool for layer in layers])) if layers else 1
     patch = draw(st.integers(1, 3))
@@ -95,22 +93,22 @@ def test_litert_answers_as_numpy_and_torch_do(config: NetworkConfig, seed: int) 
 
 
 def largest_step(data: Any) -> float:
-    """Of all activations, in the units of what they stand for."""
+    """Return the largest step of all activations, in the units of their values."""
     return float(max((activation.scale for activation in data.activations), default=0.0))
 
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
-def test_tflite_runtime_answers_so_too(changes: dict[str, Any], tflite_python: Any) -> None:
+def test_tflite_runtime_answers_as_numpy_does(changes: dict[str, Any], tflite_python: Any) -> None:
     network, inputs = a_network(recipes.network_config(**changes))
     for profile, data in all_profiles(network).items():
-        with IsolatedSession("tflite", to_tflite(data), python=tflite_python) as backend:
-            found = backend(inputs.numpy())
+        with IsolatedSession("tflite", to_tflite(data), python=tflite_python) as session:
+            found = session(inputs.numpy())
         limit = FLOAT_LIMIT if profile != "int8" else FLOAT_LIMIT + INT8_STEPS * largest_step(data)
         assert np.abs(found - NumpySession(data)(inputs.numpy())).max() <= limit
 
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
-def test_tflite_micro_s_own_model_answers_so_too(changes: dict[str, Any]) -> None:
+def test_the_model_for_tflite_micro_answers_as_numpy_does(changes: dict[str, Any]) -> None:
     network, inputs = a_network(recipes.network_config(**changes))
     profiles = all_profiles(network)
     for data in (profiles["fp32"], profiles["int8"]):
@@ -125,8 +123,9 @@ def test_tflite_micro_s_own_model_answers_so_too(changes: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}])
 def test_litert_torch_s_own_conversion_agrees(changes: dict[str, Any]) -> None:
-    """An independent way from torch to TFLite; it needs transformers and jax, so the development
-    environment has it not.
+    """An independent converter from torch to TFLite agrees.
+
+    It needs transformers and jax, so it is not part of the development environment.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -183,9 +182,9 @@ def test_xnnpack_is_on_and_can_be_left_out() -> None:
             assert ("DELEGATE" in operators) == xnnpack
 
 
-def test_a_call_leaves_nothing_behind() -> None:
+def test_a_call_does_not_depend_on_the_call_before() -> None:
     network, inputs = a_network(recipes.network_config(cell="lstm"))
-    backend = LiteRtSession(to_tflite(all_profiles(network)["fp32"]))
-    once = backend(inputs.numpy())
-    np.testing.assert_array_equal(backend(inputs.numpy()), once)
-    np.testing.assert_array_equal(backend(inputs.numpy()[::-1]), once[::-1])
+    session = LiteRtSession(to_tflite(all_profiles(network)["fp32"]))
+    once = session(inputs.numpy())
+    np.testing.assert_array_equal(session(inputs.numpy()), once)
+    np.testing.assert_array_equal(session(inputs.numpy()[::-1]), once[::-1])

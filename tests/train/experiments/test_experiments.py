@@ -1,4 +1,4 @@
-"""The experiments, small: two methods on real soils, through the command that users type."""
+"""The experiments on a small scale: two methods on real soils, through the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
 
 @pytest.fixture
 def quick_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The study's network for two epochs, which is fine-tuned for 20 instead of 240."""
+    """Return a recipe of the study's network, trained for two epochs and fine-tuned for 20."""
     monkeypatch.setitem(finetuning.FINETUNING, "epochs", 20)
     lines = RECIPE.read_text().splitlines()
     path = tmp_path / "quick.toml"
@@ -80,8 +80,7 @@ def test_methods_are_compared_on_official_folds_and_the_comparison_resumes(
     assert len(lines) == 1 + 2 * 10 * (1 + 2), (
         "the recipe; the choices and predictions of each method, fold and seed"
     )
-    # As if it had been interrupted in the middle of a line: it computes what is missing, and only
-    # that.
+    # After an interruption in the middle of a line, only what is missing is computed.
     ledger.write_bytes(b"".join(lines[:-4]) + lines[-4][:30])
     again = experiment("accuracy", tmp_path / "out", *arguments)
     assert again == printed
@@ -229,7 +228,7 @@ def test_what_no_library_holds_is_named_before_anything_is_fetched_or_tuned(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Nothing is at hand that would have to be fetched.
+    # No library is at hand that would have to be fetched.
     monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert (

@@ -43,7 +43,7 @@ SHAPES: list[dict[str, Any]] = [
 def network_and_inputs(rng: np.random.Generator, **changes: Any) -> tuple[CCNVR, np.ndarray]:
     torch.manual_seed(2)
     network = CCNVR(recipes.network_config(**changes))
-    # As spectra are: neighbouring bands alike.
+    # Like spectra, whose neighbouring bands are correlated.
     inputs = np.cumsum(rng.normal(0.0, 0.3, (80, 2, 140)), axis=2).astype(np.float32)
     network(torch.from_numpy(inputs))
     return network.eval(), inputs
@@ -60,7 +60,7 @@ def test_training_as_int8_computes_what_numpy_does(
         with torch.inference_mode():
             found = student(torch.from_numpy(inputs)).numpy()
         difference = found - NumpySession(profiles[profile])(inputs)
-        # A value half way between two steps may go either way.
+        # A value half way between two steps may be rounded either way.
         assert np.sqrt(np.mean(difference**2)) < 2e-4
         assert np.median(np.abs(difference)) < 1e-6
 
@@ -100,7 +100,7 @@ def test_rounding_with_compensation_changes_layers_less_than_to_the_nearest(
             for stored in (StoredInt8.of(weight), rounded_to(weight, product))
         )
         widths.append(flat.shape[1])
-        # Of all outputs together: the sum over them of e^T (sum x x^T) e.
+        # The squared change of all outputs together: the sum over them of e^T (sum x x^T) e.
         errors.append(
             [
                 float(np.einsum("oi,ij,oj->", error, product, error))
@@ -142,7 +142,9 @@ def test_of_an_activation_too_large_to_keep_every_band_is_seen_and_no_extreme_is
 
 
 @pytest.mark.parametrize("linear", [False, True])
-def test_fewer_outputs_answer_as_before(linear: bool, rng: np.random.Generator) -> None:
+def test_a_network_with_fewer_outputs_gives_the_same_values(
+    linear: bool, rng: np.random.Generator
+) -> None:
     network, inputs = network_and_inputs(rng, linear=linear)
     for data in all_profiles(network).values():
         expected = NumpySession(data)(inputs)[:, [2, 0]]
@@ -198,7 +200,7 @@ def test_networks_that_could_not_all_be_written_are_not_mixed_with_older_ones(
     (folder / "quantized" / "int8.network").unlink()
     (
         folder / "quantized" / "int8.network"
-    ).mkdir()  # so that it cannot be written, and the one before it can
+    ).mkdir()  # a folder, so that it cannot be written, and the network before it can
     soils = calibration_split(recipe, load_soils(recipe.libraries, recipe))
     with pytest.raises(CcnvrError, match=r"int8.network"):
         quantize(folder, recipe, calibration, soils, QuantizationSettings((99.0,)))
@@ -218,7 +220,7 @@ def test_the_tests_of_a_recipe_are_not_read(finished_run: Path, tmp_path: Path) 
     assert main(["quantize", str(folder)]) == 0
 
 
-def test_the_command_trains_as_int8_and_says_what_each_tensor_costs(
+def test_the_command_trains_as_int8_and_prints_the_cost_of_each_tensor(
     finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(finished_run, tmp_path / "run")
@@ -258,7 +260,7 @@ def test_the_command_trains_as_int8_and_says_what_each_tensor_costs(
     assert "kept" in printed and "next: ccnvr export" in printed
 
 
-def test_training_as_int8_goes_on_where_it_was_interrupted(
+def test_training_as_int8_continues_where_it_was_interrupted(
     finished_run: Path, tmp_path: Path
 ) -> None:
     recipe, calibration, _ = run_folder.load(finished_run)
@@ -283,7 +285,7 @@ def test_training_as_int8_goes_on_where_it_was_interrupted(
     assert results[0] == results[1]
 
 
-def test_what_an_interruption_leaves_is_said(
+def test_an_interruption_is_reported_with_what_to_do_next(
     finished_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -41,7 +41,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def soils() -> tuple[Array, Array]:
-    """Spectra and OC of the 125 soils of SL.125."""
+    """Return the spectra and OC of the 125 soils of SL.125."""
     library = libraries.load_library("SL.125", GRID)
     return library.spectra, library.values[:, 0]
 
@@ -66,7 +66,7 @@ def test_each_method_learns_from_sixty_real_soils(name: str, soils: tuple[Array,
     assert r2 is not None and r2 > (0.0 if name in ("CNN", "RNN") else 0.5)
     again = method.fit(configuration, GRID, spectra[train], values[train], 1)
     np.testing.assert_array_equal(again(spectra[train]), predicted)
-    # One soil alone is answered as among others.
+    # A soil alone gets the same prediction as among others.
     np.testing.assert_allclose(predict(spectra[:1])[0], predict(spectra[:3])[0], rtol=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_what_is_drawn_fits_or_is_refused_with_a_reason(
     name: str, soils: tuple[Array, Array]
 ) -> None:
     spectra, values = soils
-    if name in ("CNN", "RNN"):  # drawing is what is tested; one fit of each is above
+    if name in ("CNN", "RNN"):  # the test above fits both; this one is about drawing
         rows, draws = np.arange(24), 1
     else:
         rows, draws = np.arange(40), 5
@@ -201,12 +201,12 @@ def test_tuning_is_repeatable_and_resumes_from_its_storage(
     assert rest[2] == list(range(6, 15))
     assert rest[:2] == whole[:2]
     assert search(14, storage=storage)[2] == []
-    # Another seed makes other folds: those trials are not of one search.
+    # Another seed makes other folds, so its trials belong to another search.
     assert search(2, seed=4, storage=storage)[2] == [1, 2]
 
 
 class _Spy(Method):
-    """Fits the mean, and keeps which soils it was shown."""
+    """A method that fits the mean and remembers which soils it was shown."""
 
     name = "spy"
     first: ClassVar[Configuration] = {}

@@ -1,6 +1,4 @@
-"""The moisture study, small: EPO must turn a failing model into a useful one, and no soil may stand
-on both sides.
-"""
+"""The moisture study on a small scale: EPO repairs a failing model, and no soil leaks."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def test_epo_helps_a_small_ccnvr_on_wet_soils(soils: MoistureStates) -> None:
 
 
 def test_no_soil_is_fitted_to_and_predicted(soils: MoistureStates) -> None:
-    """A method that only remembers which soils it was shown, and sees every correction's pairs
-    through `seen`.
-    """
+    """The method only remembers which soils it was shown; `seen` holds the pairs of corrections."""
     predicted: list[tuple[set[bytes], set[bytes]]] = []
 
     def remember(
