@@ -120,8 +120,8 @@ def _read_domain(folder: Path) -> bytes:
         return (folder / PART).read_bytes()
     except OSError as error:
         raise UsageError(
-            f"{folder / PART} cannot be read ({error.strerror}); run the same ccnvr train with "
-            f"--out {folder} again"
+            f"{folder / PART} cannot be read ({error.strerror}); run ccnvr train with the same "
+            f"recipe and --out {folder} again"
         ) from error
 
 
