@@ -86,7 +86,7 @@ def export_run(
     if c_folder is not None:
         micro = micro_model(finished.networks["int8"])
         micro_file = ModelFile("int8", "tflite", micro.content)
-        # After the bundle's card is made, for the bundle does not hold this model.
+        # After the bundle's card is made, because the bundle does not hold this model.
         proofs += prove(finished, [micro_file], [micro_engine()], spectra)
     bundles.write(out, bundle.manifest, bundle.parts)
     if c_folder is not None and micro is not None:

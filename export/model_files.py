@@ -43,7 +43,7 @@ def write_models(
         profiles: some of `layers.PROFILES`.
         formats: some of `archive.MODEL_FORMATS`.
     """
-    # Read once, for an iterator would be used up after the first profile.
+    # Read once, because an iterator would be used up after the first profile.
     wanted = tuple(formats)
     return [
         ModelFile(profile, name, WRITERS[name](networks[profile]))

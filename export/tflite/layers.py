@@ -111,7 +111,7 @@ def convolution(
     are given, int8 of the first of them to int8 of the second.
     """
     options = schema.Conv2DOptionsT()
-    # The spectrum is an image of height 1, for TFLite has no convolution in one dimension.
+    # The spectrum is an image of height 1, because TFLite has no convolution in one dimension.
     options.padding = schema.Padding.SAME
     options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
     options.fusedActivationFunction = RELU

@@ -99,7 +99,7 @@ def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str,
         raise UsageError(
             f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})"
         ) from error
-    # Before anything is computed, for a missing choice would end the experiment after hours.
+    # Before anything is computed: a missing choice would end the experiment after hours.
     for method, choice in chosen.items():
         if unknown := [name for name in properties if name not in choice]:
             raise UsageError(

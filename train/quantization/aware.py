@@ -42,7 +42,7 @@ class QuantizationAware(nn.Module):
                     lambda _, inputs, scale=scale: (_rounded(inputs[0], scale),)
                 )
             else:
-                # Rounding after the pool is the same as before it, for a pool only picks values.
+                # Rounding after the pool is the same as before it: a pool only picks values.
                 layers[3 * number - 1].register_forward_hook(
                     lambda _, __, output, scale=scale: _rounded(output, scale)
                 )

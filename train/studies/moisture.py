@@ -158,7 +158,7 @@ def study(
         for _ in range(2)
     )
     chosen = []
-    # The components are chosen anew in each training part, or the test part would take part in it.
+    # The components are chosen again in each training part, or the choice would see the test part.
     for train, test in _folds(np.arange(soils.total_carbon.size), folds, seed):
         components = _choose(soils, train, method, candidates, inner_folds, seed)
         chosen.append(components)
