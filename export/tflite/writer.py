@@ -1,8 +1,8 @@
 """The writer of a network as a TFLite model, operator by operator, of builtin operators only.
 
 The model takes one spectrum at a time, because XNNPACK, which makes TFLite fast, takes no tensor of
-unknown size. The recurrent layer is a WHILE loop, which works the same in LiteRT and tflite-runtime;
-the fused LSTM would keep its state from call to call. Weights stored as int8 that multiply floats
+unknown size. The recurrent layer is a WHILE loop, which LiteRT and tflite-runtime run alike; the
+fused LSTM would keep its state from call to call. Weights stored as int8 that multiply floats
 go through DEQUANTIZE, which the interpreter evaluates once. They are not given to FULLY_CONNECTED
 directly: tflite-runtime's, given int8 weights with a scale for each output, returns wrong numbers
 without an error.

@@ -266,7 +266,7 @@ def _round(
             answers[name] = pretrained.adapted(local, layers, repeat)(rest)
         return {name: np.round(values[:, 0], 6).tolist() for name, values in answers.items()}
 
-    # The settings of fine-tuning are part of the key, so that a change of them computes everything again.
+    # The settings of fine-tuning are part of the key: other settings are computed again.
     how = {**finetuning.FINETUNING, **vars(finetuning.FINETUNING_KERNEL)}
     key = (
         f"adapted | {how} | {target} | {transfer.sources} | {transfer.prop} | "
