@@ -1,1 +1,1 @@
-"""Published spectral libraries and own files -> soils on one grid."""
+"""Published spectral libraries and files of the user's own, read as soils on one grid."""

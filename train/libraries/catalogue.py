@@ -1,6 +1,4 @@
-"""The known libraries: who reads each, its parts, what was done to its values, its licence, and
-where its files come from.
-"""
+"""The known libraries: their readers, parts, licences, and the treatment of their values."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ class Library:
 
 
 def library_and_part(spec: str) -> tuple[str, str]:
-    """Of `NAME:PART`; no part of `NAME`, nor of a user's file, whose colons are its path's."""
+    """Split `NAME:PART`; the part is "" for `NAME` and for a file, whose path may have colons."""
     if spec.endswith(ENDINGS):
         return spec, ""
     name, _, part = spec.partition(":")
@@ -120,7 +118,7 @@ def _asked_for(
     values: str,
     parts: tuple[str, ...] = (),
 ) -> Library:
-    """A library whose files only the user can get."""
+    """Return a library whose files only the user can get."""
 
     def present() -> Path | None:
         folder = downloads.data_folder()

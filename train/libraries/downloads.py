@@ -1,8 +1,7 @@
-"""Where the libraries' files are: the folder that CCNVR_DATA names, the cache, or, for small free
-files, the public repository.
+"""Find the files of libraries: in the folder CCNVR_DATA, in the cache, or in a public repository.
 
-A published file is used only with the sha256 that it is known by. What is fetched goes into the
-cache once it has it.
+Only small files under a free licence are fetched. A published file is used only if its sha256 is
+the known one; a fetched file is kept in the cache.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 HOST = "https://raw.githubusercontent.com"
 
 _SILENCE_S = 30.0
-_LONGEST_S = 600.0
+_LONGEST_S = 600.0  # a server that sends a byte now and then would never time out otherwise
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file at a commit of a public repository, known byte for byte."""
+    """A file at a commit of a public repository, of which size and sha256 are known."""
 
     repository: str
     commit: str
@@ -41,29 +40,29 @@ class PublishedFile:
 
     @property
     def name(self) -> str:
-        """Its name without folders."""
+        """The name without folders."""
         return self.path.rpartition("/")[2]
 
     @property
     def origin(self) -> str:
-        """In words."""
+        """The origin in words, for messages."""
         return f"the file {self.path} of the public repository {self.repository}"
 
     @property
     def url(self) -> str:
-        """Where it is fetched from."""
+        """The address that it is fetched from."""
         return f"{HOST}/{self.repository}/{self.commit}/{self.path}"
 
     def matches(self, content: bytes) -> bool:
-        """Whether `content` is the published file."""
+        """Return whether `content` is the published file."""
         return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.sha256
 
 
 def data_folder() -> Path | None:
-    """The folder that the environment variable CCNVR_DATA names, None if it is unset.
+    """Return the folder that the environment variable CCNVR_DATA names, or None if it is unset.
 
     Raises:
-        UsageError: it names no folder.
+        UsageError: it names something that is not a folder.
     """
     value = os.environ.get("CCNVR_DATA", "")
     if value and not Path(value).is_dir():
@@ -75,10 +74,10 @@ def data_folder() -> Path | None:
 
 
 def required_folder(file: str, origin: str) -> Path:
-    """The folder that CCNVR_DATA names, for files that only the user can get.
+    """Return the folder that CCNVR_DATA names, for files that only the user can get.
 
     Raises:
-        UsageError: it is unset or no folder; says which file is looked for and where it comes from.
+        UsageError: it is unset or not a folder; the message names the file and its origin.
     """
     folder = data_folder()
     if folder is None:
@@ -87,24 +86,25 @@ def required_folder(file: str, origin: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: `ccnvr` in XDG_CACHE_HOME, or in ~/.cache."""
-    # The XDG specification: a relative path is ignored.
+    """Return the folder of fetched files: `ccnvr` in XDG_CACHE_HOME, or in ~/.cache."""
+    # The XDG specification says that a relative path must be ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "ccnvr"
 
 
 def present(file: PublishedFile) -> Path | None:
-    """Where the file lies already, None if it would have to be fetched."""
+    """Return the path of the file, or None if it would have to be fetched."""
     folders = [folder for folder in (data_folder(), cache_folder()) if folder is not None]
     return next((folder / file.name for folder in folders if (folder / file.name).is_file()), None)
 
 
 def read(file: PublishedFile) -> bytes:
-    """The file's content, from CCNVR_DATA, from the cache, or fetched into the cache.
+    """Return the file's content, from CCNVR_DATA, from the cache, or fetched into the cache.
 
     Raises:
+        UsageError: the user's copy cannot be read.
         DataError: the user's copy, or what the repository sent, is not the published file.
-        CcnvrError: it cannot be fetched, or the cache cannot be written.
+        CcnvrError: the file cannot be fetched, or the cache cannot be written.
     """
     path = present(file)
     cached = cache_folder() / file.name
@@ -117,6 +117,7 @@ def read(file: PublishedFile) -> bytes:
             ) from error
         if file.matches(content):
             return content
+        # A damaged file in the cache is fetched again; one of the user's is not replaced.
         if path != cached:
             raise DataError(
                 f"{path} does not have the sha256 {file.sha256[:12]}... of {file.origin}; replace "
@@ -139,6 +140,7 @@ def _fetch(file: PublishedFile) -> bytes:
     try:
         content = _download(file)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        # An HTTPError is also the open response.
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise CcnvrError(
@@ -156,7 +158,7 @@ def _fetch(file: PublishedFile) -> bytes:
 
 
 def _download(file: PublishedFile) -> bytes:
-    """At most one byte more than the file has, so that a larger one is noticed and never held."""
+    """Read at most one byte more than the file has, so a larger one is noticed and never held."""
     request = urllib.request.Request(file.url, headers={"User-Agent": "ccnvr"})  # noqa: S310 - HOST is https
     content = bytearray()
     deadline = time.monotonic() + _LONGEST_S

@@ -3,13 +3,13 @@
 PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
 
 UNITS = {"OC": "g/kg", "N": "g/kg", "CEC": "cmol(+)/kg", "pH": "pH", "clay": "%"}
-"""Clay is the share of the fine earth's mass in particles below 2 um."""
+"""The unit of each property; clay is the mass share of particles below 2 um in the fine earth."""
 
 LARGEST = {"OC": 600.0, "N": 60.0, "CEC": 300.0, "pH": 13.0, "clay": 100.0}
-"""In these units: no soil has more, so a larger value is in another unit."""
+"""Values in these units that no soil exceeds, so that a larger one is in another unit."""
 
 SMALLEST = {"OC": 6.0, "N": 0.6, "CEC": 2.0, "pH": 2.5, "clay": 1.5}
-"""In these units: soils of which none has more are rare, and values in another unit are not."""
+"""Values in these units that hardly any set of soils stays below, unless its unit is another."""
 
 _READ_AS = {
     "OC": "a column OC is read in g/kg, OC_pct in %",
@@ -21,9 +21,7 @@ _READ_AS = {
 
 
 def doubt(source: str, name: str, largest: float) -> str:
-    """A warning where the largest value of a property in a user's file is suspiciously small; empty
-    otherwise.
-    """
+    """Return a warning if the largest value of a property in a file is suspiciously small."""
     if largest > SMALLEST[name]:
         return ""
     little = f"{name} of {source} is {largest:g} {UNITS[name]} at most, which is little"

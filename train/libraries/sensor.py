@@ -1,12 +1,13 @@
-"""Library spectra as another sensor would see them, so that a model can be trained for an
-instrument that has no library yet.
+"""Resample library spectra to the bands of another sensor.
 
-Each pixel sees a Gaussian share of the spectrum about its centre. That is taken in absorbance, as
-resampling is, so that both are one matrix and every library has it alike. Light adds up in
-reflectance; where a spectrum is curved within a pixel, the two differ to second order: by less than
-0.0005 in dry soils (SL.125) at 16 nm, but by up to 0.035 on the flank of water's band at 1,900 nm
-in moist ones (CV.98); test_instrument holds both. Noise, stray light and a shifted wavelength scale
-are left to augmentation.
+With it a model can be trained for an instrument that no library was measured with.
+
+Each pixel of a sensor averages the spectrum with a Gaussian line shape about its centre. The
+average is taken in absorbance, as resampling is, so that both are one matrix that is the same for
+every library. Light adds up in reflectance, though. Where a spectrum is curved within a pixel the
+two differ to second order: by less than 0.0005 in dry soils (SL.125) at a width of 16 nm, but by up
+to 0.035 on the flank of the water band at 1,900 nm in moist ones (CV.98); test_sensor.py checks
+both. Noise, stray light and a shifted wavelength scale are left to augmentation.
 """
 
 from __future__ import annotations
@@ -29,12 +30,17 @@ _SD_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
 
 @dataclass(frozen=True)
 class Sensor:
-    """A sensor, in nm: each pixel's centre, and the full width at half maximum of its line shape,
-    one for all or one each.
+    """The bands of a sensor.
+
+    Raises:
+        ValueError: the centres do not increase, or the widths do not fit them.
     """
 
     centres_nm: tuple[float, ...]
+    """The centre of each pixel, increasing."""
+
     fwhm_nm: float | tuple[float, ...]
+    """The full width at half maximum of the line shapes: one for all pixels, or one for each."""
 
     def __post_init__(self) -> None:
         centres, widths = np.array(self.centres_nm), np.array(self.fwhm_nm)
@@ -42,7 +48,7 @@ class Sensor:
             raise ValueError(
                 f"centres_nm has {centres.size} wavelengths and must have from 2 to {MOST_BANDS}"
             )
-        # The first is compared with 0.
+        # With 0 in front, so that the first centre is compared with it.
         if np.any(falls := np.diff(centres, prepend=0.0) <= 0.0):
             pixel = int(np.argmax(falls))
             raise ValueError(
@@ -59,15 +65,14 @@ class Sensor:
 
 
 def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
-    """`(pixels, library bands)` matrix that takes a library's spectra to the sensor's; rows add up
-    to 1.
+    """Return the matrix `(pixels, library bands)` from a library's spectra to the sensor's.
 
-    A band counts for the interval that it stands for, so uneven bands do no harm. At the library's
-    ends a line shape is cut off, which moves a pixel there by up to 0.34 of its width.
+    Its rows add up to 1. Each band is weighted by the width of its interval, so uneven bands do no
+    harm. At the library's ends a line shape is cut off, which shifts a pixel there by up to 0.34 of
+    its width.
 
     Raises:
-        WavelengthError: a pixel lies outside the library, or is narrower than the library's own
-            step there.
+        WavelengthError: a pixel lies outside the library, or is narrower than the library's step.
     """
     centres = np.array(sensor.centres_nm)
     widths = np.broadcast_to(np.array(sensor.fwhm_nm), centres.shape)
@@ -91,7 +96,7 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
         )
     distance = (wavelengths_nm - centres[:, None]) / (widths[:, None] * _SD_PER_FWHM)
     shapes = np.exp(-0.5 * distance**2) * np.gradient(wavelengths_nm)
-    # Beyond five sd nothing is left that float32 spectra could show.
+    # Beyond five standard deviations a weight is below the resolution of float32 spectra.
     shapes[np.abs(distance) > 5.0] = 0.0
     matrix: Array = shapes / shapes.sum(axis=1, keepdims=True)
     return matrix
@@ -99,32 +104,35 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
 
 @dataclass(frozen=True)
 class View:
-    """How a library's spectra are looked at: on `grid`, and as `instrument` would see them if one
-    is given.
-    """
+    """The wavelengths that a library's spectra are resampled to."""
 
     grid: Grid
+    """The grid of the result."""
+
     sensor: Sensor | None = None
+    """The sensor that the spectra are resampled to first, if any."""
 
     def matrix(self, wavelengths_nm: Array) -> Array:
-        """`(grid bands, library bands)`, from a library's absorbance to the grid's; bands outside
-        the view have weight 0.
+        """Return the matrix `(grid bands, library bands)` that resamples a library's absorbance.
+
+        Bands outside the view have weight 0.
 
         Raises:
-            WavelengthError: the library's, or the instrument's, wavelengths do not cover the grid,
-                or the library cannot show what the instrument sees.
+            WavelengthError: the wavelengths of the library or of the sensor do not cover the grid,
+                or the library's bands are too coarse for the sensor.
         """
         if self.sensor is None:
             return resampling_matrix(wavelengths_nm, self.grid)
-        # Pixels may lie beyond the grid and the library's bands apart.
+        # The sensor may cover the grid where the library does not.
         check_wavelengths(wavelengths_nm, self.grid)
         resample = resampling_matrix(np.array(self.sensor.centres_nm), self.grid)
         return resample @ line_shapes(wavelengths_nm, self.sensor)
 
 
 def bands_used(matrix: Array) -> slice:
-    """The library's bands that a matrix `(grid bands, library bands)` looks at; the others may be
-    no reflectance.
+    """Return the library's bands that a matrix `(grid bands, library bands)` uses.
+
+    The others are not read, so they may hold anything.
     """
     used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
     return slice(int(used[0]), int(used[-1]) + 1)

@@ -112,7 +112,7 @@ class Split:
 
 
 class Rows:
-    """An array `(n, columns)` that grows by blocks of rows and is never in memory twice."""
+    """A growing array `(n, columns)`, filled in blocks of rows and never in memory twice."""
 
     def __init__(self, columns: int) -> None:
         self._array = np.empty((0, columns))
@@ -123,7 +123,7 @@ class Rows:
         end = self._used + len(block)
         if end > len(self._array):
             growth = max(_GROWTH_BYTES // (8 * self._array.shape[1]), len(self._array) // 16)
-            # In place: for memory of this size the C library moves page tables and copies nothing.
+            # In place: for blocks of this size the C library moves page tables and copies nothing.
             self._array.resize(
                 (max(end, len(self._array) + growth), self._array.shape[1]), refcheck=False
             )
@@ -131,21 +131,25 @@ class Rows:
         self._used = end
 
     def finish(self) -> Array:
-        """All rows; append no more."""
+        """Return all rows; nothing may be appended afterwards."""
         self._array.resize((self._used, self._array.shape[1]), refcheck=False)
         return self._array
 
     @property
     def filled(self) -> Array:
-        """The rows so far, to be changed in place before the next is appended."""
+        """The rows so far, which may be changed in place until the next is appended."""
         return self._array[: self._used]
 
 
 class Gathering:
-    """Soils as they come, one by one: absorbance at a table's bands, resampled in blocks by
-    `matrix` `(grid bands, bands)`.
+    """A collector of soils that are added one by one and resampled in blocks.
 
-    With `average`, the scans of one sample id become one soil, their mean absorbance.
+    Args:
+        library: the name of the library.
+        grid: the wavelengths of the result.
+        matrix: resamples absorbance at the table's bands, `(grid bands, bands)`.
+        properties: the properties that values are given for.
+        average: whether the scans of one sample id become one soil, their mean absorbance.
     """
 
     def __init__(
@@ -168,8 +172,9 @@ class Gathering:
         self._waiting_values: list[Sequence[float]] = []
 
     def add(self, sample_id: str, spectrum: Array, values: Sequence[float]) -> None:
-        """One scan; `values` in the order of `properties`, NaN where not measured, the same for all
-        scans of a soil.
+        """Add one scan; `values` are in the order of `properties`, NaN where not measured.
+
+        With `average`, the values of a soil's first scan are kept.
         """
         soil = self._soil_of.get(sample_id) if self._average else None
         if soil is None:
@@ -185,7 +190,7 @@ class Gathering:
             self._flush()
 
     def finish(self) -> Soils:
-        """All soils, without parts."""
+        """Return all soils, without parts."""
         self._flush()
         self._spectra.filled[:] /= np.maximum(np.array(self._scans, dtype=np.float64), 1.0)[:, None]
         measured = dict(zip(self._properties, self._values.finish().T, strict=True))
@@ -199,5 +204,6 @@ class Gathering:
             self._values.append(np.array(self._waiting_values, dtype=np.float64))
             self._spectra.append(np.zeros((len(self._waiting_values), len(self._matrix))))
         resampled = np.array([spectrum for _, spectrum in self._waiting]) @ self._matrix.T
+        # Not `+=`, which would count only one of several scans of a soil in this block.
         np.add.at(self._spectra.filled, [soil for soil, _ in self._waiting], resampled)
         self._waiting, self._waiting_values = [], []

@@ -1,9 +1,9 @@
-"""Fits a correction to paired standards: the same samples measured in two ways, as a laboratory's
-instrument and a handheld, or dry and wet.
+"""Fit corrections to paired standards, the same samples measured in two ways.
 
-EPO takes out what differs between the two and needs a model that was trained without it. PDS makes
-field spectra look like the laboratory's, slope and bias correct the answers: both adapt a model as
-it stands.
+The two ways may be a laboratory's instrument and a handheld, or dry and wet soil. EPO removes the
+directions in which the two differ, and needs a model that was trained on such spectra. PDS maps
+field spectra to the laboratory's, and slope and bias correct the predictions; both adapt a model
+that is not trained again.
 """
 
 from __future__ import annotations
@@ -33,46 +33,59 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.sensor import bands_used
 
 SPARE_STANDARDS = 3
-"""Standards beyond the number of fitted components: one each for the mean, for being left out, and
-to be judged by.
+"""The standards needed beyond the number of fitted components.
+
+One is spent on the mean, one is left out, and one remains to judge the fit by.
 """
 
 FEWEST_VALUES = 6
-"""Measured standards for a slope and a bias: two are spent on the line, and one is left out to
-judge it.
+"""The measured standards needed for a slope and a bias.
+
+Two are spent on the line and one is left out; the rest average out the laboratory's errors.
 """
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Absorbance `(n, bands)` of the same samples on one grid, a row a pair; a sample may stand in
-    several.
-    """
+    """Pairs of spectra of the same samples on one grid, one pair per row."""
 
     sample_ids: tuple[str, ...]
+    """The sample of each pair; a sample may have several."""
+
     reference: Array
+    """Absorbance `(n, bands)` as the model knows it."""
+
     field: Array
+    """Absorbance `(n, bands)` as measured in the field."""
 
 
 @dataclass(frozen=True)
 class Epo:
-    """`[epo]` of a recipe: two CSV files of the same samples, and how many directions of their
-    difference to take out.
+    """The table `[epo]` of a recipe: the files that the projection is fitted to.
+
+    Raises:
+        ValueError: the number of components is out of range.
     """
 
     reference: str
+    """The path of a CSV file of reference spectra."""
+
     field: str
+    """The path of a CSV file of field spectra of the same samples."""
+
     components: int
+    """The number of directions of their difference that are removed."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.components <= MOST_DIRECTIONS:
             raise ValueError(f"components = {self.components} is not from 1 to {MOST_DIRECTIONS}")
 
     def fit(self, grid: Grid, quantity: str) -> Correction:
-        """The projection of these pairs.
+        """Return the projection fitted to these files.
 
         Raises:
             UsageError: the files cannot be read, do not hold the same samples, or hold too few.
+            WavelengthError: a file does not cover the grid.
         """
         return fit_epo(
             read_pairs(Path(self.reference), Path(self.field), grid, quantity), self.components
@@ -80,10 +93,10 @@ class Epo:
 
 
 def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs:
-    """Two files of the same samples; the field's may hold a sample several times.
+    """Read two files of the same samples; the field's may hold a sample several times.
 
     Raises:
-        UsageError: a file cannot be read, or a sample is in one of them only.
+        UsageError: a file cannot be read, or a sample is in only one of them.
         WavelengthError: a file does not cover the grid.
     """
     tables = read_spectra(reference, NAMED), read_spectra(field, NAMED)
@@ -112,19 +125,19 @@ def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
 
 
 def fit_epo(pairs: Pairs, components: int) -> Correction:
-    """External parameter orthogonalisation: projects away how field spectra mainly differ from
-    their reference.
+    """Fit an external parameter orthogonalisation (EPO).
 
-    Roger, Chauchard & Bellon-Maurel 2003, Chemom. Intell. Lab. Syst. 66:191-204; for soil moisture,
-    Minasny et al. 2011, Geoderma 167:118-124. What the mean reference spectrum has along these
-    directions is put back, so that a projected spectrum still looks like a soil's, and scatter
-    correction after it stays well behaved.
+    It projects out the main directions in which field spectra differ from their reference: Roger,
+    Chauchard & Bellon-Maurel 2003, Chemom. Intell. Lab. Syst. 66:191-204; for soil moisture Minasny
+    et al. 2011, Geoderma 167:118-124. The mean reference spectrum's part along these directions is
+    added again, so that a projected spectrum still looks like a soil's and SNV after it stays well
+    conditioned.
 
     Raises:
-        UsageError: too few standards for so many components.
+        UsageError: there are too few standards for so many components.
     """
     _check_count(pairs, components)
-    # Here, because most recipes have no [epo], and scikit-learn is slow to import.
+    # Imported here because scikit-learn is slow to import, and most recipes have no [epo].
     from chemotools.projection import ExternalParameterOrthogonalization
 
     epo = ExternalParameterOrthogonalization(n_components=components)
@@ -137,14 +150,13 @@ def fit_epo(pairs: Pairs, components: int) -> Correction:
 
 
 def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
-    """Piecewise direct standardisation: each reference band from the field's bands about it, by a
-    small PLS regression.
+    """Fit a piecewise direct standardisation (PDS).
 
-    Wang, Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756. `window` is an odd number of bands of
-    the grid.
+    It predicts each reference band from the field's bands about it by a small PLS regression: Wang,
+    Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756. `window` is an odd number of bands.
 
     Raises:
-        UsageError: too few standards, or a window that is not possible.
+        UsageError: there are too few standards, or the window is not possible.
     """
     bands = pairs.field.shape[1]
     if window % 2 == 0 or not 3 <= window <= min(WIDEST_WINDOW, bands):
@@ -160,10 +172,11 @@ def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
     _check_count(pairs, components)
     from chemotools.adaptation import PiecewiseDirectStandardization
 
-    # Bands share a unit: scaling them to one variance would only raise the noise of those that
-    # hardly vary.
+    # All bands have one unit; scaling them to unit variance would only amplify the noise of those
+    # that hardly vary.
     pds = PiecewiseDirectStandardization(window_length=half, n_components=components, scale=False)
     pds.fit(pairs.field, X_source=pairs.reference)
+    # T_ is (field bands, reference bands), zero outside the windows; a correction keeps only these.
     padded = np.pad(pds.T_, ((half, half), (0, 0)))
     columns = np.arange(bands)
     weights = np.stack([padded[columns + offset, columns] for offset in range(window)], axis=1)
@@ -180,9 +193,7 @@ def _check_count(pairs: Pairs, components: int) -> None:
 
 
 def left_out(pairs: Pairs, fit: Callable[[Pairs], Correction]) -> Array:
-    """Corrected field spectra `(n, bands)`, each by the correction that was fitted without its
-    sample.
-    """
+    """Return field spectra `(n, bands)`, each corrected by a fit without its sample."""
     corrected = np.empty_like(pairs.field)
     samples = np.array(pairs.sample_ids)
     for sample in dict.fromkeys(pairs.sample_ids):
@@ -193,10 +204,10 @@ def left_out(pairs: Pairs, fit: Callable[[Pairs], Correction]) -> Array:
 
 
 def after(second: Correction, first: Correction) -> Correction:
-    """One correction that standardises by `first`, then projects by `second`.
+    """Return one correction that standardises by `first`, then projects by `second`.
 
     Raises:
-        UsageError: `second` standardises already, so its bundle was made for another instrument.
+        UsageError: `second` standardises too, so its bundle was made for another instrument.
     """
     if second.standardises:
         raise UsageError(
@@ -209,28 +220,35 @@ def after(second: Correction, first: Correction) -> Correction:
 
 @dataclass(frozen=True)
 class LineFit:
-    """What a slope and a bias do to one property: RMSE in its unit before, and after with each
-    standard left out.
-    """
+    """The slope and the bias of one property, in standardised units, and what they gain."""
 
     standards: int
+    """The number of standards measured."""
+
     slope: float
+    """The slope of the line."""
+
     bias: float
+    """The intercept of the line."""
+
     before: float
+    """The RMSE without the correction, in the property's unit."""
+
     after: float
+    """The RMSE of each standard corrected by the line of the others, in the property's unit."""
 
 
 def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, LineFit]:
-    """A target whose outputs `(n,)` are corrected to the measured values `(n,)`, in the target's
-    unit, NaN where not measured.
+    """Return the target with its outputs `(n,)` corrected by a line to the values measured `(n,)`.
 
-    The line is fitted in standardised units, where a log target's errors are even and no answer
-    falls below zero; there it is but another mean and sd of the target, so it needs nothing new on
-    the edge, and the interval's half width is scaled with it.
+    `measured` is in the target's unit, NaN where not measured. The line is fitted in standardised
+    units, where the errors of a log target are even and no prediction falls below zero. There it is
+    only another mean and standard deviation of the target, so the edge needs nothing new, and the
+    half width of the interval is scaled with it.
 
     Raises:
-        UsageError: too few standards were measured, or the answers do not rise with the measured
-            values.
+        UsageError: too few standards were measured, or the predictions do not rise with the
+            measured values.
     """
     known = ~np.isnan(measured)
     z, wanted = outputs[known], target.standardise(measured[known])
@@ -242,9 +260,8 @@ def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, L
     slope, bias = _line(z, wanted)
     if not slope > 0.0:
         raise UsageError(
-            f"answers for {target.name} do not rise with the measured values (slope {slope:.3g}), "
-            "so no line corrects them; "
-            "check that both belong to the same samples"
+            f"predictions of {target.name} do not rise with the measured values (slope "
+            f"{slope:.3g}), so no line corrects them; check that both belong to the same samples"
         )
     every = np.arange(z.size)
     apart = [_line(z[every != row], wanted[every != row]) for row in every]
@@ -263,7 +280,7 @@ def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, L
 
 
 def _line(predicted: Array, wanted: Array) -> tuple[float, float]:
-    """Least-squares slope and bias; a slope of 0 where the answers do not vary."""
+    """Return the least-squares slope and bias; the slope is 0 if the predictions do not vary."""
     centred = predicted - predicted.mean()
     spread = float(centred @ centred)
     slope = float(centred @ wanted) / spread if spread > 0.0 else 0.0

@@ -1,1 +1,1 @@
-"""CCNVR in torch, and how it learns."""
+"""CCNVR in torch, its teachers, and how they are trained."""

@@ -1,8 +1,7 @@
-"""Random changes of training spectra that another instrument, or the next scan of the same soil,
-could make.
+"""Vary training spectra as another instrument, or the next scan of the same soil, would.
 
-All but SNV is linear, so the changes are prepared once as filtered spectra and only mixed anew in
-each batch.
+All of the preprocessing but SNV is linear, so the changes are filtered once, and each batch only
+adds them in new amounts.
 """
 
 from __future__ import annotations
@@ -20,25 +19,29 @@ from ccnvr.train.recipe.settings import Augmentation
 
 Rows = NDArray[np.int64]
 
-_NOISE_SPECTRA = 256
+_NOISE_SPECTRA = 256  # filtered once; a batch draws one of these, and its sign, for each row
 _SPECTRA_AT_ONCE = 512
 _DERIVATIVE_WINDOW = 11
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Soils of one batch by their `rows`: each alone, or the share `weights` of it mixed with the
-    rest of its partner.
-    """
+    """The soils of one batch: each alone, or mixed with a partner."""
 
     rows: Rows
+    """The row of each soil, `(n,)`."""
+
     partners: Rows | None = None
+    """The row of the soil that it is mixed with, `(n,)`."""
+
     weights: Array | None = None
+    """Its own share in the mixture, `(n,)`."""
 
     @classmethod
     def of(cls, rows: Rows, mixing: float, rng: np.random.Generator) -> Mixture:
-        """Partners from among the rows, shares from a beta distribution with both parameters
-        `mixing`; 0 mixes nothing.
+        """Draw a partner for each row, and shares from a beta distribution.
+
+        Both of its parameters are `mixing`; 0 mixes nothing.
         """
         return (
             cls(rows, rng.permutation(rows), rng.beta(mixing, mixing, len(rows)))
@@ -47,15 +50,13 @@ class Mixture:
         )
 
     def shared(self, share: slice) -> Mixture:
-        """Some of the batch."""
+        """Return some of the batch."""
         if self.partners is None or self.weights is None:
             return Mixture(self.rows[share])
         return Mixture(self.rows[share], self.partners[share], self.weights[share])
 
     def mixed(self, of_soils: Float32) -> Float32:
-        """From what each of all soils has, `(soils, channels, bands)`, what each of the
-        batch has.
-        """
+        """Return the batch's rows of `of_soils` `(soils, channels, bands)`, mixed."""
         if self.partners is None or self.weights is None:
             return of_soils[self.rows]
         weights = self.weights.astype(np.float32)[:, None, None]
@@ -64,13 +65,13 @@ class Mixture:
 
 
 class VariedInputs:
-    """Model inputs of training spectra, changed anew whenever a batch is taken.
+    """Model inputs of training spectra, varied anew in each batch.
 
     Args:
-        preprocess: compiled for the wavelengths of `spectra`.
-        spectra: absorbance `(n, bands)` at a regular grid.
-        augmentation: how much changes.
-        seed: of the noise.
+        preprocess: the preprocessing, compiled for the wavelengths of `spectra`.
+        spectra: absorbance `(n, bands)` on a regular grid.
+        augmentation: the sizes of the changes.
+        seed: the seed of the noise.
     """
 
     def __init__(
@@ -92,16 +93,16 @@ class VariedInputs:
         return len(self._filtered)
 
     def unvaried(self) -> Float32:
-        """Inputs of all the spectra as they are, `(n, channels, bands)`."""
+        """Return the inputs of all spectra without changes, `(n, channels, bands)`."""
         return self._preprocess.scale(self._filtered.copy())
 
     def batch(
         self, soils: Mixture, rng: np.random.Generator, share: slice = slice(None)
     ) -> Float32:
-        """Inputs `(len(soils.rows[share]), channels, bands)`; what is drawn for a row does not
-        depend on `share`.
+        """Return varied inputs `(len(soils.rows[share]), channels, bands)`.
 
-        Soils are mixed in absorbance.
+        What is drawn for a row does not depend on `share`, so that a team of processes draws what
+        one process would. Soils are mixed in absorbance, before SNV.
         """
         count = len(soils.rows)
         amounts = [
@@ -129,8 +130,9 @@ class VariedInputs:
         return varied
 
     def _linear_changes(self, spectra: Array) -> list[tuple[Float32, bool]]:
-        """For each change its filtered effect at one standard deviation, `(1 or n, channels,
-        bands)`, and whether it grows with the square of the amount.
+        """Return the filtered effect of each change at one standard deviation.
+
+        Each is `(1 or n, channels, bands)`, with whether it grows with the square of the amount.
         """
         sd = self._augmentation
         bands = spectra.shape[1]
@@ -148,9 +150,10 @@ class VariedInputs:
         if sd.gain:
             changes.append((sd.gain * spectra, False))
         if sd.shift_nm:
+            # To first order, a shift adds the first derivative.
             changes.append((sd.shift_nm * derivative(1), False))
         if sd.broadening_nm:
-            # A Gaussian of variance s^2 adds s^2 / 2 of the second derivative, to first order.
+            # Convolution with a Gaussian of variance s^2 adds s^2 / 2 of the second derivative.
             changes.append((0.5 * sd.broadening_nm**2 * derivative(2), True))
         preprocess = self._preprocess
         return [
@@ -162,9 +165,9 @@ class VariedInputs:
 def _filtered(
     preprocess: Preprocessor, linear: Callable[[Array], Array], spectra: Array
 ) -> Float32:
-    """`preprocess.filter` of spectra, or `filter_change` of changes, in single precision.
+    """Apply `preprocess.filter` to spectra, or `filter_change` to changes, in single precision.
 
-    A block at a time: a large library in double precision may not fit.
+    It works in blocks, because a large library in double precision may not fit into memory.
     """
     filtered = np.empty(
         (len(spectra), len(preprocess.preprocessing.channels), preprocess.preprocessing.grid.bands),

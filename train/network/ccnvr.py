@@ -1,8 +1,7 @@
-"""CCNVR: convolutions read local features of a spectrum, a recurrent layer reads them along the
-wavelength.
+"""The network CCNVR: convolutions find local features, a recurrent layer reads them by wavelength.
 
-After Yang et al. 2020, Geoderma 380:114616, whose abstract states the shape and no sizes: those are
-configuration.
+After Yang et al. 2020, Geoderma 380:114616. Its abstract states the layers but not their sizes,
+which are configuration here.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _BATCH = 256
 
 
 class _Convolution(nn.Conv1d):
-    """As `nn.Conv1d`, but channels last in memory, in which torch is much faster on CPUs."""
+    """An `nn.Conv1d` with channels last in memory, a layout much faster in torch on CPUs."""
 
     def forward(self, spectra: Tensor) -> Tensor:
         row = spectra.unsqueeze(2).contiguous(memory_format=torch.channels_last)
@@ -34,7 +33,7 @@ class _Convolution(nn.Conv1d):
 
 
 class _Pool(nn.Module):
-    """As `nn.MaxPool1d`, in the memory layout of `_Convolution`."""
+    """An `nn.MaxPool1d` in the memory layout of `_Convolution`."""
 
     def __init__(self, bands: int) -> None:
         super().__init__()
@@ -45,19 +44,19 @@ class _Pool(nn.Module):
 
 
 class CCNVR(nn.Module):
-    """Model input `(n, channels, bands)` -> standardised targets `(n, outputs)`.
+    """The network, from model input `(n, channels, bands)` to standardised targets `(n, outputs)`.
 
-    The recurrent layer's states are averaged over the steps, which forgets none of them and exports
-    to one operator.
+    The states of the recurrent layer are averaged over all steps. This uses every step alike, and
+    is exported as one operator.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.keeps_scale = False
-        """Whether training leaves the statistics of the bands alone, and standardises by them."""
-        # Cumulative statistics of training batches: the mean and deviation of each band, kept with
-        # the weights.
+        """Whether training keeps the statistics of the bands and standardises by them."""
+        # The mean and standard deviation of each band over all training batches (momentum=None is
+        # a cumulative average), kept with the weights.
         self.scale = (
             nn.BatchNorm1d(config.in_channels * config.bands, affine=False, momentum=None)
             if config.standardise
@@ -69,7 +68,7 @@ class CCNVR(nn.Module):
             convolutions.append(
                 _Convolution(channels, layer.filters, layer.kernel, padding=layer.kernel // 2)
             )
-            # Rectified before the pool it would be the same, but there are more numbers there.
+            # ReLU and max-pooling commute; after the pool there are fewer numbers to rectify.
             convolutions.append(_Pool(layer.pool))
             convolutions.append(nn.ReLU())
             channels = layer.filters
@@ -84,24 +83,24 @@ class CCNVR(nn.Module):
             else None
         )
         if self.linear is not None:
-            # Small: it is to add to what the network says, not to drown it before either has
-            # learnt.
+            # Small at first, so that it does not drown the rest of the network before either has
+            # learnt anything.
             nn.init.normal_(
                 self.linear.weight, std=_LINEAR_INIT_SD / np.sqrt(self.linear.in_features)
             )
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, but a scale that is kept stays in evaluation."""
+        """Set the mode as torch does, except that a kept scale stays in evaluation mode."""
         super().train(mode)
         if self.scale is not None and self.keeps_scale:
             self.scale.eval()
         return self
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """One pass; see the class for shapes."""
+        """Compute the outputs; see the class for shapes."""
         if self.scale is not None:
             spectra = self.scale(spectra.flatten(1)).view_as(spectra)
-        # What does not fill the last step is left out, as a pool does.
+        # Bands that do not fill the last step are dropped, as a pool drops them.
         features = self.convolutions(spectra)[:, :, : self.config.steps * self.config.patch]
         if self.recurrent is None:
             pooled = features.flatten(1)
@@ -117,8 +116,9 @@ class CCNVR(nn.Module):
         return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
 
     def head(self, pooled: Tensor) -> Tensor:
-        """The layers after the recurrent one, from its mean states `(n, features)`; all of the
-        network's dropout is here.
+        """Compute the layers after the recurrent one from its mean states `(n, features)`.
+
+        All of the network's dropout is here.
         """
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         answer: Tensor = self.output(self.dropout(hidden))
@@ -126,9 +126,7 @@ class CCNVR(nn.Module):
 
 
 def answers(network: nn.Module, inputs: Float32) -> Float32:
-    """Standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`, a batch at a
-    time.
-    """
+    """Return standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
     with torch.inference_mode():
         batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), _BATCH)]
     outputs: Float32 = torch.cat(batches).numpy()
@@ -136,7 +134,7 @@ def answers(network: nn.Module, inputs: Float32) -> Float32:
 
 
 def with_outputs(network: CCNVR, columns: Sequence[int]) -> CCNVR:
-    """A copy that answers with these outputs alone, ready to predict."""
+    """Return a copy with these outputs only, ready to predict."""
     narrow = CCNVR(replace(network.config, outputs=len(columns)))
     state = network.state_dict()
     for name in ("output.weight", "output.bias", "linear.weight"):
@@ -159,5 +157,5 @@ def _recurrent(config: NetworkConfig) -> nn.Module | None:
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trained parameters."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

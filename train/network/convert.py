@@ -1,4 +1,4 @@
-"""From the torch network to `NetworkArrays` and back, and from float weights to int8."""
+"""Convert a torch network to `NetworkArrays` and back, and float weights to int8."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ccnvr.edge.network.layout import DIRECTIONS, direction_names, stored_weight
 from ccnvr.train.network.ccnvr import CCNVR
 
 _LARGEST_BIAS = 2.0**30
-"""In units of the accumulator, to which as much again may be added."""
+"""The largest bias in units of the int32 accumulator, which leaves room for the products."""
 
 
 def to_arrays(network: CCNVR) -> NetworkArrays:
-    """The network of torch with its float weights: profile `fp32`."""
+    """Return a torch network as arrays with its float weights: profile `fp32`."""
     config = network.config
     state = {
         name: value.detach().cpu().numpy().astype(np.float32)
@@ -49,8 +49,8 @@ def to_arrays(network: CCNVR) -> NetworkArrays:
         profile="fp32",
         standardisation=standardisation,
         convolutions=tuple(
-            # torch numbers the modules of the sequence: each convolution is followed by its pool
-            # and its ReLU.
+            # torch numbers the modules of a sequence; each convolution is followed by its pool
+            # and its ReLU, hence the factor of 3.
             ConvolutionLayer(
                 state[f"convolutions.{3 * number}.weight"], state[f"convolutions.{3 * number}.bias"]
             )
@@ -67,11 +67,10 @@ def to_arrays(network: CCNVR) -> NetworkArrays:
 
 
 def as_torch(network: NetworkArrays) -> CCNVR:
-    """The torch network that answers as a network of profile `fp32` does, ready to predict and to
-    be trained on.
+    """Return a network of profile `fp32` as a torch network, ready to predict or to train further.
 
     Raises:
-        ValueError: it is of another profile, so its weights are rounded.
+        ValueError: it has another profile, so its weights are rounded.
     """
     if network.profile != "fp32":
         raise ValueError(
@@ -88,14 +87,14 @@ def as_torch(network: NetworkArrays) -> CCNVR:
             suffix = "_reverse" if layer == "backward" else ""
             state[f"recurrent.{what}_{'ih' if side == 'input' else 'hh'}_l0{suffix}"] = tensor
         else:
-            # torch numbers the modules of the sequence, see `to_arrays`.
+            # See `to_arrays` for the factor of 3.
             number = layer.removeprefix("convolution")
             state[name if layer == number else f"convolutions.{3 * int(number)}.{kind}"] = tensor
     if network.standardisation is not None and made.scale is not None:
         factor = network.standardisation.factor.astype(np.float64).ravel()
         state["scale.running_mean"] = network.standardisation.mean.ravel()
         state["scale.running_var"] = (factor**-2.0 - made.scale.eps).astype(np.float32)
-    # How many batches the statistics are of is the one thing that a network as data does not hold.
+    # Only the number of batches behind the statistics is not in the arrays; it stays as made.
     kept = {
         name: value
         for name, value in made.state_dict().items()
@@ -108,8 +107,9 @@ def as_torch(network: NetworkArrays) -> CCNVR:
 def with_int8_weights(
     network: NetworkArrays, rounded: Mapping[str, StoredInt8] | None = None
 ) -> NetworkArrays:
-    """A float network with its weights as int8: profile `weights`. Those that are not `rounded`
-    become the nearest int8.
+    """Return a float network with int8 weights: profile `weights`.
+
+    Tensors that are not in `rounded` are rounded to the nearest int8.
     """
     tensors = network.tensors()
     for name in stored_weights(network.config):
@@ -119,13 +119,14 @@ def with_int8_weights(
 
 
 def with_int8_convolutions(network: NetworkArrays, scales: tuple[Activation, ...]) -> NetworkArrays:
-    """A network of profile `weights` with convolutions that compute in int8 between activations of
-    these scales: `int8`.
+    """Return a network of profile `weights` with convolutions in int8: profile `int8`.
+
+    `scales` are those of the activations before, between and after the convolutions.
     """
     tensors = network.tensors()
     for number, before in enumerate(scales[:-1]):
         name = f"convolution{number}"
-        # What rounding leaves of a bias is at most half a unit of the accumulator.
+        # A bias is added to the accumulator, so it is rounded to the accumulator's unit.
         units = tensors[f"{name}.bias"] / (
             before.scale * tensors[f"{name}.weight.scales"].astype(np.float64)
         )
@@ -136,7 +137,7 @@ def with_int8_convolutions(network: NetworkArrays, scales: tuple[Activation, ...
 
 
 def with_outputs(network: NetworkArrays, columns: Sequence[int]) -> NetworkArrays:
-    """The network with these outputs alone."""
+    """Return the network with these outputs only."""
     tensors = network.tensors()
     for name in [name for name in tensors if name.startswith(("output.", "linear."))]:
         tensors[name] = tensors[name][list(columns)]

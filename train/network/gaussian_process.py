@@ -1,11 +1,10 @@
-"""Gaussian processes on a network's inputs: teachers that soils of a few hundred determine at once,
-without training.
+"""Gaussian processes on a network's inputs, as teachers that need no training.
 
-Of the spectra of few soils a kernel method makes more than a network does that is trained from
-nothing (docs/study.md). A network that answers as it does, on mixtures of those soils as well,
-needs none of them on the edge. Rasmussen and Williams 2006, Gaussian Processes for Machine
-Learning, MIT Press: equations 2.25 (mean), 4.17 (Matérn) and 5.12 (what a soil would be predicted
-as without itself).
+From the spectra of a few hundred soils a kernel method learns more than a network that starts from
+random weights (docs/study.md). A network that is taught to predict as the process does, also on
+mixtures of those soils, needs none of them on the edge. Rasmussen and Williams 2006, Gaussian
+Processes for Machine Learning, MIT Press: equations 2.25 (mean), 4.17 (Matérn) and 5.12
+(leave-one-out prediction).
 """
 
 from __future__ import annotations
@@ -21,34 +20,37 @@ from ccnvr.train.network.ccnvr import answers
 from ccnvr.train.recipe.settings import Kernel
 
 MOST_SOILS = 4000
-"""That one is fitted to, drawn at random of more, those with rare properties first: its time grows
-with their third power.
+"""The most soils that a process is fitted to, because its time grows with their third power.
+
+If there are more, some are drawn at random, those with rarely measured properties first.
 """
 
 FEWEST_SOILS = 3
-"""In which a target must be known to say anything against a prior."""
+"""The soils that a target must be measured in before its prior is tested."""
 
 _SEED = 1
 
 
 class GaussianProcess(nn.Module):
-    """Model input `(n, channels, bands)` -> the mean of standardised targets `(n, outputs)` that
-    the soils it knows suggest.
+    """A process from model input `(n, channels, bands)` to standardised targets `(n, outputs)`.
 
-    Each channel counts alike in the distance between two spectra. Far from all soils a target is
-    its mean over them. With a `prior` it may be what that says instead, or what that says
-    everywhere: of the three, for each target, the one by which the soils are predicted best when
-    each is left out in turn. It computes in double precision, in which alone so many large weights
-    of either sign add up.
+    The output is the posterior mean given the soils. All channels have the same weight in the
+    distance between two spectra. Far from all soils, the prediction of a target is its mean over
+    the soils.
+
+    With a `prior`, each target uses one of three models: the process about that mean, the process
+    on the errors of the prior, or the prior alone. It is the one that predicts the soils best when
+    each is left out in turn.
+
+    It computes in double precision, because large weights of both signs cancel in its sums.
 
     Args:
-        kernel: what soils tell of one another.
-        inputs: of the soils, `(n, channels, bands)`, n >= 2.
-        targets: standardised, `(n, outputs)`, NaN where not measured; a column without any is 0
-            everywhere, or the prior's.
-        prior: a network ready to predict, of which the soils tell where it errs.
-        groups: for each spectrum the number of its soil, `(n,)`; without them each is a soil of its
-            own.
+        kernel: the covariance of two soils.
+        inputs: model inputs of the soils, `(n, channels, bands)`, n >= 2.
+        targets: standardised values `(n, outputs)`, NaN where not measured; for a column without
+            any value the output is 0 everywhere, or the prior's.
+        prior: a network ready to predict.
+        groups: the number of each spectrum's soil, `(n,)`; without it each is a soil of its own.
     """
 
     centre: Tensor
@@ -111,7 +113,8 @@ class GaussianProcess(nn.Module):
         return scaled
 
     def _squared_distances(self, scaled: Tensor) -> Tensor:
-        """From each of some spectra to each soil."""
+        """Return the squared distance from each spectrum to each soil."""
+        # |a - b|^2 = |a|^2 + |b|^2 - 2ab; rounding may leave it slightly below 0.
         squares: Tensor = (
             scaled.square().sum(dim=1)[:, None] + self.norms - 2.0 * scaled @ self.soils.T
         )
@@ -124,7 +127,7 @@ class GaussianProcess(nn.Module):
 
 
 def _drawn(targets: Array) -> Integers:
-    """Rows of no more than `MOST_SOILS`."""
+    """Return the rows of at most `MOST_SOILS` soils."""
     if len(targets) <= MOST_SOILS:
         return np.arange(len(targets))
     known = ~np.isnan(targets)
@@ -136,9 +139,7 @@ def _drawn(targets: Array) -> Integers:
 def _solve(
     covariance: Tensor, values: Array, noise: float, prior: Tensor | None, groups: Integers
 ) -> tuple[Tensor, float, float]:
-    """What each soil weighs in a target, `(n,)`, the target's mean, and how far the prior is
-    trusted: 0 or 1.
-    """
+    """Return the soils' weights in a target `(n,)`, its mean, and whether the prior is used (1)."""
     weights = torch.zeros(len(values), dtype=torch.float64)
     rows = np.flatnonzero(~np.isnan(values))
     if len(np.unique(groups[rows])) < (1 if prior is None else FEWEST_SOILS):
@@ -154,7 +155,7 @@ def _solve(
         return weights, mean, 0.0
     errors = measured - prior[rows]
     from_prior = inverse @ errors
-    # The prior alone has seen none of the soils.
+    # The prior has not seen the soils, so none needs to be left out for it.
     left_out = [
         missed(inverse, from_mean, groups[rows]),
         missed(inverse, from_prior, groups[rows]),
@@ -168,11 +169,10 @@ def _solve(
 
 
 def missed(inverse: Tensor, weights: Tensor, groups: Integers) -> float:
-    """The sum of the squared errors if each soil, with all its spectra, is predicted from the
-    others.
+    """Return the sum of squared errors if each soil is predicted from the others.
 
-    From the inverse of the soils' noisy covariance `(n, n)` and its product with their values,
-    `(n,)`.
+    `inverse` `(n, n)` is that of the covariance with noise, and `weights` `(n,)` its product with
+    the values. All spectra of a soil are left out together.
     """
     total = 0.0
     for group in np.unique(groups):

@@ -1,4 +1,4 @@
-"""What a network is taught, and what its answers are worth."""
+"""The lesson of a network: target values, its teachers, and the loss of its outputs."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ from ccnvr.train.recipe.rounds import Fit
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network is taught: standardised properties `(n, targets)`, zero where not `known`, and
-    its teachers.
+    """The target values of training soils, and the teachers that supplement them.
 
-    A soil teaches only the properties that were measured, and what the teachers say of the others.
+    Of each soil the network learns the properties that were measured, and what the teachers predict
+    of the others.
     """
 
     answers: Tensor
+    """Standardised properties `(n, targets)`, 0 where not measured."""
+
     known: Tensor
+    """1 where a property was measured, else 0, `(n, targets)`."""
+
     teachers: tuple[nn.Module, ...] = ()
+    """Networks and Gaussian processes; their mean is taught."""
 
     @classmethod
     def of(cls, standardised: Array) -> Lesson:
-        """The laboratory's values; NaN where not measured."""
+        """Return the lesson of standardised values `(n, targets)`, NaN where not measured."""
         known = torch.tensor(~np.isnan(standardised), dtype=torch.float32)
         return cls(torch.tensor(np.nan_to_num(standardised), dtype=torch.float32), known)
 
     def measured(self) -> Array:
-        """The laboratory's values, standardised, with NaN where not measured."""
+        """Return the standardised values `(n, targets)`, NaN where not measured."""
         return torch.where(self.known > 0.0, self.answers, torch.nan).double().numpy()
 
     def to(self, device: torch.device) -> Lesson:
-        """The same on another device."""
+        """Return the same lesson on another device."""
         return Lesson(
             self.answers.to(device),
             self.known.to(device),
@@ -47,12 +52,12 @@ class Lesson:
     def loss(
         self, outputs: Tensor, inputs: Tensor, soils: Mixture, settings: Fit, team: Team = ALONE
     ) -> Tensor:
-        """Of this process's share of `soils`: its `inputs` and the network's `outputs` for them.
+        """Return the loss of the network's `outputs` for the `inputs` of this process's share.
 
-        The team's mean of it is the mean squared error over what is known of all the soils.
+        Its mean over the team is the mean squared error over all known values of the batch.
         """
         answers, known = self._measured(soils)
-        # Where the laboratory measured nothing there is the teachers' word alone, at less weight.
+        # Where nothing was measured, only the teachers' prediction counts, at a lower weight.
         weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
         total = weights.sum().clamp(min=1.0) / team.size
         answers, known, weights = answers[team.share], known[team.share], weights[team.share]
@@ -64,8 +69,9 @@ class Lesson:
         return torch.sum((outputs - answers) ** 2 * weights) / total
 
     def _measured(self, soils: Mixture) -> tuple[Tensor, Tensor]:
-        """The laboratory's values of some soils and where there are any; of a mixture it has them
-        where it has both's.
+        """Return the values of a batch, and where they are known.
+
+        A mixture's value is known where both of its soils were measured.
         """
         answers, known = self.answers[soils.rows], self.known[soils.rows]
         if soils.partners is None or soils.weights is None:

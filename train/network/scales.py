@@ -1,6 +1,4 @@
-"""The scales on which a network learns properties: what of them can be learnt, their means and
-deviations, there and back.
-"""
+"""Standardise properties for a network: check that they can be learnt, scale them, and back."""
 
 from __future__ import annotations
 
@@ -13,12 +11,13 @@ from ccnvr.train.libraries.properties import UNITS
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 FEWEST_VALUES = 10
-"""With a property's value, to train on."""
+"""The spectra that a property must be measured in to be trained on."""
 
 
 def unlearnable(values: Array, transform: str) -> str:
-    """Why a property cannot be learnt from its values `(n,)`, NaN where not measured; empty if it
-    can.
+    """Return why a property cannot be learnt from its values `(n,)`, or "" if it can.
+
+    NaN marks values that were not measured.
     """
     known = values[~np.isnan(values)]
     if known.size < FEWEST_VALUES:
@@ -31,8 +30,9 @@ def unlearnable(values: Array, transform: str) -> str:
 
 
 def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
-    """Means and deviations of the transformed properties `(n, targets)`, over the soils where each
-    was measured.
+    """Return targets scaled by the mean and deviation of their transformed values `(n, targets)`.
+
+    NaN marks values that were not measured.
 
     Raises:
         UsageError: a property is `unlearnable`.
@@ -63,7 +63,7 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
 
 
 def standardise(targets: tuple[Target, ...], values: Array) -> Array:
-    """Properties `(n, targets)` -> standardised."""
+    """Return properties `(n, targets)` as standardised values."""
     return np.stack(
         [target.standardise(column) for target, column in zip(targets, values.T, strict=True)],
         axis=1,
@@ -71,7 +71,7 @@ def standardise(targets: tuple[Target, ...], values: Array) -> Array:
 
 
 def restore(targets: tuple[Target, ...], outputs: Array) -> Array:
-    """Standardised outputs `(n, targets)` -> properties."""
+    """Return standardised outputs `(n, targets)` as properties."""
     return np.stack(
         [target.restore(column) for target, column in zip(targets, outputs.T, strict=True)], axis=1
     )

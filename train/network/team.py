@@ -1,8 +1,8 @@
-"""The processes that train one network together, as `torchrun` starts them; a plain process is a
-team of one.
+"""The team of processes that `torchrun` starts to train one network together.
 
-Each process computes its share of every batch and the gradients are averaged by torch's
-DistributedDataParallel, so a team's network is that of one process, up to rounding and dropout.
+Each process computes its share of every batch, and torch's DistributedDataParallel averages the
+gradients, so the network is that of one process up to rounding and dropout. A process that was
+started without torchrun is a team of one.
 """
 
 from __future__ import annotations
@@ -20,24 +20,29 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 @dataclass(frozen=True)
 class Team:
-    """This process's `rank` among `size`, and where it computes."""
+    """This process's place in its team."""
 
     rank: int = 0
+    """The number of this process, counted from 0."""
+
     size: int = 1
+    """The number of processes."""
+
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """The device that this process computes on."""
 
     @property
     def first(self) -> bool:
-        """The one that writes files and shows progress."""
+        """Whether this process writes the files and shows the progress."""
         return self.rank == 0
 
     @property
     def share(self) -> slice:
-        """Of the rows of a batch."""
+        """The rows of a batch that this process computes."""
         return slice(self.rank, None, self.size)
 
     def wait(self) -> None:
-        """Until all of the team are here."""
+        """Wait until all processes of the team have come here."""
         if self.size > 1:
             distributed.barrier()
 
@@ -47,10 +52,10 @@ ALONE = Team()
 
 @contextmanager
 def join() -> Iterator[Team]:
-    """The team that the environment variables of `torchrun` describe, on GPUs where there are any.
+    """Join the team that torchrun's environment variables describe, on GPUs if there are any.
 
     Raises:
-        UsageError: there are fewer GPUs than processes on this computer.
+        UsageError: this computer has fewer GPUs than processes.
     """
     gpus = torch.cuda.device_count()
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))

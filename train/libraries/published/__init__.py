@@ -1,1 +1,1 @@
-"""Readers of published spectral libraries."""
+"""Readers of published spectral libraries, one module for each publisher."""

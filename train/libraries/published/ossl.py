@@ -1,13 +1,12 @@
-"""The Open Soil Spectral Library (OSSL) v1.2 and its NeoSpectra library, from the user's copies of
-their csv.gz files.
+"""Read the Open Soil Spectral Library (OSSL) v1.2 and its NeoSpectra library.
 
-Safanelli et al. 2025, PLoS ONE 20:e0296545. One row a soil or scan: reflectance fractions in
-`scan_visnir.NNN_ref` or `scan_nir.NNN_ref`, and laboratory values in columns named
-property_method_unit. Files are read as streams, so memory holds the spectra on the model's grid and
-little else.
+Safanelli et al. 2025, PLoS ONE 20:e0296545. The user's copies of their csv.gz files have one row
+per soil or scan: reflectance as a fraction in `scan_visnir.NNN_ref` or `scan_nir.NNN_ref`, and
+laboratory values in columns named property_method_unit. Files are read as streams, so memory holds
+the spectra on the model's grid and little else.
 
-The NeoSpectra columns are those of the OSSL manual's chapter on it and of the import table in
-soilspectroscopy/ossl-imports; the files themselves were not at hand when this was written.
+The NeoSpectra columns follow the chapter on it in the OSSL manual and the import table in
+soilspectroscopy/ossl-imports; the files themselves were not available to test with.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ NEOSPECTRA_SPECTRA = "neospectra_nir_v1.2.csv.gz"
 NEOSPECTRA_LABORATORY = "neospectra_soillab_v1.2.csv.gz"
 ORIGIN = "which the Open Soil Spectral Library offers at soilspectroscopy.org"
 
-# Column and factor to our unit: percent by mass x 10 = g/kg.
+# The column, and the factor to our unit: percent by mass x 10 = g/kg.
 _PROPERTIES = {
     "OC": ("oc_usda.c729_w.pct", 10.0),
     "N": ("n.tot_usda.a623_w.pct", 10.0),
@@ -43,11 +42,11 @@ _SAMPLE = "id.sample_local_c"
 
 
 def read(folder: Path, view: View) -> Soils:
-    """The soils that have a Vis-NIR scan of the whole grid; the others are passed over.
+    """Read the soils that have a Vis-NIR scan of the whole grid; the others are skipped.
 
     Raises:
-        UsageError: the file is not there.
-        DataError: it is not as published; names row and column.
+        UsageError: the file does not exist.
+        DataError: it differs from the published one; the message names row and column.
         WavelengthError: its wavelengths do not cover the grid.
     """
     table = _table(folder / FILE)
@@ -62,14 +61,13 @@ def read(folder: Path, view: View) -> Soils:
 
 
 def read_neospectra(folder: Path, view: View) -> Soils:
-    """The handheld's scans, 1350-2550 nm, of soils with a laboratory analysis; the others are
-    passed over.
+    """Read the handhelds' scans, 1350-2550 nm, of soils with a laboratory analysis.
 
-    Each scan stays as one of the nine handhelds took it; those of one soil share its sample id.
+    The scans of the nine handhelds are not averaged; those of one soil share its sample id.
 
     Raises:
-        UsageError: a file is not there.
-        DataError: it is not as published; names row and column.
+        UsageError: a file does not exist.
+        DataError: it differs from the published one; the message names row and column.
         WavelengthError: its wavelengths do not cover the grid.
     """
     laboratory = _table(folder / NEOSPECTRA_LABORATORY)

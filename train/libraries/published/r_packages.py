@@ -1,5 +1,4 @@
-"""Libraries in the data files of R packages, read from those files themselves: nirsoil, geeves, and
-geeves' wet states.
+"""Read libraries from the data files of R packages: nirsoil, geeves, and geeves' moist soils.
 
 Each file must be the published one, byte for byte; it is fetched once if it is not at hand.
 """
@@ -47,18 +46,26 @@ MOISTURE = PublishedFile(
 
 @dataclass(frozen=True)
 class MoistureStates:
-    """100 soils of Geeves, each measured in three states; absorbance `(100, grid bands)`, total
-    carbon in g/kg `(100,)`.
+    """100 soils of Geeves, each measured in three states of moisture.
 
-    `drying` soils were wet and then dried for a day. The soils are among those of geeves, without
-    their names: never train on one and test on the other.
+    They are among the soils of geeves, under other names: never train on one library and test on
+    the other.
     """
 
     sample_ids: list[str]
+    """The sample ids, which are not those of geeves."""
+
     air_dry: Array
+    """Absorbance `(100, grid bands)` of air-dry soil."""
+
     drying: Array
+    """Absorbance `(100, grid bands)` of wet soil that dried for a day."""
+
     wet: Array
+    """Absorbance `(100, grid bands)` of wet soil."""
+
     total_carbon: Array
+    """Total carbon `(100,)` in g/kg."""
 
     @property
     def by_state(self) -> dict[str, Array]:
@@ -67,13 +74,12 @@ class MoistureStates:
 
 
 def read_nirsoil(view: View) -> Soils:
-    """Absorbance 1100-2498 nm, with the official split.
+    """Read nirsoil: absorbance 1100-2498 nm, with the official split as parts.
 
     Raises:
         DataError: the file is not the published one.
-        CcnvrError: it is not there and cannot be fetched.
-        WavelengthError: the grid is not covered, or the library cannot show what the view's
-            instrument sees.
+        CcnvrError: it is not at hand and cannot be fetched.
+        WavelengthError: the grid is not covered, or the bands are too coarse for the sensor.
     """
     table: Mapping[str, Any] = _objects(NIRSOIL)["NIRsoil"]
     spectra = np.asarray(table["spc"], dtype=np.float64)
@@ -90,13 +96,12 @@ def read_nirsoil(view: View) -> Soils:
 
 
 def read_geeves(view: View) -> Soils:
-    """Reflectance 350-2500 nm; total carbon stands for OC; clay in %.
+    """Read geeves: reflectance 350-2500 nm; total carbon is taken for OC, clay is in %.
 
     Raises:
         DataError: the file is not the published one.
-        CcnvrError: it is not there and cannot be fetched.
-        WavelengthError: the grid is not covered, or the library cannot show what the view's
-            instrument sees.
+        CcnvrError: it is not at hand and cannot be fetched.
+        WavelengthError: the grid is not covered, or the bands are too coarse for the sensor.
     """
     table: Mapping[str, Any] = _objects(GEEVES)["datsoilspc"]
     reflectance = np.asarray(table["spc"], dtype=np.float64)
@@ -108,12 +113,13 @@ def read_geeves(view: View) -> Soils:
 
 
 def read_moisture(grid: Grid) -> MoistureStates:
-    """The moisture set (Minasny et al. 2011, Geoderma 167:118-124): absorbance 350-2500 nm of three
-    states, total carbon.
+    """Read the moisture set: absorbance 350-2500 nm of three states, and total carbon.
+
+    Minasny et al. 2011, Geoderma 167:118-124.
 
     Raises:
         DataError: the file is not the published one.
-        CcnvrError: it is not there and cannot be fetched.
+        CcnvrError: it is not at hand and cannot be fetched.
         WavelengthError: the grid is not covered.
     """
     states: Mapping[str, Any] = _objects(MOISTURE)["datEPO"]
@@ -126,8 +132,9 @@ def read_moisture(grid: Grid) -> MoistureStates:
 
 
 def moisture_at_hand(grid: Grid) -> dict[str, Array] | None:
-    """The moisture set's spectra by state, where its file is at hand and the grid lies in its
-    range.
+    """Return the moisture set's spectra by state; None if its file is absent or too short a range.
+
+    Nothing is fetched.
     """
     if downloads.present(MOISTURE) is None:
         return None
@@ -144,7 +151,7 @@ def _numbered(library: str, soils: int) -> list[str]:
 def _objects(file: PublishedFile) -> Mapping[str, Any]:
     content = downloads.read(file)
     with warnings.catch_warnings():
-        # rdata says that it keeps R's mark of omitted rows as it is; nothing here looks at it.
+        # rdata warns that it does not convert R's mark of omitted rows, which is not used here.
         warnings.simplefilter("ignore", UserWarning)
         # A data frame with a matrix column is more than pandas can hold, so the columns are kept as
         # a plain mapping.
@@ -156,6 +163,6 @@ def _objects(file: PublishedFile) -> Mapping[str, Any]:
 
 
 def _numbers(column: object) -> Array:
-    """An R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
+    """Return an R column as floats; R's NA, a signalling NaN, becomes a quiet one."""
     values = np.asarray(column, dtype=np.float64)
     return np.where(np.isnan(values), np.nan, values)

@@ -1,7 +1,6 @@
-"""Published tables: CSV files, gzipped or not, read row by row. What is malformed is named with row
-and column.
+"""Read published tables, CSV files that may be gzipped, row by row.
 
-Every length is bounded, and memory holds a row at a time.
+An error names the row and the column. Every length is bounded, and memory holds one row at a time.
 """
 
 from __future__ import annotations
@@ -27,20 +26,23 @@ _MISSING = frozenset({"", "NA", "NaN", "nan", "n.d.", "ND"})
 
 @dataclass(frozen=True)
 class Bands:
-    """The columns of a table that a view needs, their cells in a row, and the view's matrix `(grid
-    bands, columns)`.
-    """
+    """The columns of a table that a view needs."""
 
     names: list[str]
+    """The names of the columns, by wavelength."""
+
     cells: Callable[[list[str]], tuple[str, ...]]
+    """Returns the cells of these columns in a row."""
+
     matrix: Array
+    """The matrix `(grid bands, columns)` from these columns to the grid."""
 
 
 class Table:
     """A table whose first row names its columns.
 
     Raises:
-        DataError: it cannot be read, or has no columns.
+        DataError: the file cannot be read, or has no columns.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,10 +56,10 @@ class Table:
         return name in self._column
 
     def require(self, *names: str) -> None:
-        """Refuse a table that lacks one of the columns, or has it twice.
+        """Refuse a table that lacks one of these columns, or has it twice.
 
         Raises:
-            DataError: with the first such column.
+            DataError: names the first such column.
         """
         for name in names:
             if name not in self._column:
@@ -71,13 +73,11 @@ class Table:
                 )
 
     def bands(self, view: View, prefix: str, suffix: str = "") -> Bands:
-        """The columns `prefix` + nm + `suffix` that the view needs, by wavelength. Columns of other
-        names are no bands.
+        """Return the columns named `prefix` + nm + `suffix` that the view needs.
 
         Raises:
-            DataError: what stands for nm is no number.
-            WavelengthError: the columns do not cover the grid, or cannot show what the view's
-                instrument sees.
+            DataError: a name with this prefix does not hold a number of nm.
+            WavelengthError: the columns do not cover the grid, or are too coarse for the sensor.
         """
         named = [name for name in self.header if name.startswith(prefix) and name.endswith(suffix)]
         wavelengths = {name: _float(name[len(prefix) : len(name) - len(suffix)]) for name in named}
@@ -91,13 +91,13 @@ class Table:
             (wavelength, name) for name, wavelength in wavelengths.items() if wavelength is not None
         )
         matrix = view.matrix(np.array([wavelength for wavelength, _ in found]))
-        # Only bands that the view needs: others may be empty.
+        # Only the bands that the view needs, because others may be empty.
         needed = np.flatnonzero(np.any(matrix != 0.0, axis=0))
         names = [found[band][1] for band in needed]
         return Bands(names, itemgetter(*(self._column[name] for name in names)), matrix[:, needed])
 
     def rows(self) -> Iterator[Row]:
-        """The rows below the header; blank lines are passed over.
+        """Yield the rows below the header, without blank lines.
 
         Raises:
             DataError: a row has more or fewer cells than the header, or the file is damaged.
@@ -113,7 +113,7 @@ class Table:
             yield Row(self, number, cells)
 
     def column(self, name: str) -> int:
-        """Where a column stands."""
+        """Return the number of a column, counted from 0."""
         return self._column[name]
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
@@ -139,14 +139,14 @@ class Row:
     cells: list[str]
 
     def text(self, name: str) -> str:
-        """A cell without the blanks around it."""
+        """Return a cell without the blanks around it."""
         return self.cells[self.table.column(name)].strip()
 
     def value(self, name: str) -> float:
-        """A cell's number; NaN where it is empty, NA, or below the limit of detection ("< LOD").
+        """Return a cell's number; NaN if it is empty, NA or below the limit of detection (`< LOD`).
 
         Raises:
-            DataError: it is neither.
+            DataError: it is none of these.
         """
         cell = self.text(name)
         if cell in _MISSING or cell.startswith("<"):
@@ -160,12 +160,12 @@ class Row:
         return value
 
     def spectrum(self, bands: Bands) -> Array:
-        """The numbers `(bands,)`; NaN where empty."""
+        """Return the numbers `(bands,)`, NaN where a cell is empty."""
         try:
             values = np.fromiter(map(float, bands.cells(self.cells)), np.float64, len(bands.names))
         except ValueError:
             values = np.full(1, np.nan)
-        # Cell by cell only where one is missing or malformed.
+        # Slower, cell by cell, only if one is missing or malformed.
         return (
             values
             if np.all(np.isfinite(values))
