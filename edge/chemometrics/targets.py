@@ -132,8 +132,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A predicted value with its 90 % interval; `low` and `high` are None where the bundle has no
-    interval.
+    """A predicted value with its 90 % interval, all in `unit`.
+
+    `low` and `high` are None if the bundle has no interval for the property.
     """
 
     value: float

@@ -1,1 +1,1 @@
-"""A bundle on an engine, bound to an instrument: spectrum -> estimates and flags."""
+"""Inference: a bundle opened on an engine and bound to an instrument, and its predictions."""

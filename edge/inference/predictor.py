@@ -124,8 +124,8 @@ class Predictor:
             for target in targets
             if not target.lowest <= estimates[target.name].value <= target.highest
         ]
-        in_domain = position.flags if position else []
-        return Prediction(estimates, (*in_domain, *outside, *_noisy(targets, halves, by_noise)))
+        out_of_domain = position.flags if position else []
+        return Prediction(estimates, (*out_of_domain, *outside, *_noisy(targets, halves, by_noise)))
 
     def batch(self, absorbance: Array) -> list[Prediction]:
         """Predict many spectra, absorbance `(n, bands)` at `self.bands` or all the bands.
