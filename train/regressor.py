@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 
 
 RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
-"""For each mode, the recipe that has what a parameter leaves open."""
+"""By mode: the recipe that parameters which are None are taken from."""
 
 _FEWEST_SOILS = 10
 _FEWEST_BANDS = 64
-"""Of the network's grid: its filters and pools need so many. A sensor with fewer is interpolated.
-"""
+"""The bands that the network's filters and pools need; fewer columns are interpolated."""
 
 
 class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
-    """Convolutional and recurrent network for soil properties from Vis-NIR absorbance.
+    """A convolutional and recurrent network for soil properties from Vis-NIR absorbance.
 
-    X is not checked to be absorbance, since a pipeline may hand on any numbers: take `-log10` of
+    X is not checked to be absorbance, because a pipeline may pass on any numbers; take `-log10` of
     reflectance first.
 
-    A parameter that is None is as in the mode's recipe, so `CCNVRRegressor()` is the network that
-    `ccnvr train` makes.
+    A parameter that is None is taken from the mode's recipe, so `CCNVRRegressor()` is the network
+    that `ccnvr train` trains.
 
     Args:
-        mode: `best` stacks SNV and derivative channels, has a linear path, and augments; `paper`
+        mode: `best` stacks SNV and derivative channels, has a linear path and augments; `paper`
             reads standardised raw absorbance, after Yang et al. 2020, Geoderma 380:114616.
-        wavelengths: of the columns of X, in nm, increasing; None: the columns are numbered, and
-            evenly spaced.
-        target_transform: of y before it is standardised, identity or log1p, for all columns of y.
+        wavelengths: the wavelengths of the columns of X in nm, increasing; if None, the columns
+            are numbered and evenly spaced.
+        target_transform: the transform of all columns of y before they are standardised, identity
+            or log1p.
         epochs: passes over the soils.
-        batch_size: soils per step.
-        learning_rate: the highest one of the one-cycle schedule.
-        weight_decay: of AdamW.
+        batch_size: soils in a step of the optimiser.
+        learning_rate: the highest learning rate of the one-cycle schedule.
+        weight_decay: the weight decay of AdamW.
         cell: the recurrent layer, gru or lstm, or none.
-        hidden: width of the recurrent layer.
-        dense: width of the layer before the outputs.
-        dropout: share.
-        teachers: networks that are trained first and then learnt from.
+        hidden: the width of the recurrent layer.
+        dense: the width of the layer before the outputs.
+        dropout: the share of features that are dropped in training.
+        teachers: the number of networks that are trained first and teach the one that is kept.
         random_state: an int for repeatable fits, as in scikit-learn.
 
     Attributes:
-        recipe_: what was trained, as `ccnvr train` would have it.
-        calibration_: the network and the meaning of its outputs.
+        recipe_: the training recipe that was used.
+        calibration_: the network and what its outputs mean.
 
     Examples:
         >>> from sklearn.model_selection import cross_val_score
@@ -101,11 +101,12 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803 # scikit-learn's name
-        """Train on absorbance X `(n, bands)` and y `(n,)` or `(n, targets)`; NaN in y where not
-        measured.
+        """Train on absorbance X `(n, bands)` and y `(n,)` or `(n, targets)`.
+
+        y may hold NaN where a property was not measured.
 
         Raises:
-            ValueError: the data or a parameter cannot be.
+            ValueError: the data or a parameter cannot be used.
         """
         import torch
 
@@ -142,10 +143,10 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         return self
 
     def predict(self, X: ArrayLike) -> Array:  # noqa: N803
-        """Absorbance X `(n, bands)` -> y, shaped as in training.
+        """Predict y, shaped as in training, from absorbance X `(n, bands)`.
 
         Raises:
-            ValueError: X is not as in training.
+            ValueError: X has other columns than in training, or holds NaN.
         """
         check_is_fitted(self)
         from ccnvr.train.calibration import fit as fitting
@@ -161,7 +162,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         return tags
 
     def _positions(self) -> Array:
-        """Wavelengths of the columns, or their numbers."""
+        """Return the wavelengths of the columns, or their numbers."""
         count = self.n_features_in_
         if self.wavelengths is None:
             return np.arange(1.0, count + 1.0)
@@ -178,11 +179,11 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         return positions
 
     def _resampled(self, spectra: Array) -> Array:
-        """Onto the recipe's grid."""
+        """Return spectra on the recipe's grid."""
         return spectra @ resampling_matrix(self._columns_nm, self.recipe_.grid).T
 
     def _recipe(self, targets: int) -> TrainingRecipe:
-        """The mode's recipe with this estimator's parameters, for as many targets."""
+        """Return the mode's recipe with this estimator's parameters, for this number of targets."""
         from ccnvr.train.libraries.properties import PROPERTIES
         from ccnvr.train.recipe import recipe_file as recipes
 
@@ -201,7 +202,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         return dataclasses.replace(
             plain,
             grid=self._grid(plain.grid.step_nm),
-            # The names stand for whatever y holds; no number depends on them.
+            # Placeholders for whatever y holds; no number depends on them.
             transforms=dict.fromkeys(PROPERTIES[:targets], self.target_transform),
             network=self._given(plain.network, "cell", "hidden", "dense", "dropout"),
             fit=self._given(
@@ -210,11 +211,12 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         )
 
     def _given(self, part: Any, *names: str) -> Any:
-        """A part of the recipe with the parameters that are not None, whose types are checked as a
-        recipe's are.
+        """Return a part of the recipe with the parameters that are not None.
+
+        Their types are checked as those in a recipe's file are.
         """
         given = {name: getattr(self, name) for name in names}
-        # A search draws its values from NumPy's arrays.
+        # A search draws its values from NumPy arrays, whose scalars `build` does not accept.
         plain = {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in given.items()
@@ -225,21 +227,19 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         )
 
     def _grid(self, step_nm: float) -> Grid:
-        """Over all columns: at the recipe's step, or finer where its filters and pools need more
-        bands.
-        """
+        """Return a grid over all columns, at the recipe's step or finer if it has too few bands."""
         span = self._columns_nm[-1] - self._columns_nm[0]
         wanted = (
             round(span / step_nm) + 1 if self.wavelengths is not None else len(self._columns_nm)
         )
         bands = min(max(wanted, _FEWEST_BANDS), MOST_BANDS)
-        # A hair less, so that rounding never asks for more than the last column.
+        # Slightly shorter, so that rounding never puts the last band beyond the last column.
         return Grid(float(self._columns_nm[0]), float(span / (bands - 1)) * (1.0 - 1e-12), bands)
 
 
 @contextmanager
 def _as_value_error() -> Iterator[None]:
-    """scikit-learn's callers expect ValueError where data or parameters are wrong."""
+    """Raise ValueError, which scikit-learn's callers expect, in place of the toolkit's errors."""
     try:
         yield
     except CcnvrError as error:

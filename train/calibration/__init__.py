@@ -1,1 +1,1 @@
-"""Spectra and values -> a calibration with intervals and domain."""
+"""Calibrations: networks fitted to soils, with prediction intervals and a domain."""

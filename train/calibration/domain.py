@@ -1,8 +1,7 @@
-"""Fits the domain of a bundle: principal components of each training library, and limits that new
-soils like them keep.
+"""Fit the domain of a bundle: principal components of each training library, and their limits.
 
-The limits are quantiles of the distances of soils that a cross-validation's components were fitted
-without, so they hold for soils that the final components have not seen either.
+The limits are quantiles of the distances of soils in cross-validation, each from components that
+were fitted without it, so they hold for new soils too.
 """
 
 from __future__ import annotations
@@ -21,21 +20,24 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.arrays import Array, Integers
 
 FALSE_ALARMS = 0.04
-"""Share of soils like the training soils that may be flagged; 5 % is promised, so that chance has
-some room.
+"""The share of soils like the training soils that may be flagged.
+
+It is below the promised 5 %, to leave room for chance.
 """
 
 COMPONENTS = 4
-"""For each library and view: they hold 96 to 99.98 % of the variance of the open libraries."""
+"""The components of each library in each view: 96 to 99.98 % of the open libraries' variance."""
 
 FEWEST_SOILS = 20
-"""A smaller library gets no components of its own, so its soils count as in the domain only if
-another library has them.
+"""The soils that a library needs for components of its own.
+
+Soils of a smaller library lie in the domain only if they lie in that of another library.
 """
 
 SMOOTHED_NM = 30.0
-"""So that the noise of a handheld does not look like a foreign material; soil's own features are
-some 25 nm and wider.
+"""The width of the smoothing, so that a handheld's noise is not taken for a foreign material.
+
+Features of soils are about 25 nm wide and wider.
 """
 
 _KEPT_NM = 8.0
@@ -44,10 +46,13 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Positions:
-    """As `edge.domain.Position`, for many soils: `nearest` `(n,)` and `distance` `(n,)`."""
+    """The positions of many soils; `edge.chemometrics.domain.Position` is that of one."""
 
     nearest: Integers
+    """The number of the nearest library, `(n,)`."""
+
     distance: Array
+    """The distance in units of its limit, `(n,)`; a soil beyond 1 is flagged."""
 
     def __getitem__(self, rows: NDArray[np.bool_] | Integers) -> Positions:
         return Positions(self.nearest[rows], self.distance[rows])
@@ -55,12 +60,13 @@ class Positions:
 
 @dataclass(frozen=True)
 class FittedDomain:
-    """A domain, and where each training soil lies by components that were fitted without
-    its fold.
-    """
+    """A domain with the positions of its training soils."""
 
     domain: Domain
+    """The domain, fitted to all soils."""
+
     held_out: Positions
+    """The position of each training soil by components fitted without its fold."""
 
 
 def fit(
@@ -70,11 +76,11 @@ def fit(
     fold_of: Integers,
     correction: Correction | None = None,
 ) -> FittedDomain | None:
-    """The domain of absorbance `(n, bands)` on a grid; `origin` names the library and `fold_of` the
-    fold of each soil.
+    """Fit the domain of absorbance `(n, bands)` on a grid.
 
-    The domain looks at spectra that went through the model's `correction`, as the network does;
-    give `positions` the same. None where no library has `FEWEST_SOILS`.
+    `origin` names the library of each soil, and `fold_of` `(n,)` its fold. Spectra pass the model's
+    `correction` first, as for the network; `positions` must be given the same. Returns None if no
+    library has `FEWEST_SOILS`.
     """
     shape = _shape(grid, origin, fold_of)
     if shape is None:
@@ -89,16 +95,16 @@ def fit(
         ratios[held_out] = _ratios(
             _components(shape, views[~held_out], library_of[~held_out]), views[held_out]
         )
-    # Each distance in units of what its own library's soils reach; then one factor for all of them
-    # together, so that the shares of false alarms of the four distances do not add up to more than
-    # was asked for.
+    # Each distance is scaled by what soils of its own library reach. Then one factor limits all
+    # four distances together, because with four separate limits the shares of false alarms would
+    # add up.
     own = [ratios[library_of == number, number] for number in range(len(shape.libraries))]
     scale = np.stack([np.quantile(distances, 0.95, axis=0) for distances in own])
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
     furthest = (ratios / scale).max(axis=(2, 3))
     limit = conformal_quantile(furthest.min(axis=1), 1.0 - FALSE_ALARMS)
     domain = dataclasses.replace(_components(shape, views, library_of), limits=scale * limit)
-    # As the bundle will hold it, so that training looks at the very same numbers.
+    # Through the bundle's format and back, so that training uses the numbers the edge will use.
     domain = edge.read(domain.to_bytes(), shape, grid)
     return FittedDomain(domain, _positions(furthest / limit))
 
@@ -106,7 +112,7 @@ def fit(
 def positions(
     domain: Domain, grid: Grid, spectra: Array, correction: Correction | None = None
 ) -> Positions:
-    """Where absorbance `(n, bands)` on the grid lies; beyond a distance of 1 it is flagged."""
+    """Return the positions of absorbance `(n, bands)` on the grid."""
     return _positions(
         _ratios(domain, prepare(domain.shape, grid, spectra, correction)).max(axis=(2, 3))
     )
@@ -115,8 +121,9 @@ def positions(
 def prepare(
     shape: DomainShape, grid: Grid, spectra: Array, correction: Correction | None = None
 ) -> Array:
-    """Absorbance `(n, bands)` -> the views that the domain looks at, `(n, 2, bands looked at)`, a
-    few soils at a time.
+    """Return the domain's views of absorbance `(n, bands)`, `(n, 2, bands used)`.
+
+    It works in blocks of soils to limit the memory.
     """
     preprocess = Preprocessor(shape.preprocessing(grid), grid.wavelengths(), correction)
     chunks = np.array_split(spectra, -(-len(spectra) // _CHUNK)) if len(spectra) else []
@@ -125,11 +132,10 @@ def prepare(
 
 
 def conformal_quantile(scores: Array, coverage: float) -> float:
-    """The smallest score that `coverage` of new ones keep to: the `ceil((n + 1) coverage)`-th of
-    `(n,)`, or the largest.
+    """Return the score that a share `coverage` of new scores does not exceed.
 
-    The + 1 is the new soil's own score, which ranks anywhere among the others alike (Lei et al.
-    2018, eq. 6).
+    It is the `ceil((n + 1) coverage)`-th smallest of the scores `(n,)`, or the largest. The + 1
+    stands for the new score, whose rank among the others is uniform (Lei et al. 2018, eq. 6).
     """
     rank = min(scores.size, int(np.ceil((scores.size + 1) * coverage)))
     return float(np.sort(scores)[rank - 1])
@@ -154,7 +160,7 @@ def _shape(grid: Grid, origin: list[str], fold_of: Integers) -> DomainShape | No
 
 
 def _components(shape: DomainShape, views: Array, library_of: Integers) -> Domain:
-    """Components of each library in each view, with limits of 1."""
+    """Return the components of each library in each view, with limits of 1."""
     parts = [
         [_principal(views[library_of == number, view]) for view in range(2)]
         for number in range(len(shape.libraries))
@@ -168,11 +174,13 @@ def _components(shape: DomainShape, views: Array, library_of: Integers) -> Domai
 
 
 def _principal(spectra: Array) -> tuple[Array, Array, Array]:
-    """Mean, loadings and variances of `(n, bands)`, from the covariance: it is small however many
-    soils there are.
+    """Return mean, loadings and variances of spectra `(n, bands)`.
+
+    They are computed from the covariance, whose size does not depend on the number of soils.
     """
     mean = spectra.mean(axis=0)
     variances, vectors = np.linalg.eigh(np.cov(spectra, rowvar=False))
+    # eigh sorts ascending.
     largest = slice(None, -COMPONENTS - 1, -1)
     return mean, vectors.T[largest], np.maximum(variances[largest], 1e-12)
 
@@ -183,5 +191,5 @@ def _ratios(domain: Domain, views: Array) -> Array:
 
 
 def _positions(furthest: Array) -> Positions:
-    """From each soil's largest ratio for each library, `(n, L)`."""
+    """Return positions from each soil's largest ratio for each library, `(n, libraries)`."""
     return Positions(np.argmin(furthest, axis=1), furthest.min(axis=1))

@@ -72,8 +72,8 @@ def twins_of(soils: Soils) -> str:
     if not twins:
         return ""
     return (
-        f"{sum(map(len, twins))} sample ids, {' and '.join(sorted(twins[0])[:2])} among them, "
-        "have the spectrum of another sample; they share a fold, and each of them counts"
+        f"{sum(map(len, twins))} sample ids, {' and '.join(sorted(twins[0])[:2])} among them, have "
+        "the spectrum of another sample; they share a fold, and each of them counts"
     )
 
 
@@ -102,7 +102,7 @@ def check_folds(recipe: TrainingRecipe, soils: Soils, folds: Integers) -> None:
             if fault := scales.unlearnable(values[folds != number], recipe.transforms[name]):
                 measured = np.unique(soil[~np.isnan(values)]).size
                 raise UsageError(
-                    f"without fold {number + 1} of {recipe.folds}, {name} {fault}; it was "
-                    f"measured in {measured} soils in all ({_ALIKE}), so add soils, change the "
-                    "number of folds, or take it out of 'transforms' in the recipe"
+                    f"without fold {number + 1} of {recipe.folds}, {name} {fault}; it was measured "
+                    f"in {measured} soils in all ({_ALIKE}), so add soils, change the number of "
+                    "folds, or take it out of 'transforms' in the recipe"
                 )

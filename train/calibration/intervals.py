@@ -1,12 +1,13 @@
-"""Intervals that hold 90 % of new soils, wider where the model is known to err more: normalised
-split conformal prediction.
+"""Prediction intervals that hold 90 % of new soils, by normalised split conformal prediction.
 
-The score of a soil is its error over its difficulty; the 90 % quantile of the scores of soils that
-the model was not trained on, times a new soil's difficulty, is the half width of that soil's
-interval. Papadopoulos, Gammerman & Vovk 2008 (Normalized nonconformity measures for regression
-conformal prediction, AIA 2008:64-69); Papadopoulos & Haralambous 2011, Neural Networks 24:842-851,
-from where the difficulty comes: a regression of the errors' logarithms; Lei et al. 2018, J. Am.
-Stat. Assoc. 113:1094-1111, section 5.2. Errors, outputs and widths are in standardised units.
+They are wider where the model errs more. The score of a soil is its absolute error divided by its
+difficulty. The half width of a new soil's interval is its difficulty times the 90 % quantile of the
+scores of soils that the model was not trained on.
+
+Papadopoulos, Gammerman & Vovk 2008 (Normalized nonconformity measures for regression conformal
+prediction, AIA 2008:64-69); Papadopoulos & Haralambous 2011, Neural Networks 24:842-851, for the
+difficulty, a regression of the errors' logarithms; Lei et al. 2018, J. Am. Stat. Assoc.
+113:1094-1111, section 5.2. Errors, outputs and widths are in standardised units.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from ccnvr.train.calibration.domain import FittedDomain, Positions, conformal_qu
 COVERAGE = 0.9
 
 FEWEST_SCORES = 50
-"""With fewer soils an interval has one width for all: a regression on so few errors says more of
-chance than of difficulty.
+"""The soils needed for intervals of different widths.
+
+With fewer, a regression of their errors would follow chance rather than difficulty.
 """
 
 _RIDGE = 10.0
-"""As if so many soils of each kind had been predicted with the average error."""
+"""The ridge penalty; it acts as so many soils of each kind with the average error would."""
 
 
 def with_intervals(
@@ -37,10 +39,10 @@ def with_intervals(
     fold_of: Integers,
     fitted: FittedDomain | None,
 ) -> tuple[Target, ...]:
-    """Targets with the interval that their out-of-fold predictions ask for.
+    """Return targets with intervals from the errors of their out-of-fold predictions.
 
-    `measured` and `out_of_fold` are `(n, targets)` in the targets' units, NaN where not measured;
-    without a domain every soil has the same width.
+    `measured` and `out_of_fold` are `(n, targets)` in the targets' units, NaN where not measured.
+    Without a fitted domain all soils have the same width.
     """
     libraries = 0 if fitted is None else len(fitted.domain.shape.libraries)
     answer = []
@@ -57,11 +59,10 @@ def with_intervals(
 def fit_interval(
     errors: Array, outputs: Array, fold_of: Integers, held_out: Positions | None, libraries: int
 ) -> tuple[float, Difficulty | None]:
-    """The half width at difficulty 1, and the difficulty, from `(n,)` absolute errors of soils not
-    trained on.
+    """Return the half width at difficulty 1, and the difficulty.
 
-    A soil's score uses a difficulty that was fitted without its fold, for the new soils' errors
-    take no part in theirs.
+    `errors` `(n,)` are absolute errors of soils that were not trained on. The difficulty in a
+    soil's score is fitted without its fold, because a new soil's error is not known either.
     """
     if held_out is None or errors.size < FEWEST_SCORES:
         return conformal_quantile(errors, COVERAGE), None
@@ -82,11 +83,11 @@ def fit_interval(
 def fit_difficulty(
     errors: Array, outputs: Array, held_out: Positions, libraries: int
 ) -> Difficulty:
-    """Ridge regression of log `(n,)` errors on output, log distance and nearest library; difficulty
-    1 is the median soil's.
+    """Regress the logarithms of errors `(n,)` on output, log distance and nearest library.
 
-    The smallest errors are chance hits and say nothing of difficulty, so they count as a twentieth
-    of the median one.
+    It is a ridge regression, scaled so that the median soil has difficulty 1. The smallest errors
+    are chance hits that do not show an easy soil, so an error counts at least as a twentieth of the
+    median.
     """
     columns = np.column_stack(
         [outputs, np.log(np.maximum(held_out.distance, Difficulty.LEAST_DISTANCE))]
@@ -98,6 +99,7 @@ def fit_difficulty(
     )
     floor = max(0.05 * float(np.median(errors)), np.finfo(np.float64).tiny)
     logarithms = np.log(np.maximum(errors, floor))
+    # The constant is not penalised.
     penalty = np.diag([0.0] + [_RIDGE] * (design.shape[1] - 1))
     weights = np.linalg.solve(design.T @ design + penalty, design.T @ logarithms)
     constant = -float(np.median(design[:, 1:] @ weights[1:])) - float(
@@ -108,7 +110,7 @@ def fit_difficulty(
 
 
 def factors(difficulty: Difficulty | None, outputs: Array, held_out: Positions | None) -> Array:
-    """`(n,)` factors of the half width."""
+    """Return the factors of the half width, `(n,)`."""
     if difficulty is None or held_out is None:
         return np.ones_like(outputs)
     return difficulty.factor(outputs, held_out.nearest, held_out.distance)

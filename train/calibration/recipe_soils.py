@@ -57,8 +57,8 @@ def load_before(recipe: TrainingRecipe) -> Soils | None:
     for name in first.properties[len(recipe.properties) :]:
         if fault := unlearnable(soils.column(name), first.transforms[name]):
             raise UsageError(
-                f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library "
-                "that has it"
+                f"in [pretraining], {name} {fault}; take it out of 'beside', or add a library that "
+                "has it"
             )
     return soils
 

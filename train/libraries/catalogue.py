@@ -185,8 +185,8 @@ LIBRARIES = {
             _file(ossl.NEOSPECTRA_SPECTRA)(folder) and _file(ossl.NEOSPECTRA_LABORATORY)(folder)
         ),
         "CC BY 4.0; Sanderman et al. 2023, doi 10.5281/zenodo.7586622",
-        "as OSSL; scans of 1350-2550 nm, each as one of nine NeoSpectra handhelds took it; many "
-        "of the soils are in OSSL too",
+        "as OSSL; scans of 1350-2550 nm, each as one of nine NeoSpectra handhelds took it; many of "
+        "the soils are in OSSL too",
     ),
     "lucas2009": _asked_for(
         lucas.read_2009,
@@ -194,22 +194,19 @@ LIBRARIES = {
         lucas.ORIGIN,
         lucas.file_2009,
         f"{_JRC_LICENCE}; Toth et al. 2013, EUR 26102",
-        "OC by dry combustion (ISO 10694), N by Kjeldahl (ISO 11261), CEC by BaCl2 (ISO 11260), "
-        "pH in water (ISO 10390), "
-        "clay in % (ISO 11277); negative values are missing",
+        "OC by dry combustion (ISO 10694), N by Kjeldahl (ISO 11261), CEC by BaCl2 (ISO 11260), pH "
+        "in water (ISO 10390), clay in % (ISO 11277); negative values are missing",
         ("mineral", "organic", "train", "test"),
     ),
     "lucas2015": _survey(
         lucas.LUCAS_2015,
         "OC by dry combustion (ISO 10694), N by Kjeldahl (ISO 11261), pH in water (ISO 10390), "
-        "clay in % (ISO 11277); no CEC; "
-        "negative values and those below the limit of detection are missing; the scans of a point "
-        "averaged in absorbance",
+        "clay in % (ISO 11277); no CEC; negative values and those below the limit of detection are "
+        "missing; the scans of a point averaged in absorbance",
     ),
     "lucas2018": _survey(
         lucas.LUCAS_2018,
-        "OC and N in g/kg, pH in water, 0-20 cm; no CEC, clay; values below the limit of "
-        "detection are missing; the scans of a "
-        "point averaged in absorbance",
+        "OC and N in g/kg, pH in water, 0-20 cm; no CEC, clay; values below the limit of detection "
+        "are missing; the scans of a point averaged in absorbance",
     ),
 }

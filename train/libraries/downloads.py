@@ -67,8 +67,8 @@ def data_folder() -> Path | None:
     value = os.environ.get("CCNVR_DATA", "")
     if value and not Path(value).is_dir():
         raise UsageError(
-            f"CCNVR_DATA is {value!r} and must name a folder with data files; correct it, or "
-            "unset it"
+            f"CCNVR_DATA is {value!r} and must name a folder with data files; correct it, or unset "
+            "it"
         )
     return Path(value) if value else None
 
@@ -145,14 +145,13 @@ def _fetch(file: PublishedFile) -> bytes:
             error.close()
         raise CcnvrError(
             f"{file.url} cannot be fetched ({error}); put {file.name} into the folder that "
-            "CCNVR_DATA names, or into "
-            f"{cache_folder()}: it is {file.origin} at {file.commit}"
+            f"CCNVR_DATA names, or into {cache_folder()}: it is {file.origin} at {file.commit}"
         ) from error
     if not file.matches(content):
         raise DataError(
             f"{file.url} sent {len(content)} bytes that do not have the sha256 "
-            f"{file.sha256[:12]}... of the published "
-            f"{file.size}; try again, or put {file.name} into the folder that CCNVR_DATA names"
+            f"{file.sha256[:12]}... of the published {file.size}; try again, or put {file.name} "
+            "into the folder that CCNVR_DATA names"
         )
     return content
 

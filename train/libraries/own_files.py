@@ -130,8 +130,7 @@ def _choose(path: Path, columns: list[str]) -> dict[str, str]:
     if not chosen:
         raise UsageError(
             f"{path} has none of the columns {', '.join(PROPERTIES)}, nor one such as SOM_pct or "
-            "N_pct that states another "
-            "unit; add the laboratory's values"
+            "N_pct that states another unit; add the laboratory's values"
         )
     return chosen
 
@@ -149,8 +148,7 @@ def _laboratory(table: SpectraTable, name: str) -> Array:
         if cell and not 0.0 <= values[row] <= largest:
             raise UsageError(
                 f"{table.path} row {table.rows[row]} column {name} is {cell!r} and must be a "
-                f"number from 0 to {largest:.4g}, "
-                f"in {column.unit}, or empty"
+                f"number from 0 to {largest:.4g}, in {column.unit}, or empty"
             )
     return values * column.factor
 

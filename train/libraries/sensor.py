@@ -80,8 +80,7 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
     if centres[0] < first or centres[-1] > last:
         raise WavelengthError(
             f"the instrument's pixels lie at {centres[0]:g}-{centres[-1]:g} nm and the library "
-            f"covers {first:g}-{last:g} nm; "
-            "name pixels inside it only, or take another library"
+            f"covers {first:g}-{last:g} nm; name pixels inside it only, or take another library"
         )
     steps = np.diff(wavelengths_nm)
     here = steps[
@@ -91,8 +90,8 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
         pixel = int(np.argmax(narrow))
         raise WavelengthError(
             f"the pixel at {centres[pixel]:g} nm is {widths[pixel]:g} nm wide and the library's "
-            f"bands lie {here[pixel]:g} nm "
-            "apart there, so it cannot show what the sensor sees; take a finer library"
+            f"bands lie {here[pixel]:g} nm apart there, so it cannot show what the sensor sees; "
+            "take a finer library"
         )
     distance = (wavelengths_nm - centres[:, None]) / (widths[:, None] * _SD_PER_FWHM)
     shapes = np.exp(-0.5 * distance**2) * np.gradient(wavelengths_nm)

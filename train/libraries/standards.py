@@ -104,8 +104,8 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
     if len(set(first)) != len(first):
         repeated = next(sample for sample in first if first.count(sample) > 1)
         raise UsageError(
-            f"{reference} has sample {repeated!r} more than once; keep its best spectrum, or "
-            "their mean"
+            f"{reference} has sample {repeated!r} more than once; keep its best spectrum, or their "
+            "mean"
         )
     if odd := set(first) ^ set(second):
         raise UsageError(

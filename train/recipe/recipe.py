@@ -130,8 +130,8 @@ class TrainingRecipe:
         # A fine-tuned model is scored on the user's soils, not on those of its recipe.
         if not self.finetuned and (both := self.learnt_before((*self.libraries, *self.tests))):
             raise ValueError(
-                f"{both} is scored, and soils of that library are learnt before, in "
-                "[pretraining]; take one out"
+                f"{both} is scored, and soils of that library are learnt before, in [pretraining]; "
+                "take one out"
             )
 
     def _check_pretraining(self, pretraining: Pretraining) -> None:

@@ -1,6 +1,4 @@
-"""What fine-tuning starts from: a bundle or the folder of a finished run, as a recipe and a torch
-calibration.
-"""
+"""The base of a fine-tuning: a bundle or a finished run, as a recipe and a torch calibration."""
 
 from __future__ import annotations
 
@@ -29,18 +27,25 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A trained model: `digest` is the sha256 of its manifest or checkpoint, `history` what its
-    report or card says of it.
-    """
+    """A trained model that can be trained further."""
 
     source: str
+    """What the user named it by: `default`, a file or a folder."""
+
     digest: str
+    """The sha256 of its manifest or checkpoint."""
+
     recipe: TrainingRecipe
+    """The recipe that it was trained by."""
+
     calibration: Calibration
+    """The network, the targets and the correction."""
+
     history: dict[str, Any]
+    """The soils and the training, from its report or its model card."""
 
     def only(self, properties: Sequence[str]) -> Base:
-        """The same with the outputs for these properties alone."""
+        """Return the base with the outputs for these properties only."""
         columns = [self.recipe.properties.index(name) for name in properties]
         calibration = dataclasses.replace(
             self.calibration,
@@ -56,19 +61,19 @@ class Base:
 
 
 def read(source: str) -> Base:
-    """`default`, a .ccnvr file, or the folder of a finished run.
+    """Read `default`, a .ccnvr file, or the folder of a finished run.
 
     Raises:
-        UsageError: there is none of these.
-        BundleError: the bundle is damaged, or does not carry what fine-tuning needs.
+        UsageError: the source is none of these.
+        BundleError: the bundle is damaged, or does not hold what fine-tuning needs.
     """
     path = Path(source)
     if source == DEFAULT or path.is_file():
         return _of_bundle(bundles.read(source))
     if not path.is_dir():
         raise UsageError(
-            f"no model at {source}; give 'default', a .ccnvr file, or the folder of "
-            "a finished ccnvr train"
+            f"no model at {source}; give 'default', a .ccnvr file, or the folder of a finished "
+            "ccnvr train"
         )
     recipe, calibration, report = run_folder.load(path)
     digest = hashlib.sha256((path / run_folder.CHECKPOINT).read_bytes()).hexdigest()
@@ -76,7 +81,7 @@ def read(source: str) -> Base:
 
 
 def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
-    """Those libraries whose files are on this computer; nothing is fetched."""
+    """Return those libraries whose files are on this computer; nothing is fetched."""
 
     def there(name: str) -> bool:
         if name.endswith(ENDINGS):
@@ -88,8 +93,10 @@ def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
 
 
 def _of_bundle(bundle: Bundle) -> Base:
-    """A bundle's card holds the recipe and its `network` part the weights; both must be what the
-    edge computes with.
+    """Return the base in a bundle.
+
+    Its card holds the recipe and its model file `network` the weights; both must agree with what
+    the edge computes with.
     """
     manifest = bundle.manifest
     content = bundle.parts.get(model_file_name("fp32", "network"))
@@ -101,11 +108,10 @@ def _of_bundle(bundle: Bundle) -> Base:
             else (f"part {model_file_name('fp32', 'network')}")
         )
         raise BundleError(
-            f"bundle {bundle.source} has no {missing}, so it cannot be fine-tuned; give the "
-            "folder of the run that it was "
-            "exported from, or export it again without --only and --profile"
+            f"bundle {bundle.source} has no {missing}, so it cannot be fine-tuned; give the folder "
+            "of the run that it was exported from, or export it again without --only and --profile"
         )
-    # `ccnvr export --targets` leaves the recipe's other properties out.
+    # `ccnvr export --targets` may have left some of the recipe's properties out.
     transforms = {target.name: target.transform for target in manifest.targets}
     try:
         recipe = build(TrainingRecipe, {**stated, "transforms": transforms})
@@ -123,8 +129,7 @@ def _of_bundle(bundle: Bundle) -> Base:
     ):
         raise BundleError(
             f"the recipe in the card of bundle {bundle.source} is not that of its network, so it "
-            "cannot be fine-tuned; give "
-            "the folder of the run that it was exported from"
+            "cannot be fine-tuned; give the folder of the run that it was exported from"
         )
     calibration = Calibration(network, manifest.targets, correction)
     return Base(
@@ -137,7 +142,7 @@ def _of_bundle(bundle: Bundle) -> Base:
 
 
 def _history(soils: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """What the card of the fine-tuned model says of the one before; the recipe it has itself."""
+    """Return what the card of the fine-tuned model says of its base; it has the recipe itself."""
     return {
         "soils": soils,
         "training": {name: value for name, value in training.items() if name != "recipe"},

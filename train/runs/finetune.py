@@ -39,8 +39,8 @@ SOILS_PER_FOLD = 4
 """The least number of soils in a fold, so that a fold is more than single soils."""
 
 _HEADER = (
-    "# Written by ccnvr finetune: the recipe of the model that it started from, and what "
-    "came after in [[finetuned]]."
+    "# Written by ccnvr finetune: the recipe of the model that it started from, and what came "
+    "after in [[finetuned]]."
 )
 
 

@@ -62,8 +62,8 @@ def claim(
         raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
     if kept.exists() and kept.read_text() != digest.hexdigest():
         raise UsageError(
-            f"{folder} holds a run of another recipe or of other data; give another "
-            "--out, or delete it"
+            f"{folder} holds a run of another recipe or of other data; give another --out, or "
+            "delete it"
         )
     make_folder(folder)
     with write_atomically(copied) as stream:
@@ -121,8 +121,8 @@ def load_trained(folder: Path) -> tuple[TrainingRecipe, Calibration, RunReport]:
     if recipe.finetuned:
         raise UsageError(
             f"{folder} was fine-tuned, so its intervals and its domain come from "
-            f"{recipe.finetuned[-1].data} alone, too few soils for this study; name a run of "
-            "ccnvr train"
+            f"{recipe.finetuned[-1].data} alone, too few soils for this study; name a run of ccnvr "
+            "train"
         )
     return recipe, calibration, report
 

@@ -110,8 +110,8 @@ def _load(recipe: TrainingRecipe) -> _Data:
 def _check_held_out(soils: Soils, held_out: Soils) -> None:
     if both := set(soils.sample_ids) & set(held_out.sample_ids):
         raise UsageError(
-            f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; "
-            "test on soils that are not trained on"
+            f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; test "
+            "on soils that are not trained on"
         )
 
 

@@ -120,8 +120,7 @@ def read_2009(folder: Path, view: View, part: str = "") -> Soils:
     if part in ("train", "test") and not (folder / SPLIT).exists():
         raise UsageError(
             f"{folder} holds no {SPLIT}; put there the file data/{SPLIT} of the public repository "
-            "tsakiridis/cnn-lucas, or any "
-            "CSV with columns ID and split (calibration or test)"
+            "tsakiridis/cnn-lucas, or any CSV with columns ID and split (calibration or test)"
         )
     read = _from_r if path.name.endswith(".Rdata") else _from_csv
     soils, kinds = read(path, view)
@@ -131,8 +130,8 @@ def read_2009(folder: Path, view: View, part: str = "") -> Soils:
         parts["organic"] = ~parts["mineral"] & (kinds != "")
     elif part in ("mineral", "organic"):
         raise DataError(
-            f"{path} has no column mineral, which tells mineral from organic soils; leave "
-            f"{part!r} out"
+            f"{path} has no column mineral, which tells mineral from organic soils; leave {part!r} "
+            "out"
         )
     if (folder / SPLIT).exists():
         split = _split(folder / SPLIT)
@@ -233,8 +232,7 @@ def _absorbance(row: Row, spectrum: Array, names: list[str]) -> Array | None:
         band = int(np.argmin(possible))
         raise DataError(
             f"{row.table.path} row {row.number} column {names[band]} is {row.text(names[band])!r} "
-            "and must be an absorbance "
-            "from -0.3 to 6; fetch the file again"
+            "and must be an absorbance from -0.3 to 6; fetch the file again"
         )
     return spectrum
 
@@ -252,8 +250,8 @@ def _split(path: Path) -> dict[str, str]:
             )
         if split.setdefault(sample, role) != role:
             raise DataError(
-                f"{path} row {row.number} column ID is {sample!r}, which is in both parts; "
-                "correct it"
+                f"{path} row {row.number} column ID is {sample!r}, which is in both parts; correct "
+                "it"
             )
     return split
 

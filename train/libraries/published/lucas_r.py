@@ -99,8 +99,7 @@ def read_frame(path: Path) -> Mapping[str, Any]:
     except MemoryError:
         raise DataError(
             f"{path} does not fit into memory; in R, write.csv(LUCAS.SOIL, 'LUCAS.SOIL_corr.csv', "
-            "row.names = FALSE) makes the "
-            "CSV file that is read as a stream"
+            "row.names = FALSE) makes the CSV file that is read as a stream"
         ) from None
     except Exception as error:  # rdata raises a dozen types on damaged files
         raise DataError(

@@ -77,8 +77,8 @@ def read_neospectra(folder: Path, view: View) -> Soils:
         sample = row.text(_SAMPLE)
         if sample in values:
             raise DataError(
-                f"{laboratory.path} row {row.number} column {_SAMPLE} repeats {sample!r}; fetch "
-                "it again"
+                f"{laboratory.path} row {row.number} column {_SAMPLE} repeats {sample!r}; fetch it "
+                "again"
             )
         values[sample] = _values(row)
     table = _table(folder / NEOSPECTRA_SPECTRA)
