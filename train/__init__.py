@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ccnvr.train.libraries.load import load_library
     from ccnvr.train.libraries.soils import Soils
     from ccnvr.train.regressor import CCNVRRegressor
-    from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings, finetune
+    from ccnvr.train.runs.finetune import finetune
+    from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
     from ccnvr.train.runs.report import RunReport
     from ccnvr.train.runs.run import train
 else:  # hidden from type checkers, which would otherwise accept any name
@@ -22,8 +23,8 @@ else:  # hidden from type checkers, which would otherwise accept any name
         __name__,
         {
             "CCNVRRegressor": "ccnvr.train.regressor",
-            "FinetuningOutcome": "ccnvr.train.runs.finetune",
-            "FinetuningSettings": "ccnvr.train.runs.finetune",
+            "FinetuningOutcome": "ccnvr.train.runs.outcome",
+            "FinetuningSettings": "ccnvr.train.runs.outcome",
             "RunReport": "ccnvr.train.runs.report",
             "Soils": "ccnvr.train.libraries.soils",
             "finetune": "ccnvr.train.runs.finetune",

@@ -5,7 +5,7 @@ A property may be missing for some of the soils.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,6 @@ import numpy as np
 from torch import nn
 
 from ccnvr.edge.chemometrics.correction import Correction
-from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
@@ -74,7 +73,7 @@ def fit(
     targets = make_targets(recipe, values)
     inputs = varied_inputs(fitting, spectra, correction)
     lesson = Lesson.of(standardise(targets, values))
-    lesson = replace(lesson, teachers=_teachers(fitting, inputs, lesson))
+    lesson = replace(lesson, teachers=fit_teachers(fitting, inputs, lesson))
     make = partial(CCNVR, recipe.network_config())
     if recipe.pretraining is not None:
         if before is None:
@@ -120,7 +119,7 @@ def _pretrained(
     return kept
 
 
-def _teachers(fitting: Fitting, inputs: VariedInputs, lesson: Lesson) -> tuple[nn.Module, ...]:
+def fit_teachers(fitting: Fitting, inputs: VariedInputs, lesson: Lesson) -> tuple[nn.Module, ...]:
     """Train the teachers: networks, which learn from unmixed soils, and Gaussian processes."""
     recipe, teachers = fitting.recipe, list[nn.Module]()
     alone = fitting.with_fit(mixing=0.0)
@@ -156,49 +155,21 @@ def imitate(
     return train(fitting.with_fit(unmeasured_weight=1.0), inputs, lesson, lambda: student)
 
 
-def calibrate(
-    fitting: Fitting,
-    grid: Grid,
-    spectra: Array,
-    values: Array,
-    *,
-    before: Soils | None = None,
-    average: bool = False,
-) -> Callable[[Array], Array]:
-    """Fit to absorbance `(n, bands)` on another grid; return a function that predicts from such.
-
-    With `average`, the prediction is the mean of the teachers that `fit` would learn from.
-    `before` is as for `fit`.
-
-    Raises:
-        WavelengthError: the grid does not cover the recipe's.
-    """
-    recipe = fitting.recipe
-    resample = resampling_matrix(grid.wavelengths(), recipe.grid).T
-    on_grid = spectra @ resample
-    if not average:
-        calibration = fit(fitting, on_grid, values, before=before)
-        return lambda unknown: predict(recipe, calibration, unknown @ resample)
-    targets = make_targets(recipe, values)
-    inputs = varied_inputs(fitting, on_grid, None)
-    teachers = _teachers(fitting, inputs, Lesson.of(standardise(targets, values)))
-    return lambda unknown: _mean_answer(recipe, teachers, targets, None, unknown @ resample)
-
-
 def predict(recipe: TrainingRecipe, calibration: Calibration, spectra: Array) -> Array:
     """Return properties `(n, targets)` by the torch network for absorbance `(n, bands)`."""
-    return _mean_answer(
+    return mean_prediction(
         recipe, (calibration.network,), calibration.targets, calibration.correction, spectra
     )
 
 
-def _mean_answer(
+def mean_prediction(
     recipe: TrainingRecipe,
     networks: Sequence[nn.Module],
     targets: tuple[Target, ...],
     correction: Correction | None,
     spectra: Array,
 ) -> Array:
+    """Return the mean prediction `(n, targets)` of several networks with the same targets."""
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = preprocess.batch(spectra)
     # In double precision from here on, as the edge restores properties.

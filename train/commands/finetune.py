@@ -18,8 +18,8 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
 from ccnvr.train.calibration.finetuning import LAYERS
 from ccnvr.train.runs import finetune
-from ccnvr.train.runs.finetune import FinetuningOutcome, FinetuningSettings
 from ccnvr.train.runs.folder import export_command
+from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

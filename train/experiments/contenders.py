@@ -16,9 +16,9 @@ import numpy as np
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration.recipe_soils import load_before
+from ccnvr.train.calibration.resampled import calibrate
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe import recipe_file as recipes
@@ -116,7 +116,7 @@ class Network:
     ) -> PredictAll:
         """Fit one network for all properties."""
         recipe = self.recipe_for(soils)
-        return fitting.calibrate(
+        return calibrate(
             Fitting(recipe, seed, on_epoch=on_epoch),
             soils.grid,
             soils.spectra,

@@ -10,7 +10,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Channel
 from ccnvr.edge.network.shape import Convolution, NetworkShape
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.resampled import calibrate
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
@@ -105,9 +105,7 @@ class StackedNetwork(Method):
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Predict:
         """Fit one network to the columns of `values` `(n, properties)`, NaN where not measured."""
-        return fitting.calibrate(
-            Fitting(self.recipe(configuration, grid), seed), grid, spectra, values
-        )
+        return calibrate(Fitting(self.recipe(configuration, grid), seed), grid, spectra, values)
 
 
 def _channels(configuration: Configuration) -> tuple[Channel, ...]:

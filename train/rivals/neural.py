@@ -68,11 +68,11 @@ class _Network(Method):
     ) -> Predict:
         """See `Method`."""
         # Imported here, so that tuning the other rivals does not load torch.
-        from ccnvr.train.calibration import fit as fitting
+        from ccnvr.train.calibration.resampled import calibrate
         from ccnvr.train.network.fitting import Fitting
 
         recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
-        predict = fitting.calibrate(Fitting(recipe, seed), grid, spectra, values[:, None])
+        predict = calibrate(Fitting(recipe, seed), grid, spectra, values[:, None])
         return lambda unknown: predict(unknown)[:, 0]
 
 

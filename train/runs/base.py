@@ -17,7 +17,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own_files import ENDINGS
-from ccnvr.train.network.ccnvr import with_outputs
+from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import as_torch
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
@@ -99,6 +99,29 @@ def _of_bundle(bundle: Bundle) -> Base:
     the edge computes with.
     """
     manifest = bundle.manifest
+    recipe, network = _recipe_and_network(bundle)
+    correction = bundle.correction()
+    if (
+        recipe.preprocessing != manifest.preprocessing
+        or recipe.network_config() != network.config
+        or (recipe.epo is not None and correction is None)
+    ):
+        raise BundleError(
+            f"the recipe in the card of bundle {bundle.source} is not that of its network, so it "
+            "cannot be fine-tuned; give the folder of the run that it was exported from"
+        )
+    calibration = Calibration(network, manifest.targets, correction)
+    return Base(
+        bundle.source,
+        bundle.digest,
+        recipe,
+        calibration,
+        _history(manifest.card.soils, manifest.card.training),
+    )
+
+
+def _recipe_and_network(bundle: Bundle) -> tuple[TrainingRecipe, CCNVR]:
+    manifest = bundle.manifest
     content = bundle.parts.get(model_file_name("fp32", "network"))
     stated = manifest.card.training.get("recipe")
     if content is None or not isinstance(stated, dict):
@@ -121,24 +144,7 @@ def _of_bundle(bundle: Bundle) -> Base:
             f"bundle {bundle.source} cannot be fine-tuned: {error}; give the folder of the run "
             "that it was exported from"
         ) from error
-    correction = bundle.correction()
-    if (
-        recipe.preprocessing != manifest.preprocessing
-        or recipe.network_config() != network.config
-        or (recipe.epo is not None and correction is None)
-    ):
-        raise BundleError(
-            f"the recipe in the card of bundle {bundle.source} is not that of its network, so it "
-            "cannot be fine-tuned; give the folder of the run that it was exported from"
-        )
-    calibration = Calibration(network, manifest.targets, correction)
-    return Base(
-        bundle.source,
-        bundle.digest,
-        recipe,
-        calibration,
-        _history(manifest.card.soils, manifest.card.training),
-    )
+    return recipe, network
 
 
 def _history(soils: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ccnvr.edge.atomic_files import remove_leftovers
-from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.folds import check_folds, fold_of, grouped, twins_of
-from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils, shared
-from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.team import ALONE, Team
@@ -30,6 +26,7 @@ from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.folder import CHECKPOINT, claim, keep_report
 from ccnvr.train.runs.report import RunReport, accuracy_by_library, conclude
+from ccnvr.train.runs.run_data import RunData, load_data
 
 
 def train(
@@ -70,61 +67,16 @@ def train(
             "out"
         )
     # All that would end the work is refused before the folder is made.
-    data = _load(made)
+    data = load_data(made)
     if team.first:
-        for words in (twins_of(data.soils), *doubts(data.soils), *doubts(data.held_out)):
-            if words:
-                print(f"warning: {words}", file=sys.stderr)
+        for words in data.warnings():
+            print(f"warning: {words}", file=sys.stderr)
         claim(Path(out), text.encode(), data.soils, data.correction, data.before)
     team.wait()
     return _carry_out(made, data, Path(out), team)
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What a run learns from: soils, their folds, and what was determined before the training."""
-
-    soils: Soils
-    folds: Integers
-    held_out: Soils
-    before: Soils | None
-    correction: Correction | None
-
-
-def _load(recipe: TrainingRecipe) -> _Data:
-    """Load all soils of a recipe, and check that it can be carried out with them."""
-    first = recipe.pretraining.libraries if recipe.pretraining else ()
-    for name in (*recipe.libraries, *recipe.tests, *first):
-        libraries.check(name)
-    soils = grouped(load_soils(recipe.libraries, recipe))
-    held_out = load_soils(recipe.tests, recipe)
-    folds = fold_of(soils, recipe.folds, recipe.fit.seed)
-    _check_held_out(soils, held_out)
-    before = load_before(recipe)
-    if before is not None:
-        _check_unlearnt(before, soils, held_out)
-    check_folds(recipe, soils, folds)
-    return _Data(soils, folds, held_out, before, recipe.correction())
-
-
-def _check_held_out(soils: Soils, held_out: Soils) -> None:
-    if both := set(soils.sample_ids) & set(held_out.sample_ids):
-        raise UsageError(
-            f"{len(both)} soils, {min(both)} among them, are both in libraries and in tests; test "
-            "on soils that are not trained on"
-        )
-
-
-def _check_unlearnt(before: Soils, *scored: Soils) -> None:
-    # By the spectra too, since a file may hold a library's soils under names of its own.
-    if both := [sample_id for soils in scored for sample_id in shared(soils, before)]:
-        raise UsageError(
-            f"{len(both)} spectra that are scored, {min(both)}'s among them, are in [pretraining] "
-            "too; take them out there, for what is scored must not be learnt before"
-        )
-
-
-def _carry_out(recipe: TrainingRecipe, data: _Data, folder: Path, team: Team) -> RunReport:
+def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) -> RunReport:
     # On a terminal the bar moves at once; in a log file each refresh is a line, so one a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
     with tqdm(
@@ -156,7 +108,7 @@ def _carry_out(recipe: TrainingRecipe, data: _Data, folder: Path, team: Team) ->
 class _Fits:
     """What all fits of a run share: data, folder, progress bar and team."""
 
-    data: _Data
+    data: RunData
     folder: Path
     bar: tqdm[Any]
     team: Team

@@ -18,6 +18,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
+from ccnvr.train.calibration.resampled import calibrate
 from ccnvr.train.network import gaussian_process
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.gaussian_process import GaussianProcess
@@ -134,9 +135,9 @@ def test_a_network_learns_to_answer_as_it_does(small: TrainingRecipe) -> None:
     untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
-    mean = fitting.calibrate(
-        Fitting(taught, 1), small.grid, pool.spectra, pool.values, average=True
-    )(unseen.spectra)
+    mean = calibrate(Fitting(taught, 1), small.grid, pool.spectra, pool.values, average=True)(
+        unseen.spectra
+    )
     assert np.all(np.ptp(mean, axis=0) < 0.2 * np.ptp(unseen.values, axis=0))
     spreads = [
         np.ptp(

@@ -45,7 +45,7 @@ from ccnvr.train.runs import finetune, own_soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.base import Base
-from ccnvr.train.runs.finetune import FinetuningSettings
+from ccnvr.train.runs.outcome import FinetuningSettings
 from tests.support import recipes
 from tests.support.soil_files import write_soils
 

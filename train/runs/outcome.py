@@ -1,0 +1,95 @@
+"""The settings of a fine-tuning, and its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.metrics import AccuracyTable
+from ccnvr.train.calibration.finetuning import FINETUNING
+from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.runs.report import RunReport
+
+SOILS_PER_FOLD = 4
+"""The least number of soils in a fold, so that a fold is more than single soils."""
+
+
+@dataclass(frozen=True)
+class FinetuningSettings:
+    """The settings of a fine-tuning."""
+
+    layers: str = "all"
+    """What is tuned, one of `LAYERS`: `all` layers, or only the `head`."""
+
+    epochs: int = FINETUNING["epochs"]
+    """Passes over the soils."""
+
+    learning_rate: float = FINETUNING["learning_rate"]
+    """The highest learning rate of the one-cycle schedule."""
+
+    folds: int = 5
+    """The number of cross-validation folds; fewer if a fold would have under `SOILS_PER_FOLD`."""
+
+    seed: int = 1
+    """The seed of folds, batches and augmentation."""
+
+    def for_soils(self, soils: Soils) -> FinetuningSettings:
+        """Return the settings with so few folds that each has `SOILS_PER_FOLD`."""
+        return replace(self, folds=min(self.folds, _count(soils) // SOILS_PER_FOLD))
+
+
+@dataclass(frozen=True)
+class FinetuningOutcome:
+    """The result of a fine-tuning: what it did to the accuracy on the user's soils."""
+
+    report: RunReport
+    """The report of the run."""
+
+    soils: Soils
+    """The user's soils that were learnt."""
+
+    left_out: dict[str, str]
+    """By property: why it was not learnt."""
+
+    folds: int
+    """The number of cross-validation folds."""
+
+    as_it_is: AccuracyTable
+    """The accuracy of the base on these soils."""
+
+    fine_tuned: AccuracyTable
+    """The accuracy on soils that were left out of the fine-tuning."""
+
+    seen_before: tuple[str, ...]
+    """The sample ids that the base was trained on, so that its accuracy is overstated."""
+
+    not_compared: tuple[str, ...]
+    """Libraries that may hold more such soils, but are not at hand or take minutes to read."""
+
+    substitutes: tuple[str, ...]
+    """Libraries that an export is proved on because too few of the base's soils are at hand."""
+
+    @property
+    def count(self) -> int:
+        """The number of soils, however often each was scanned."""
+        return _count(self.soils)
+
+    def no_better(self) -> list[str]:
+        """Return the properties whose RMSE is not lower than that of the base."""
+        (before,), (after,) = self.as_it_is.values(), self.fine_tuned.values()
+        return [
+            name
+            for name in after
+            if not (after[name]["rmse"] or 0.0) < (before[name]["rmse"] or 0.0)
+        ]
+
+    def useless(self) -> list[str]:
+        """Return the properties that the mean of the soils would predict better."""
+        (after,) = self.fine_tuned.values()
+        return [name for name, merit in after.items() if (merit["r2"] or 0.0) < 0.0]
+
+
+def _count(soils: Soils) -> int:
+    return int(np.unique(soil_of(soils)).size)
