@@ -1,4 +1,4 @@
-"""The command line: light, one sentence per error, no traceback."""
+"""The command line: fast to start, one sentence for each error, no traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 
 def modules_after(*arguments: str) -> set[str]:
-    """Top-level modules that a command has loaded."""
+    """Return the top-level modules that a command has loaded."""
     code = (
         f"import sys, json; from ccnvr.edge.cli import main; main({list(arguments)!r}); "
         "print(json.dumps(sorted(sys.modules)))"

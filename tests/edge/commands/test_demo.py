@@ -1,6 +1,4 @@
-"""The demo: its JSON contract, its repeatability, and that its soils are none of the training
-set's.
-"""
+"""The demo: its JSON, its repeatability, and soils that the bundle was not trained on."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ PROPERTIES = ["OC", "N", "CEC", "pH", "clay"]
 
 
 def values(record: dict[str, Any]) -> dict[str, Any]:
-    """What noise and soil determine: all but the clock's part."""
+    """Return the fields that noise and soil determine, without those of the clock."""
     return {
         key: record[key] for key in ("scan_id", "instrument", "predictions", "reference", "flags")
     }

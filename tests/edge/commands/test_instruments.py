@@ -1,6 +1,4 @@
-"""`ccnvr instruments`: ports as pyserial lists them, real pseudo-terminals behind them,
-udev rules.
-"""
+"""`ccnvr instruments`: pyserial's list of ports, real pseudo-terminals behind it, udev rules."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ ADAPTER = {
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let pyserial see these ports: pairs of a URL and the USB adapter's fields."""
+    """Make pyserial list these ports: pairs of a URL and the fields of the USB adapter."""
 
     def plug(*seen: tuple[str, dict[str, object]]) -> None:
         infos = []

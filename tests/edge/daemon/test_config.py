@@ -1,4 +1,4 @@
-"""Configuration files: what is wrong is named, with its key."""
+"""Configuration files: every error names its key and its value."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ KEYS = ["scan_id", "time", "instrument", "predictions", "flags", "latency_ms"]
 
 
 def scan_ids(path: Path) -> list[str]:
-    """What the store holds, in order."""
+    """Return the ids of the stored scans, in order."""
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT scan_id FROM scans ORDER BY id").fetchall()
     connection.close()
@@ -47,7 +47,7 @@ def scan_ids(path: Path) -> list[str]:
 
 
 def expected_ids(count: int, first: int = 3) -> list[str]:
-    """Scans 1 and 2 are the references."""
+    """Return the ids of samples; scans 1 and 2 are the references."""
     return [f"SIM-512-1-{number}" for number in range(first, first + count)]
 
 
@@ -235,7 +235,7 @@ def test_an_instrument_of_another_range(
 
 
 def hanging_up(*sessions: tuple[Device, int]) -> tuple[str, threading.Thread]:
-    """The URL of an instrument that serves each device for so many requests and then hangs up."""
+    """Return the URL of an instrument that answers so many requests of a session, then hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -256,7 +256,7 @@ def hanging_up(*sessions: tuple[Device, int]) -> tuple[str, threading.Thread]:
 def test_a_link_that_comes_back_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The instrument's server hangs up three times; its scans wait in the instrument meanwhile."""
+    """The instrument hangs up three times, and keeps its scans meanwhile."""
     device = Device(SimulatedSpectrometer(synthetic_soils(3, 1), pace=0.0))
     url, thread = hanging_up((device, 40), (device, 5), (device, 60), (device, 10**6))
     monkeypatch.setattr("ccnvr.edge.daemon.reader.RECONNECT_S", 0.01)
@@ -317,7 +317,7 @@ def test_references_expire(
 
 
 def take_samples(url: str, count: int, settings: Settings) -> None:
-    """Scans that no daemon has seen yet."""
+    """Take samples that no daemon has seen."""
     instrument = open_instrument(url)
     instrument.identify()
     instrument.configure(settings)
@@ -368,9 +368,7 @@ def test_a_bad_reference_is_not_kept(
 def test_an_instrument_started_again_needs_its_references_from_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the daemon runs, the instrument loses its power: nobody may be there with the white
-    panel.
-    """
+    """The instrument loses its power during a run, when nobody may be there with the panel."""
     first, second = (
         Device(SimulatedSpectrometer(synthetic_soils(3, 1), boot=boot, pace=0.0)) for boot in (1, 2)
     )

@@ -1,4 +1,4 @@
-"""The daemon's log: levels, standard error as it may be, and nothing on standard output."""
+"""The daemon's log: levels, a closed or broken standard error, nothing on standard output."""
 
 from __future__ import annotations
 

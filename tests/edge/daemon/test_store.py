@@ -1,4 +1,4 @@
-"""The store: committed once, locked, ordered, and honest about a full disk."""
+"""The store: each scan once, in order, under a lock; and its streams."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
 
 
 def test_an_instrument_without_a_thermometer_has_no_temperature(path: Path) -> None:
-    """NaN in a `Scan` is NULL in the store and NaN again when read; no record can show a NaN to a
-    stream.
-    """
+    """NaN in a `Scan` is NULL in the store, NaN when read again, and never in a record."""
     store = Store(path, owner=True)
     dark = store.add_reference(INFO, replace(scan(1, ScanKind.DARK), temperature_c=math.nan))
     white = store.add_reference(INFO, scan(2, ScanKind.WHITE))
