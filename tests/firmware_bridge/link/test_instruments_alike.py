@@ -196,7 +196,7 @@ def test_user_memory_keeps_what_is_written(running: Running) -> None:
     written = random.Random(3).randbytes(700)
     controls.write_memory(300, written)
     assert controls.read_memory() == b"\xff" * 300 + written + b"\xff" * 24
-    with pytest.raises(InstrumentError, match="2 bytes at 1023 do not fit the 1024 bytes"):
+    with pytest.raises(InstrumentError, match="2 bytes at 1023 do not fit into the 1024 bytes"):
         controls.write_memory(1023, b"xx")
 
 
