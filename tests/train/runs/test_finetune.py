@@ -4,10 +4,14 @@ real soils, tiny networks.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +54,7 @@ from tests.support import recipes
 from tests.support.soil_files import write_soils
 
 QUICK = ("--epochs", "2", "--folds", "2")
+ONLY = ("--only", "network,onnx")
 TWO = FinetuningSettings(epochs=2, folds=2)
 
 
@@ -62,16 +67,32 @@ def few(values: np.ndarray, count: int) -> np.ndarray:
     return np.where(np.arange(len(values)) < count, values, np.nan)
 
 
-def test_a_run_is_fine_tuned_exported_and_predicts(
-    finished_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_soils(tmp_path / "mine.csv", "CV.98", pH=few(limesoda.load("CV.98").properties["pH"], 9))
-    assert main(["finetune", str(finished_run), "mine.csv", "--out", "runs/mine", *QUICK]) == 0
-    printed = capsys.readouterr().out
+@dataclass(frozen=True)
+class Tuned:
+    """A folder in which a run was fine-tuned on mine.csv into runs/mine, and exported."""
+
+    folder: Path
+    printed: str
+    """What `ccnvr finetune` printed."""
+
+
+@pytest.fixture(scope="module")
+def tuned(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """Copy the folder to change it."""
+    folder = tmp_path_factory.mktemp("tuned")
+    ph = few(limesoda.load("CV.98").properties["pH"], 9)
+    write_soils(folder / "mine.csv", "CV.98", pH=ph)
+    # Paths in the run are relative, as a user writes them.
+    with contextlib.chdir(folder):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            out = ("--out", "runs/mine")
+            assert main(["finetune", str(finished_run), "mine.csv", *out, *QUICK]) == 0
+        assert main(["quantize", "runs/mine", "--epochs", "1"]) == 0
+        assert main(["export", "runs/mine", "--out", "mine.ccnvr", *ONLY]) == 0
+    return Tuned(folder, printed.getvalue())
+
+
+def test_a_fine_tuning_tells_what_was_learnt_and_what_it_gained(tuned: Tuned) -> None:
     for words in (
         "30 soils, 2 folds; fine-tuned for OC",
         "left out: pH (measured in 9 of your soils, 10 are needed)",
@@ -80,38 +101,68 @@ def test_a_run_is_fine_tuned_exported_and_predicts(
         "fine-tuned  OC               30",
         "next: ccnvr export runs/mine --out mine.ccnvr",
     ):
-        assert words in printed
-    assert "warning: the model was trained on" not in printed
-    made, calibration, report = run_folder.load(Path("runs/mine"))
+        assert words in tuned.printed
+    assert "warning: the model was trained on" not in tuned.printed
+
+
+def test_a_fine_tuned_run_says_what_it_was_made_of(tuned: Tuned) -> None:
+    made, _, report = run_folder.load(tuned.folder / "runs/mine")
     assert made.libraries == ("mine.csv", "UL.120:train", "SL.125:train") and made.tests == ()
     assert [(done.data, done.epochs) for done in made.finetuned] == [("mine.csv", 2)]
+    assert report.soils["trained_on"] == {"mine.csv": 30}
+    assert report.training["base"]["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
+
+
+def test_a_fine_tuned_run_has_an_interval_and_a_domain_of_its_soils(tuned: Tuned) -> None:
+    _, calibration, report = run_folder.load(tuned.folder / "runs/mine")
     (target,) = calibration.targets
     assert target.name == "OC" and target.half_width_90 is not None and target.difficulty is None
     assert report.domain is not None and report.domain.libraries == ("mine.csv",)
-    assert report.soils["trained_on"] == {"mine.csv": 30}
-    assert report.training["base"]["soils"]["trained_on"] == {"UL.120": 108, "SL.125": 113}
-    assert main(["quantize", "runs/mine", "--epochs", "1"]) == 0
-    assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 0
-    assert main(["predict", "mine.ccnvr", "mine.csv", "--out", "out.csv"]) == 0
-    with open("out.csv") as stream:
+
+
+def test_the_bundle_of_a_fine_tuned_run_predicts_as_its_network_does(
+    tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tuned.folder)
+    out = tmp_path / "out.csv"
+    assert main(["predict", "mine.ccnvr", "mine.csv", "--out", str(out)]) == 0
+    with out.open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 30 and not any("pH" in column for column in rows[0])
+    made, calibration, _ = run_folder.load(Path("runs/mine"))
     pool = load_soils(("mine.csv",), made)
     expected = fitting.predict(made, calibration, pool.spectra)[:, 0]
     np.testing.assert_allclose([float(row["OC (g/kg)"]) for row in rows], expected, rtol=2e-3)
-    whole = Path("mine.csv").read_text()
-    Path("mine.csv").write_text("\n".join(whole.splitlines()[:-1]))
-    assert main(["export", "runs/mine", "--out", "mine.ccnvr", "--only", "network,onnx"]) == 2
+
+
+def test_a_run_whose_file_has_changed_since_is_not_exported(
+    tuned: Tuned,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(tuned.folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    Path("mine.csv").write_text("\n".join(Path("mine.csv").read_text().splitlines()[:-1]))
+    assert main(["export", "runs/mine", "--out", "mine.ccnvr", *ONLY]) == 2
     assert "have changed since (30 then, 29 now)" in capsys.readouterr().err
-    Path("mine.csv").write_text(whole)
-    # And once more, from the bundle that came out.
-    assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", "again", *QUICK]) == 0
+
+
+def test_the_bundle_of_a_fine_tuned_run_is_fine_tuned_once_more(
+    tuned: Tuned,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tuned.folder)
+    out = tmp_path / "again"
+    assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", str(out), *QUICK]) == 0
     assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out
-    again, _, _ = run_folder.load(Path("again"))
+    made, _, _ = run_folder.load(Path("runs/mine"))
+    again, _, _ = run_folder.load(out)
     assert again.libraries == made.libraries
-    assert again.finetuned[0] == made.finetuned[0] and again.finetuned[1].base.startswith(
-        f"{made.name} "
-    )
+    assert again.finetuned[0] == made.finetuned[0]
+    assert again.finetuned[1].base.startswith(f"{made.name} ")
 
 
 Refused = Callable[..., None]

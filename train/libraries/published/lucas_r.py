@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rdata
 from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files.limesoda import DataError
@@ -84,6 +83,9 @@ def read_frame(path: Path) -> Mapping[str, Any]:
     Raises:
         DataError: the file is damaged, does not hold the frame, or does not fit into memory.
     """
+    # Imported here because rdata imports pandas, which takes a second that few commands need.
+    import rdata
+
     try:
         with warnings.catch_warnings():
             # rdata warns about R attributes that it does not convert; none of them is used here.

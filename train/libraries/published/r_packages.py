@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import rdata
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import absorbance
@@ -149,6 +148,9 @@ def _numbered(library: str, soils: int) -> list[str]:
 
 
 def _objects(file: PublishedFile) -> Mapping[str, Any]:
+    # Imported here because rdata imports pandas, which takes a second that few commands need.
+    import rdata
+
     content = downloads.read(file)
     with warnings.catch_warnings():
         # rdata warns that it does not convert R's mark of omitted rows, which is not used here.
