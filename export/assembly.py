@@ -22,7 +22,7 @@ from ccnvr.export.finished import Finished
 from ccnvr.export.model_files import ModelFile
 from ccnvr.export.proof import Proof
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
-from ccnvr.train.network.ccnvr import answers
+from ccnvr.train.network.ccnvr import network_outputs
 
 SELF_TEST_SPECTRA = 3
 
@@ -98,7 +98,7 @@ def _self_test(finished: Finished, profiles: set[str]) -> bytes:
         for profile, network in finished.networks.items()
         if profile != "fp32" and profile in profiles
     }
-    test = SelfTest(_rows(spectra), _rows(answers(calibration.network, inputs)), quantized)
+    test = SelfTest(_rows(spectra), _rows(network_outputs(calibration.network, inputs)), quantized)
     return json.dumps(asdict(test)).encode()
 
 

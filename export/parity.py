@@ -34,7 +34,7 @@ from ccnvr.export.first_difference import (
 from ccnvr.export.model_files import ModelFile
 from ccnvr.export.proof_spectra import ProofError, ProofSpectra
 from ccnvr.firmware_bridge.arrays import Array, Float32
-from ccnvr.train.network.ccnvr import CCNVR, answers
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -144,7 +144,7 @@ class Gate:
         self._real = len(spectra.real)
         self._inputs = np.concatenate([spectra.real, *spectra.hostile.values()])
         self._names = [*spectra.names, *(f"'{name}'" for name in spectra.hostile)]
-        self.torch = answers(network, self._inputs)
+        self.torch = network_outputs(network, self._inputs)
         self._sizes = np.maximum(1.0, _linear_sizes(network, self._inputs))
         self._oracles = {
             profile: NumpySession(arrays)(self._inputs) for profile, arrays in networks.items()

@@ -114,19 +114,19 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         from ccnvr.train.network import scales
         from ccnvr.train.network.fitting import Fitting
 
-        needs: dict[str, Any] = {
+        needs_of_x: dict[str, Any] = {
             "dtype": np.float64,
             "ensure_min_samples": _FEWEST_SOILS,
             "ensure_min_features": 2,
         }
-        answers: dict[str, Any] = {
+        needs_of_y: dict[str, Any] = {
             "dtype": np.float64,
             "ensure_2d": False,
             "ensure_all_finite": "allow-nan",
         }
         spectra: Array
         values: Array
-        spectra, values = validate_data(self, X, y, validate_separately=(needs, answers))
+        spectra, values = validate_data(self, X, y, validate_separately=(needs_of_x, needs_of_y))
         check_consistent_length(spectra, values)
         self._single = values.ndim == 1
         values = values.reshape(len(values), -1)

@@ -48,7 +48,7 @@ def finetune(
 ) -> Calibration:
     """Train a calibration further on absorbance `(n, bands)` and properties `(n, targets)`.
 
-    From a few soils a network learns little and forgets much. So it learns to answer as a Gaussian
+    From a few soils a network learns little and forgets much. So it learns to predict as a Gaussian
     process does that knows these soils, and that starts from the calibration's predictions for
     each property that they help with.
 

@@ -19,7 +19,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.augment import VariedInputs
-from ccnvr.train.network.ccnvr import CCNVR, answers, with_outputs
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs, with_outputs
 from ccnvr.train.network.epochs import AnyNetwork, train
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.gaussian_process import GaussianProcess
@@ -144,7 +144,7 @@ def _seed_of_teacher(seed: int, number: int) -> int:
 def imitate(
     fitting: Fitting, calibration: Calibration, student: AnyNetwork, spectra: Array
 ) -> AnyNetwork:
-    """Train a student to answer as the calibration's network does.
+    """Train a student to predict as the calibration's network does.
 
     `spectra` is absorbance `(n, bands)` on the recipe's grid, varied as the recipe says. Laboratory
     values are not needed.
@@ -174,7 +174,10 @@ def mean_prediction(
     inputs = preprocess.batch(spectra)
     # In double precision from here on, as the edge restores properties.
     properties: Array = np.mean(
-        [restore(targets, answers(network, inputs).astype(np.float64)) for network in networks],
+        [
+            restore(targets, network_outputs(network, inputs).astype(np.float64))
+            for network in networks
+        ],
         axis=0,
     )
     return properties

@@ -45,15 +45,15 @@ def with_intervals(
     Without a fitted domain all soils have the same width.
     """
     libraries = 0 if fitted is None else len(fitted.domain.shape.libraries)
-    answer = []
+    found = []
     for target, values, predicted in zip(targets, measured.T, out_of_fold.T, strict=True):
         known = ~np.isnan(values)
         outputs = target.standardise(predicted[known])
         errors = np.abs(outputs - target.standardise(values[known]))
         held_out = None if fitted is None else fitted.held_out[known]
         half_width, difficulty = fit_interval(errors, outputs, fold_of[known], held_out, libraries)
-        answer.append(dataclasses.replace(target, half_width_90=half_width, difficulty=difficulty))
-    return tuple(answer)
+        found.append(dataclasses.replace(target, half_width_90=half_width, difficulty=difficulty))
+    return tuple(found)
 
 
 def fit_interval(

@@ -272,8 +272,8 @@ def fit_line(target: Target, outputs: Array, measured: Array) -> tuple[Target, L
         ]
     )
 
-    def rmse(answers: Array) -> float:
-        return float(np.sqrt(np.mean((target.restore(answers) - measured[known]) ** 2)))
+    def rmse(outputs: Array) -> float:
+        return float(np.sqrt(np.mean((target.restore(outputs) - measured[known]) ** 2)))
 
     fitted = dataclasses.replace(target, mean=target.mean + target.sd * bias, sd=target.sd * slope)
     return fitted, LineFit(int(z.size), slope, bias, rmse(z), rmse(corrected))

@@ -112,8 +112,8 @@ class CCNVR(nn.Module):
             )
             states, _ = self.recurrent(sequence)
             pooled = states.mean(dim=1)
-        answer = self.head(pooled)
-        return answer if self.linear is None else answer + self.linear(spectra.flatten(1))
+        outputs = self.head(pooled)
+        return outputs if self.linear is None else outputs + self.linear(spectra.flatten(1))
 
     def head(self, pooled: Tensor) -> Tensor:
         """Compute the layers after the recurrent one from its mean states `(n, features)`.
@@ -121,11 +121,11 @@ class CCNVR(nn.Module):
         All of the network's dropout is here.
         """
         hidden = torch.relu(self.dense(self.dropout(pooled)))
-        answer: Tensor = self.output(self.dropout(hidden))
-        return answer
+        outputs: Tensor = self.output(self.dropout(hidden))
+        return outputs
 
 
-def answers(network: nn.Module, inputs: Float32) -> Float32:
+def network_outputs(network: nn.Module, inputs: Float32) -> Float32:
     """Return standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
     with torch.inference_mode():
         batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), _BATCH)]

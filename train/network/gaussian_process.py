@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
-from ccnvr.train.network.ccnvr import answers
+from ccnvr.train.network.ccnvr import network_outputs
 from ccnvr.train.recipe.settings import Kernel
 
 MOST_SOILS = 4000
@@ -86,7 +86,9 @@ class GaussianProcess(nn.Module):
         median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
         self._length = kernel.length * max(median, 1e-12)
         covariance = self._covariance(squares)
-        expected = None if prior is None else torch.from_numpy(answers(prior, inputs)).double()
+        expected = (
+            None if prior is None else torch.from_numpy(network_outputs(prior, inputs)).double()
+        )
         solved = [
             _solve(
                 covariance,
@@ -105,8 +107,8 @@ class GaussianProcess(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """One pass; see the class for shapes."""
         covariance = self._covariance(self._squared_distances(self._scaled(spectra)))
-        answer = (covariance @ self.weights + self.means).float()
-        return answer if self.prior is None else answer + self.trust * self.prior(spectra)
+        outputs = (covariance @ self.weights + self.means).float()
+        return outputs if self.prior is None else outputs + self.trust * self.prior(spectra)
 
     def _scaled(self, spectra: Tensor) -> Tensor:
         scaled: Tensor = ((spectra - self.centre) / self.unit).flatten(1)

@@ -22,7 +22,7 @@ class Lesson:
     of the others.
     """
 
-    answers: Tensor
+    values: Tensor
     """Standardised properties `(n, targets)`, 0 where not measured."""
 
     known: Tensor
@@ -39,12 +39,12 @@ class Lesson:
 
     def measured(self) -> Array:
         """Return the standardised values `(n, targets)`, NaN where not measured."""
-        return torch.where(self.known > 0.0, self.answers, torch.nan).double().numpy()
+        return torch.where(self.known > 0.0, self.values, torch.nan).double().numpy()
 
     def to(self, device: torch.device) -> Lesson:
         """Return the same lesson on another device."""
         return Lesson(
-            self.answers.to(device),
+            self.values.to(device),
             self.known.to(device),
             tuple(teacher.to(device) for teacher in self.teachers),
         )
@@ -56,26 +56,26 @@ class Lesson:
 
         Its mean over the team is the mean squared error over all known values of the batch.
         """
-        answers, known = self._measured(soils)
+        values, known = self._measured(soils)
         # Where nothing was measured, only the teachers' prediction counts, at a lower weight.
         weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
         total = weights.sum().clamp(min=1.0) / team.size
-        answers, known, weights = answers[team.share], known[team.share], weights[team.share]
+        values, known, weights = values[team.share], known[team.share], weights[team.share]
         if self.teachers:
             with torch.no_grad():
                 taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
             share = settings.teacher_share
-            answers = known * ((1.0 - share) * answers + share * taught) + (1.0 - known) * taught
-        return torch.sum((outputs - answers) ** 2 * weights) / total
+            values = known * ((1.0 - share) * values + share * taught) + (1.0 - known) * taught
+        return torch.sum((outputs - values) ** 2 * weights) / total
 
     def _measured(self, soils: Mixture) -> tuple[Tensor, Tensor]:
         """Return the values of a batch, and where they are known.
 
         A mixture's value is known where both of its soils were measured.
         """
-        answers, known = self.answers[soils.rows], self.known[soils.rows]
+        values, known = self.values[soils.rows], self.known[soils.rows]
         if soils.partners is None or soils.weights is None:
-            return answers, known
-        weights = torch.from_numpy(soils.weights).to(answers)[:, None]
-        mixed = weights * answers + (1.0 - weights) * self.answers[soils.partners]
+            return values, known
+        weights = torch.from_numpy(soils.weights).to(values)[:, None]
+        mixed = weights * values + (1.0 - weights) * self.values[soils.partners]
         return mixed, known * self.known[soils.partners]

@@ -14,7 +14,7 @@ from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.libraries.soils import Split
 from ccnvr.train.network import scales
-from ccnvr.train.network.ccnvr import answers
+from ccnvr.train.network.ccnvr import network_outputs
 from ccnvr.train.quantization.aware import QuantizationAware
 from ccnvr.train.quantization.kept import Quantized
 from ccnvr.train.recipe.recipe import TrainingRecipe
@@ -75,7 +75,9 @@ def costs(
             calibration.network, {number: scale}, int8_weights=False
         ).eval()
         name = f"convolution{number - 1} output" if number else "input"
-        found.append(cost(name, _size_of_activation(quantized, number), answers(rounding, inputs)))
+        found.append(
+            cost(name, _size_of_activation(quantized, number), network_outputs(rounding, inputs))
+        )
     return sorted(found, key=lambda one: -one.difference)
 
 

@@ -23,8 +23,10 @@ from ccnvr.train.runs.outcome import FinetuningSettings
 def fit_folds(
     base: Base, soils: Soils, folds: Integers, settings: FinetuningSettings
 ) -> tuple[Calibration, Array]:
-    """Fine-tune on all soils, and on all but each fold; return the first and the others'
-    predictions `(n, targets)` of the soils left out.
+    """Fine-tune on all soils and, for each fold, on the others.
+
+    Returns:
+        The calibration of all soils, and out-of-fold predictions `(n, targets)`.
     """
     chosen = {
         **finetuning.FINETUNING,

@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import folds
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network import scales
-from ccnvr.train.network.ccnvr import CCNVR, answers
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 from ccnvr.train.network.epochs import read_network
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
@@ -93,7 +93,7 @@ def with_dropout(network: CCNVR, inputs: Float32, seed: int) -> tuple[Array, Arr
     hook = network.dense.register_forward_pre_hook(
         lambda module, arguments: entering.append(arguments[0])
     )
-    point = answers(network, inputs)
+    point = network_outputs(network, inputs)
     hook.remove()
     pooled = torch.cat(entering)
     with torch.inference_mode():
