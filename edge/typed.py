@@ -4,7 +4,8 @@ The daemon's configuration, a bundle's manifest and a training recipe are all re
 key, a missing key or a value of the wrong type is an error that names the key.
 
 A field whose key in the file has another name states it in its metadata:
-`preprocessing: Preprocessing = field(metadata={FILE_KEY: "recipe"})`.
+`preprocessing: Preprocessing = field(metadata={FILE_KEY: "recipe"})`. A field that an older ccnvr
+does not know is left out of the file while it is empty, by the metadata `OMITTED_IF_EMPTY: True`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 FILE_KEY = "file_key"
+OMITTED_IF_EMPTY = "omitted_if_empty"
 
 _LARGEST_WHOLE = 2**63 - 1
 
@@ -63,7 +65,9 @@ def to_data(value: Any) -> Any:
     """Return what `build` reads: dataclasses as dictionaries by the keys of the file."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            _key(field): to_data(getattr(value, field.name)) for field in dataclasses.fields(value)
+            _key(field): to_data(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) or not field.metadata.get(OMITTED_IF_EMPTY)
         }
     if isinstance(value, Mapping):
         return {key: to_data(item) for key, item in value.items()}

@@ -178,6 +178,9 @@ def _input_and_output(
 ) -> str:
     grid, channels = preprocessing.grid, preprocessing.channels
     bands = f"{grid.bands} bands, {grid.start_nm:g} to {grid.stop_nm:g} nm by {grid.step_nm:g} nm"
+    if grid.gaps:
+        missing = " and ".join(f"{first:g} to {last:g} nm" for first, last in grid.gaps)
+        bands += f" without {missing}, which no filter crosses"
     correction = ", after the bundle's correction" if corrected else ""
     lines = [
         f"Input, float32 [1][{len(channels)}][{grid.bands}]: {bands}, in channels of",

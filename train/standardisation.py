@@ -72,8 +72,11 @@ def adapt_by_pds(
         CcnvrError: a file cannot be read, or the two do not hold the same standards.
     """
     manifest = model.bundle.manifest
-    pairs = standards.read_pairs(reference, field, manifest.preprocessing.grid, quantity)
-    fit = partial(standards.fit_pds, window=settings.window, components=settings.components)
+    grid = manifest.preprocessing.grid
+    pairs = standards.read_pairs(reference, field, grid, quantity)
+    fit = partial(
+        standards.fit_pds, window=settings.window, components=settings.components, grid=grid
+    )
     correction = fit(pairs)
     if model.correction is not None:
         correction = standards.after(model.correction, correction)

@@ -34,6 +34,8 @@ _SPECTRUM, _RANGE, _INTERVAL, _POINT = "#7a4a21", "#e4e0da", "#9db8a0", "#23572b
 _FLAGGED = "#b3372c"
 # About 95 % of the training soils of a library lie within two standard deviations.
 _SPREAD = 2.0
+# Bands of instruments are spaced unevenly, but seldom by more than a factor of two.
+_GAP_STEPS = 3.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,11 @@ class _Page:
         self._draw_spectrum(upper, spectrum)
         upper.set(ylabel="absorbance", title=_printable(spectrum.sample_id))
         for number, channel in enumerate(self._input(spectrum), start=1):
-            lower.plot(self._grid.wavelengths(), channel, linewidth=0.9, label=f"channel {number}")
+            lower.plot(
+                *_broken(self._grid.wavelengths(), channel),
+                linewidth=0.9,
+                label=f"channel {number}",
+            )
         lower.set(xlabel="wavelength (nm)", ylabel="model input")
         if len(self._preprocessing.channels) > 1:
             lower.legend(fontsize="x-small")
@@ -164,8 +170,10 @@ class _Page:
 
     def _draw_spectrum(self, axes: Axes, spectrum: _Spectrum) -> None:
         if self._usual is not None:
-            axes.fill_between(*self._usual, color=_RANGE, linewidth=0.0)
-        axes.plot(spectrum.wavelengths_nm, spectrum.absorbance, color=_SPECTRUM, linewidth=1.0)
+            wavelengths, low, high = _broken(*self._usual)
+            axes.fill_between(wavelengths, low, high, color=_RANGE, linewidth=0.0)
+        line = _broken(spectrum.wavelengths_nm, spectrum.absorbance)
+        axes.plot(*line, color=_SPECTRUM, linewidth=1.0)
 
     def _input(self, spectrum: _Spectrum) -> Array:
         bound = self._bound
@@ -173,6 +181,13 @@ class _Page:
             bound = Preprocessor(self._preprocessing, spectrum.wavelengths_nm, self._correction)
             self._bound = bound
         return bound(spectrum.absorbance).astype(np.float64)
+
+
+def _broken(wavelengths_nm: Array, *curves: Array) -> tuple[Array, ...]:
+    """Return wavelengths and curves `(bands,)` with NaN in each gap, where no line is drawn."""
+    steps = np.diff(wavelengths_nm)
+    gaps = np.flatnonzero(steps > _GAP_STEPS * np.median(steps)) + 1
+    return tuple(np.insert(values, gaps, np.nan) for values in (wavelengths_nm, *curves))
 
 
 def _usual(domain: Domain, grid: Grid) -> tuple[Array, Array, Array]:

@@ -18,7 +18,7 @@ from ccnvr.edge.spectrum_files.messages import cleaned, shown
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, nothing_in, read_file
 from ccnvr.edge.spectrum_files.spectra_table import NoSpectra, SpectraTable
 from ccnvr.edge.spectrum_files.tables.layout import AS_IT_SAYS, TableOptions
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 Row = tuple[str, dict[str, Estimate], list[str]]
@@ -167,7 +167,7 @@ def predict_blocks(
     return [row for table in blocks for row in predictions.rows(table)]
 
 
-def fractions(table: SpectraTable, quantity: str | None, bands: slice) -> Array:
+def fractions(table: SpectraTable, quantity: str | None, bands: slice | Integers) -> Array:
     """Return a table's reflectance by what it says it holds, or else by `quantity`.
 
     Raises:

@@ -34,10 +34,7 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
     manifest, card = bundle.manifest, bundle.manifest.card
     grid, channels = manifest.preprocessing.grid, manifest.preprocessing.channels
     yield (f"{manifest.name}, created {manifest.created}, sha256 of manifest {bundle.digest[:16]}")
-    yield (
-        f"needs {grid.start_nm:g}-{grid.stop_nm:g} nm; {len(channels)} channels of {grid.bands} "
-        "bands"
-    )
+    yield (f"needs {grid}; {len(channels)} channels of {grid.bands} bands")
     yield self_test
     if correction is not None:
         _, window = correction.weights.shape

@@ -1,14 +1,21 @@
-"""The wavelength grid of a model, and the interpolation of an instrument's bands onto it."""
+"""The wavelength grid of a model, and the interpolation of an instrument's bands onto it.
+
+A grid may have gaps, such as the bands of the air's water vapour. They part it into segments, and
+whatever works along the wavelengths stays inside a segment.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil, floor
 
 import numpy as np
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 MOST_BANDS = 4_200
@@ -34,17 +41,32 @@ def naming_source(name: object) -> Iterator[None]:
         raise WavelengthError(f"{name}: {error}") from error
 
 
+MOST_GAPS = 16
+
+_ROUNDING = 1e-6
+"""The share of a step by which a band may miss the end of a gap and still lie on it."""
+
+
 @dataclass(frozen=True)
 class Grid:
-    """Evenly spaced wavelengths in nm.
+    """Evenly spaced wavelengths in nm, of which those in the gaps are missing.
 
     Raises:
-        ValueError: there are too few or too many bands, or a wavelength is not positive.
+        ValueError: there are too few or too many bands, a wavelength is not positive, or a gap does
+            not lie between bands.
     """
 
     start_nm: float
+    """The first wavelength."""
+
     step_nm: float
+    """The distance between neighbouring bands of a segment."""
+
     bands: int
+    """The number of bands that are present."""
+
+    gaps: tuple[tuple[float, ...], ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
+    """The first and the last missing wavelength of each gap, in nm, increasing."""
 
     def __post_init__(self) -> None:
         if (
@@ -57,23 +79,99 @@ class Grid:
                 "possible; "
                 f"2 to {MOST_BANDS} bands and positive wavelengths are"
             )
+        self._check_gaps()
+
+    def _check_gaps(self) -> None:
+        ends = [nm for gap in self.gaps for nm in gap]
+        # Written so that NaN fails.
+        if (
+            len(self.gaps) > MOST_GAPS
+            or any(len(gap) != 2 for gap in self.gaps)
+            or not all(first <= second for first, second in pairwise(ends))
+            or not all(0.0 < nm < 1e6 for nm in ends)
+        ):
+            raise ValueError(
+                f"gaps {list(map(list, self.gaps))} are not possible: give at most {MOST_GAPS} "
+                "pairs of the first and the last missing wavelength in nm, increasing"
+            )
+        starts, counts = self._segments
+        for gap, count in zip(self.gaps, counts, strict=False):
+            if count < 1:
+                raise ValueError(f"the gap {gap[0]:g}-{gap[1]:g} nm begins before any band")
+        if counts[-1] < 1 or starts[-1] + counts[-1] > MOST_BANDS:
+            raise ValueError(
+                f"the gap {self.gaps[-1][0]:g}-{self.gaps[-1][1]:g} nm does not lie inside a grid "
+                f"of {self.bands} bands from {self.start_nm:g} nm by {self.step_nm:g} nm"
+            )
+
+    @classmethod
+    def between(
+        cls,
+        first_nm: float,
+        last_nm: float,
+        step_nm: float,
+        gaps: tuple[tuple[float, ...], ...] = (),
+    ) -> Grid:
+        """Return the grid from `first_nm` to at most `last_nm` that leaves `gaps` out."""
+        every = int((last_nm - first_nm) / step_nm) + 1
+        steps = np.arange(every)
+        for first, last in gaps:
+            at = (np.array([first, last]) - first_nm) / step_nm
+            steps = steps[(steps < at[0] - _ROUNDING) | (steps > at[1] + _ROUNDING)]
+        return cls(first_nm, step_nm, int(steps.size), gaps)
+
+    @property
+    def _segments(self) -> tuple[list[int], list[int]]:
+        """The first step from `start_nm`, and the number of bands, of each segment."""
+        starts, counts = [0], []
+        for first, last in self.gaps:
+            until = ceil((first - self.start_nm) / self.step_nm - _ROUNDING)
+            counts.append(until - starts[-1])
+            after = floor((last - self.start_nm) / self.step_nm + _ROUNDING) + 1
+            starts.append(max(until, after))
+        counts.append(self.bands - sum(counts))
+        return starts, counts
 
     @property
     def stop_nm(self) -> float:
         """The last wavelength, in nm."""
-        return self.start_nm + self.step_nm * (self.bands - 1)
+        starts, counts = self._segments
+        return self.start_nm + self.step_nm * (starts[-1] + counts[-1] - 1)
+
+    def steps(self) -> Integers:
+        """Return how many steps each band lies above `start_nm`, `(bands,)`."""
+        starts, counts = self._segments
+        steps: Integers = np.concatenate(
+            [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        )
+        return steps
 
     def wavelengths(self) -> Array:
-        """Return the wavelengths `(bands,)`, in nm."""
-        return self.start_nm + self.step_nm * np.arange(self.bands, dtype=np.float64)
+        """Return the wavelengths `(bands,)` that are present, in nm."""
+        return self.start_nm + self.step_nm * self.steps().astype(np.float64)
+
+    def segments(self) -> tuple[slice, ...]:
+        """Return the bands of each segment; a grid without gaps is one segment."""
+        ends = np.cumsum([0, *self._segments[1]]).tolist()
+        return tuple(slice(start, end) for start, end in pairwise(ends))
+
+    @property
+    def shortest_segment(self) -> int:
+        """The number of bands of the shortest segment, which limits a filter's window."""
+        return min(self._segments[1])
+
+    def __str__(self) -> str:
+        """Return range and gaps, such as `400-2450 nm without 1360-1450 and 1800-1950`."""
+        gaps = " and ".join(f"{first:g}-{last:g}" for first, last in self.gaps)
+        return f"{self.start_nm:g}-{self.stop_nm:g} nm" + (f" without {gaps}" if gaps else "")
 
 
 def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
     """Check that spectra at these wavelengths `(bands,)`, in nm, can be interpolated onto the grid.
 
     Raises:
-        WavelengthError: they are not finite or not increasing, do not cover the grid, or have a gap
-            inside it.
+        WavelengthError: they are not finite or not increasing, do not cover a segment of the grid,
+            or have a gap inside it.
     """
     if (
         wavelengths_nm.size < 2
@@ -90,18 +188,44 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs "
             f"{grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; " + _way_out(first, last)
         )
-    # Bands just outside the grid count too: its ends are interpolated between them and the first
-    # bands inside.
-    inside = wavelengths_nm[
-        (wavelengths_nm > grid.start_nm - WIDEST_GAP_NM)
-        & (wavelengths_nm < grid.stop_nm + WIDEST_GAP_NM)
-    ]
-    gap = float(np.max(np.diff(inside), initial=0.0)) if inside.size > 1 else float(last - first)
+    on_grid = grid.wavelengths()
+    gap = max(
+        _widest_gap(wavelengths_nm, on_grid[segment][0], on_grid[segment][-1])
+        for segment in grid.segments()
+    )
     if gap > WIDEST_GAP_NM:
         raise WavelengthError(
             f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or "
-            "less; give spectra with all bands that the instrument measured"
+            "less; give spectra with all bands that the instrument measured, or train a model "
+            "whose [grid] has gaps where bands are missing"
         )
+
+
+def _widest_gap(wavelengths_nm: Array, first: float, last: float) -> float:
+    """Return the widest gap between the bands that the segment from `first` to `last` nm needs."""
+    start, stop = _reach(wavelengths_nm, first, last)
+    return float(np.max(np.diff(wavelengths_nm[start : stop + 1]), initial=0.0))
+
+
+def _reach(wavelengths_nm: Array, first: float, last: float) -> tuple[int, int]:
+    """Return the last band at or below `first`, and the first band at or above `last`."""
+    start = int(np.searchsorted(wavelengths_nm, first, side="right")) - 1
+    stop = int(np.searchsorted(wavelengths_nm, last, side="left"))
+    return start, stop
+
+
+def bands_read(wavelengths_nm: Array, grid: Grid) -> Integers:
+    """Return the numbers of the bands, of those at `wavelengths_nm`, that the grid is made from.
+
+    These are, for each segment, the bands from the last one at or below it to the first one at or
+    above it, because its ends are interpolated. All others may hold anything.
+    """
+    on_grid, read = grid.wavelengths(), np.zeros(wavelengths_nm.size, dtype=bool)
+    for segment in grid.segments():
+        start, stop = _reach(wavelengths_nm, on_grid[segment][0], on_grid[segment][-1])
+        read[start : stop + 1] = True
+    numbers: Integers = np.flatnonzero(read)
+    return numbers
 
 
 def _way_out(first: float, last: float) -> str:

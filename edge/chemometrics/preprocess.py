@@ -74,7 +74,8 @@ class Preprocessing:
     """The grid and the channels that turn absorbance into model input.
 
     Raises:
-        ValueError: there are too few or too many channels, or a filter is longer than the grid.
+        ValueError: there are too few or too many channels, or a filter is longer than a segment of
+            the grid.
     """
 
     grid: Grid
@@ -86,9 +87,11 @@ class Preprocessing:
                 f"{len(self.channels)} input channels are not from 1 to {_MOST_CHANNELS}"
             )
         longest = max(channel.window for channel in self.channels)
-        if longest > self.grid.bands:
+        if longest > self.grid.shortest_segment:
+            segment = "grid" if not self.grid.gaps else "shortest segment of the grid,"
             raise ValueError(
-                f"a filter's window of {longest} is longer than the grid of {self.grid.bands} bands"
+                f"a filter's window of {longest} is longer than the {segment} of "
+                f"{self.grid.shortest_segment} bands"
             )
 
 
@@ -159,13 +162,13 @@ class Preprocessor:
             # W acts on the grid, so it can be merged into the resampling for all channels.
             resample = banded_product(correction.windows(), resample)
             filters = (
-                _filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
+                filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
             )
             self._correct = CompiledCorrection(correction, filters, resample)
         # Each channel has an operator of its own, because one without a filter needs far fewer
         # weights than a smoothed one.
         self._operators = [
-            BandedOperator(banded_product(_filter_matrix(channel, preprocessing.grid), resample))
+            BandedOperator(banded_product(filter_matrix(channel, preprocessing.grid), resample))
             for channel in preprocessing.channels
         ]
         # Reused for every spectrum, so that a scan allocates little.
@@ -252,7 +255,17 @@ class Preprocessor:
             )
 
 
-def _filter_matrix(channel: Channel, grid: Grid) -> Array:
+def filter_matrix(channel: Channel, grid: Grid) -> Array:
+    """Return the matrix `(bands, bands)` of a channel's filter, which acts inside each segment."""
     if channel.window == 1:
         return np.eye(grid.bands)
-    return savgol_matrix(grid.bands, channel.window, channel.polyorder, channel.deriv, grid.step_nm)
+    matrix = np.zeros((grid.bands, grid.bands))
+    for segment in grid.segments():
+        matrix[segment, segment] = savgol_matrix(
+            segment.stop - segment.start,
+            channel.window,
+            channel.polyorder,
+            channel.deriv,
+            grid.step_nm,
+        )
+    return matrix

@@ -12,7 +12,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
 
@@ -28,7 +28,7 @@ class References:
     white: Scan
     panel_reflectance: float
 
-    def reflectance(self, counts: Array, bands: slice) -> Array:
+    def reflectance(self, counts: Array, bands: Integers) -> Array:
         """Return the reflectance of a sample from its counts at `bands`."""
         dark, white = self.dark.counts[bands], self.white.counts[bands]
         return reflectance(counts, dark, white, self.panel_reflectance)
@@ -90,7 +90,7 @@ class Pipeline:
             return _rescan(error.reason)
 
 
-def _check_references(references: References, bands: slice, info: InstrumentInfo) -> None:
+def _check_references(references: References, bands: Integers, info: InstrumentInfo) -> None:
     """Refuse references that leave a band the model uses without a usable signal.
 
     Raises:

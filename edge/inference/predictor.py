@@ -10,7 +10,7 @@ import numpy as np
 from ccnvr.edge.bundle.archive import Bundle, BundleError
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain, Position
-from ccnvr.edge.chemometrics.grid import check_wavelengths
+from ccnvr.edge.chemometrics.grid import bands_read, check_wavelengths
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, SpectrumError
 from ccnvr.edge.chemometrics.targets import Target, estimate, half_width
 from ccnvr.edge.inference.prediction import Prediction
@@ -47,7 +47,7 @@ class Predictor:
         wavelengths_nm: the wavelengths of all the instrument's bands, in nm, increasing.
 
     Raises:
-        WavelengthError: the wavelengths do not cover the model's grid.
+        WavelengthError: the wavelengths do not cover the segments of the model's grid.
         BundleError: the model fails on the bundle's self-test soils at these wavelengths.
     """
 
@@ -55,12 +55,9 @@ class Predictor:
         preprocessing = model.bundle.manifest.preprocessing
         grid = preprocessing.grid
         check_wavelengths(wavelengths_nm, grid)
-        # From the last band at or below the grid to the first at or above it, because the ends of
-        # the grid are interpolated.
-        first = int(np.searchsorted(wavelengths_nm, grid.start_nm, side="right")) - 1
-        last = int(np.searchsorted(wavelengths_nm, grid.stop_nm, side="left"))
-        self.bands = slice(first, last + 1)
-        """The instrument's bands that the model uses; the others may hold anything."""
+        self.bands = bands_read(wavelengths_nm, grid)
+        """The numbers of the instrument's bands that the model reads; the others may hold anything.
+        """
         self._instrument_bands = wavelengths_nm.size
         used = wavelengths_nm[self.bands]
         self._model = model

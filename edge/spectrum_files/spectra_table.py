@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.spectrum_files import plausible
 from ccnvr.edge.spectrum_files.messages import shown
 from ccnvr.edge.spectrum_files.water_bands import upside_down
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 
 QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
@@ -72,7 +72,7 @@ class SpectraTable:
                     "one soil alike"
                 )
 
-    def reflectance(self, quantity: str, bands: slice = slice(None)) -> Array:
+    def reflectance(self, quantity: str, bands: slice | Integers = slice(None)) -> Array:
         """Return the spectra's `bands` as fractions of reflectance, `(n, bands)`.
 
         `quantity` is what the file holds, one of `QUANTITIES`. Where the file itself does not say,
@@ -117,7 +117,7 @@ class SpectraTable:
             )
 
     def _impossible(
-        self, row: int, values: Array, band: int, quantity: str, bands: slice
+        self, row: int, values: Array, band: int, quantity: str, bands: slice | Integers
     ) -> UsageError:
         """Return the refusal of a spectrum with a value that the quantity cannot have."""
         seen, (low, high) = self.wavelengths_nm[bands], QUANTITIES[quantity]

@@ -154,7 +154,8 @@ def _shape(grid: Grid, origin: list[str], fold_of: Integers) -> DomainShape | No
     if not libraries:
         return None
     window = 2 * int(np.ceil(SMOOTHED_NM / grid.step_nm / 2.0 - 0.5)) + 1
-    window = max(3, min(window, grid.bands if grid.bands % 2 else grid.bands - 1))
+    shortest = grid.shortest_segment
+    window = max(3, min(window, shortest if shortest % 2 else shortest - 1))
     every = max(1, min(round(_KEPT_NM / grid.step_nm), window))
     return DomainShape(window, every, COMPONENTS, libraries, FALSE_ALARMS)
 

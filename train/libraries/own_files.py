@@ -86,7 +86,7 @@ def read(path: Path, quantity: str, view: View) -> Soils:
     first = next(tables)
     chosen = _choose(path, list(first.columns))
     matrix = view.matrix(first.wavelengths_nm)
-    bands = bands_used(matrix)
+    bands = bands_used(matrix, view.grid)
     sample_ids: list[str] = []
     spectra, measured = Rows(view.grid.bands), Rows(len(PROPERTIES))
     for table in chain([first], tables):

@@ -18,12 +18,14 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.grid import (
     MOST_BANDS,
+    WIDEST_GAP_NM,
     Grid,
     WavelengthError,
+    bands_read,
     check_wavelengths,
     resampling_matrix,
 )
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 
 _SD_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
 
@@ -63,13 +65,19 @@ class Sensor:
         if not np.all((widths > 0.0) & (widths < 1e3)):
             raise ValueError(f"fwhm_nm of {widths.min():g} nm is not a width; it must be above 0")
 
+    def only(self, pixels: Integers) -> Sensor:
+        """Return the sensor with these pixels alone."""
+        centres = np.array(self.centres_nm)
+        widths = np.broadcast_to(np.array(self.fwhm_nm), centres.shape)[pixels]
+        return Sensor(tuple(centres[pixels].tolist()), tuple(widths.tolist()))
+
 
 def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
     """Return the matrix `(pixels, library bands)` from a library's spectra to the sensor's.
 
     Its rows add up to 1. Each band is weighted by the width of its interval, so uneven bands do no
-    harm. At the library's ends a line shape is cut off, which shifts a pixel there by up to 0.34 of
-    its width.
+    harm. At the library's ends, and beside its gaps, a line shape is cut off, which shifts a pixel
+    there by up to 0.34 of its width.
 
     Raises:
         WavelengthError: a pixel lies outside the library, or is narrower than the library's step.
@@ -93,8 +101,10 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
             f"bands lie {here[pixel]:g} nm apart there, so it cannot show what the sensor sees; "
             "take a finer library"
         )
+    # A band beside a gap of the library does not stand for the gap.
+    closed = np.cumsum([0.0, *np.minimum(steps, WIDEST_GAP_NM)])
     distance = (wavelengths_nm - centres[:, None]) / (widths[:, None] * _SD_PER_FWHM)
-    shapes = np.exp(-0.5 * distance**2) * np.gradient(wavelengths_nm)
+    shapes = np.exp(-0.5 * distance**2) * np.gradient(closed)
     # Beyond five standard deviations a weight is below the resolution of float32 spectra.
     shapes[np.abs(distance) > 5.0] = 0.0
     matrix: Array = shapes / shapes.sum(axis=1, keepdims=True)
@@ -124,14 +134,23 @@ class View:
             return resampling_matrix(wavelengths_nm, self.grid)
         # The sensor may cover the grid where the library does not.
         check_wavelengths(wavelengths_nm, self.grid)
-        resample = resampling_matrix(np.array(self.sensor.centres_nm), self.grid)
-        return resample @ line_shapes(wavelengths_nm, self.sensor)
+        sensor = self.sensor
+        if self.grid.gaps:
+            # The library may have no bands to show what the pixels inside a gap would see.
+            sensor = sensor.only(bands_read(np.array(sensor.centres_nm), self.grid))
+        resample = resampling_matrix(np.array(sensor.centres_nm), self.grid)
+        return resample @ line_shapes(wavelengths_nm, sensor)
 
 
-def bands_used(matrix: Array) -> slice:
+def bands_used(matrix: Array, grid: Grid) -> Integers:
     """Return the library's bands that a matrix `(grid bands, library bands)` uses.
 
-    The others are not read, so they may hold anything.
+    In each segment of the grid these are all bands from the first to the last with a weight. The
+    others are not read, so they may hold anything.
     """
-    used = np.flatnonzero(np.any(matrix != 0.0, axis=0))
-    return slice(int(used[0]), int(used[-1]) + 1)
+    used = np.zeros(matrix.shape[1], dtype=bool)
+    for segment in grid.segments():
+        weighted = np.flatnonzero(np.any(matrix[segment] != 0.0, axis=0))
+        used[weighted[0] : weighted[-1] + 1] = True
+    numbers: Integers = np.flatnonzero(used)
+    return numbers

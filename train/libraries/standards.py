@@ -120,7 +120,7 @@ def read_pairs(reference: Path, field: Path, grid: Grid, quantity: str) -> Pairs
 def _on_grid(table: SpectraTable, grid: Grid, quantity: str) -> Array:
     with naming_source(table.path):
         matrix = resampling_matrix(table.wavelengths_nm, grid)
-    bands = bands_used(matrix)
+    bands = bands_used(matrix, grid)
     return absorbance(table.reflectance(quantity, bands)) @ matrix[:, bands].T
 
 
@@ -149,16 +149,18 @@ def fit_epo(pairs: Pairs, components: int) -> Correction:
     return projection(epo.V_epo_, epo.V_epo_ @ (epo.mean_X_ @ epo.V_epo_))
 
 
-def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
+def fit_pds(pairs: Pairs, window: int, components: int, grid: Grid | None = None) -> Correction:
     """Fit a piecewise direct standardisation (PDS).
 
     It predicts each reference band from the field's bands about it by a small PLS regression: Wang,
-    Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756. `window` is an odd number of bands.
+    Veltkamp & Kowalski 1991, Anal. Chem. 63:2750-2756. `window` is an odd number of bands; it does
+    not reach across the gaps of the pairs' `grid`.
 
     Raises:
         UsageError: there are too few standards, or the window is not possible.
     """
-    bands = pairs.field.shape[1]
+    segments = (slice(0, pairs.field.shape[1]),) if grid is None else grid.segments()
+    bands = min(segment.stop - segment.start for segment in segments)
     if window % 2 == 0 or not 3 <= window <= min(WIDEST_WINDOW, bands):
         raise UsageError(
             f"a window of {window} bands is not an odd number from 3 to {min(WIDEST_WINDOW, bands)}"
@@ -172,15 +174,23 @@ def fit_pds(pairs: Pairs, window: int, components: int) -> Correction:
     _check_count(pairs, components)
     from chemotools.adaptation import PiecewiseDirectStandardization
 
-    # All bands have one unit; scaling them to unit variance would only amplify the noise of those
-    # that hardly vary.
-    pds = PiecewiseDirectStandardization(window_length=half, n_components=components, scale=False)
-    pds.fit(pairs.field, X_source=pairs.reference)
-    # T_ is (field bands, reference bands), zero outside the windows; a correction keeps only these.
-    padded = np.pad(pds.T_, ((half, half), (0, 0)))
-    columns = np.arange(bands)
-    weights = np.stack([padded[columns + offset, columns] for offset in range(window)], axis=1)
-    return standardisation(weights, pds.bias_)
+    weights, bias = [], []
+    for segment in segments:
+        # All bands have one unit; scaling them to unit variance would only amplify the noise of
+        # those that hardly vary.
+        pds = PiecewiseDirectStandardization(
+            window_length=half, n_components=components, scale=False
+        )
+        pds.fit(pairs.field[:, segment], X_source=pairs.reference[:, segment])
+        # T_ is (field bands, reference bands), zero outside the windows; a correction keeps only
+        # these.
+        padded = np.pad(pds.T_, ((half, half), (0, 0)))
+        columns = np.arange(segment.stop - segment.start)
+        weights.append(
+            np.stack([padded[columns + offset, columns] for offset in range(window)], axis=1)
+        )
+        bias.append(pds.bias_)
+    return standardisation(np.concatenate(weights), np.concatenate(bias))
 
 
 def _check_count(pairs: Pairs, components: int) -> None:

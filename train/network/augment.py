@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.filters import BandedOperator, savgol_matrix
-from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.edge.chemometrics.filters import BandedOperator
+from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, filter_matrix
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.recipe.settings import Augmentation
 
@@ -87,7 +88,7 @@ class VariedInputs:
         self._noise = (
             _filtered(preprocess, preprocess.filter_change, noise) if augmentation.noise else None
         )
-        self._ramp = np.linspace(-1.0, 1.0, self._filtered.shape[2], dtype=np.float32)
+        self._ramp = _ramp(preprocess.preprocessing.grid).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self._filtered)
@@ -136,17 +137,19 @@ class VariedInputs:
         """
         sd = self._augmentation
         bands = spectra.shape[1]
-        step = float(np.diff(self._preprocess.wavelengths_nm).mean())
+        grid = self._preprocess.preprocessing.grid
 
         def derivative(order: int) -> Array:
-            window = min(_DERIVATIVE_WINDOW, bands - 1 + bands % 2)
-            return BandedOperator(savgol_matrix(bands, window, 2, order, step)).many(spectra)
+            # Inside each segment, so that no shift carries the spectrum across a gap.
+            shortest = grid.shortest_segment
+            window = min(_DERIVATIVE_WINDOW, shortest - 1 + shortest % 2)
+            return BandedOperator(filter_matrix(Channel(window, 2, order), grid)).many(spectra)
 
         changes: list[tuple[Array, bool]] = []
         if sd.offset:
             changes.append((np.full((1, bands), sd.offset), False))
         if sd.slope:
-            changes.append((sd.slope * np.linspace(-1.0, 1.0, bands)[None], False))
+            changes.append((sd.slope * _ramp(grid)[None], False))
         if sd.gain:
             changes.append((sd.gain * spectra, False))
         if sd.shift_nm:
@@ -160,6 +163,13 @@ class VariedInputs:
             (_filtered(preprocess, preprocess.filter_change, change), squared)
             for change, squared in changes
         ]
+
+
+def _ramp(grid: Grid) -> Array:
+    """Return a straight line over the wavelengths from -1 to 1, `(bands,)`."""
+    steps = grid.steps()
+    line: Array = np.linspace(-1.0, 1.0, int(steps[-1]) + 1)[steps]
+    return line
 
 
 def _filtered(

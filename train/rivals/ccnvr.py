@@ -67,7 +67,7 @@ class StackedNetwork(Method):
     def recipe(self, configuration: Configuration, grid: Grid) -> TrainingRecipe:
         """Return the recipe of a configuration, on bands 4 nm apart within `grid`."""
         filters = configuration["filters"]
-        own = Grid(grid.start_nm, _STEP_NM, int((grid.stop_nm - grid.start_nm) / _STEP_NM) + 1)
+        own = Grid.between(grid.start_nm, grid.stop_nm, _STEP_NM, grid.gaps)
         return TrainingRecipe(
             name="ccnvr-search",
             # A recipe must name a library; the search is given its soils.

@@ -89,9 +89,10 @@ def channels(configuration: Configuration, grid: Grid) -> tuple[Channel, ...]:
     def channel(derivative: int | None, snv: bool) -> Channel:
         if derivative is None:
             return Channel(snv=snv)
-        # Odd, above the parabola's order, and no longer than the grid.
+        # Odd, above the parabola's order, and no longer than the grid's shortest segment.
         window = max(5, 2 * round(configuration["window_nm"] / grid.step_nm / 2) + 1)
-        return Channel(min(window, grid.bands - 1 + grid.bands % 2), 2, derivative, snv)
+        shortest = grid.shortest_segment
+        return Channel(min(window, shortest - 1 + shortest % 2), 2, derivative, snv)
 
     return tuple(
         channel(derivative, snv) for derivative, snv in TREATMENTS[configuration["treatment"]]

@@ -79,6 +79,8 @@ class _Network(Method):
 def _thinned(grid: Grid, thin: int) -> Grid:
     """Return the grid of every `thin`-th band, within the widest gap that resampling allows."""
     thin = max(1, min(thin, int(WIDEST_GAP_NM // grid.step_nm)))
+    if grid.gaps:
+        return Grid.between(grid.start_nm, grid.stop_nm, grid.step_nm * thin, grid.gaps)
     return Grid(grid.start_nm, grid.step_nm * thin, (grid.bands - 1) // thin + 1)
 
 

@@ -18,6 +18,7 @@ from sklearn.model_selection import GroupKFold
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.metrics import accuracy
+from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.rivals.method import Configuration, Method
@@ -95,7 +96,7 @@ class _Problem:
     def fingerprint(self) -> str:
         """Return a digest of soils, folds and seed: trials of one problem share a study."""
         soils = self.soils
-        digest = hashlib.sha256(json.dumps([*vars(soils.grid).values(), self.seed]).encode())
+        digest = hashlib.sha256(json.dumps([*to_data(soils.grid).values(), self.seed]).encode())
         for array in (soils.spectra, soils.values, *(held_out for _, held_out in self.splits)):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]

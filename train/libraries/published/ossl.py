@@ -108,8 +108,5 @@ def _values(row: Row) -> list[float]:
 
 def _checked(soils: Soils, path: Path, grid: Grid) -> Soils:
     if not soils.sample_ids:
-        raise DataError(
-            f"{path} holds no soil with a Vis-NIR scan of {grid.start_nm:g}-{grid.stop_nm:g} nm; "
-            "fetch it again"
-        )
+        raise DataError(f"{path} holds no soil with a Vis-NIR scan of {grid}; fetch it again")
     return soils
