@@ -23,7 +23,7 @@ _TYPES = {
     np.dtype(np.bool_): schema.TensorType.BOOL,
 }
 _ALIGNMENT = 16
-_FILE_IDENTIFIER = b"TFL3"
+FILE_IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _LARGEST_OLD_CODE = 127
 
@@ -39,7 +39,7 @@ class Quantization:
     zero_point: int = 0
 
 
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """A flatbuffer builder that aligns constants.
 
     The schema asks for it, because kernels load constants as vectors, but the generated Python code
@@ -97,8 +97,8 @@ class ModelBuilder:
 
     def to_bytes(self) -> bytes:
         """Return the model as a file."""
-        builder = _Builder(1 << 16)
-        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
+        builder = AlignedBuilder(1 << 16)
+        builder.Finish(self._model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from ccnvr.edge.network.layers import Activation, NetworkArrays, assemble
 from ccnvr.edge.network.layout import GATES
-from ccnvr.export.tflite.graph import _FILE_IDENTIFIER, _Builder
+from ccnvr.export.tflite.graph import FILE_IDENTIFIER, AlignedBuilder
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -231,6 +231,6 @@ def tflite_changed(model: bytes, change: Callable[[Any], None]) -> bytes:
     """A TFLite model after a change of its schema object."""
     content = schema.ModelT.InitFromPackedBuf(model, 0)
     change(content)
-    builder = _Builder(1 << 16)
-    builder.Finish(content.Pack(builder), _FILE_IDENTIFIER)
+    builder = AlignedBuilder(1 << 16)
+    builder.Finish(content.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
