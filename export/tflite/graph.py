@@ -47,6 +47,7 @@ class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
+        """Add a constant, aligned for the widest vectors."""
         self.Prep(_ALIGNMENT, x.nbytes)
         return int(super().CreateNumpyVector(x))
 
