@@ -243,7 +243,7 @@ def test_an_experiment_predicts_no_library_that_was_learnt_before(tmp_path: Path
     both = contenders(("CCNVR distilled",), path, ("SL.125", "SSP.460"))["CCNVR distilled"]
     assert isinstance(both, Network) and both.recipe.pretraining is None
     result = run_ccnvr("experiment", "transfer", "--recipe", path, "--out", out)
-    assert_one_sentence(result, 2, "has [pretraining], where --sources say what is learnt")
+    assert_one_sentence(result, 2, "has [pretraining], but --sources say what is trained on")
 
 
 def test_an_experiment_goes_on_with_the_same_soils_only(
