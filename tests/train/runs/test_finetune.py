@@ -8,47 +8,27 @@ import contextlib
 import csv
 import dataclasses
 import io
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.chemometrics import correction as corrections
-from ccnvr.edge.chemometrics.correction import projection
 from ccnvr.edge.cli import main
-from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.file import pack, unpack
 from ccnvr.edge.spectrum_files import limesoda
-from ccnvr.edge.typed import build, to_data
-from ccnvr.export.proof_spectra import FEWEST_SPECTRA
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.sensor import Sensor
-from ccnvr.train.libraries.standards import Epo
-from ccnvr.train.network.ccnvr import CCNVR
-from ccnvr.train.network.convert import as_torch, to_arrays, with_int8_weights
-from ccnvr.train.network.fitting import Fitting
-from ccnvr.train.recipe import recipe_file
-from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.recipe.rounds import Finetuned, Pretraining
-from ccnvr.train.recipe.settings import Kernel
 from ccnvr.train.runs import base as bases
 from ccnvr.train.runs import finetune, own_soils
 from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.runs import run as runs
-from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.outcome import FinetuningSettings
 from tests.support import recipes
 from tests.support.soil_files import write_soils
@@ -370,68 +350,6 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(
     assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
 
 
-def altered(
-    tmp_path: Path,
-    card: dict[str, Any] | None = None,
-    without: str = "",
-    parts: Mapping[str, bytes] = MappingProxyType({}),
-) -> str:
-    """The default bundle with another recipe in its card, without a part, or with more of them."""
-    bundle = bundles.read("default")
-    training = bundle.manifest.card.training
-    if card is not None:
-        training = {**training, "recipe": {**training["recipe"], **card} if card else None}
-    contents = {**{name: part for name, part in bundle.parts.items() if name != without}, **parts}
-    manifest = dataclasses.replace(
-        bundle.manifest,
-        parts={name: bundles.part_of(content) for name, content in contents.items()},
-        card=dataclasses.replace(bundle.manifest.card, training=training),
-    )
-    bundles.write(tmp_path / "altered.ccnvr", manifest, contents)
-    return str(tmp_path / "altered.ccnvr")
-
-
-def test_a_bundle_that_lacks_what_fine_tuning_needs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CcnvrError, match=r"no recipe in its card.*give the folder of the run"):
-        bases.read(altered(tmp_path, card={}))
-    with pytest.raises(CcnvrError, match=r"no part model\.fp32\.network"):
-        bases.read(altered(tmp_path, without="model.fp32.network"))
-    with pytest.raises(CcnvrError, match="is not that of its network"):
-        bases.read(altered(tmp_path, card={"channels": [{}] * 4}))
-    with pytest.raises(CcnvrError, match="cannot be fine-tuned: unknown key 'colour'"):
-        bases.read(altered(tmp_path, card={"colour": "red"}))
-    rounded = pack(with_int8_weights(unpack(bundles.read("default").parts["model.fp32.network"])))
-    with pytest.raises(CcnvrError, match="its profile is weights"):
-        bases.read(altered(tmp_path, parts={"model.fp32.network": rounded}))
-
-
-def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
-) -> None:
-    monkeypatch.delenv("CCNVR_DATA", raising=False)
-    direction = rng.normal(size=(348, 1))
-    correction = projection(direction / np.linalg.norm(direction), np.full(348, 0.01))
-    path = altered(
-        tmp_path,
-        {"libraries": ["lucas2009", "away.csv"]},
-        parts={corrections.PART: corrections.pack(correction)},
-    )
-    soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
-    out = tmp_path / "mine"
-    outcome = finetune.finetune(
-        bases.read(path), soils, out, FinetuningSettings("head", epochs=1, folds=2)
-    )
-    assert (
-        outcome.not_compared == ("lucas2009", "away.csv")
-        and outcome.substitutes == limesoda.VISNIR_SETS
-    )
-    made, calibration, _ = run_folder.load(out)
-    assert made.libraries == (str(soils), *limesoda.VISNIR_SETS) and made.epo is None
-    assert calibration.correction is not None
-    np.testing.assert_array_equal(calibration.correction.directions, correction.directions)
-    assert len(load_soils(made.libraries, made).sample_ids) >= own_soils.PROVED_ON == FEWEST_SPECTRA
-
-
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
     """Not once more through the instrument that the base was trained for, and as what it holds."""
     base = bases.read(str(finished_run))
@@ -444,129 +362,3 @@ def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_pa
     plain = load_soils((str(soils),), dataclasses.replace(made, sensor=None)).spectra
     np.testing.assert_array_equal(load_soils((str(soils),), made).spectra, plain)
     np.testing.assert_array_equal(outcome.soils.spectra, plain)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        *(
-            {"cell": cell, "bidirectional": bidirectional}
-            for cell in ("gru", "lstm")
-            for bidirectional in (True, False)
-        ),
-        *recipes.SHAPES,
-    ],
-)
-def test_the_torch_network_of_a_bundle_answers_as_its_data_does(
-    changes: dict[str, Any], rng: np.random.Generator
-) -> None:
-    network = CCNVR(recipes.network_config(**changes))
-    inputs = rng.normal(0.0, 1.0, (40, 2, 140)).astype(np.float32)
-    # Twice: its statistics are those of what it saw, if it standardises.
-    network.train()(torch.from_numpy(3.0 * inputs))
-    data = unpack(pack(to_arrays(network.eval())))
-    back = as_torch(data)
-    with torch.inference_mode():
-        np.testing.assert_allclose(
-            back(torch.from_numpy(inputs)).numpy(), NumpySession(data)(inputs), atol=2e-6
-        )
-    for name, tensor in to_arrays(back).tensors().items():
-        np.testing.assert_allclose(tensor, data.tensors()[name], rtol=1e-5, err_msg=name)
-
-
-def test_fine_tuning_keeps_the_scale_of_the_bands(tmp_path: Path) -> None:
-    text = recipes.SMALL.replace("[network]", "[network]\nstandardise = true")
-    small = recipe_file.load(recipes.write(tmp_path, text))
-    pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
-    tuned = finetuning.finetune(Fitting(small, 1), calibration, pool.spectra[:9], pool.values[:9])
-    before, after = calibration.network.state_dict(), tuned.network.state_dict()
-    for name in before:
-        assert torch.equal(before[name], after[name]) == name.startswith("scale."), name
-
-
-def test_the_linear_path_belongs_to_the_head(tmp_path: Path) -> None:
-    small = recipe_file.load(
-        recipes.write(tmp_path, recipes.SMALL.replace("[network]", "[network]\nlinear = true"))
-    )
-    pool = load_soils(("UL.120:train",), small)
-    calibration = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
-    tuned = finetuning.finetune(
-        Fitting(small, 1), calibration, pool.spectra[:9], pool.values[:9], "head"
-    )
-    before, after = calibration.network.state_dict(), tuned.network.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {
-        "dense.weight",
-        "dense.bias",
-        "output.weight",
-        "output.bias",
-        "linear.weight",
-    }
-
-
-RECIPES = sorted((Path(runs.__file__).parents[1] / "recipes").glob("*_recipe.toml"))
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
-    assert len(RECIPES) == 7
-    loaded = recipe_file.load(path)
-    assert recipe_file.parse(recipe_file.write(loaded), path) == loaded
-
-
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
-ROUNDS = st.builds(
-    Finetuned, TEXT, TEXT, st.just("percent"), TEXT, WHOLE, st.floats(0.0, 1.0), WHOLE, WHOLE
-)
-OTHERS = st.lists(TEXT.map("another {}".format), min_size=1).map(tuple)
-BEFORE = st.builds(Pretraining, OTHERS, st.integers(1, 10**6), st.just({"clay": "log1p"}))
-
-
-@given(
-    name=TEXT,
-    libraries=st.lists(TEXT, min_size=1, max_size=3),
-    rate=st.floats(1e-300, 1e300),
-    widths=st.floats(0.1, 900.0) | st.lists(st.floats(0.1, 900.0), min_size=2, max_size=2),
-    rounds=st.lists(ROUNDS),
-    before=st.none() | BEFORE,
-)
-def test_any_recipe_is_written_as_it_is_read(
-    name: str,
-    libraries: list[str],
-    rate: float,
-    widths: Any,
-    rounds: list[Finetuned],
-    before: Pretraining | None,
-) -> None:
-    plain = recipe_file.load(RECIPES[0])
-    transforms = {name: value for name, value in plain.transforms.items() if name != "clay"}
-    centres = tuple(np.linspace(1100.0, 2500.5, 142).tolist())
-    varied = dataclasses.replace(
-        plain,
-        name=name,
-        libraries=tuple(libraries),
-        fit=dataclasses.replace(plain.fit, learning_rate=rate),
-        sensor=Sensor(centres, tuple(widths * 71) if isinstance(widths, list) else widths),
-        epo=Epo("dry.csv", 'wet "1".csv', 2),
-        teacher_networks=(plain.network, dataclasses.replace(plain.network, standardise=True)),
-        gaussian_processes=(Kernel(0.5, 1e-6), Kernel(100.0, 10.0)),
-        transforms=transforms,
-        tests=(),
-        pretraining=before,
-        finetuned=tuple(rounds),
-    )
-    assert recipe_file.parse(recipe_file.write(varied), RECIPES[0]) == varied
-    # As a bundle's card keeps it.
-    assert build(TrainingRecipe, json.loads(json.dumps(to_data(varied)))) == varied
-
-
-def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
-    base: Base = bases.read(str(finished_run))
-    pool = load_soils(("CV.98",), base.recipe)
-    both = fitting.predict(base.recipe, base.calibration, pool.spectra)
-    one = base.only(("pH",))
-    np.testing.assert_allclose(
-        fitting.predict(one.recipe, one.calibration, pool.spectra)[:, 0], both[:, 1], rtol=1e-5
-    )
