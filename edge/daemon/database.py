@@ -11,8 +11,6 @@ from typing import IO, Any
 
 from ccnvr.firmware_bridge.errors import CcnvrError
 
-SCHEMA = 1
-
 _APPLICATION_ID = int.from_bytes(b"ccnv", "big")
 
 _MAGIC = b"SQLite format 3\0"
@@ -20,7 +18,8 @@ _MAGIC = b"SQLite format 3\0"
 _LOCK_TIMEOUT_S = 10.0
 """How long a thread waits for another's transaction; a commit takes milliseconds."""
 
-_TABLES = """
+_VERSIONS = (
+    """
 CREATE TABLE IF NOT EXISTS scans (
     id INTEGER PRIMARY KEY,
     scan_id TEXT NOT NULL UNIQUE,
@@ -53,7 +52,25 @@ CREATE TABLE IF NOT EXISTS reference_scans (
     UNIQUE (serial, boot, number)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, last_id INTEGER NOT NULL) STRICT;
+""",
+    # Version 2: when a scan or reference was stored by this computer's own clocks; NULL in what
+    # version 1 stored. `suspect` says why a white reference is not one to compare others with.
+    """
+ALTER TABLE scans ADD COLUMN host_boot TEXT;
+ALTER TABLE scans ADD COLUMN uptime_s REAL;
+ALTER TABLE scans ADD COLUMN clock_synchronised INTEGER;
+ALTER TABLE reference_scans ADD COLUMN host_boot TEXT;
+ALTER TABLE reference_scans ADD COLUMN uptime_s REAL;
+ALTER TABLE reference_scans ADD COLUMN clock_synchronised INTEGER;
+ALTER TABLE reference_scans ADD COLUMN suspect TEXT;
+""",
+)
+"""The SQL that leads from each schema version to the next, beginning with an empty file.
+
+A version that was released stays as it is; a change of the schema is a new entry.
 """
+
+SCHEMA = len(_VERSIONS)
 
 
 class StoreError(CcnvrError):
@@ -133,7 +150,9 @@ class Database:
                 f"store {self.path} has schema {version} and this ccnvr knows {SCHEMA}; update "
                 "ccnvr"
             )
-        if application == _APPLICATION_ID and (difference := _first_difference(self._connection)):
+        if application == _APPLICATION_ID and (
+            difference := _first_difference(self._connection, version)
+        ):
             raise StoreError(
                 f"store {self.path} was made by an older development version of ccnvr "
                 f"({difference}); move it away, and read its scans with the version that made it"
@@ -142,10 +161,28 @@ class Database:
         # cut. WAL lets streams read while the main loop writes.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
-        if version == 0:
-            # One transaction, so that a crash leaves either an empty file or a whole store.
-            marks = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
-            self._connection.executescript(f"BEGIN; {_TABLES} {marks} COMMIT;")
+        if version < SCHEMA:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring the file from its schema version, 0 if it is empty, to the present one."""
+        # One transaction, so that a crash leaves the file as it was. The version is read again in
+        # it, because another thread may have done the work by now.
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            for script in _VERSIONS[version:]:
+                # Not `executescript`, which commits first.
+                for statement in filter(str.strip, script.split(";")):
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # After an error of the disk, SQLite may have rolled back already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _release_lock(self) -> None:
         if self._lock is not None:
@@ -163,8 +200,8 @@ class Database:
             ) from error
 
 
-def _first_difference(connection: sqlite3.Connection) -> str | None:
-    """Return the first column that differs from `_TABLES`, or None if none does."""
+def _first_difference(connection: sqlite3.Connection, version: int) -> str | None:
+    """Return the first column that differs from schema `version`, or None if none does."""
     query = (
         'SELECT t.name, c.name, c.type, c."notnull" '
         "FROM sqlite_schema t, pragma_table_info(t.name) c "
@@ -172,7 +209,8 @@ def _first_difference(connection: sqlite3.Connection) -> str | None:
     )
     fresh = sqlite3.connect(":memory:")
     try:
-        fresh.executescript(_TABLES)
+        # Version 0 with the application's mark is a store of the time before versions.
+        fresh.executescript("".join(_VERSIONS[: max(1, version)]))
         wanted = set(fresh.execute(query))
     finally:
         fresh.close()

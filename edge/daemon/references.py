@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from ccnvr.edge.daemon import host_clock
 from ccnvr.edge.daemon.config import ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
@@ -74,20 +74,19 @@ class ReferenceKeeper:
         )
         if dark is None or white is None:
             return None
-        now = datetime.now(UTC)
-        ages = [(now - reference.time).total_seconds() for reference in (dark, white)]
-        # A reference from the future means that the clock was set back. Its age is unknown, so it
-        # does not count as fresh.
-        if not of_any_age and not all(0.0 <= age < self.config.max_age_s for age in ages):
+        present = host_clock.now()
+        ages = [host_clock.age_s(reference.moment, present) for reference in (dark, white)]
+        # An unknown age does not count as fresh.
+        oldest_s = max(float("inf") if age is None else age for age in ages)
+        if not of_any_age and oldest_s >= self.config.max_age_s:
             return None
         try:
             pipeline = self._pipeline(dark.scan, white.scan)
         except InstrumentError:
             # The pair was stored for a model that reads other bands.
             return None
-        # The store's times are wall-clock times; from here on the monotonic clock counts, which
-        # nobody sets.
-        fresh_until = time.monotonic() + self.config.max_age_s - max(ages)
+        # From here on the monotonic clock counts, which nobody sets.
+        fresh_until = time.monotonic() + self.config.max_age_s - oldest_s
         return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until)
 
     def _pipeline(self, dark: Scan, white: Scan) -> Pipeline:

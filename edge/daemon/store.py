@@ -9,41 +9,46 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ccnvr.edge.daemon import host_clock
 from ccnvr.edge.daemon.database import Database, StoreError
+from ccnvr.edge.daemon.host_clock import Moment
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 _ADD_SCAN = """
 INSERT INTO scans (
     scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,
-    dark_id, white_id, bundle_sha256, predictions, flags, latency_ms
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scan_id) DO NOTHING
+    dark_id, white_id, bundle_sha256, predictions, flags, latency_ms,
+    host_boot, uptime_s, clock_synchronised
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scan_id) DO NOTHING
 """
 
 _ADD_REFERENCE = """
 INSERT INTO reference_scans (
-    serial, boot, number, kind, time, integration_us, averages, temperature_c, saturated, counts
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+    serial, boot, number, kind, time, integration_us, averages, temperature_c, saturated, counts,
+    host_boot, uptime_s, clock_synchronised, suspect
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 
 _REFERENCE_COLUMNS = (
-    "id, number, kind, time, integration_us, averages, temperature_c, saturated, counts"
+    "id, number, kind, time, integration_us, averages, temperature_c, saturated, counts, "
+    "host_boot, uptime_s, clock_synchronised"
 )
 
 
 @dataclass(frozen=True)
 class StoredReference:
-    """A dark or white scan in the store, with its id and the time of its commit."""
+    """A dark or white scan in the store, with its id and the moment of its commit."""
 
     id: int
     scan: Scan
-    time: datetime
+    moment: Moment
 
 
 class Store:
@@ -99,11 +104,12 @@ class Store:
             StoreError: another scan is stored under its id, or the disk is full.
         """
         estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
+        moment = host_clock.now()
         added = self._database.change(
             _ADD_SCAN,
             (
                 info.scan_id(scan.number),
-                _now().isoformat(timespec="milliseconds"),
+                moment.wall.isoformat(timespec="milliseconds"),
                 info.serial,
                 *_measured(scan),
                 *(references or (None, None)),
@@ -111,17 +117,26 @@ class Store:
                 json.dumps(estimates),
                 json.dumps(prediction.flags),
                 latency_ms,
+                *_clocks(moment),
             ),
         )
         if not added:
             self.holds(info, scan)  # raises if the stored scan is another one
 
-    def add_reference(self, info: InstrumentInfo, scan: Scan) -> StoredReference:
+    def add_reference(
+        self, info: InstrumentInfo, scan: Scan, suspect: str | None = None
+    ) -> StoredReference:
         """Commit a dark or white scan; one that is stored already is left as it is.
+
+        Args:
+            info: the instrument.
+            scan: the scan.
+            suspect: why later white references must not be compared with this one, if so.
 
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
         """
+        moment = host_clock.now()
         self._database.change(
             _ADD_REFERENCE,
             (
@@ -129,8 +144,10 @@ class Store:
                 info.boot,
                 scan.number,
                 scan.kind,
-                _now().isoformat(),
+                moment.wall.isoformat(),
                 *_measured(scan),
+                *_clocks(moment),
+                suspect,
             ),
         )
         stored = self._reference(
@@ -153,6 +170,16 @@ class Store:
             (info.serial, info.boot, kind, settings.integration_us, settings.averages),
         )
 
+    def earlier_references(
+        self, info: InstrumentInfo, kind: ScanKind, settings: Settings, limit: int
+    ) -> list[StoredReference]:
+        """Return up to `limit` references of any power-on, newest first, without suspect ones."""
+        return self._references(
+            "serial = ? AND kind = ? AND integration_us = ? AND averages = ? AND suspect IS NULL",
+            (info.serial, kind, settings.integration_us, settings.averages),
+            limit,
+        )
+
     def cursor(self, stream: str) -> int:
         """Return the id of the last record that a stream has delivered; 0 before the first."""
         rows = self._database.query("SELECT last_id FROM cursors WHERE stream = ?", (stream,))
@@ -165,8 +192,8 @@ class Store:
     def records_after(self, last_id: int, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
         """Return up to `limit` records that follow `last_id`, in order, each with its id."""
         rows = self._database.query(
-            "SELECT id, scan_id, time, instrument, predictions, flags, latency_ms FROM scans"
-            " WHERE id > ? ORDER BY id LIMIT ?",
+            "SELECT id, scan_id, time, instrument, predictions, flags, latency_ms,"
+            " clock_synchronised FROM scans WHERE id > ? ORDER BY id LIMIT ?",
             (last_id, limit),
         )
         return [(row[0], _record(*row[1:])) for row in rows]
@@ -177,25 +204,19 @@ class Store:
 
     def _reference(self, condition: str, values: tuple[object, ...]) -> StoredReference | None:
         """Return the newest reference for which an SQL condition holds."""
+        found = self._references(condition, values, 1)
+        return found[0] if found else None
+
+    def _references(
+        self, condition: str, values: tuple[object, ...], limit: int
+    ) -> list[StoredReference]:
+        """Return up to `limit` references for which an SQL condition holds, newest first."""
         rows = self._database.query(
             f"SELECT {_REFERENCE_COLUMNS} FROM reference_scans WHERE {condition}"  # noqa: S608 - our own text
-            " ORDER BY id DESC LIMIT 1",
-            values,
+            " ORDER BY id DESC LIMIT ?",
+            (*values, limit),
         )
-        if not rows:
-            return None
-        identifier, number, kind, time, integration_us, averages, temperature, saturated, counts = (
-            rows[0]
-        )
-        scan = Scan(
-            number,
-            ScanKind(kind),
-            np.frombuffer(counts, dtype="<f8"),
-            Settings(integration_us, averages),
-            bool(saturated),
-            math.nan if temperature is None else temperature,
-        )
-        return StoredReference(identifier, scan, datetime.fromisoformat(time))
+        return [_stored_reference(*row) for row in rows]
 
     def _repeated_id(self, scan_id: str) -> StoreError:
         return StoreError(
@@ -222,8 +243,42 @@ def _to_bytes(scan: Scan) -> bytes:
     return scan.counts.astype("<f8").tobytes()
 
 
+def _clocks(moment: Moment) -> tuple[str | None, float | None, bool | None]:
+    """Return the columns that tell how sure a time is."""
+    return moment.host_boot, moment.uptime_s, moment.synchronised
+
+
+def _stored_reference(*row: Any) -> StoredReference:
+    """Return the reference of a row of `_REFERENCE_COLUMNS`."""
+    identifier, number, kind, time, integration_us, averages, temperature, saturated, counts = row[
+        :9
+    ]
+    host_boot, uptime_s, synchronised = row[9:]
+    scan = Scan(
+        number,
+        ScanKind(kind),
+        np.frombuffer(counts, dtype="<f8"),
+        Settings(integration_us, averages),
+        bool(saturated),
+        math.nan if temperature is None else temperature,
+    )
+    moment = Moment(
+        datetime.fromisoformat(time),
+        host_boot,
+        uptime_s,
+        None if synchronised is None else bool(synchronised),
+    )
+    return StoredReference(identifier, scan, moment)
+
+
 def _record(
-    scan_id: str, time: str, instrument: str, predictions: str, flags: str, latency_ms: float
+    scan_id: str,
+    time: str,
+    instrument: str,
+    predictions: str,
+    flags: str,
+    latency_ms: float,
+    synchronised: int | None,
 ) -> dict[str, Any]:
     """Return a record as streams deliver it."""
     return {
@@ -233,8 +288,6 @@ def _record(
         "predictions": json.loads(predictions),
         "flags": json.loads(flags),
         "latency_ms": latency_ms,
+        # Null in what an earlier version stored, and where the computer does not say.
+        "clock_synchronised": None if synchronised is None else bool(synchronised),
     }
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -45,6 +45,7 @@ def test_one_object_a_line_and_a_summary_last(records: list[dict[str, Any]]) -> 
             "predictions",
             "flags",
             "latency_ms",
+            "clock_synchronised",
             "reference",
         ]
         assert scan["scan_id"] == f"SIM-512-1-{number}"

@@ -35,7 +35,15 @@ from ccnvr.firmware_bridge.simulators.bench import Bench
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
-KEYS = ["scan_id", "time", "instrument", "predictions", "flags", "latency_ms"]
+KEYS = [
+    "scan_id",
+    "time",
+    "instrument",
+    "predictions",
+    "flags",
+    "latency_ms",
+    "clock_synchronised",
+]
 
 
 def scan_ids(path: Path) -> list[str]:

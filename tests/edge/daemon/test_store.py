@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.daemon import database
 from ccnvr.edge.daemon.database import StoreError
+from ccnvr.edge.daemon.host_clock import age_s, now
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
@@ -156,7 +158,7 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 1"):
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 2"):
         Store(newer, owner=True)
     foreign = tmp_path / "foreign.sqlite"
     connection = sqlite3.connect(foreign)
@@ -198,6 +200,103 @@ def test_a_store_of_an_older_version_is_refused_and_left_as_it_is(
         ):
             Store(path, owner=owner)
     assert path.read_bytes() == before
+
+
+VERSION_1 = """
+CREATE TABLE scans (
+    id INTEGER PRIMARY KEY,
+    scan_id TEXT NOT NULL UNIQUE,
+    time TEXT NOT NULL,
+    instrument TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    dark_id INTEGER REFERENCES reference_scans (id),
+    white_id INTEGER REFERENCES reference_scans (id),
+    bundle_sha256 TEXT NOT NULL,
+    predictions TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    latency_ms REAL NOT NULL
+) STRICT;
+CREATE TABLE reference_scans (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    UNIQUE (serial, boot, number)
+) STRICT;
+CREATE TABLE cursors (stream TEXT PRIMARY KEY, last_id INTEGER NOT NULL) STRICT;
+PRAGMA application_id = 1667460726;
+PRAGMA user_version = 1;
+"""
+"""The schema of the release before the store had migrations (commit 9c37a97)."""
+
+
+def make_version_1(path: Path) -> None:
+    """Write a store of schema 1 with a pair of references and one scan."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+        for number, kind in ((1, ScanKind.DARK), (2, ScanKind.WHITE)):
+            connection.execute(
+                "INSERT INTO reference_scans VALUES"
+                " (NULL, 'S1', 2, ?, ?, '2026-11-23T05:00:00+00:00', 10000, 16, 24.5, 0, ?)",
+                (number, kind, scan(number).counts.tobytes()),
+            )
+        connection.execute(
+            "INSERT INTO scans VALUES (NULL, 'S1-2-3', '2026-11-23T05:00:01.000+00:00', 'S1',"
+            " 10000, 16, NULL, 0, ?, 1, 2, 'digest', '{}', '[\"a\"]', 1.5)",
+            (scan(3).counts.tobytes(),),
+        )
+        connection.commit()
+
+
+@pytest.mark.parametrize("owner", [True, False])
+def test_a_store_of_the_predecessor_opens_and_is_read_whole(path: Path, owner: bool) -> None:
+    make_version_1(path)
+    store = Store(path, owner=owner)
+    ((_, record),) = store.records_after(0)
+    assert record == {
+        "scan_id": "S1-2-3",
+        "time": "2026-11-23T05:00:01.000+00:00",
+        "instrument": "S1",
+        "predictions": {},
+        "flags": ["a"],
+        "latency_ms": 1.5,
+        "clock_synchronised": None,
+    }
+    assert store.holds(INFO, scan(3))
+    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    assert found is not None and (found.id, found.scan.number) == (2, 2)
+    # Nothing is known of the clock of that time, so its age is not either.
+    assert age_s(found.moment, now()) is None
+    add(store, 4)
+    assert [record["scan_id"] for _, record in store.records_after(0)] == ["S1-2-3", "S1-2-4"]
+    store.close()
+    Store(path, owner=True).close()
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version_1(path)
+    with monkeypatch.context() as context:
+        context.setattr(database, "_VERSIONS", (*database._VERSIONS, "ALTER TABLE none ADD x;"))
+        context.setattr(database, "SCHEMA", 3)
+        with pytest.raises(StoreError, match="no such table: none"):
+            Store(path, owner=True)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT * FROM scans").fetchall()
+    Store(path, owner=True).close()
 
 
 def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:

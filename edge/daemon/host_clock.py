@@ -1,0 +1,93 @@
+"""The clocks of this computer: what time it is, how sure that is, and how much time has passed.
+
+A computer without a battery-backed clock wakes up with a wrong time and corrects it once it meets
+the network; a user may set it as well. The age of a reference is therefore not a difference of two
+wall-clock times alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_UPTIME = Path("/proc/uptime")
+
+_TIME_ERROR = 5
+"""The value of adjtimex() while no time source disciplines the clock (adjtimex(2))."""
+
+_TIMEX_BYTES = 512
+"""More than `struct timex` has on any architecture."""
+
+_DISAGREE_S = 60.0
+"""Wall clock and uptime may differ by this much before the wall clock counts as set by someone."""
+
+_DISAGREE_SHARE = 0.001
+"""The same, as a share of the time that has passed; NTP slews a clock by at most 500 ppm."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment as this computer's clocks show it.
+
+    Attributes:
+        wall: the wall-clock time.
+        host_boot: the id of the computer's boot, which is new after each start; None if unknown.
+        uptime_s: the time since that boot in s, with time spent asleep; None if unknown.
+        synchronised: whether a time source disciplined the wall clock; None if unknown.
+    """
+
+    wall: datetime
+    host_boot: str | None
+    uptime_s: float | None
+    synchronised: bool | None
+
+
+def now() -> Moment:
+    """Return the present moment."""
+    try:
+        host_boot = _BOOT_ID.read_text().strip() or None
+        # This is CLOCK_BOOTTIME. It is read from the kernel's file because libraries that fake the
+        # time for a process fake clock_gettime() as well.
+        uptime_s = float(_UPTIME.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return Moment(datetime.now(UTC), None, None, clock_synchronised())
+    return Moment(datetime.now(UTC), host_boot, uptime_s, clock_synchronised())
+
+
+def clock_synchronised() -> bool | None:
+    """Return whether the kernel holds the wall clock to be synchronised; None if it does not say.
+
+    Every NTP, PTP and GPS daemon tells the kernel, and the kernel withdraws it when the daemon has
+    fallen silent for hours. A time stamp of one daemon, such as that of systemd-timesyncd, would
+    know neither the others nor the silence.
+    """
+    try:
+        adjtimex = ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError):
+        return None
+    # All zero: `modes` = 0 only reads, which needs no privilege. The return value is enough, so
+    # the layout of the structure does not matter.
+    state = int(adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def age_s(then: Moment, present: Moment) -> float | None:
+    """Return how long before `present` a moment was, in s; None if the clocks cannot tell.
+
+    Within one boot of the computer the uptime counts, and the wall clock must agree with it: if it
+    does not, someone has set the clock, or the computer was paused as a virtual machine, during
+    which the uptime stands still. After a reboot only the wall clock is left, which counts if it
+    was synchronised both times.
+    """
+    by_wall = (present.wall - then.wall).total_seconds()
+    if then.host_boot is None or then.uptime_s is None or present.uptime_s is None:
+        return None
+    if then.host_boot == present.host_boot:
+        passed = present.uptime_s - then.uptime_s
+        tolerated = _DISAGREE_S + _DISAGREE_SHARE * abs(passed)
+        return passed if passed >= 0.0 and abs(by_wall - passed) <= tolerated else None
+    sure = then.synchronised and present.synchronised
+    return by_wall if sure and by_wall >= 0.0 else None
