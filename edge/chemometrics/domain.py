@@ -175,7 +175,20 @@ class Domain:
         Raises:
             SpectrumError: the spectrum is constant.
         """
-        (ratios,) = self.ratios(self.shape.views(smoothed)[None])
+        (position,) = self.locate_all(smoothed[None])
+        return position
+
+    def locate_all(self, smoothed: NDArray[np.floating]) -> list[Position]:
+        """Return the positions of spectra, given as smoothed absorbance `(n, grid bands)`.
+
+        Raises:
+            SpectrumError: a spectrum is constant.
+        """
+        return [self._position(ratios) for ratios in self.ratios(self.shape.views(smoothed))]
+
+    @staticmethod
+    def _position(ratios: Array) -> Position:
+        """Return a spectrum's position from its ratios `(libraries, 2 views, 2 distances)`."""
         # The nearest library is the one whose worst distance is the smallest, because a spectrum
         # is in the domain only if all distances to one library are within their limits.
         nearest = int(np.argmin(ratios.max(axis=(1, 2))))

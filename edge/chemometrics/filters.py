@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import factorial
 
 import numpy as np
@@ -80,14 +81,22 @@ class BandedOperator:
         The windows of neighbouring rows overlap, so a block of rows is a small dense product.
         """
         product = np.empty((len(vectors), self.shape[0]))
+        for rows, columns, block in self._blocks:
+            product[:, rows] = vectors[:, columns] @ block
+        return product
+
+    @cached_property
+    def _blocks(self) -> list[tuple[slice, slice, Array]]:
+        """Rows, the columns that they use, and their dense transpose; made if `many` is called."""
+        blocks = []
         for start in range(0, self.shape[0], _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             columns, weights = self._columns[rows], self._weights[rows]
             first, last = columns.min(), columns.max() + 1
             block = np.zeros((len(columns), last - first))
             np.put_along_axis(block, columns - first, weights, axis=1)
-            product[:, rows] = vectors[:, first:last] @ block.T
-        return product
+            blocks.append((rows, slice(first, last), block.T))
+        return blocks
 
 
 def banded_product(left: Array, right: Array) -> Array:

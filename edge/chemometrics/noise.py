@@ -59,20 +59,29 @@ class NoiseMeter:
             if per_block
             else np.empty(0)
         )
+        # Interpolation between the blocks is linear in their values, so it is a matrix.
+        self._between_centres = np.array(
+            [
+                np.interp(wavelengths_nm, self._centres_nm, block)
+                for block in np.eye(self._centres_nm.size)
+            ]
+        )
 
     def __call__(self, absorbance: Array) -> Array:
-        """Return the standard deviation of the noise at each band, `(bands,)`, in absorbance.
+        """Return the standard deviation of the noise at each band of spectra `(..., bands)`, in
+        absorbance and of the same shape.
 
         It is measured in each of eight blocks of the spectrum, because detectors are noisier at
         their ends, and interpolated between them. Within a block the median is taken, so that a
         spike or a sharp absorption band has little influence. It is 0 if there are too few bands.
         """
         if not self._kept.size:
-            return np.zeros(absorbance.size)
-        residuals = np.abs(np.sum(absorbance[self._windows] * self._weights, axis=1))
-        by_phase = np.median(residuals[self._kept], axis=2)
-        most = by_phase[np.argmax(np.sum(by_phase**2, axis=1))]
-        profile: Array = np.interp(self._wavelengths_nm, self._centres_nm, most) / _MEDIAN_OF_NORMAL
+            return np.zeros(absorbance.shape)
+        residuals = np.abs(np.sum(absorbance[..., self._windows] * self._weights, axis=-1))
+        by_phase = np.median(residuals[..., self._kept], axis=-1)
+        noisiest = np.argmax(np.sum(by_phase**2, axis=-1), axis=-1)[..., None, None]
+        most = np.take_along_axis(by_phase, noisiest, axis=-2)[..., 0, :]
+        profile: Array = most @ self._between_centres / _MEDIAN_OF_NORMAL
         return profile
 
 
@@ -115,7 +124,7 @@ class NoiseResponse:
     interpolated, because noise that is finer than the grid is averaged out.
 
     Args:
-        outputs: maps absorbance `(bands,)` to standardised outputs `(targets,)`.
+        outputs: maps absorbance `(n, bands)` to standardised outputs `(n, targets)`.
         wavelengths_nm: the instrument's bands `(bands,)`, in nm.
         grid: the model's grid.
     """
@@ -123,8 +132,6 @@ class NoiseResponse:
     def __init__(
         self, outputs: Callable[[Array], Array], wavelengths_nm: Array, grid: Grid
     ) -> None:
-        # One spectrum at a time: the trial of a bundle ran a few spectra at once and limited the
-        # memory for those, so a larger batch could exceed it.
         self._outputs = outputs
         rng = np.random.default_rng(0)  # fixed, so that predictions can be repeated exactly
         if wavelengths_nm.size > grid.bands:
@@ -147,9 +154,7 @@ class NoiseResponse:
         """
         # Outputs that are not finite count as the largest response below.
         with np.errstate(invalid="ignore", over="ignore"):
-            moves = np.array(
-                [self._outputs(absorbance + draw) - clean for draw in noise * self._draws]
-            )
+            moves = self._outputs(absorbance + noise * self._draws) - clean
             far = np.sqrt(np.mean(moves**2, axis=0))
         limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_RESPONSE), LARGEST_RESPONSE)
         return limited

@@ -5,6 +5,7 @@ This is computed here, in float64, and not in the network, whose int8 profiles w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -157,22 +158,37 @@ def half_width(
     `position` is that of the spectrum in the bundle's domain. Return None if the bundle has no
     interval for the target.
     """
-    half = target.half_width_90
-    if half is not None and target.difficulty is not None and position is not None:
-        output, nearest, distance = (
-            np.array(standardised),
-            np.array(position.nearest),
-            np.array(position.distance),
-        )
-        half *= float(target.difficulty.factor(output, nearest, distance))
-    return half
+    halves = half_widths(target, np.array([standardised]), None if position is None else [position])
+    return None if halves is None else float(halves[0])
+
+
+def half_widths(
+    target: Target, standardised: Array, positions: Sequence[Position] | None = None
+) -> Array | None:
+    """Return as `half_width` for the outputs `(n,)` of many spectra."""
+    if target.half_width_90 is None:
+        return None
+    halves = np.full(standardised.shape, target.half_width_90)
+    if target.difficulty is None or positions is None:
+        return halves
+    nearest = np.array([position.nearest for position in positions])
+    distance = np.array([position.distance for position in positions])
+    return halves * target.difficulty.factor(standardised, nearest, distance)
 
 
 def estimate(target: Target, standardised: float, half: float | None) -> Estimate:
     """Return the estimate for one standardised output and the half width of its interval."""
-    points = (
-        [standardised] if half is None else [standardised, standardised - half, standardised + half]
-    )
-    value, *interval = (float(point) for point in target.restore(np.array(points)))
-    low, high = interval or (None, None)
-    return Estimate(value, target.unit, low, high)
+    halves = None if half is None else np.array([half])
+    return estimates(target, np.array([standardised]), halves)[0]
+
+
+def estimates(target: Target, standardised: Array, halves: Array | None) -> list[Estimate]:
+    """Return the estimates for the outputs `(n,)` of many spectra and their half widths `(n,)`."""
+    values = target.restore(standardised).tolist()
+    if halves is None:
+        return [Estimate(value, target.unit, None, None) for value in values]
+    lows, highs = (target.restore(standardised + side * halves).tolist() for side in (-1.0, 1.0))
+    return [
+        Estimate(value, target.unit, low, high)
+        for value, low, high in zip(values, lows, highs, strict=True)
+    ]

@@ -9,10 +9,10 @@ import numpy as np
 
 from ccnvr.edge.bundle.archive import Bundle, BundleError
 from ccnvr.edge.chemometrics.correction import Correction
-from ccnvr.edge.chemometrics.domain import Domain, Position
+from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.grid import bands_read, check_wavelengths
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, SpectrumError
-from ccnvr.edge.chemometrics.targets import Target, estimate, half_width
+from ccnvr.edge.chemometrics.targets import Estimate, Target, estimates, half_widths
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.uncertainty import NoiseUncertainty
 from ccnvr.firmware_bridge.arrays import Array, Float32
@@ -25,6 +25,13 @@ logarithm finite.
 """
 
 _TEST_SOILS = 3
+
+_SPECTRA_AT_ONCE = 32
+"""Spectra that the engine gets together.
+
+More would save no time, and a new bundle is tried with the few soils of its self-test, so the
+memory that it takes for many is not known.
+"""
 
 
 class PredictiveModel(Protocol):
@@ -93,68 +100,101 @@ class Predictor:
         """
         if absorbance.size == self._instrument_bands:
             absorbance = absorbance[self.bands]
-        outputs = self._outputs(absorbance)
+        smoothed = None if self._smooth is None else self._smooth(absorbance)
+        inputs = self._preprocess(absorbance)[None]
+        return self._predictions(absorbance[None], self._run(inputs), smoothed)[0]
+
+    def batch(self, absorbance: Array) -> list[Prediction]:
+        """Predict many spectra, absorbance `(n, bands)` at all the bands or at those of
+        `self.bands`.
+
+        The predictions are those of single calls but for rounding, and take a fraction of the
+        time.
+
+        Raises:
+            SpectrumError: a spectrum has the wrong length or cannot be used.
+            BundleError: the engine fails on the spectra.
+        """
+        if absorbance.shape[1] == self._instrument_bands:
+            absorbance = absorbance[:, self.bands]
+        predictions: list[Prediction] = []
+        for first in range(0, len(absorbance), _SPECTRA_AT_ONCE):
+            block = absorbance[first : first + _SPECTRA_AT_ONCE]
+            smoothed = None if self._smooth is None else self._smooth.batch(block)[:, 0]
+            predictions += self._predictions(block, self._outputs(block), smoothed)
+        return predictions
+
+    def _predictions(
+        self, absorbance: Array, outputs: Array, smoothed: Float32 | None
+    ) -> list[Prediction]:
+        """Return the predictions of spectra `(n, bands)` from the network's outputs `(n, targets)`
+        and, if the bundle has a domain, the spectra smoothed for it, `(n, grid bands)`.
+
+        Raises:
+            SpectrumError: the outputs are not plausible.
+        """
         if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
             raise SpectrumError(
                 "not_finite",
                 f"the model's outputs are not all within {_LARGEST_OUTPUT:g} standard deviations "
                 "of the training soils; check the spectrum, or export the model again",
             )
-        position = self._locate(absorbance)
+        domain, positions = self._model.domain, None
+        if domain is not None and smoothed is not None:
+            positions = domain.locate_all(smoothed)
         targets = self._model.bundle.manifest.targets
         halves = [
-            half_width(target, output, position)
-            for target, output in zip(targets, outputs.tolist(), strict=True)
+            half_widths(target, column, positions)
+            for target, column in zip(targets, outputs.T, strict=True)
         ]
-        known = np.array([np.inf if half is None else half for half in halves])
-        by_noise = self._noise.half_widths(absorbance, outputs, known).tolist()
+        unlimited = np.full(len(outputs), np.inf)
+        known = np.stack([unlimited if half is None else half for half in halves], axis=1)
+        by_noise = self._noise.half_widths(absorbance, outputs, known)
         # The model's errors were measured on spectra with next to no noise, so they are independent
         # of those that noise adds, and the half widths add in quadrature.
-        estimates = {
-            target.name: estimate(target, output, None if half is None else hypot(half, noise))
-            for target, output, half, noise in zip(
-                targets, outputs.tolist(), halves, by_noise, strict=True
+        found = [
+            estimates(target, column, None if half is None else _in_quadrature(half, noise))
+            for target, column, half, noise in zip(
+                targets, outputs.T, halves, by_noise.T, strict=True
             )
-        }
-        outside = [
-            f"{target.name}:outside_training_range"
-            for target in targets
-            if not target.lowest <= estimates[target.name].value <= target.highest
         ]
-        out_of_domain = position.flags if position else []
-        return Prediction(estimates, (*out_of_domain, *outside, *_noisy(targets, halves, by_noise)))
-
-    def batch(self, absorbance: Array) -> list[Prediction]:
-        """Predict many spectra, absorbance `(n, bands)` at `self.bands` or all the bands.
-
-        The predictions are those of single calls but for the rounding of the engine.
-
-        Raises:
-            SpectrumError: a spectrum has the wrong length or cannot be used.
-            BundleError: the engine fails on the spectra.
-        """
-        return [self(spectrum) for spectrum in absorbance]
+        out_of_domain = (
+            [position.flags for position in positions] if positions else [[]] * len(outputs)
+        )
+        noisy = (by_noise > known) & np.isfinite(known)
+        return [
+            _prediction(targets, row, flags, is_noisy)
+            for row, flags, is_noisy in zip(
+                zip(*found, strict=True), out_of_domain, noisy.tolist(), strict=True
+            )
+        ]
 
     def _outputs(self, absorbance: Array) -> Array:
-        """Return the network's standardised outputs `(targets,)`."""
-        outputs: Array = self._model.outputs(self._preprocess(absorbance)[None])[0].astype(
-            np.float64
-        )
-        return outputs
+        """Return the network's standardised outputs `(n, targets)` for absorbance `(n, bands)`."""
+        return self._run(self._preprocess.batch(absorbance))
 
-    def _locate(self, absorbance: Array) -> Position | None:
-        """Return the spectrum's position in the domain, or None if the bundle has no domain."""
-        if self._model.domain is None or self._smooth is None:
-            return None
-        return self._model.domain.locate(self._smooth(absorbance)[0])
+    def _run(self, inputs: Float32) -> Array:
+        return self._model.outputs(inputs).astype(np.float64)
 
 
-def _noisy(
-    targets: tuple[Target, ...], halves: list[float | None], by_noise: list[float]
-) -> list[str]:
-    """Return a flag for each target with more uncertainty from noise than from the model."""
-    return [
-        f"{target.name}:noisy"
-        for target, half, noise in zip(targets, halves, by_noise, strict=True)
-        if half is not None and noise > half
+def _in_quadrature(halves: Array, others: Array) -> Array:
+    return np.array([hypot(*pair) for pair in zip(halves.tolist(), others.tolist(), strict=True)])
+
+
+def _prediction(
+    targets: tuple[Target, ...],
+    found: tuple[Estimate, ...],
+    out_of_domain: list[str],
+    is_noisy: list[bool],
+) -> Prediction:
+    """Return the prediction of one spectrum with its flags."""
+    outside = [
+        f"{target.name}:outside_training_range"
+        for target, one in zip(targets, found, strict=True)
+        if not target.lowest <= one.value <= target.highest
     ]
+    noisy = [
+        f"{target.name}:noisy" for target, noise in zip(targets, is_noisy, strict=True) if noise
+    ]
+    named = {target.name: one for target, one in zip(targets, found, strict=True)}
+    return Prediction(named, (*out_of_domain, *outside, *noisy))

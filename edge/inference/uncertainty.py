@@ -32,7 +32,7 @@ class NoiseUncertainty:
     several runs of the network.
 
     Args:
-        outputs: maps absorbance `(bands,)` to standardised outputs `(targets,)`.
+        outputs: maps absorbance `(n, bands)` to standardised outputs `(n, targets)`.
         wavelengths_nm: the instrument's bands `(bands,)`.
         grid: the model's grid.
         soils: absorbance of typical soils, `(n, bands)`.
@@ -51,25 +51,27 @@ class NoiseUncertainty:
         self._noise_of = NoiseMeter(wavelengths_nm)
         self._output_sd = NoiseResponse(outputs, wavelengths_nm, grid)
         noise = np.full(wavelengths_nm.size, _REFERENCE_NOISE)
-        output_sds = [self._output_sd(soil, outputs(soil), noise) for soil in soils]
+        output_sds = [self._output_sd(soil, outputs(soil[None])[0], noise) for soil in soils]
         self._typical_sensitivity: Array = (
             np.sqrt(np.mean(np.array(output_sds) ** 2, axis=0)) / _REFERENCE_NOISE
         )
 
     def half_widths(self, absorbance: Array, outputs: Array, model_half_widths: Array) -> Array:
-        """Return the half widths `(targets,)` caused by noise, in standardised units.
+        """Return the half widths `(n, targets)` caused by noise, in standardised units.
 
         Args:
-            absorbance: the spectrum, `(bands,)`.
-            outputs: the network's standardised outputs for it, `(targets,)`.
-            model_half_widths: the half widths without noise, `(targets,)`; infinite where the
+            absorbance: the spectra, `(n, bands)`.
+            outputs: the network's standardised outputs for them, `(n, targets)`.
+            model_half_widths: the half widths without noise, `(n, targets)`; infinite where the
                 bundle has no interval.
         """
-        noise = self._noise_of(absorbance)
-        overall = float(np.sqrt(np.mean(noise**2)))
-        typical: Array = GAUSSIAN_90 * overall * self._typical_sensitivity
-        if np.all(typical <= _NEGLIGIBLE_SHARE * model_half_widths):
-            return typical
-        # Soils differ in sensitivity, and strong noise also biases an output. Adding as much noise
-        # again to this very spectrum shows both.
-        return GAUSSIAN_90 * self._output_sd(absorbance, outputs, noise)
+        noise = np.atleast_2d(self._noise_of(absorbance))
+        overall = np.sqrt(np.mean(noise**2, axis=1, keepdims=True))
+        halves: Array = GAUSSIAN_90 * overall * self._typical_sensitivity
+        enough = np.all(halves <= _NEGLIGIBLE_SHARE * model_half_widths, axis=1)
+        for row in np.flatnonzero(~enough):
+            # Soils differ in sensitivity, and strong noise also biases an output. Adding as much
+            # noise again to this very spectrum shows both.
+            response = self._output_sd(absorbance[row], outputs[row], noise[row])
+            halves[row] = GAUSSIAN_90 * response
+        return halves
