@@ -6,7 +6,7 @@ import numpy as np
 
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.libraries.properties import doubt
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.scales import unlearnable

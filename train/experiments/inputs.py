@@ -10,7 +10,7 @@ from typing import Any
 from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.experiments.ledger import Ledger
-from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 

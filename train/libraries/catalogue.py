@@ -12,7 +12,7 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import downloads
 from ccnvr.train.libraries.downloads import PublishedFile
-from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.libraries.published import lucas, ossl, r_packages
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.soils import Soils

@@ -6,7 +6,7 @@ A library is named as `NAME` or `NAME:PART`, after `catalogue.LIBRARIES`: `nirso
 `train` and `test` are the library's official split; for a LimeSoDa set they are the official folds
 without `limesoda.HELD_OUT_FOLD`, and that fold. Some libraries define more parts. Without a part
 all soils are loaded. A path such as `mine.csv` or `mine.parquet` names a file of the user's own
-soils, see `own_files`.
+soils, see `own.files`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, naming_source
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.libraries import own_files
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
+from ccnvr.train.libraries.own import files as own_files
 from ccnvr.train.libraries.sensor import Sensor, View
 from ccnvr.train.libraries.soils import Rows, Soils
 

@@ -16,7 +16,7 @@ from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
-from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import as_torch
 from ccnvr.train.recipe.recipe import TrainingRecipe

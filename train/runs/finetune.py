@@ -47,7 +47,7 @@ def finetune(
 
     Args:
         base: `"default"`, a .ccnvr file, the folder of a finished run, or one of these as read.
-        soils: a CSV or Parquet file, see `own_files`.
+        soils: a CSV, Excel or Parquet file, see `libraries.own.files`.
         out: the folder of the run, which must not exist, or be empty.
         settings: what is tuned, and for how long; None for those of `ccnvr finetune`.
         quantity: what the file holds: reflectance (0 to 1), percent or absorbance.

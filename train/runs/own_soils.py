@@ -12,7 +12,7 @@ from ccnvr.train.calibration.folds import grouped, soil_of
 from ccnvr.train.calibration.recipe_soils import load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
-from ccnvr.train.libraries.own_files import ENDINGS
+from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs.base import Base, at_hand

@@ -23,6 +23,7 @@ UNITS = {
 
 # No air path lets shorter wavelengths through, and no Vis-NIR detector sees longer ones.
 _SHORTEST_NM, _LONGEST_NM = 150.0, 2_700.0
+_LONGEST_FOURIER_NM = 3_000.0
 _LARGEST_MICROMETRE = 100.0
 _LIMITS = {
     AxisUnit.NANOMETRE: (_SHORTEST_NM, 1e6),
@@ -136,7 +137,7 @@ def _deduced(ordered: Array, claim: Claim) -> AxisUnit:
                 "wavenumbers in cm-1: give --axis wavenumber, or --axis nm if they are nm"
             )
         return AxisUnit.NANOMETRE
-    if _even(1e7 / ordered):
+    if high <= _LONGEST_FOURIER_NM and low < _LONGEST_FOURIER_NM / 2.0 and _even(1e7 / ordered):
         # Even in wavenumber: what a Fourier-transform spectrometer measured, exported in nm.
         return AxisUnit.NANOMETRE
     if low > _LONGEST_NM:

@@ -23,7 +23,8 @@ from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries import own_files
+from ccnvr.train.libraries.own import parquet as own_parquet
+from ccnvr.train.libraries.own.columns import NotUnderstood, understand
 from ccnvr.train.libraries.properties import PROPERTIES
 from tools import memory_of_a_large_csv
 
@@ -87,6 +88,87 @@ def test_a_column_s_name_states_its_unit(
         assert library.notes[path.name].startswith(f"{known} from {name}: ")
 
 
+@pytest.mark.parametrize(
+    ("names", "known", "factor"),
+    [
+        ("OC|oc|OC (g/kg)|SOC_g_kg|soc g/kg|Corg [g/kg]|TOC g kg-1|C_org_g_kg|TC g/kg", "OC", 1),
+        ("OC_%|SOC (%)|Corg %|organic carbon (%)|oc_usda.c729_w.pct|TOC_percent|soc g/100g",
+         "OC", 10),
+        ("TOC mg/kg", "OC", 0.001),
+        ("OM_pct|SOM (%)|organic matter [%]|OM %|Humus_pct", "OC", 5.8),
+        ("N|TN_g_kg|N_total_g_kg|Nt (g/kg)|Total N g/kg", "N", 1),
+        ("N_pct|TN (%)|tn %|n.tot_usda.a623_w.pct", "N", 10),
+        ("CEC|cec|CEC (meq/100g)|CEC meq/100 g|CEC_cmolc_kg|CEC cmol(+)/kg|cec_usda.a723_cmolc.kg",
+         "CEC", 1),
+        ("CEC_mmol_kg|CEC (mmolc/kg)", "CEC", 0.1),
+        ("pH|PH|pH_H2O|pH KCl|pH_CaCl2|pH (CaCl2)|ph_kcl|pH in water|ph.h2o_usda.a268_index",
+         "pH", 1),
+        ("clay|Clay|CLAY|Clay (%)|clay_%|clay content (%)|clay.tot_usda.a334_w.pct", "clay", 1),
+        ("clay_g_kg|Clay (g/kg)", "clay", 0.1),
+    ],
+)  # fmt: skip
+def test_names_that_people_use_are_understood(names: str, known: str, factor: float) -> None:
+    for name in names.split("|"):
+        column = understand(name)
+        assert column is not None, name
+        assert column.property == known, name
+        assert column.factor == pytest.approx(factor), name
+
+
+def test_names_that_may_be_properties_are_never_left_out(tmp_path: Path) -> None:
+    for name, words in (
+        ("SOC", "OC_g_kg, OC_pct"),
+        ("toc", "OC_g_kg, OC_pct"),
+        ("OM", "SOM_g_kg, SOM_pct"),
+        ("TN", "N_g_kg or N_pct"),
+        ("n", "N_g_kg or N_pct"),
+        ("pH_NaF", "pH_H2O, pH_CaCl2 or pH_KCl"),
+        ("SOC stock t/ha", "OC_g_kg, OC_pct"),
+        ("clay mineral", "clay_pct or clay_g_kg"),
+        ("CEC_g_kg", "CEC_cmol_kg, CEC_meq_100g"),
+    ):
+        with pytest.raises(NotUnderstood, match=words):
+            understand(name)
+        table = {**columns(clay=[5, 6, 7]), name: [1, 2, 3]}
+        path = write_csv(tmp_path / "soils.csv", table)
+        with pytest.raises(UsageError, match=rf"has a column {name}, which is not understood"):
+            libraries.load_library(str(path), GRID)
+    for name in ("sand_pct", "silt", "depth", "plot", "CaCO3_pct", "country", "lat", "nitrate"):
+        assert understand(name) is None, name
+    # Words in such a column are no values.
+    text = columns(OC=[1, 2, 3], OC_method=["dry", "dry", "wet"])
+    assert (
+        len(libraries.load_library(str(write_csv(tmp_path / "soils.csv", text)), GRID).sample_ids)
+        == 3
+    )
+
+
+def test_workbooks_and_semicolons_are_libraries_too(tmp_path: Path) -> None:
+    table = columns(Clay=[10, 20, 30], **{"Corg (%)": [1.5, 2.5, None]})
+    expected = libraries.load_library(str(write_csv(tmp_path / "soils.csv", table)), GRID)
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in [list(table), *zip(*table.values(), strict=True)]:
+        book.active.append([None if cell is None else cell for cell in row])
+    book.save(tmp_path / "soils.xlsx")
+    text = (tmp_path / "soils.csv").read_text().replace(",", ";").replace(".", ",")
+    (tmp_path / "soils.txt").write_text(text)
+    for name in ("soils.xlsx", "soils.txt"):
+        found = libraries.load_library(str(tmp_path / name), GRID)
+        np.testing.assert_array_equal(found.spectra, expected.spectra)
+        np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_options_that_training_lacks_are_those_of_convert(tmp_path: Path) -> None:
+    table = columns(OC=[1, 2, 3])
+    table = {
+        f"{1e7 / int(name):.4f}" if name.isdigit() else name: cells for name, cells in table.items()
+    }
+    with pytest.raises(UsageError, match=r"give --axis wavenumber.*\(ccnvr convert takes it"):
+        libraries.load_library(str(write_csv(tmp_path / "soils.csv", table)), GRID)
+
+
 def test_notes_keep_the_method(tmp_path: Path) -> None:
     table = columns(SOM_pct=[1, 2, 3], pH_CaCl2=[5, 6, 7], field=["x", "y", "z"])
     pool = libraries.join(
@@ -140,7 +222,7 @@ def test_parquet_and_csv_give_the_same_library(
     np.testing.assert_array_equal(parquet.values, csv.values)
     assert parquet.sample_ids == ["soils.parquet/a", "soils.parquet/b", "soils.parquet/c"]
     monkeypatch.setattr(source, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(own_parquet, "ROWS_AT_ONCE", 1)
     for whole in (parquet, csv):
         again = libraries.load_library(str(tmp_path / whole.origin[0]), GRID)
         np.testing.assert_allclose(again.spectra, whole.spectra, rtol=1e-12)
@@ -167,8 +249,6 @@ def test_columns_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
         load(OC=[1, 2, 3], SOM_pct=[1, 2, 3])
     with pytest.raises(UsageError, match="has pH twice, in columns pH_H2O and pH_CaCl2"):
         load(pH_H2O=[5, 6, 7], pH_CaCl2=[5, 6, 7])
-    with pytest.raises(UsageError, match="has a column Clay, which is read only as clay"):
-        load(OC=[1, 2, 3], Clay=[5, 6, 7])
     with pytest.raises(
         UsageError, match="none of the columns OC, N, CEC, pH, clay, nor one such as SOM_pct"
     ):
@@ -242,7 +322,7 @@ def test_what_a_file_does_not_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "ROWS_AT_ONCE", 1)
-    monkeypatch.setattr(own_files, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(own_parquet, "ROWS_AT_ONCE", 1)
     reflectance = columns(OC=[1, 2, 3])
     of_last = {
         name: [*cells[:2], -np.log10(cells[2])] if name.isdigit() else cells

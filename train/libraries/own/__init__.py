@@ -1,0 +1,1 @@
+"""Libraries of the user: files of spectra with the laboratory's values."""
