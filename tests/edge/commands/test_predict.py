@@ -26,9 +26,16 @@ def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv
     predictor = model.bind(table.wavelengths_nm)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["sample_id"] for line in lines] == table.sample_ids
-    for line, spectrum in zip(lines, table.spectra, strict=True):
-        expected = predictor(absorbance(spectrum[predictor.bands]))
+    together = predictor.batch(absorbance(table.spectra[:, predictor.bands]))
+    for line, spectrum, expected in zip(lines, table.spectra, together, strict=True):
         assert line["predictions"] == {name: vars(estimate) for name, estimate in expected.items()}
+        alone = predictor(absorbance(spectrum[predictor.bands]))
+        assert line["flags"] == list(alone.flags)
+        for name, estimate in alone.items():
+            found = line["predictions"][name]
+            assert [found["value"], found["low"], found["high"]] == pytest.approx(
+                [estimate.value, estimate.low, estimate.high], rel=1e-5
+            )
 
 
 def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
