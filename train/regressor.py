@@ -131,6 +131,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         self._single = values.ndim == 1
         values = values.reshape(len(values), -1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        # A fit must not change the random numbers that the caller draws from torch.
         with _as_value_error(), torch.random.fork_rng(devices=[]):
             self._columns_nm = self._positions()
             self.recipe_ = self._recipe(values.shape[1])

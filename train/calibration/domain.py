@@ -100,6 +100,7 @@ def fit(
     # add up.
     own = [ratios[library_of == number, number] for number in range(len(shape.libraries))]
     scale = np.stack([np.quantile(distances, 0.95, axis=0) for distances in own])
+    # A library of equal spectra reaches nowhere, and must not divide by 0.
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
     furthest = (ratios / scale).max(axis=(2, 3))
     limit = conformal_quantile(furthest.min(axis=1), 1.0 - FALSE_ALARMS)
@@ -153,9 +154,11 @@ def _shape(grid: Grid, origin: list[str], fold_of: Integers) -> DomainShape | No
     libraries = tuple(library for library in dict.fromkeys(origin) if enough(library))
     if not libraries:
         return None
+    # The odd number of bands that is nearest to the width, within what the grid allows.
     window = 2 * int(np.ceil(SMOOTHED_NM / grid.step_nm / 2.0 - 0.5)) + 1
     shortest = grid.shortest_segment
     window = max(3, min(window, shortest if shortest % 2 else shortest - 1))
+    # Not coarser than the smoothing, so that no feature falls between the bands that are kept.
     every = max(1, min(round(_KEPT_NM / grid.step_nm), window))
     return DomainShape(window, every, COMPONENTS, libraries, FALSE_ALARMS)
 

@@ -26,6 +26,7 @@ def fold_of(soils: Soils, folds: int, seed: int) -> Integers:
     group = soil_of(soils)
     fold_of_group = np.full(group.max() + 1, -1)
     origin = np.array(soils.origin)
+    # Dealt out in turn, so that the folds of a library differ by at most one of its soils.
     for library in dict.fromkeys(soils.origin):
         groups = rng.permutation(np.unique(group[origin == library]))
         fold_of_group[groups] = np.arange(len(groups)) % folds

@@ -70,6 +70,7 @@ def fit_interval(
     scores = np.empty_like(errors)
     for fold in folds:
         scored = fold_of == fold
+        # With one fold there is no other to fit on.
         fitted_on = ~scored if folds.size > 1 else scored
         difficulty = fit_difficulty(
             errors[fitted_on], outputs[fitted_on], held_out[fitted_on], libraries
@@ -92,6 +93,7 @@ def fit_difficulty(
     columns = np.column_stack(
         [outputs, np.log(np.maximum(held_out.distance, Difficulty.LEAST_DISTANCE))]
     )
+    # A column may be constant, as when all predictions are equal.
     spread = np.maximum(columns.std(axis=0), 1e-6)
     member = np.eye(libraries)[held_out.nearest]
     design = np.column_stack(

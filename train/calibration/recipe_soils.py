@@ -92,6 +92,7 @@ def shared(soils: Soils, *others: Soils) -> tuple[str, ...]:
             own + square - 2.0 * block @ other.spectra.T
             for square, other in zip(squares, others, strict=True)
         ]
+        # `initial` is for the case that there are no other soils at all.
         nearest = np.min(np.concatenate(apart, axis=1), axis=1, initial=np.inf) / block.shape[1]
         for sample_id, distance in zip(soils.sample_ids[start:], nearest, strict=False):
             if {sample_id, sample_id.partition("/")[2]} & ids or distance < SAME_SPECTRUM**2:

@@ -167,6 +167,7 @@ def _download(file: PublishedFile) -> bytes:
             total=file.size, desc=file.name, unit="B", unit_scale=True, disable=None, leave=False
         ) as bar,
     ):
+        # `read1` returns what has come, so that the deadline is checked while a server is slow.
         while len(content) <= file.size and (
             chunk := response.read1(min(_CHUNK, file.size + 1 - len(content)))
         ):

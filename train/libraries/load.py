@@ -105,6 +105,7 @@ def open_sets(grid: Grid, sensor: Sensor | None = None) -> tuple[str, ...]:
     for name in limesoda.VISNIR_SETS:
         try:
             load_library(name, grid, sensor=sensor)
+        # LimeSoDa is not installed, or the set does not reach far enough.
         except (UsageError, WavelengthError):
             continue
         covering.append(name)

@@ -122,6 +122,7 @@ class Rows:
         """Add rows at the end."""
         end = self._used + len(block)
         if end > len(self._array):
+            # Large steps, so that it seldom grows; at most 16 MB or a sixteenth of it are too much.
             growth = max(_GROWTH_BYTES // (8 * self._array.shape[1]), len(self._array) // 16)
             # In place: for blocks of this size the C library moves page tables and copies nothing.
             self._array.resize(

@@ -105,6 +105,7 @@ class VariedInputs:
         What is drawn for a row does not depend on `share`, so that a team of processes draws what
         one process would. Soils are mixed in absorbance, before SNV.
         """
+        # Drawn for the whole batch before the share is taken, so that no draw depends on the team.
         count = len(soils.rows)
         amounts = [
             rng.normal(size=count).astype(np.float32)[share, None, None] for _ in self._changes
@@ -125,7 +126,9 @@ class VariedInputs:
             varied += (amount**2 if squared else amount) * of_soil
         if self._noise is not None:
             varied += sign.astype(np.float32)[:, None, None] * self._noise[which]
+        # SNV last: it is the only step that is not linear, so changes cannot be added after it.
         varied = self._preprocess.scale(varied)
+        # These act on the network's input, where SNV has removed what `offset` and `gain` do.
         varied *= 1.0 + gain
         varied += offset + tilt * self._ramp
         return varied
@@ -146,6 +149,7 @@ class VariedInputs:
             return BandedOperator(filter_matrix(Channel(window, 2, order), grid)).many(spectra)
 
         changes: list[tuple[Array, bool]] = []
+        # A change with a standard deviation of 0 costs nothing in any batch.
         if sd.offset:
             changes.append((np.full((1, bands), sd.offset), False))
         if sd.slope:

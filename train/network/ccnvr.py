@@ -19,6 +19,7 @@ from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.firmware_bridge.arrays import Float32
 
 _LINEAR_INIT_SD = 0.06
+# Spectra at once: the features of a whole library would not fit into memory.
 _BATCH = 256
 
 
@@ -110,6 +111,7 @@ class CCNVR(nn.Module):
                 .transpose(1, 2)
                 .flatten(2)
             )
+            # A step is `patch` neighbouring bands with all their features.
             states, _ = self.recurrent(sequence)
             pooled = states.mean(dim=1)
         outputs = self.head(pooled)

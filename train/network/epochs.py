@@ -69,6 +69,7 @@ class _Training:
         self._inputs = inputs
         self._lesson = lesson.to(team.device)
         self._settings = settings
+        # Rounded up: `array_split` in `epoch` makes batches of nearly equal size.
         self._batches = -(-len(inputs) // settings.batch_size)
         self._optimizer = torch.optim.AdamW(
             [parameter for parameter in network.parameters() if parameter.requires_grad],
@@ -132,6 +133,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CcnvrError: the file cannot be read, or is damaged.
     """
     try:
+        # Without `weights_only` torch would unpickle, and so run, whatever the file holds.
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except OSError as error:
         raise CcnvrError(

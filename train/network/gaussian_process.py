@@ -83,6 +83,7 @@ class GaussianProcess(nn.Module):
         self.register_buffer("soils", self._scaled(known))
         self.register_buffer("norms", self.soils.square().sum(dim=1))
         squares = self._squared_distances(self.soils)
+        # The median distance makes the kernel's length independent of the number of bands.
         median = squares[np.triu_indices(len(inputs), 1)].median().sqrt().item()
         self._length = kernel.length * max(median, 1e-12)
         covariance = self._covariance(squares)
@@ -134,6 +135,7 @@ def _drawn(targets: Array) -> Integers:
         return np.arange(len(targets))
     known = ~np.isnan(targets)
     rarest = np.where(known, known.sum(axis=0), len(targets)).min(axis=1)
+    # A stable sort keeps the random order among equally rare soils.
     order = np.random.default_rng(_SEED).permutation(len(targets))
     return np.sort(order[np.argsort(rarest[order], kind="stable")][:MOST_SOILS])
 
@@ -147,6 +149,7 @@ def _solve(
     if len(np.unique(groups[rows])) < (1 if prior is None else FEWEST_SOILS):
         return weights, 0.0, float(prior is not None)
     measured = torch.from_numpy(values[rows])
+    # The noise keeps the matrix invertible where two soils have equal spectra.
     inverse = torch.linalg.inv(
         covariance[np.ix_(rows, rows)] + noise * torch.eye(rows.size, dtype=torch.float64)
     )
@@ -158,6 +161,7 @@ def _solve(
     errors = measured - prior[rows]
     from_prior = inverse @ errors
     # The prior has not seen the soils, so none needs to be left out for it.
+    # Equation 5.12 gives the leave-one-out errors from the one inverse, without n fits.
     left_out = [
         missed(inverse, from_mean, groups[rows]),
         missed(inverse, from_prior, groups[rows]),

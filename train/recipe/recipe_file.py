@@ -36,6 +36,7 @@ def read(path: Path, sensor: Path | None = None) -> str:
     table = _text(sensor, "instrument")
     # Checked by itself first, so that a fault in it is reported for its own file.
     _parsed(Sensor, table, f"instrument {sensor}")
+    # A recipe that has the table already is refused by TOML, which allows it only once.
     return f"{recipe}\n[instrument]\n{table}"
 
 

@@ -60,7 +60,7 @@ class Base:
         )
 
 
-def read(source: str) -> Base:
+def read_base(source: str) -> Base:
     """Read `default`, a .ccnvr file, or the folder of a finished run.
 
     Raises:

@@ -21,9 +21,8 @@ from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Finetuned
-from ccnvr.train.runs import base as bases
 from ccnvr.train.runs import folder as run_folder
-from ccnvr.train.runs.base import Base
+from ccnvr.train.runs.base import Base, read_base
 from ccnvr.train.runs.finetune_folds import fit_folds
 from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
 from ccnvr.train.runs.own_soils import overlap, read_soils
@@ -61,7 +60,7 @@ def finetune(
     """
     path, folder = Path(soils), Path(out)
     if not isinstance(base, Base):
-        base = bases.read(str(base))
+        base = read_base(str(base))
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_absent(folder, "--out")
     own, left_out = read_soils(base, path, quantity)

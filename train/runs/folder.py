@@ -78,6 +78,7 @@ def claim(
 
 def keep_report(folder: Path, report: RunReport, domain: Domain | None) -> None:
     """Finish a run; its report is the last of its files to be written."""
+    # Before the report, which says that all other files are complete.
     if domain is not None:
         with write_atomically(folder / PART) as stream:
             stream.write(domain.to_bytes())

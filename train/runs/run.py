@@ -119,6 +119,7 @@ class _Fits:
         """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
         folder = self.folder / part
         folder.mkdir(exist_ok=True)
+        # An interrupted write leaves a temporary file behind.
         if self.team.first:
             remove_leftovers(folder)
         done = 0
@@ -129,6 +130,7 @@ class _Fits:
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self.bar.update()
 
+        # So that no fold of this run has the seed of another run's fold.
         seed = recipe.fit.seed * 1000 + offset
         calibration = fitting.fit(
             Fitting(recipe, seed, folder / CHECKPOINT.name, on_epoch, self.team),

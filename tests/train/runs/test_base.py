@@ -58,16 +58,16 @@ def altered(
 
 def test_a_bundle_that_lacks_what_fine_tuning_needs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CcnvrError, match=r"no recipe in its card.*give the folder of the run"):
-        bases.read(altered(tmp_path, card={}))
+        bases.read_base(altered(tmp_path, card={}))
     with pytest.raises(CcnvrError, match=r"no part model\.fp32\.network"):
-        bases.read(altered(tmp_path, without="model.fp32.network"))
+        bases.read_base(altered(tmp_path, without="model.fp32.network"))
     with pytest.raises(CcnvrError, match="is not that of its network"):
-        bases.read(altered(tmp_path, card={"channels": [{}] * 4}))
+        bases.read_base(altered(tmp_path, card={"channels": [{}] * 4}))
     with pytest.raises(CcnvrError, match="cannot be fine-tuned: unknown key 'colour'"):
-        bases.read(altered(tmp_path, card={"colour": "red"}))
+        bases.read_base(altered(tmp_path, card={"colour": "red"}))
     rounded = pack(with_int8_weights(unpack(bundles.read("default").parts["model.fp32.network"])))
     with pytest.raises(CcnvrError, match="its profile is weights"):
-        bases.read(altered(tmp_path, parts={"model.fp32.network": rounded}))
+        bases.read_base(altered(tmp_path, parts={"model.fp32.network": rounded}))
 
 
 def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
@@ -84,7 +84,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
     out = tmp_path / "mine"
     outcome = finetune.finetune(
-        bases.read(path), soils, out, FinetuningSettings("head", epochs=1, folds=2)
+        bases.read_base(path), soils, out, FinetuningSettings("head", epochs=1, folds=2)
     )
     assert (
         outcome.not_compared == ("lucas2009", "away.csv")
@@ -98,7 +98,7 @@ def test_a_bundle_s_correction_stays_and_open_sets_stand_in_for_its_libraries(
 
 
 def test_a_base_with_fewer_outputs_answers_as_before(finished_run: Path) -> None:
-    base: Base = bases.read(str(finished_run))
+    base: Base = bases.read_base(str(finished_run))
     pool = load_soils(("CV.98",), base.recipe)
     both = fitting.predict(base.recipe, base.calibration, pool.spectra)
     one = base.only(("pH",))

@@ -167,7 +167,7 @@ def test_a_fine_tuned_run_is_no_run_of_training(
     finished_run: Path, tmp_path: Path, refused: Refused
 ) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "mine"
-    outcome = finetune.finetune(bases.read(str(finished_run)), soils, out, TWO)
+    outcome = finetune.finetune(bases.read_base(str(finished_run)), soils, out, TWO)
     assert outcome.report.domain is None
     for study in ("intervals", "domain"):
         words = ("was fine-tuned", str(soils), "name a run of ccnvr train")
@@ -190,7 +190,7 @@ def test_a_fine_tuned_run_is_no_run_of_training(
 def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     """And tells that it has seen these soils, though the file names them anew."""
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
-    base = bases.read("default")
+    base = bases.read_base("default")
     out = tmp_path / "mine"
     outcome = finetune.finetune(base, soils, out, FinetuningSettings("head", epochs=1, folds=5))
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
@@ -218,7 +218,7 @@ def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_
     """
     carbon = 3.0 * limesoda.load("SL.125").properties["OC"]
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 60, OC=carbon)
-    base = bases.read(str(finished_run))
+    base = bases.read_base(str(finished_run))
     outcome = finetune.finetune(
         base,
         soils,
@@ -243,7 +243,7 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
-    base, tune = bases.read(str(finished_run)), finetuning.finetune
+    base, tune = bases.read_base(str(finished_run)), finetuning.finetune
     rounds: list[int] = []
 
     def interrupted(*arguments: Any, **named: Any) -> fitting.Calibration:
@@ -282,7 +282,7 @@ def test_soils_that_teach_nothing_are_refused(
 ) -> None:
     soils = write_soils(tmp_path / "mine.csv", "CV.98", count, **values)
     with pytest.raises(UsageError) as refusal:
-        finetune.finetune(bases.read(str(finished_run)), soils, tmp_path / "out", TWO)
+        finetune.finetune(bases.read_base(str(finished_run)), soils, tmp_path / "out", TWO)
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert not (tmp_path / "out").exists()
 
@@ -312,7 +312,7 @@ def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> Non
     ]
     soils.write_text("\n".join([header, *twice]))
     with pytest.raises(UsageError, match="OC: measured in 9 of your soils"):
-        own_soils.read_soils(bases.read(str(finished_run)), soils, "reflectance")
+        own_soils.read_soils(bases.read_base(str(finished_run)), soils, "reflectance")
 
 
 def test_wrong_use_is_one_sentence_and_leaves_no_folder(
@@ -352,7 +352,7 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(
 
 def test_the_user_s_file_is_read_as_the_edge_reads_it(finished_run: Path, tmp_path: Path) -> None:
     """Not once more through the instrument that the base was trained for, and as what it holds."""
-    base = bases.read(str(finished_run))
+    base = bases.read_base(str(finished_run))
     instrument = Sensor(tuple(np.arange(1100.0, 2500.0, 6.0).tolist()), 18.0)
     seen = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, sensor=instrument))
     soils = write_soils(tmp_path / "mine.csv", "CV.98", 12, step=2)

@@ -178,6 +178,7 @@ def read_survey(survey: Survey, folder: Path, view: View) -> Soils:
                 Gathering(survey.name, view.grid, bands.matrix, list(survey.columns), average=True),
                 bands.names,
             )
+        # One matrix serves all files, so they must have the same wavelengths.
         elif bands.names != names:
             raise DataError(
                 f"{path} row 1 names other wavelengths than {files[0].name}; fetch it again"

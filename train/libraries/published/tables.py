@@ -120,6 +120,7 @@ class Table:
         opener: Callable[..., IO[str]] = gzip.open if self.path.name.endswith(".gz") else open
         number = 0
         try:
+            # Spreadsheet programs begin a file with a byte-order mark, which utf-8-sig skips.
             with opener(self.path, "rt", newline="", encoding="utf-8-sig") as stream:
                 for number, cells in enumerate(csv.reader(bounded_lines(stream)), start=1):
                     if cells:
