@@ -49,6 +49,7 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str,
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_what_answers_is_named_and_gets_a_rule(
     plugged: Callable[..., None],
     simulated: Callable[..., str],

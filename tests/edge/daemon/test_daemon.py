@@ -206,6 +206,7 @@ def test_no_such_port(tmp_path: Path) -> None:
     assert_one_sentence(result, 1, "/dev/ttyNONE", "no such port", "/dev/serial/by-id")
 
 
+@pytest.mark.slow
 def test_nothing_answers(tmp_path: Path) -> None:
     master, slave = os.openpty()
     tty.setraw(slave)
@@ -402,6 +403,7 @@ def test_new_references_on_demand(simulator_process: Callable[..., str], tmp_pat
     assert taken == [True, False, True]
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

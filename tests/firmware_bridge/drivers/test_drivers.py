@@ -281,6 +281,7 @@ def test_the_same_seed_makes_the_same_faults() -> None:
     assert run(3) == run(3) != run(4)
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_url_of_a_simulator() -> None:
     instrument = open_instrument(
         "sim://?driver=multispeq&pace=0&faults=flip@4&coefficients=365,63.8"
