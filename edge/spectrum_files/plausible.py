@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.spectrum_files.water_bands import absorption_at_1917
 from ccnvr.firmware_bridge.arrays import Array
 
 # Over 1100-2450 nm the flattest soil varies by 0.028 in absorbance, the darkest reflects 0.11
@@ -20,9 +19,6 @@ _FLATTEST = 0.012
 _DARKEST, _BRIGHTEST = 0.03, 1.05
 _WIDE_ENOUGH_NM = 700.0
 _WHITE = 0.85
-
-# Soils absorb 0.005 and more at 1917 nm: test_water_bands.
-_LEAST_WATER = 0.002
 
 # Where water vapour takes nearly all sunlight, in nm; what is measured there by the sun is noise.
 _VAPOUR = ((1335.0, 1480.0), (1770.0, 2000.0))
@@ -62,12 +58,6 @@ def is_white(wavelengths_nm: Array, reflectance: Array) -> bool:
     return bool(found) and "white" in found[0].text
 
 
-def without_water(wavelengths_nm: Array, reflectance: Array) -> bool:
-    """Whether 1917 nm is seen and none of the spectra `(n, bands)` absorbs there."""
-    depth = absorption_at_1917(wavelengths_nm, reflectance)
-    return bool(np.all(depth < _LEAST_WATER))
-
-
 def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> Fault | None:
     """Return why a spectrum `(bands,)` has values outside `low` to `high`, if they tell."""
     outside = ~((values > low) & (values < high)) & np.isfinite(values)
@@ -84,7 +74,7 @@ def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> 
             "divide them by the white reference, less the dark one",
             True,
         )
-    if np.mean(values < 0.0) > 0.2 and low > -1.0:
+    if np.mean(values < 0.0) > 0.02 and low > -1.0:
         return Fault(
             "so many negative values come from a derivative, a scatter correction or a dark "
             "reference",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files import plausible
 from ccnvr.edge.spectrum_files.messages import shown
-from ccnvr.edge.spectrum_files.water_bands import upside_down
+from ccnvr.edge.spectrum_files.water_bands import upside_down, water_is_missing
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 
@@ -108,7 +108,7 @@ class SpectraTable:
         usable = np.all((spectra > low) & (spectra < high), axis=0)
         wavelengths = self.wavelengths_nm[usable]
         reflectance = as_fraction(spectra[:, usable], quantity)
-        if reflectance.size and plausible.without_water(wavelengths, reflectance):
+        if reflectance.size and water_is_missing(wavelengths, reflectance):
             raise UsageError(
                 f"{self.path} has spectra without the water band at 1917 nm that every soil has, "
                 f"so its numbers from {self.wavelengths_nm[0]:g} to {self.wavelengths_nm[-1]:g} "

@@ -59,6 +59,16 @@ def sed(wavelengths_nm: Array, reflectance: Array, column: str = "Reflect. %") -
     return "\r\n".join([*head, *rows, ""]).encode()
 
 
+def sed_of_radiance(wavelengths_nm: Array, reflectance: Array) -> bytes:
+    """A file with the radiance of a reference and of the target, and no reflectance."""
+    text = sed(wavelengths_nm, reflectance, "Reflect. [1.0]").decode()
+    head, body = text.split("Data:\r\n")
+    lines = body.splitlines()[1:]
+    cells = [line.split("\t") for line in lines if line]
+    rows = [f"{nm}\t0.5\t{0.5 * float(value):.9f}" for nm, _, value in cells]
+    return "\r\n".join([f"{head}Data:", "Wvl\tRad. (Ref.)\tRad. (Target)", *rows, ""]).encode()
+
+
 def sig(wavelengths_nm: Array, reflectance: Array) -> bytes:
     head = [
         "/*** Spectra Vista SIG Data ***/",
@@ -116,36 +126,48 @@ def opus(
     content: int = 4,
     unit: str = "WN",
     scale: float = 1.0,
+    kind: int | None = None,
 ) -> bytes:
     """One spectrum: its values, their parameters, and a block of a sample's name."""
+    kind = 0b1111 | content << 10 if kind is None else kind
+    return opus_of(first, last, [values], unit=unit, scale=scale, kind=kind)
+
+
+def opus_of(
+    first: float,
+    last: float,
+    spectra: list[Array],
+    *,
+    unit: str = "WN",
+    scale: float = 1.0,
+    kind: int = 0b1111 | 4 << 10,
+) -> bytes:
+    """Several spectra of one kind, as OPUS leaves them after each step of processing."""
 
     def parameter(name: str, value: float | str) -> bytes:
         if isinstance(value, int):
-            kind, data = 0, struct.pack("<i", value)
+            of_kind, data = 0, struct.pack("<i", value)
         elif isinstance(value, float):
-            kind, data = 1, struct.pack("<d", value)
+            of_kind, data = 1, struct.pack("<d", value)
         else:
-            kind, data = 2, value.encode() + b"\0" * (2 - len(value) % 2)
-        return name.encode() + b"\0" + struct.pack("<hh", kind, len(data) // 2) + data
+            of_kind, data = 2, value.encode() + b"\0" * (2 - len(value) % 2)
+        return name.encode() + b"\0" + struct.pack("<hh", of_kind, len(data) // 2) + data
 
     def block(*parameters: bytes) -> bytes:
         body = b"".join(parameters) + b"END\0\0\0\0\0"
         return body + b"\0" * (-len(body) % 4)
 
-    kind = 0b1111 | content << 10
-    status = block(
-        parameter("DPF", 1),
-        parameter("NPT", int(values.size)),
-        parameter("FXV", float(first)),
-        parameter("LXV", float(last)),
-        parameter("CSF", scale),
-        parameter("DXU", unit),
-    )
-    blocks = [
-        (10 << 4, block(parameter("SNM", "a soil"))),
-        (kind, (values / scale).astype("<f4").tobytes()),
-        (kind | 1 << 4, status),
-    ]
+    blocks = [(10 << 4, block(parameter("SNM", "a soil")))]
+    for values in spectra:
+        status = block(
+            parameter("DPF", 1),
+            parameter("NPT", int(values.size)),
+            parameter("FXV", float(first)),
+            parameter("LXV", float(last)),
+            parameter("CSF", scale),
+            parameter("DXU", unit),
+        )
+        blocks += [(kind, (values / scale).astype("<f4").tobytes()), (kind | 1 << 4, status)]
     directory_at, place = 24, 24 + 12 * (len(blocks) + 1)
     entries = struct.pack("<Iii", 13 << 10, 3 * (len(blocks) + 1), directory_at)
     body = b""

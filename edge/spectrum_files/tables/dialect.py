@@ -52,11 +52,18 @@ def sniff(lines: list[str]) -> Dialect | None:
     ] or ([(stated.group(1), "."), (stated.group(1), ",")] if stated else [])
     best: tuple[float, Dialect] | None = None
     for delimiter, decimal in dialects:
-        split = [cells(line, delimiter) for line in lines[first:]]
+        split = [_filled(cells(line, delimiter)) for line in lines[first:]]
         found = _score(split, decimal)
         if found is not None and (best is None or found[0] > best[0] + 1e-9):
             best = found[0], Dialect(delimiter, decimal, first + found[1])
     return None if best is None else best[1]
+
+
+def _filled(row: list[str]) -> list[str]:
+    """Return a row without the empty cells behind its last."""
+    while row and not row[-1].strip():
+        row = row[:-1]
+    return row
 
 
 def _score(split: list[list[str]], decimal: str) -> tuple[float, int] | None:

@@ -166,7 +166,7 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
     places, strays = _without_strays(first)
     numbers = [found.number for found in places.values()]
     if len(set(numbers)) != len(numbers):
-        raise UsageError(
+        raise NoAxis(
             f"{path} has {len(numbers)} wavelength columns of {len(set(numbers))} wavelengths; "
             "name each once"
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ccnvr.edge.spectrum_files.tables.axis import Claim
 
 _NUMBER = re.compile(r"^([^\d]*?)[ _.]?(\d+(?:\.\d+)?|\.\d+)(.*)$", re.DOTALL)
+_LAST_NUMBER = re.compile(r"^(.*[a-zA-Z]\d*[ _.-])(\d+(?:\.\d+)?)$")
 _PLAIN = re.compile(r"^[+]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?$")
 # In R's names other characters than letters and digits become points.
 _PER_CENTIMETRE = re.compile(
@@ -141,7 +142,11 @@ def place(name: str, decimal: str = ".") -> Place | None:
     if found is None or len(name) > 60:
         return None
     before, number_text, after = found.groups()
-    if re.search(r"\d", after) or before.rstrip(" _.").endswith(("-", "/")):
+    if re.search(r"\d", after):
+        # A number in front of the last belongs to the words, as in d1_350, the first derivative.
+        last = _LAST_NUMBER.match(name)
+        return last and Place(float(last.group(2)), (last.group(1).lower(),))
+    if before.rstrip(" _.").endswith(("-", "/")):
         return None
     return Place(float(number_text), words_of(before) + words_of(after))
 

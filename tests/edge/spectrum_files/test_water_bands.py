@@ -4,6 +4,9 @@ wrongly refused.
 
 from __future__ import annotations
 
+import csv
+import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ import pytest
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.spectrum_files import limesoda, water_bands
-from ccnvr.edge.spectrum_files.water_bands import upside_down
+from ccnvr.edge.spectrum_files.plausible import faults
+from ccnvr.edge.spectrum_files.water_bands import upside_down, water_is_missing
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.published import r_packages
@@ -87,3 +91,37 @@ def test_there_is_no_verdict_where_the_band_is_not_seen() -> None:
     for low, high, seen in ((350, 1900, False), (1950, 2500, False), (1500, 2500, True)):
         inside = (soils.wavelengths_nm >= low) & (soils.wavelengths_nm <= high)
         assert np.all(upside_down(soils.wavelengths_nm[inside], wrong[:, inside]) == seen)
+
+
+@pytest.mark.parametrize("name", limesoda.VISNIR_SETS)
+def test_water_is_found_in_every_soil_and_nowhere_else(name: str) -> None:
+    """One by one, as a file of a single soil; with the values shifted, in most."""
+    soils = limesoda.load(name)
+    for reflectance in soils.reflectance:
+        assert not water_is_missing(soils.wavelengths_nm, reflectance[None])
+    for shift_nm in (-100.0, -60.0, 60.0, 100.0, 200.0):
+        assert water_is_missing(soils.wavelengths_nm + shift_nm, soils.reflectance), shift_nm
+
+
+@pytest.mark.parametrize("name", limesoda.VISNIR_SETS)
+def test_no_real_soil_is_refused_as_none(name: str) -> None:
+    soils = limesoda.load(name)
+    for low, high in ((350.0, 1100.0), (1000.0, 2500.0), (1100.0, 2490.0), (400.0, 2500.0)):
+        seen = (soils.wavelengths_nm >= low) & (soils.wavelengths_nm <= high)
+        assert faults(soils.wavelengths_nm[seen], soils.reflectance[:, seen]) == {}
+
+
+def test_no_soil_of_the_public_files_is_refused(nirsoil_data: object) -> None:
+    """Of CCNVR_DATA: nirsoil, Geeves dry and moist, ICRAF-ISRIC."""
+    folder = Path(os.environ["CCNVR_DATA"])
+    for name, in_absorbance in (
+        ("nirsoil", True), ("geeves", False), ("geeves_moisture", True), ("icraf_isric", False)
+    ):  # fmt: skip
+        with gzip.open(folder / f"{name}.csv.gz", "rt") as stream:
+            header, *rows = csv.reader(stream)
+        bands = [column for column, cell in enumerate(header) if cell.replace(".", "").isdigit()]
+        wavelengths = np.array([float(header[column]) for column in bands])
+        values = np.array([[float(row[column]) for column in bands] for row in rows])
+        reflectance = 10.0**-values if in_absorbance else values
+        assert faults(wavelengths, reflectance) == {}, name
+        assert not water_is_missing(wavelengths, reflectance), name
