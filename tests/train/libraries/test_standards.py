@@ -316,7 +316,7 @@ def test_pds_adapts_a_bundle(
     assert lines == pytest.approx(after.tolist())
     assert main(["inspect", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "corrects absorbance: each band from 5, 2 directions taken out" in shown
+    assert "corrects absorbance: each band from 5 bands, 2 directions projected out" in shown
     assert '"method": "pds"' in shown
     assert standardise(out, *options, "--out", tmp_path / "again.ccnvr") == 2
     assert "standardised for an instrument already" in capsys.readouterr().err
