@@ -111,9 +111,8 @@ class SpectraTable:
         if reflectance.size and water_is_missing(wavelengths, reflectance):
             raise UsageError(
                 f"{self.path} has spectra without the water band at 1917 nm that every soil has, "
-                f"so its numbers from {self.wavelengths_nm[0]:g} to {self.wavelengths_nm[-1]:g} "
-                "may be no wavelengths in nm: give --axis nm if they are, --axis wavenumber if "
-                "they are wavenumbers in cm-1"
+                f"so its axis may not be {self.reading.axis}: name its unit in the file, or give "
+                "--axis wavenumber or um, or nm if you are sure"
             )
 
     def _impossible(

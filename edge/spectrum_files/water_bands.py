@@ -85,8 +85,9 @@ def _rise(wavelengths_nm: Array, reflectance: Array) -> Array:
     foot, top = _seen(wavelengths_nm, ((1865.0, 1885.0), (1905.0, 1925.0)))
     if not (np.any(foot) and np.any(top)):
         return np.full(len(reflectance), np.nan)
-    rise: Array = np.log10(reflectance[:, foot]).mean(axis=1)
-    return rise - np.log10(reflectance[:, top]).mean(axis=1)
+    means = [np.log10(reflectance[:, seen]).mean(axis=1) for seen in (foot, top)]
+    rise: Array = means[0] - means[1]
+    return rise
 
 
 def _smoothed(values: Array, places: Array) -> Array:

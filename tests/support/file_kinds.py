@@ -53,7 +53,9 @@ class Kind:
 
 
 def rows(
-    names: list[str] | None = None, values: Array | None = None, ids: tuple[str, ...] = IDS
+    names: list[str] | None = None,
+    values: NDArray[np.floating] | None = None,
+    ids: tuple[str, ...] = IDS,
 ) -> Rows:
     """Return the plain table: a header of `sample_id` and wavelengths, and a row for each soil."""
     header = ["sample_id", *(names or [f"{nm:g}" for nm in NM])]
@@ -131,18 +133,19 @@ def pairs(axis: Array, values: Array, header: str = "", form: str = "{:.4f},{:.6
     return "\n".join([*([header] if header else []), *lines, ""]).encode()
 
 
-def mid_infrared(axis: Array) -> Array:
+def mid_infrared(axis: NDArray[np.floating]) -> Array:
     """SIMULATED. Return absorbance over wavenumbers that looks as a soil's in the mid-infrared."""
     bands = [
         (3620, 25, 0.5), (3400, 200, 0.35), (2920, 40, 0.1), (1990, 25, 0.12), (1870, 25, 0.2),
         (1640, 60, 0.4), (1430, 60, 0.2), (1030, 90, 1.4), (910, 20, 0.5), (790, 20, 0.4),
     ]  # fmt: skip
-    return 0.3 + sum(
-        height * np.exp(-0.5 * ((axis - centre) / width) ** 2) for centre, width, height in bands
-    )
+    found: Array = np.full(axis.shape, 0.3)
+    for centre, width, height in bands:
+        found += height * np.exp(-0.5 * ((axis - centre) / width) ** 2)
+    return found
 
 
-def of_mid_infrared(axis: Array, style: str = "{}") -> Rows:
+def of_mid_infrared(axis: NDArray[np.floating], style: str = "{}") -> Rows:
     """Return a table of the mid-infrared."""
     values = np.array([mid_infrared(axis) * scale for scale in (0.9, 0.8, 1.0)])
     return rows([style.format(f"{place:g}") for place in axis], values)
@@ -155,7 +158,7 @@ def wavenumbers(style: str = "{}") -> Rows:
 
 def jcamp(change: Callable[[str], str], form: str = "pairs", **options: str) -> bytes:
     """Return a JCAMP-DX file whose text is changed."""
-    data = build.jcamp(float(NM[0]), float(NM[-1]), first(), form=form, **options)  # type: ignore[arg-type]
+    data = build.jcamp(float(NM[0]), float(NM[-1]), first(), form=form, **options)
     return change(data.decode()).encode()
 
 
@@ -284,6 +287,8 @@ TABLES = [
          "row 5 has 2 columns where the header has"),
     Kind("Tables", "words where a value belongs", "a.csv",
          text([*rows()[:-1], [*rows()[-1][:-1], "see notes"]]), "is 'see notes' and must be"),
+    Kind("Tables", "row names without a name, as R writes them", "a.csv",
+         text([rows()[0][1:], *rows()[1:]]), notes=("as R writes row names",)),
     Kind("Tables", "separators behind the last cell", "a.csv",
          text([rows()[0], *([*row, "", ""] for row in rows()[1:])])),
     Kind("Workbooks", "one sheet (`.xlsx`)", "a.xlsx", workbook(rows()),
@@ -316,6 +321,9 @@ AXES = [
          text(wavenumbers()), "these look like wavenumbers in cm-1"),
     Kind("Axes", "the same with `--axis wavenumber`", "a.csv", text(wavenumbers()),
          options=("--axis", "wavenumber"), notes=("converted to nm",)),
+    Kind("Axes", "Angstrom with `--axis wavenumber`", "a.csv",
+         text(rows([f"{10 * nm:g}" for nm in NM])), "bands lie up to 24.8 nm apart",
+         options=("--axis", "wavenumber")),
     Kind("Axes", "wavenumbers that the names state, `4000 cm-1`", "a.csv",
          text(wavenumbers("{} cm-1")), notes=("converted to nm",)),
     Kind("Axes", "wavenumbers of the mid-infrared, 650 to 4000", "a.csv",
@@ -326,7 +334,7 @@ AXES = [
          text(of_mid_infrared(np.arange(600.0, 4001.0, 2.0), "scan_mir.{}_abs")),
          "the spectrum covers 2500.0-16666.7 nm"),
     Kind("Axes", "mid-infrared cut to 900-2500, in the steps of a laser", "a.csv",
-         text(of_mid_infrared(15798.0 / 4096.0 * np.arange(234, 648))),
+         text(of_mid_infrared(15798.0 / 4096.0 * np.arange(234.0, 648.0))),
          "steps of a Fourier-transform spectrometer"),
     Kind("Axes", "mid-infrared cut to 900-2600, in even steps", "a.csv",
          text(of_mid_infrared(np.arange(900.0, 2600.0, 4.0))), "without the water band at 1917 nm"),

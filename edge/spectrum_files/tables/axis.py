@@ -86,7 +86,8 @@ def understand(
             raise NotAnAxis(
                 f"run from {span}, which are no {_called(unit)}; correct the names, or --axis"
             )
-        return unit, True
+        # The user may be mistaken, so that the spectra must agree; --axis nm is the last word.
+        return unit, stated is not None or unit is AxisUnit.NANOMETRE
     if claim in (Claim.UNKNOWN, Claim.COUNT):
         raise NotAnAxis(
             f"run from {span} and do not say what they are; if they are wavelengths in nm, give "

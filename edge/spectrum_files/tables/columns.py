@@ -58,7 +58,7 @@ def why_not(source: Source, options: TableOptions) -> str | None:
     if found is None or (found.claim is Claim.NOTHING and len(source.header) > 2):
         return None
     try:
-        _check(_places(source, found), found, options)
+        _check(_places(source, found, whole=True), found, options)
     except NotAnAxis as error:
         return f"{source.path} has places on an axis in its column {found.column + 1}: they {error}"
     return None
@@ -146,8 +146,9 @@ def _find(source: Source) -> _Columns | None:
     return found if one_way else None
 
 
-def _places(source: Source, found: _Columns) -> Array:
-    rows = [row for _, row in source.preview()]
+def _places(source: Source, found: _Columns, whole: bool = False) -> Array:
+    """Return the numbers of the axis in the first rows, or in all, which are then gone."""
+    rows = [row for _, row in (source.all_rows() if whole else source.preview())]
     if not found.has_header:
         rows.insert(0, source.header)
     places = (

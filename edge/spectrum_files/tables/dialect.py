@@ -21,11 +21,14 @@ _FEWEST_CONSISTENT = 0.6
 
 @dataclass(frozen=True)
 class Dialect:
-    """The separators of columns and decimals, and how many lines stand above the table."""
+    """The separators of columns and decimals, and how many lines stand above the table: one that
+    states the separator, and others.
+    """
 
     delimiter: str
     decimal: str
-    skipped: int = 0
+    stated: int = 0
+    above: int = 0
 
 
 def cells(line: str, delimiter: str) -> list[str]:
@@ -55,7 +58,7 @@ def sniff(lines: list[str]) -> Dialect | None:
         split = [_filled(cells(line, delimiter)) for line in lines[first:]]
         found = _score(split, decimal)
         if found is not None and (best is None or found[0] > best[0] + 1e-9):
-            best = found[0], Dialect(delimiter, decimal, first + found[1])
+            best = found[0], Dialect(delimiter, decimal, first, found[1])
     return None if best is None else best[1]
 
 

@@ -57,7 +57,8 @@ _AXIS_NAMES = {
 }  # fmt: skip
 
 _IDS = (
-    "id", "sample", "samples", "samplename", "samplenumber", "sampleno", "samplenr", "name",
+    "id", "rownames", "sample", "samples", "samplename", "samplenumber", "sampleno", "samplenr",
+    "name",
     "sampleidentifier", "specimen", "specimenid", "labid", "labno", "labnumber", "soilid", "soil",
     "batchlabid", "idlayeruuidtxt", "idlayerlocalc", "idscanlocalc", "pointid", "probe", "probenid",
     "muestra", "amostra", "echantillon", "sampleuuid", "filename", "spectrumid", "spectrum",

@@ -34,6 +34,14 @@ _UTF_8_MARK = b"\xef\xbb\xbf"
 Numbered = tuple[int, list[str]]
 
 
+ROW_NAMES = "row.names"
+"""The name of a column to which R gives none."""
+
+
+def _begins_as_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] in "-+.,"
+
+
 class LongLine(csv.Error):
     """A line is longer than any table's; the message gives its number."""
 
@@ -195,12 +203,14 @@ class TextSource:
             self.delimiter, self.decimal = ",", "."
         else:
             self.delimiter, self.decimal = dialect.delimiter, dialect.decimal
-            if dialect.skipped:
-                self.notes.append(f"passed over {dialect.skipped} lines above the table")
-                first = first[dialect.skipped :]
+            if dialect.above:
+                lines = "a line" if dialect.above == 1 else f"{dialect.above} lines"
+                self.notes.append(f"passed over {lines} above the table")
+            first = first[dialect.stated + dialect.above :]
         self.header_row, header = first[0]
         self.header = cells(decoded(header), self.delimiter)
         self._first = first[1:]
+        self._name_rows()
 
     def _check_text(self, lines: list[tuple[int, bytes]]) -> None:
         """Refuse what is text in no encoding that tables are written in."""
@@ -213,6 +223,17 @@ class TextSource:
 
     def _no_csv(self, at: int, error: csv.Error) -> UsageError:
         return UsageError(f"{self.path} is no CSV at line {at} ({error}); correct the line")
+
+    def _name_rows(self) -> None:
+        """Complete a header that lacks the name of the first column, as R writes row names."""
+        preview = self.preview()
+        if not preview or any(len(row) != len(self.header) + 1 for _, row in preview):
+            return
+        labels = [row[0].strip() for _, row in preview]
+        counted = labels == [str(at) for at in range(1, len(labels) + 1)]
+        if counted or not any(map(_begins_as_number, labels)):
+            self.header.insert(0, ROW_NAMES)
+            self.notes.append("the first column has no name, as R writes row names")
 
     def preview(self) -> list[Numbered]:
         """Return the first rows below the header; they are given again by the others."""
