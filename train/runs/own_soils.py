@@ -38,7 +38,7 @@ def read_soils(base: Base, path: Path, quantity: str) -> tuple[Soils, dict[str, 
         WavelengthError: the file does not cover the base's grid.
     """
     if path.suffix not in ENDINGS:
-        raise UsageError(f"{path} is no {' or '.join(ENDINGS)} file; give your soils in one")
+        raise UsageError(f"{path} is no file of soils; give one that ends in {', '.join(ENDINGS)}")
     # Without the recipe's sensor: they were measured with the instrument that the model is for.
     soils = libraries.load_library(str(path), base.recipe.grid, quantity=quantity)
     soil, left_out = soil_of(soils), {}
