@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ccnvr.edge.bundle.archive import model_file_name
 from ccnvr.edge.network.file import pack
 from ccnvr.edge.network.layers import NetworkArrays
-from ccnvr.export.onnx_writer import to_onnx
+from ccnvr.export.onnx.writer import to_onnx
 from ccnvr.export.tflite.writer import to_tflite
 
 WRITERS: dict[str, Callable[[NetworkArrays], bytes]] = {

@@ -28,7 +28,7 @@ from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.edge.typed import build
 from ccnvr.export import c_array, engines, proof_spectra
 from ccnvr.export.model_files import WRITERS
-from ccnvr.export.onnx_writer import to_onnx
+from ccnvr.export.onnx.writer import to_onnx
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
