@@ -91,9 +91,13 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
     bands = range(1100, 2510, 10)
 
     def write(name: str, header: str, *rows: tuple[str, float]) -> Path:
-        """Each row: its first cells, and the reflectance at 1100 nm, from where it rises."""
+        """Each row: its first cells, and the reflectance at 1100 nm, from where it rises but for
+        the water of every soil at 1917 nm.
+        """
+        nm = np.array(bands)
+        water = 1.0 - 0.1 * np.exp(-0.5 * ((nm - 1917.0) / 30.0) ** 2)
         spectra = (
-            (cells, [f"{level + step * 0.001:.4f}" for step in range(len(bands))])
+            (cells, [f"{value:.4f}" for value in (level + 1e-4 * (nm - 1100)) * water])
             for cells, level in rows
         )
         lines = [
