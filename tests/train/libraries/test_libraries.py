@@ -130,6 +130,8 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"row 2 {words} and must be a number from 0 to"):
             libraries.load_library(str(bad), GRID)
     with pytest.raises(UsageError, match="none of the columns OC, N, CEC, pH, clay"):
+        libraries.load_library(str(write("bad.csv", "sample_id,depth", ("a,1", 0.2))), GRID)
+    with pytest.raises(UsageError, match="column SOC, which is not understood: name it OC_g_kg"):
         libraries.load_library(str(write("bad.csv", "sample_id,SOC", ("a,1", 0.2))), GRID)
     with pytest.raises(UsageError, match=r"sample 'a' has reflectance -0\.1 at 1100 nm"):
         libraries.load_library(str(write("bad.csv", "sample_id,OC", ("a,1", -0.1))), GRID)
