@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,7 +123,7 @@ class FilePredictions:
     def _file(self, path: Path, outcome: Outcome) -> None:
         rows: list[Row] = []
         tables = []
-        for table in read_file(path, self._options):
+        for table in _read_ahead(read_file(path, self._options)):
             rows += self.rows(table)
             tables = [table]
         # Only now: of a file that fails half way, no row is kept.
@@ -157,6 +158,18 @@ class FilePredictions:
             with naming_source(table.path):
                 self._bound = table.wavelengths_nm, self._model.bind(table.wavelengths_nm)
         return self._bound[1]
+
+
+def _read_ahead(tables: Iterator[SpectraTable]) -> Iterator[SpectraTable]:
+    """Give the same tables, each read while the one before is predicted.
+
+    NumPy and the engines release Python's lock, so that two processors share the work.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(next, tables, None)
+        while (table := waiting.result()) is not None:
+            waiting = reader.submit(next, tables, None)
+            yield table
 
 
 def predict_blocks(

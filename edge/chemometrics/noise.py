@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 
 LARGEST_RESPONSE = 100.0
 """The largest response that is reported, in standardised units."""
@@ -77,12 +77,29 @@ class NoiseMeter:
         """
         if not self._kept.size:
             return np.zeros(absorbance.shape)
-        residuals = np.abs(np.sum(absorbance[..., self._windows] * self._weights, axis=-1))
-        by_phase = np.median(residuals[..., self._kept], axis=-1)
+        by_phase = _medians(np.abs(self._residuals(absorbance))[..., self._kept])
         noisiest = np.argmax(np.sum(by_phase**2, axis=-1), axis=-1)[..., None, None]
         most = np.take_along_axis(by_phase, noisiest, axis=-2)[..., 0, :]
         profile: Array = most @ self._between_centres / _MEDIAN_OF_NORMAL
         return profile
+
+    def _residuals(self, absorbance: Array) -> Array:
+        """Return what the polynomials leave of spectra `(..., bands)`, `(..., windows)`."""
+        count = len(self._windows)
+        residuals = np.zeros((*absorbance.shape[:-1], count))
+        for bands, weights in zip(self._windows.T, self._weights.T, strict=True):
+            # Evenly spaced bands follow each other, and a slice copies nothing.
+            even = bands[-1] - bands[0] == count - 1
+            used: slice | Integers = slice(bands[0], bands[-1] + 1) if even else bands
+            residuals += absorbance[..., used] * weights
+        return residuals
+
+
+def _medians(values: Array) -> Array:
+    """Return the medians along the last axis; for short rows, faster than `np.median`."""
+    count, ordered = values.shape[-1], np.sort(values, axis=-1)
+    middle: Array = (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2.0
+    return middle
 
 
 def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:

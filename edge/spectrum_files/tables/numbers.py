@@ -84,6 +84,7 @@ class CellBlock:
         self._ends = ends.reshape(len(lines), columns)
         self._starts = starts.reshape(len(lines), columns)
         self._codes = codes
+        self._delimiter = delimiter
         self._words = np.ndarray((len(self._text) - _WORD + 1,), "<u8", self._text, strides=(1,))
 
     def text(self, row: int, column: int) -> bytes:
@@ -111,24 +112,25 @@ class CellBlock:
         return values
 
     def _by_cell(self, row: int, columns: NDArray[np.int64], decimal: str) -> list[float]:
-        cells = [self.text(row, column).decode("latin-1") for column in columns.tolist()]
+        line = self._text[self._starts[row, 0] : self._ends[row, -1]].split(self._delimiter)
+        cells = [line[column] for column in columns.tolist()]
         if decimal == ".":
             try:
                 values = list(map(float, cells))
             except ValueError:
                 pass
             else:
-                if np.all(np.isfinite(values)) and not any("_" in cell for cell in cells):
+                if np.all(np.isfinite(values)) and not any(b"_" in cell for cell in cells):
                     return values
-        return [_number_or_infinity(cell, decimal) for cell in cells]
+        return [_number_or_infinity(cell.decode("latin-1"), decimal) for cell in cells]
 
     def _parse(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], points: NDArray[np.int64]
     ) -> Array:
         """Return the numbers of the plain decimal cells, NaN for all others."""
-        point = points[np.searchsorted(points, starts)]
+        point = self._next_points(starts, ends, points)
         has_point = point < ends
-        point = np.where(has_point, point, ends)
+        point = np.minimum(point, ends)
         negative = np.take(self._codes, starts) == _MINUS
         before = point - starts - negative
         behind = ends - point - has_point
@@ -140,14 +142,30 @@ class CellBlock:
         values = (whole * scale + part) / scale
         return np.where(plain, np.where(negative, -values, values), np.nan)
 
+    @staticmethod
+    def _next_points(
+        starts: NDArray[np.int64], ends: NDArray[np.int64], points: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the first point from the start of each cell on."""
+        first = int(np.searchsorted(points, starts[0]))
+        aligned = points[first : first + starts.size]
+        # Most often each cell has one point, and no other column has any.
+        if aligned.size == starts.size and np.all((aligned >= starts) & (aligned < ends)):
+            return aligned
+        return points[np.searchsorted(points, starts)]
+
     def _digits(
         self, ends: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return the whole numbers of the `counts` characters before `ends`, and which are digits
         alone.
         """
+        longest = counts.max(initial=0)
+        if longest <= 1:
+            digit = np.take(self._codes, ends - 1) - np.uint8(ord("0"))
+            return np.where(counts == 1, digit, 0.0), (digit < 10) | (counts < 1)
         low, plain = self._word(ends, np.minimum(counts, _WORD))
-        if counts.max(initial=0) <= _WORD:
+        if longest <= _WORD:
             return low, plain
         high, high_is_plain = self._word(ends - _WORD, np.clip(counts - _WORD, 0, _WORD))
         return high * 1e8 + low, plain & high_is_plain & (counts <= 2 * _WORD)

@@ -20,7 +20,7 @@ from ccnvr.edge.spectrum_files.tables.numbers import CellBlock, RaggedRow, numbe
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 128
 LONGEST_LINE = 1 << 22
 LARGEST_IN_MEMORY = 64 << 20
 """Bytes of a file that is read whole: one in UTF-16, or a transposed table."""
