@@ -85,12 +85,11 @@ def layers_of_torch(network: CCNVR, spectra: Float32) -> Layers:
         )
         for number in range(len(network.config.convolutions))
     ]
-    hooks.append(
-        network.dense.register_forward_pre_hook(lambda _, inputs: keep("pooled", inputs[0]))
-    )
-    hooks.append(
-        network.output.register_forward_pre_hook(lambda _, inputs: keep("hidden", inputs[0]))
-    )
+    if network.dense is not None and network.output is not None:
+        hooks += [
+            module.register_forward_pre_hook(lambda _, inputs, name=name: keep(name, inputs[0]))
+            for name, module in (("pooled", network.dense), ("hidden", network.output))
+        ]
     if network.linear is not None:
         hooks.append(
             network.linear.register_forward_hook(lambda _, __, output: keep("linear", output))

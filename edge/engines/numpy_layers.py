@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember
 from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
@@ -19,7 +20,7 @@ from ccnvr.edge.network.layers import (
     StoredInt8,
     as_float,
 )
-from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.edge.network.shape import MATERN, NetworkConfig
 from ccnvr.firmware_bridge.arrays import Float32
 
 _EXACT_IN_FLOAT32 = 2**24
@@ -238,3 +239,40 @@ class Dense:
         """Return `(n, outputs)` for `(n, inputs)`."""
         outputs: Float32 = value @ self._matrix + self._bias
         return outputs
+
+
+class Kernel:
+    """A kernel member without its bias, see `FoldedKernel`."""
+
+    def __init__(self, member: KernelMember) -> None:
+        folded = member.folded()
+        self._centre = member.centre
+        self._components = np.ascontiguousarray(folded.components.T)
+        self._minus_twice = np.ascontiguousarray(folded.minus_twice.T)
+        self._norms, self._usual, self._weights = folded.norms, folded.usual, member.weights
+        self._matern = member.kind == MATERN
+
+    def layers(self, spectra: Float32) -> tuple[Float32, Float32, Float32]:
+        """Return components `(n, d)`, similarities `(n, soils)` and outputs `(n, outputs)`.
+
+        `spectra` is the flattened model input, `(n, channels x bands)`.
+        """
+        centred: Float32 = spectra - self._centre
+        components: Float32 = centred @ self._components
+        # Expanded, because the differences themselves are `d` times as many numbers.
+        products = components @ self._minus_twice + self._norms
+        products += (components * components).sum(axis=1, keepdims=True)
+        # Rounding may leave the square of a small distance below 0.
+        squares = np.clip(products, np.float32(0.0), np.float32(LARGEST_SQUARE))
+        return components, *self._compared(squares)
+
+    def _compared(self, squares: Float32) -> tuple[Float32, Float32]:
+        """Return similarities and outputs, from the squares of the scaled distances."""
+        if self._matern:
+            distances = np.sqrt(squares)
+            similarities: Float32 = (distances + np.float32(1.0)) * np.exp(-distances)
+        else:
+            similarities = np.exp(-squares)
+        different: Float32 = similarities - self._usual
+        outputs: Float32 = different @ self._weights
+        return similarities, outputs

@@ -15,6 +15,7 @@ from ccnvr.edge.engines.numpy_layers import (
     FloatConvolution,
     Gru,
     Int8Convolution,
+    Kernel,
     Lstm,
     as_features,
     as_sequence,
@@ -22,6 +23,7 @@ from ccnvr.edge.engines.numpy_layers import (
 )
 from ccnvr.edge.engines.registry import EngineError
 from ccnvr.edge.network.file import unpack
+from ccnvr.edge.network.kernels import total_bias
 from ccnvr.edge.network.layers import NetworkArrays, as_float
 from ccnvr.firmware_bridge.arrays import Float32
 
@@ -53,12 +55,16 @@ class NumpySession:
             if network.directions
             else None
         )
-        self._dense, self._output = Dense(network.dense), Dense(network.output)
+        self._dense = None if network.dense is None else Dense(network.dense)
+        self._output = None if network.output is None else Dense(network.output)
+        self._kernels = [Kernel(member) for member in network.kernels]
+        self._bias = total_bias(network.kernels) if network.kernels else None
         self._linear = (
             None if network.linear is None else np.ascontiguousarray(as_float(network.linear).T)
         )
         columns = [config.bands * layer.weight_columns for layer in self._convolutions]
-        self._most_rows = max(1, _NUMBERS_AT_ONCE // max([config.bands, *columns]))
+        widths = [config.bands, *columns, *(kernel.soils for kernel in config.kernels)]
+        self._most_rows = max(1, _NUMBERS_AT_ONCE // max(widths))
 
     def __call__(self, inputs: Float32) -> Float32:
         """Run the network, see `Session`.
@@ -83,13 +89,42 @@ class NumpySession:
         """Yield the name and output of each layer, from the input to the properties.
 
         The outputs of convolutions, after ReLU and pooling, are `(n, filters, bands)`; those of
-        `pooled`, `hidden`, `linear` and `properties` are `(n, width)`.
+        `pooled`, `hidden`, `linear` and `properties` are `(n, width)`. A kernel member has three,
+        all `(n, width)`: `kernel0.components`, `kernel0.similarities` and `kernel0`.
         """
-        value = inputs.astype(np.float32, copy=False)
+        inputs = inputs.astype(np.float32, copy=False)
+        spectra = inputs
         if self._standardisation is not None:
-            value = (value - self._standardisation.mean) * self._standardisation.factor
-            yield "standardised", value
-        spectra, value = value, value.transpose(0, 2, 1)
+            spectra = (inputs - self._standardisation.mean) * self._standardisation.factor
+            yield "standardised", spectra
+        parts: list[Float32] = []
+        if self._dense is not None and self._output is not None:
+            for name, value in self._features(spectra):
+                yield name, value
+                pooled = value
+            hidden = np.maximum(self._dense(pooled), np.float32(0.0))
+            yield "hidden", hidden
+            parts.append(self._output(hidden))
+        if self._linear is not None:
+            parts.append(spectra.reshape(len(spectra), -1) @ self._linear)
+            yield "linear", parts[-1]
+        for number, kernel in enumerate(self._kernels):
+            components, similarities, output = kernel.layers(inputs.reshape(len(inputs), -1))
+            yield f"kernel{number}.components", components
+            yield f"kernel{number}.similarities", similarities
+            yield f"kernel{number}", output
+            parts.append(output)
+        if self._bias is not None:
+            parts.append(self._bias)
+        # Added in this order by the writers of model files too.
+        outputs = parts[0]
+        for part in parts[1:]:
+            outputs = outputs + part
+        yield "properties", outputs
+
+    def _features(self, spectra: Float32) -> Iterator[tuple[str, Float32]]:
+        """Yield the layers before the dense ones; `pooled` is the last."""
+        value = spectra.transpose(0, 2, 1)
         if self._input is not None:
             value = quantized(value, self._input)
         for number, convolution in enumerate(self._convolutions):
@@ -103,14 +138,6 @@ class NumpySession:
             else as_features(value, self._config)
         )
         yield "pooled", pooled
-        hidden = np.maximum(self._dense(pooled), np.float32(0.0))
-        yield "hidden", hidden
-        outputs = self._output(hidden)
-        if self._linear is not None:
-            linear = spectra.reshape(len(spectra), -1) @ self._linear
-            yield "linear", linear
-            outputs = outputs + linear
-        yield "properties", outputs
 
 
 def open_model(content: bytes) -> NumpySession:

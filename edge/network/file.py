@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from ccnvr.edge.network.layers import Activation, NetworkArrays, assemble
 from ccnvr.edge.network.layout import GATES, direction_names, layout
 from ccnvr.edge.network.shape import NetworkConfig
-from ccnvr.edge.typed import build
+from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import UsageError
 
 _MAGIC = b"ccnvr network 1\n"
@@ -38,7 +38,7 @@ class _Header:
 def pack(network: NetworkArrays) -> bytes:
     """Return the network as a model file; equal networks give equal bytes."""
     header = json.dumps(
-        asdict(_Header(network.profile, network.config, network.activations)), allow_nan=False
+        to_data(_Header(network.profile, network.config, network.activations)), allow_nan=False
     )
     wanted, tensors = layout(network.config, network.profile), network.tensors()
     arrays = [
@@ -95,6 +95,9 @@ def check_size(config: NetworkConfig) -> None:
         largest = max(largest, bands * channels * layer.kernel, bands * layer.filters)
         operations += bands * channels * layer.kernel * layer.filters
         bands, channels = bands // layer.pool, layer.filters
+    # A spectrum is compared with all soils of a kernel member at once; its products are one for
+    # each of its weights.
+    largest = max([largest, *(kernel.soils for kernel in config.kernels)])
     # The inputs of the gates, computed for all steps at once.
     rows = GATES[config.cell] * config.hidden * len(direction_names(config))
     largest = max(largest, config.steps * rows)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.network.kernels import KERNEL_ARRAYS, KernelMember
 from ccnvr.edge.network.layout import (
     DIRECTIONS,
     PROFILES,
@@ -157,7 +158,11 @@ class NetworkArrays:
     4. the dense layer with ReLU, and the output layer;
     5. if `config` has one, the linear calibration: the product of `linear`,
        `(outputs, channels x bands)`, with the standardised input is added to the outputs. It is
-       computed in floats in every profile.
+       computed in floats in every profile;
+    6. the outputs of the kernel members, which read the input before its standardisation, are
+       added. They and, beside them, the linear calibration are stored as floats in every profile.
+
+    A model of members only has neither `dense` nor `output`, and nothing of steps 2 to 4.
 
     `directions` has one or two entries, and none with cell `none`. `activations`, for profile
     `int8`, are those of the first convolution's input and of each convolution's output after ReLU.
@@ -172,10 +177,11 @@ class NetworkArrays:
     standardisation: Standardisation | None
     convolutions: tuple[ConvolutionLayer, ...]
     directions: tuple[Direction, ...]
-    dense: DenseLayer
-    output: DenseLayer
+    dense: DenseLayer | None
+    output: DenseLayer | None
     linear: Weight | None
     activations: tuple[Activation, ...] = ()
+    kernels: tuple[KernelMember, ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -186,6 +192,10 @@ class NetworkArrays:
                 f"it has {len(self.activations)} activations where profile {self.profile} has "
                 f"{expected} here"
             )
+        if tuple((kernel.kind, kernel.length) for kernel in self.kernels) != tuple(
+            (shape.kind, shape.length) for shape in self.config.kernels
+        ):
+            raise ValueError("its kernel members are not of the kinds in its configuration")
         wanted, tensors = layout(self.config, self.profile), self.tensors()
         if set(wanted) != set(tensors):
             raise ValueError(
@@ -222,10 +232,13 @@ class NetworkArrays:
             found[f"{name}.input_bias"] = direction.input_bias
             found[f"{name}.state_bias"] = direction.state_bias
         for name, dense in (("dense", self.dense), ("output", self.output)):
-            add(f"{name}.weight", dense.weight)
-            found[f"{name}.bias"] = dense.bias
+            if dense is not None:
+                add(f"{name}.weight", dense.weight)
+                found[f"{name}.bias"] = dense.bias
         if self.linear is not None:
             add("linear.weight", self.linear)
+        for number, kernel in enumerate(self.kernels):
+            found |= {f"kernel{number}.{name}": value for name, value in kernel.tensors().items()}
         return found
 
 
@@ -240,13 +253,17 @@ def assemble(
     Raises:
         ValueError: an array is missing, or does not fit.
     """
+    wanted = layout(config, profile)
 
     def weight(name: str) -> Weight:
-        return (
-            tensors[name]
-            if profile == "fp32"
-            else StoredInt8(tensors[name], tensors[f"{name}.scales"])
-        )
+        if f"{name}.scales" not in wanted:
+            return tensors[name]
+        return StoredInt8(tensors[name], tensors[f"{name}.scales"])
+
+    def dense(name: str) -> DenseLayer | None:
+        if f"{name}.bias" not in wanted:
+            return None
+        return DenseLayer(weight(f"{name}.weight"), tensors[f"{name}.bias"])
 
     def direction(name: str) -> Direction:
         biases = tensors[f"{name}.input_bias"], tensors[f"{name}.state_bias"]
@@ -269,10 +286,18 @@ def assemble(
                 for number in numbers
             ),
             directions=tuple(direction(name) for name in direction_names(config)),
-            dense=DenseLayer(weight("dense.weight"), tensors["dense.bias"]),
-            output=DenseLayer(weight("output.weight"), tensors["output.bias"]),
+            dense=dense("dense"),
+            output=dense("output"),
             linear=weight("linear.weight") if config.linear else None,
             activations=scales,
+            kernels=tuple(
+                KernelMember(
+                    shape.kind,
+                    shape.length,
+                    **{name: tensors[f"kernel{number}.{name}"] for name in KERNEL_ARRAYS},
+                )
+                for number, shape in enumerate(config.kernels)
+            ),
         )
     except KeyError as error:
         raise ValueError(f"its tensor {error} is missing") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ccnvr.edge.network.shape import NetworkConfig
 
 PROFILES = ("fp32", "weights", "int8")
@@ -23,7 +25,8 @@ def activation_count(config: NetworkConfig, profile: str) -> int:
 def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the NumPy type and the shape of each array of a network, by name.
 
-    The order is that of the arrays in a network's file.
+    The order is that of the arrays in a network's file. Kernel members are floats in every profile,
+    and beside them the linear path is, into which another member may be folded.
     """
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
 
@@ -51,15 +54,34 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
         weight(f"{name}.input_weight", rows, channels * config.patch)
         weight(f"{name}.state_weight", rows, config.hidden)
         arrays[f"{name}.input_bias"] = arrays[f"{name}.state_bias"] = ("<f4", (rows,))
-    for name, outputs, inputs in (
-        ("dense", config.dense, config.features),
-        ("output", config.outputs, config.dense),
-    ):
+    for name, outputs, inputs in _dense_layers(config):
         weight(f"{name}.weight", outputs, inputs)
         arrays[f"{name}.bias"] = ("<f4", (outputs,))
-    if config.linear:
-        weight("linear.weight", config.outputs, config.in_channels * config.bands)
-    return arrays
+    if config.linear and config.kernels:
+        arrays["linear.weight"] = ("<f4", (config.outputs, config.inputs))
+    elif config.linear:
+        weight("linear.weight", config.outputs, config.inputs)
+    return arrays | {name: ("<f4", shape) for name, shape in _kernel_arrays(config)}
+
+
+def _dense_layers(config: NetworkConfig) -> tuple[tuple[str, int, int], ...]:
+    """Return the name, outputs and inputs of the fully connected layers after the others."""
+    if config.members_only:
+        return ()
+    return (
+        ("dense", config.dense, config.features),
+        ("output", config.outputs, config.dense),
+    )
+
+
+def _kernel_arrays(config: NetworkConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the names and shapes of the kernel members' arrays, as in `kernels.KERNEL_ARRAYS`."""
+    for number, kernel in enumerate(config.kernels):
+        yield f"kernel{number}.centre", (config.inputs,)
+        yield f"kernel{number}.components", (kernel.components, config.inputs)
+        yield f"kernel{number}.soils", (kernel.soils, kernel.components)
+        yield f"kernel{number}.weights", (kernel.soils, config.outputs)
+        yield f"kernel{number}.bias", (config.outputs,)
 
 
 def stored_weights(config: NetworkConfig) -> tuple[str, ...]:

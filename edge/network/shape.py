@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.errors import UsageError
+
+MATERN, RBF = "matern32", "rbf"
+"""The kinds of kernel members."""
+
+MOST_KERNELS = 16
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,70 @@ class NetworkShape:
             raise UsageError(f"dropout = {self.dropout} must be at least 0 and below 1")
 
 
+@dataclass(frozen=True)
+class KernelShape:
+    """The shape of a kernel member, see `kernels.KernelMember`.
+
+    Attributes:
+        kind: `matern32` or `rbf`.
+        length: the length scale of the distances, positive.
+        components: the number of components that distances are computed in.
+        soils: the number of soils that a spectrum is compared with.
+
+    Raises:
+        UsageError: a value is not possible.
+    """
+
+    kind: str
+    length: float
+    components: int
+    soils: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in (MATERN, RBF):
+            raise UsageError(f"the kernel {self.kind!r} is not {MATERN} or {RBF}")
+        # So that distances divided by it stay within float32.
+        if not 1e-6 < self.length < 1e6:
+            raise UsageError(f"the length {self.length} of a kernel is not from 1e-6 to 1e6")
+        if min(self.components, self.soils) < 1:
+            raise UsageError(
+                f"a kernel member of {self.components} components and {self.soils} soils is not "
+                "possible; each must be at least 1"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(NetworkShape):
-    """A CCNVR for inputs of `in_channels` x `bands` numbers, with `outputs` targets."""
+    """A CCNVR for inputs of `in_channels` x `bands` numbers, with `outputs` targets.
+
+    The outputs of `kernels` are added to those of the network. With `members_only` there is no
+    network: no convolutions, no recurrent layer and no dense layers, but the kernel members, and
+    the linear path if `linear` is set.
+
+    Raises:
+        UsageError: a value is not possible.
+    """
 
     in_channels: int
     bands: int
     outputs: int
+    # Left out of files while empty: a network without members is the file that it was before.
+    members_only: bool = field(default=False, metadata={OMITTED_IF_EMPTY: True})
+    kernels: tuple[KernelShape, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.kernels) > MOST_KERNELS:
+            raise UsageError(
+                f"{len(self.kernels)} kernel members are more than {MOST_KERNELS}; use fewer"
+            )
+        if self.members_only and not self.kernels:
+            raise UsageError("a model of members only needs at least one kernel member")
+        if self.members_only and (self.convolutions or self.cell != "none"):
+            raise UsageError(
+                "a model of members only has no convolutions and cell 'none', but it has "
+                f"{len(self.convolutions)} convolutions and cell {self.cell!r}"
+            )
         if min(self.in_channels, self.bands, self.outputs) < 1:
             raise UsageError(
                 f"a network of {self.in_channels} channels, {self.bands} bands and {self.outputs} "
@@ -76,6 +136,11 @@ class NetworkConfig(NetworkShape):
             )
         if self.steps < 1:
             raise UsageError(f"{self.bands} bands leave no step after pooling; use smaller pools")
+
+    @property
+    def inputs(self) -> int:
+        """The numbers of a spectrum's model input."""
+        return self.in_channels * self.bands
 
     @property
     def channels(self) -> int:

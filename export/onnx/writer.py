@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from ccnvr.edge.network.kernels import total_bias
 from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
@@ -26,6 +27,8 @@ from ccnvr.edge.network.layers import (
 )
 from ccnvr.edge.network.layout import GATES
 from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.export.onnx.graph import Graph
+from ccnvr.export.onnx.kernels import kernel_member
 
 OPSET = 13
 IR_VERSION = 8
@@ -35,68 +38,6 @@ IR_VERSION = 8
 _GATE_ORDER = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 
 
-class _Graph:
-    """The nodes and constants of a graph under construction; methods return a tensor's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add a constant."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def numbers(self, name: str, *values: int) -> str:
-        """Add a constant of integers, such as a shape or an axis."""
-        return self.constant(name, np.array(values, dtype=np.int64))
-
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add an operator."""
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def weight(self, name: str, weight: Weight) -> str:
-        """Add a weight that the network computes with as floats.
-
-        One stored as int8 is unpacked by Cast and Mul, which onnxruntime evaluates once, as it
-        loads the model. It would repeat a DequantizeLinear for every spectrum.
-        """
-        if not isinstance(weight, StoredInt8):
-            return self.constant(name, weight)
-        scales = weight.scales.reshape(-1, *[1] * (weight.values.ndim - 1))
-        whole = self.node(
-            "Cast",
-            [self.constant(f"{name}.stored", weight.values)],
-            f"{name}.whole",
-            to=TensorProto.FLOAT,
-        )
-        return self.node("Mul", [whole, self.constant(f"{name}.scales", scales)], name)
-
-    def int8_operand(
-        self, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]
-    ) -> str:
-        """Add a weight or bias, with a scale for each row, of an operator that computes in int8."""
-        stored = self.constant(f"{name}.stored", values)
-        zeros = self.constant(f"{name}.zeros", np.zeros(len(scales), values.dtype))
-        return self.node(
-            "DequantizeLinear",
-            [stored, self.constant(f"{name}.scales", scales), zeros],
-            name,
-            axis=0,
-        )
-
-    def quantized(self, value: str, activation: Activation, name: str) -> str:
-        """Round a tensor to int8 and back.
-
-        onnxruntime fuses the pair with the operators before and after it.
-        """
-        scale = self.constant(f"{name}.scale", np.array(activation.scale, dtype=np.float32))
-        zero = self.constant(f"{name}.zero", np.array(activation.zero_point, dtype=np.int8))
-        stored = self.node("QuantizeLinear", [value, scale, zero], f"{name}.int8")
-        return self.node("DequantizeLinear", [stored, scale, zero], name)
-
-
 def to_onnx(network: NetworkArrays) -> bytes:
     """Return the network as a serialised ONNX model, float32 in and out.
 
@@ -104,20 +45,27 @@ def to_onnx(network: NetworkArrays) -> bytes:
     have the names of `NumpySession.layers`.
     """
     config = network.config
-    graph = _Graph()
+    graph = Graph()
     spectra = _standardised(graph, network)
-    features = _convolutions(graph, network, spectra)
-    pooled = (
-        _recurrent(graph, network, features)
-        if network.directions
-        else _flattened(graph, config, features)
-    )
-    hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
-    if network.linear is None:
-        _dense(graph, "output", network.output, hidden, "properties")
-    else:
+    linear = hidden = None
+    if network.dense is not None:
+        pooled = _pooled(graph, network, spectra)
+        hidden = graph.node("Relu", [_dense(graph, "dense", network.dense, pooled)], "hidden")
+    if network.linear is not None:
         linear = _linear(graph, network.linear, spectra)
-        graph.node("Add", [_dense(graph, "output", network.output, hidden), linear], "properties")
+    parts = []
+    if network.output is not None and hidden is not None:
+        alone = linear is None and not network.kernels
+        parts.append(_dense(graph, "output", network.output, hidden, "properties" if alone else ""))
+    if linear is not None:
+        parts.append(linear)
+    if network.kernels:
+        parts += [
+            kernel_member(graph, f"kernel{number}", member)
+            for number, member in enumerate(network.kernels)
+        ]
+        parts.append(graph.constant("kernels.bias", total_bias(network.kernels)))
+    _added(graph, parts)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -141,7 +89,23 @@ def to_onnx(network: NetworkArrays) -> bytes:
     return serialised
 
 
-def _standardised(graph: _Graph, network: NetworkArrays) -> str:
+def _pooled(graph: Graph, network: NetworkArrays, spectra: str) -> str:
+    """Add the layers before the dense ones; their output is `(n, features)`."""
+    features = _convolutions(graph, network, spectra)
+    if network.directions:
+        return _recurrent(graph, network, features)
+    return _flattened(graph, network.config, features)
+
+
+def _added(graph: Graph, parts: list[str]) -> None:
+    """Add up parts `(n, outputs)`, in the order of `NumpySession`, to `properties`."""
+    total = parts[0]
+    for number, part in enumerate(parts[1:], start=1):
+        name = "properties" if number == len(parts) - 1 else f"sum{number}"
+        total = graph.node("Add", [total, part], name)
+
+
+def _standardised(graph: Graph, network: NetworkArrays) -> str:
     """Add the standardisation of each band, where the network has one."""
     if network.standardisation is None:
         return "spectra"
@@ -152,7 +116,7 @@ def _standardised(graph: _Graph, network: NetworkArrays) -> str:
     )
 
 
-def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
+def _convolutions(graph: Graph, network: NetworkArrays, value: str) -> str:
     """Add the convolutions, each with ReLU and max-pool; the output is `(n, filters, steps)`.
 
     Where the network computes in int8, each operator stands between two activations.
@@ -186,7 +150,7 @@ def _convolutions(graph: _Graph, network: NetworkArrays, value: str) -> str:
 
 
 def _operands(
-    graph: _Graph, name: str, layer: ConvolutionLayer, before: Activation | None
+    graph: Graph, name: str, layer: ConvolutionLayer, before: Activation | None
 ) -> list[str]:
     """Add the weight and bias of a convolution whose input is int8 of `before`, or floats."""
     weight = layer.weight
@@ -198,7 +162,7 @@ def _operands(
     ]
 
 
-def _whole(graph: _Graph, config: NetworkConfig, features: str) -> str:
+def _whole(graph: Graph, config: NetworkConfig, features: str) -> str:
     """Leave out the bands at the end that do not fill a step."""
     if config.patch == 1:
         return features
@@ -206,7 +170,7 @@ def _whole(graph: _Graph, config: NetworkConfig, features: str) -> str:
     return graph.node("Slice", [features, *ends, graph.numbers("whole.axis", 2)], "whole")
 
 
-def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
+def _sequence(graph: Graph, config: NetworkConfig, features: str) -> str:
     """Turn `(n, filters, steps x patch)` into `(steps, n, filters x patch)`."""
     if config.patch == 1:
         return graph.node("Transpose", [features], "sequence", perm=[2, 0, 1])
@@ -216,12 +180,12 @@ def _sequence(graph: _Graph, config: NetworkConfig, features: str) -> str:
     return graph.node("Reshape", [ordered, graph.numbers("sequence.shape", 0, 0, -1)], "sequence")
 
 
-def _flattened(graph: _Graph, config: NetworkConfig, features: str) -> str:
+def _flattened(graph: Graph, config: NetworkConfig, features: str) -> str:
     """Flatten the features to `(n, filters x steps)`, without recurrence."""
     return graph.node("Flatten", [_whole(graph, config, features)], "pooled", axis=1)
 
 
-def _recurrent(graph: _Graph, network: NetworkArrays, features: str) -> str:
+def _recurrent(graph: Graph, network: NetworkArrays, features: str) -> str:
     """Add the GRU or LSTM, which in ONNX reads `(steps, n, filters x patch)`.
 
     Its states `(steps, directions, n, hidden)` are averaged over the steps to `(n, directions x
@@ -257,7 +221,7 @@ def _rows(config: NetworkConfig) -> NDArray[np.int64]:
     return np.concatenate([gates[gate] for gate in _GATE_ORDER[config.cell]])
 
 
-def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.int64]) -> str:
+def _matrices(graph: Graph, name: str, weights: list[Weight], rows: NDArray[np.int64]) -> str:
     """Add the matrices of the directions as one, `(directions, gates x hidden, width)`."""
     stored = [weight for weight in weights if isinstance(weight, StoredInt8)]
     flat: Weight = np.concatenate([as_float(weight)[rows] for weight in weights])
@@ -268,7 +232,7 @@ def _matrices(graph: _Graph, name: str, weights: list[Weight], rows: NDArray[np.
     return graph.node("Reshape", [graph.weight(f"{name}.rows", flat), shape], name)
 
 
-def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
+def _dense(graph: Graph, name: str, layer: DenseLayer, value: str, output: str = "") -> str:
     """Add a dense layer; return its output, which is called `output` or else after the layer."""
     weight, bias = (
         graph.weight(f"{name}.weight", layer.weight),
@@ -278,7 +242,7 @@ def _dense(graph: _Graph, name: str, layer: DenseLayer, value: str, output: str 
     return graph.node("Gemm", [value, weight, bias], output or f"{name}.sums", transB=1)
 
 
-def _linear(graph: _Graph, weight: Weight, spectra: str) -> str:
+def _linear(graph: Graph, weight: Weight, spectra: str) -> str:
     """Add the linear path from `(n, channels, bands)`, channel by channel."""
     flat = graph.node("Flatten", [spectra], "linear.input", axis=1)
     return graph.node("Gemm", [flat, graph.weight("linear.weight", weight)], "linear", transB=1)

@@ -174,6 +174,20 @@ def dequantize(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -
     )
 
 
+def reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:
+    """Add a value with the same numbers in another `shape`."""
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return graph.apply(
+        Operator.RESHAPE,
+        name,
+        shape,
+        value,
+        graph.integers(f"{name}.shape", *shape),
+        options=options,
+    )
+
+
 def _of(activation: Activation) -> Quantization:
     return Quantization(activation.scale, activation.zero_point)
 

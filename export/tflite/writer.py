@@ -13,9 +13,11 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.network.layers import Activation, NetworkArrays, Weight
+from ccnvr.edge.network.kernels import total_bias
+from ccnvr.edge.network.layers import Activation, NetworkArrays
 from ccnvr.edge.network.layout import direction_names
 from ccnvr.export.tflite.graph import ModelBuilder, Operator, Subgraph
+from ccnvr.export.tflite.kernels import kernel_member
 from ccnvr.export.tflite.layers import (
     RELU,
     convolution,
@@ -23,6 +25,7 @@ from ccnvr.export.tflite.layers import (
     fully_connected,
     max_pool,
     quantize,
+    reshaped,
 )
 from ccnvr.export.tflite.recurrence import averaged_states
 
@@ -49,24 +52,37 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
     model = ModelBuilder("ccnvr", one_scale=micro)
     # The first subgraph is the one that runs; those of the loops follow.
     main = model.subgraph("main")
-    spectra = _standardised(
-        main, network, main.input("spectra", (1, config.in_channels, config.bands))
-    )
-    features = _convolutions(main, network, _by_band(main, network, spectra))
-    pooled = (
-        _recurrent(model, main, network, features)
-        if network.directions
-        else _flattened(main, network, features)
-    )
-    dense = fully_connected(
-        main, "dense", pooled, 1, network.dense.weight, network.dense.bias, RELU
-    )
-    name = "properties" if network.linear is None else "output"
-    output = fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
+    given = main.input("spectra", (1, config.in_channels, config.bands))
+    spectra = _standardised(main, network, given)
+    parts = []
+    if network.dense is not None and network.output is not None:
+        pooled = _pooled(model, main, network, spectra)
+        dense = fully_connected(
+            main, "dense", pooled, 1, network.dense.weight, network.dense.bias, RELU
+        )
+        name = "properties" if network.linear is None and not network.kernels else "output"
+        parts.append(
+            fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
+        )
     if network.linear is not None:
-        output = _plus_linear(main, network, network.linear, spectra, output)
-    main.content.outputs = [output]
+        flat = reshaped(main, "linear.input", spectra, (1, config.inputs))
+        parts.append(fully_connected(main, "linear", flat, 1, network.linear, None))
+    if network.kernels:
+        parts += [
+            kernel_member(main, f"kernel{number}", member, given)
+            for number, member in enumerate(network.kernels)
+        ]
+        parts.append(main.constant("kernels.bias", total_bias(network.kernels)[None]))
+    main.content.outputs = [_added(main, parts, config.outputs)]
     return model.to_bytes()
+
+
+def _pooled(model: ModelBuilder, main: Subgraph, network: NetworkArrays, spectra: int) -> int:
+    """Add the layers before the dense ones; their output is `(1, features)`."""
+    features = _convolutions(main, network, _by_band(main, network, spectra))
+    if network.directions:
+        return _recurrent(model, main, network, features)
+    return _flattened(main, network, features)
 
 
 def _standardised(graph: Subgraph, network: NetworkArrays, value: int) -> int:
@@ -94,7 +110,7 @@ def _by_band(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     channels, bands = network.config.in_channels, network.config.bands
     # A height of 1 makes the spectrum an image, which is what CONV_2D reads.
     value = _transposed(graph, "by_band", value, (1, channels, bands), (0, 2, 1))
-    return _reshaped(graph, "image", value, (1, 1, bands, channels))
+    return reshaped(graph, "image", value, (1, 1, bands, channels))
 
 
 def _convolutions(graph: Subgraph, network: NetworkArrays, value: int) -> int:
@@ -134,7 +150,7 @@ def _whole_steps(graph: Subgraph, network: NetworkArrays, value: int) -> int:
     for layer in config.convolutions:
         bands //= layer.pool
     used = config.steps * config.patch
-    value = _reshaped(graph, "bands", value, (bands, config.channels))
+    value = reshaped(graph, "bands", value, (bands, config.channels))
     if used == bands:
         return value
     ends = graph.integers("whole.from", 0, 0), graph.integers("whole.size", used, config.channels)
@@ -153,14 +169,14 @@ def _recurrent(model: ModelBuilder, main: Subgraph, network: NetworkArrays, feat
     config = network.config
     sequence = _whole_steps(main, network, features)
     if config.patch > 1:
-        sequence = _reshaped(
+        sequence = reshaped(
             main, "patches", sequence, (config.steps, config.patch, config.channels)
         )
         # A step's features are ordered by filter first, as in the trained network.
         sequence = _transposed(
             main, "ordered", sequence, (config.steps, config.patch, config.channels), (0, 2, 1)
         )
-        sequence = _reshaped(
+        sequence = reshaped(
             main, "sequence", sequence, (config.steps, config.channels * config.patch)
         )
     states = [
@@ -183,32 +199,18 @@ def _flattened(graph: Subgraph, network: NetworkArrays, features: int) -> int:
     value = _transposed(
         graph, "by_channel", value, (config.steps * config.patch, config.channels), (1, 0)
     )
-    return _reshaped(graph, "pooled", value, (1, config.features))
+    return reshaped(graph, "pooled", value, (1, config.features))
 
 
-def _plus_linear(
-    graph: Subgraph, network: NetworkArrays, weight: Weight, spectra: int, output: int
-) -> int:
-    """Add the linear path, from `(1, channels, bands)` channel by channel, to `(1, outputs)`."""
-    config = network.config
-    flat = _reshaped(graph, "linear.input", spectra, (1, config.in_channels * config.bands))
-    linear = fully_connected(graph, "linear", flat, 1, weight, None)
-    options = schema.AddOptionsT()
-    shape = (1, config.outputs)
-    return graph.apply(Operator.ADD, "properties", shape, output, linear, options=options)
-
-
-def _reshaped(graph: Subgraph, name: str, value: int, shape: tuple[int, ...]) -> int:
-    options = schema.ReshapeOptionsT()
-    options.newShape = list(shape)
-    return graph.apply(
-        Operator.RESHAPE,
-        name,
-        shape,
-        value,
-        graph.integers(f"{name}.shape", *shape),
-        options=options,
-    )
+def _added(graph: Subgraph, parts: list[int], outputs: int) -> int:
+    """Add up parts `(1, outputs)`, in the order of `NumpySession`; return the sum."""
+    total = parts[0]
+    for number, part in enumerate(parts[1:], start=1):
+        name = "properties" if number == len(parts) - 1 else f"sum{number}"
+        total = graph.apply(
+            Operator.ADD, name, (1, outputs), total, part, options=schema.AddOptionsT()
+        )
+    return total
 
 
 def _transposed(

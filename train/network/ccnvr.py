@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.train.network.kernel_member import KernelModule
 
 _LINEAR_INIT_SD = 0.06
 # Spectra at once: the features of a whole library would not fit into memory.
@@ -48,7 +49,8 @@ class CCNVR(nn.Module):
     """The network, from model input `(n, channels, bands)` to standardised targets `(n, outputs)`.
 
     The states of the recurrent layer are averaged over all steps. This uses every step alike, and
-    is exported as one operator.
+    is exported as one operator. Kernel members, if there are any, are added to the outputs; a model
+    of members only (`config.members_only`) has no other layers than a linear path.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -76,8 +78,8 @@ class CCNVR(nn.Module):
         self.convolutions = nn.Sequential(*convolutions)
         self.recurrent = _recurrent(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.dense = nn.Linear(config.features, config.dense)
-        self.output = nn.Linear(config.dense, config.outputs)
+        self.dense = None if config.members_only else nn.Linear(config.features, config.dense)
+        self.output = None if config.members_only else nn.Linear(config.dense, config.outputs)
         self.linear = (
             nn.Linear(config.in_channels * config.bands, config.outputs, bias=False)
             if config.linear
@@ -89,6 +91,9 @@ class CCNVR(nn.Module):
             nn.init.normal_(
                 self.linear.weight, std=_LINEAR_INIT_SD / np.sqrt(self.linear.in_features)
             )
+        self.kernels = nn.ModuleList(
+            KernelModule(shape, config.inputs, config.outputs) for shape in config.kernels
+        )
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as torch does, except that a kept scale stays in evaluation mode."""
@@ -99,8 +104,21 @@ class CCNVR(nn.Module):
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Compute the outputs; see the class for shapes."""
+        read = spectra
         if self.scale is not None:
-            spectra = self.scale(spectra.flatten(1)).view_as(spectra)
+            read = self.scale(spectra.flatten(1)).view_as(spectra)
+        parts = [] if self.config.members_only else [self._network(read)]
+        if self.linear is not None:
+            parts.append(self.linear(read.flatten(1)))
+        # In float64, see `KernelModule`.
+        parts += [kernel(spectra) for kernel in self.kernels]
+        outputs = parts[0]
+        for part in parts[1:]:
+            outputs = outputs + part
+        return outputs.to(spectra.dtype) if self.kernels else outputs
+
+    def _network(self, spectra: Tensor) -> Tensor:
+        """Compute the network's part of the outputs from the standardised spectra."""
         # Bands that do not fill the last step are dropped, as a pool drops them.
         features = self.convolutions(spectra)[:, :, : self.config.steps * self.config.patch]
         if self.recurrent is None:
@@ -114,14 +132,18 @@ class CCNVR(nn.Module):
             # A step is `patch` neighbouring bands with all their features.
             states, _ = self.recurrent(sequence)
             pooled = states.mean(dim=1)
-        outputs = self.head(pooled)
-        return outputs if self.linear is None else outputs + self.linear(spectra.flatten(1))
+        return self.head(pooled)
+
+    def kernel_modules(self) -> list[KernelModule]:
+        """Return the kernel members, in their order."""
+        return [kernel for kernel in self.kernels if isinstance(kernel, KernelModule)]
 
     def head(self, pooled: Tensor) -> Tensor:
         """Compute the layers after the recurrent one from its mean states `(n, features)`.
 
         All of the network's dropout is here.
         """
+        assert self.dense is not None and self.output is not None
         hidden = torch.relu(self.dense(self.dropout(pooled)))
         outputs: Tensor = self.output(self.dropout(hidden))
         return outputs
@@ -142,6 +164,9 @@ def with_outputs(network: CCNVR, columns: Sequence[int]) -> CCNVR:
     for name in ("output.weight", "output.bias", "linear.weight"):
         if name in state:
             state[name] = state[name][list(columns)]
+    for name in [name for name in state if name.startswith("kernels.")]:
+        if name.endswith((".weights", ".bias")):
+            state[name] = state[name][..., list(columns)]
     narrow.load_state_dict(state)
     return narrow.eval()
 

@@ -44,6 +44,11 @@ def to_arrays(network: CCNVR) -> NetworkArrays:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return Direction(*(state[f"recurrent.{name}_l0{suffix}"] for name in names))
 
+    def dense(name: str) -> DenseLayer | None:
+        if config.members_only:
+            return None
+        return DenseLayer(state[f"{name}.weight"], state[f"{name}.bias"])
+
     return NetworkArrays(
         config=config,
         profile="fp32",
@@ -60,9 +65,10 @@ def to_arrays(network: CCNVR) -> NetworkArrays:
             direction(suffix)
             for suffix, _ in zip(("", "_reverse"), direction_names(config), strict=False)
         ),
-        dense=DenseLayer(state["dense.weight"], state["dense.bias"]),
-        output=DenseLayer(state["output.weight"], state["output.bias"]),
+        dense=dense("dense"),
+        output=dense("output"),
         linear=state.get("linear.weight"),
+        kernels=tuple(kernel.to_member() for kernel in network.kernel_modules()),
     )
 
 
@@ -86,6 +92,8 @@ def as_torch(network: NetworkArrays) -> CCNVR:
             side, what = kind.split("_")
             suffix = "_reverse" if layer == "backward" else ""
             state[f"recurrent.{what}_{'ih' if side == 'input' else 'hh'}_l0{suffix}"] = tensor
+        elif layer.startswith("kernel"):
+            state[f"kernels.{layer.removeprefix('kernel')}.{kind}"] = tensor
         else:
             # See `to_arrays` for the factor of 3.
             number = layer.removeprefix("convolution")
@@ -141,5 +149,8 @@ def with_outputs(network: NetworkArrays, columns: Sequence[int]) -> NetworkArray
     tensors = network.tensors()
     for name in [name for name in tensors if name.startswith(("output.", "linear."))]:
         tensors[name] = tensors[name][list(columns)]
+    for number, kernel in enumerate(network.kernels):
+        few = kernel.only(columns).tensors()
+        tensors |= {f"kernel{number}.{name}": value for name, value in few.items()}
     config = replace(network.config, outputs=len(columns))
     return assemble(config, network.profile, network.activations, tensors)

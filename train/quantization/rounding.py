@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ccnvr.edge.network.layers import StoredInt8
-from ccnvr.edge.network.layout import DIRECTIONS
+from ccnvr.edge.network.layout import DIRECTIONS, stored_weights
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.network.ccnvr import CCNVR
 
@@ -100,13 +100,15 @@ def _watched(
     ]
     if network.recurrent is not None:
         watched.append((network.recurrent, _recurrent_hook(network.config.hidden, add)))
-    if network.linear is not None:
-        watched.append((network.linear, _dense_hook("linear.weight", add)))
-    return [
-        *watched,
-        (network.dense, _dense_hook("dense.weight", add)),
-        (network.output, _dense_hook("output.weight", add)),
+    layers = {"linear": network.linear, "dense": network.dense, "output": network.output}
+    stored = stored_weights(network.config)
+    watched += [
+        (layer, _dense_hook(f"{name}.weight", add))
+        for name, layer in layers.items()
+        # Beside kernel members the linear path stays float, and members alone have no others.
+        if layer is not None and f"{name}.weight" in stored
     ]
+    return watched
 
 
 def _convolution_hook(

@@ -90,6 +90,7 @@ def with_dropout(network: CCNVR, inputs: Float32, seed: int) -> tuple[Array, Arr
     again.
     """
     entering: list[Tensor] = []
+    assert network.dense is not None  # networks of the folds have no members
     hook = network.dense.register_forward_pre_hook(
         lambda module, arguments: entering.append(arguments[0])
     )
