@@ -40,6 +40,7 @@ class NoiseMeter:
     def __init__(self, wavelengths_nm: Array) -> None:
         self._wavelengths_nm = wavelengths_nm
         self._windows = _windows(wavelengths_nm)
+        self._columns = [_as_slice(column) for column in self._windows.T]
         self._weights = _divided_differences(wavelengths_nm[self._windows])
         # In an interpolated spectrum, windows that fall on pixels show all of the noise, and those
         # between pixels less. So windows are sorted by phase, and the noisiest phase counts.
@@ -85,14 +86,17 @@ class NoiseMeter:
 
     def _residuals(self, absorbance: Array) -> Array:
         """Return what the polynomials leave of spectra `(..., bands)`, `(..., windows)`."""
-        count = len(self._windows)
-        residuals = np.zeros((*absorbance.shape[:-1], count))
-        for bands, weights in zip(self._windows.T, self._weights.T, strict=True):
-            # Evenly spaced bands follow each other, and a slice copies nothing.
-            even = bands[-1] - bands[0] == count - 1
-            used: slice | Integers = slice(bands[0], bands[-1] + 1) if even else bands
-            residuals += absorbance[..., used] * weights
+        residuals = np.zeros((*absorbance.shape[:-1], len(self._windows)))
+        for bands, weights in zip(self._columns, self._weights.T, strict=True):
+            residuals += absorbance[..., bands] * weights
         return residuals
+
+
+def _as_slice(numbers: Integers) -> slice | Integers:
+    """Return consecutive numbers as a slice, which copies nothing, and others as they are."""
+    if numbers.size and np.all(np.diff(numbers) == 1):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def _medians(values: Array) -> Array:
