@@ -60,9 +60,7 @@ class Finished:
         }
         return Finished(
             self.folder,
-            dataclasses.replace(
-                self.recipe, transforms={name: self.recipe.transforms[name] for name in targets}
-            ),
+            self.recipe.only(targets),
             dataclasses.replace(
                 self.calibration,
                 network=with_outputs(self.calibration.network, columns),

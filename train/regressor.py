@@ -185,7 +185,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
 
     def _recipe(self, targets: int) -> TrainingRecipe:
         """Return the mode's recipe with this estimator's parameters, for this number of targets."""
-        from ccnvr.train.libraries.properties import PROPERTIES
+        from ccnvr.train.libraries.properties import Property
         from ccnvr.train.recipe import recipe_file as recipes
 
         if self.mode not in RECIPES:
@@ -194,17 +194,16 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
             raise ValueError(
                 f"target_transform {self.target_transform!r} is not one of {', '.join(TRANSFORMS)}"
             )
-        if targets > len(PROPERTIES):
-            raise ValueError(
-                f"y has {targets} columns and one network is given at most {len(PROPERTIES)}; "
-                "train several"
-            )
         plain = recipes.load(Path(__file__).parent / "recipes" / RECIPES[self.mode])
         return dataclasses.replace(
             plain,
             grid=self._grid(plain.grid.step_nm),
             # Placeholders for whatever y holds; no number depends on them.
-            transforms=dict.fromkeys(PROPERTIES[:targets], self.target_transform),
+            transforms={},
+            definitions={
+                f"y{number}": Property("of y", self.target_transform)
+                for number in range(1, targets + 1)
+            },
             network=self._given(plain.network, "cell", "hidden", "dense", "dropout"),
             fit=self._given(
                 plain.fit, "epochs", "batch_size", "learning_rate", "weight_decay", "teachers"

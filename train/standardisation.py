@@ -26,6 +26,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries import standards
+from ccnvr.train.libraries.properties import KNOWN, Property
 
 Figures = dict[str, dict[str, Any]]
 """By absorbance or property: the number of standards and the RMS difference before and after."""
@@ -113,7 +114,14 @@ def adapt_by_line(model: ProvedModel, field: Path, quantity: str) -> Adapted:
         UsageError: the file has no value of a property that the bundle predicts.
     """
     manifest = model.bundle.manifest
-    soils = libraries.load_library(str(field), manifest.preprocessing.grid, quantity=quantity)
+    further = {
+        target.name: Property(target.unit, target.transform)
+        for target in manifest.targets
+        if target.name not in KNOWN
+    }
+    soils = libraries.load_library(
+        str(field), manifest.preprocessing.grid, quantity=quantity, properties=further
+    )
     outputs = _outputs(model, soils.spectra)
     targets, figures = [], {}
     for column, target in enumerate(manifest.targets):

@@ -46,6 +46,7 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
         yield (
             f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to "
             f"{target.highest:.3g}; {_interval(target)}"
+            + (f"; method: {target.method}" if target.method else "")
         )
     yield _domain(manifest.domain)
     for title, table in card.accuracy.items():

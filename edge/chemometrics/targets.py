@@ -6,13 +6,14 @@ This is computed here, in float64, and not in the network, whose int8 profiles w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.domain import Position
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
 
 TRANSFORMS = ("identity", "log1p")
@@ -75,7 +76,8 @@ class Target:
     `transform`. `lowest` and `highest` are the range of the training soils, in `unit`.
     `half_width_90` is the half width of the 90 % interval in standardised units: the interval is
     `inverse(mean + sd * (z -+ half_width_90 x difficulty))`. Without a `difficulty`, which needs
-    the bundle's domain, all spectra have the same half width.
+    the bundle's domain, all spectra have the same half width. `method` says how the laboratory
+    measured the property, as a procedure's URI or in words.
 
     Raises:
         ValueError: a value is not possible.
@@ -90,6 +92,7 @@ class Target:
     highest: float
     half_width_90: float | None = None
     difficulty: Difficulty | None = None
+    method: str = field(default="", metadata={OMITTED_IF_EMPTY: True})
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:

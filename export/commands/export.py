@@ -17,7 +17,6 @@ from ccnvr.edge.commands.arguments import some_of
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.export.c_array import HEADER, INSTALL, SOURCE, MicroModel
 from ccnvr.export.exporting import Export, export_run
-from ccnvr.train.libraries.properties import PROPERTIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--targets",
-        type=some_of(PROPERTIES),
+        type=lambda text: tuple(text.split(",")),
         metavar="A,B",
         help="properties to predict, of those that the run was trained on (default: all)",
     )

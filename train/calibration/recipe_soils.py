@@ -26,20 +26,27 @@ def load_soils(names: tuple[str, ...], recipe: TrainingRecipe) -> Soils:
     """Load the named libraries on the recipe's grid with the recipe's properties.
 
     Files of a fine-tuning were measured with the model's own instrument, so the recipe's sensor is
-    not applied to them. No names give no soils.
+    not applied to them. Values beyond a range that the recipe states count as not measured. No
+    names give no soils.
     """
     if not names:
         return Soils.none(recipe.grid, recipe.properties)
     own = {finetuned.data: finetuned.quantity for finetuned in recipe.finetuned}
     soils = libraries.join(
-        libraries.load_library(name, recipe.grid, quantity=own[name])
-        if name in own
-        else libraries.load_library(
-            name, recipe.grid, quantity=recipe.file_quantity, sensor=recipe.sensor
-        )
+        libraries.load_library(
+            name,
+            recipe.grid,
+            quantity=own.get(name, recipe.file_quantity),
+            sensor=None if name in own else recipe.sensor,
+            properties=recipe.definitions,
+        ).of(recipe.properties)
         for name in names
     )
-    return soils.of(recipe.properties)
+    for column, name in enumerate(recipe.properties):
+        if name in recipe.definitions:
+            stated, values = recipe.property_of(name), soils.values[:, column]
+            values[(values < stated.lowest) | (values > stated.highest)] = np.nan
+    return soils
 
 
 def load_before(recipe: TrainingRecipe) -> Soils | None:

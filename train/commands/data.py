@@ -58,8 +58,8 @@ def describe(name: str, count: bool) -> dict[str, Any]:
     soils: dict[str, int] | None = None
     if count or (path is not None and not library.large):
         loaded = libraries.load_library(name, _ANYWHERE)
-        known = np.sum(~np.isnan(loaded.values), axis=0).tolist()
-        soils = {"all": len(loaded), **dict(zip(PROPERTIES, known, strict=True))}
+        known = {name: int(np.sum(~np.isnan(loaded.column(name)))) for name in PROPERTIES}
+        soils = {"all": len(loaded), **known}
         path = library.present()
     return {
         "name": name,

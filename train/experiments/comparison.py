@@ -24,7 +24,6 @@ from ccnvr.train.experiments.contenders import Choice, Contender, PredictAll
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.statistics import figures, paired_p_value
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.rivals.tuning import Budget
@@ -73,7 +72,7 @@ def official_splits(
         soils = libraries.join(parts)
         trained_on = sum(len(part) for part in parts[: len(train)])
         held_out = {"official": np.arange(len(soils)) >= trained_on}
-    measured = tuple(name for name in PROPERTIES if not np.isnan(soils.column(name)).all())
+    measured = tuple(name for name in soils.properties if not np.isnan(soils.column(name)).all())
     if unknown := [name for name in properties if name not in measured]:
         raise UsageError(
             f"{library} has no {unknown[0]}, only {', '.join(measured)}; name some of these with "

@@ -139,7 +139,12 @@ class Network:
                 if name not in transforms
             }
             before = dataclasses.replace(before, beside=beside)
-        return dataclasses.replace(self.recipe, transforms=transforms, pretraining=before)
+        definitions = {
+            name: stated for name, stated in self.recipe.definitions.items() if name in transforms
+        }
+        return dataclasses.replace(
+            self.recipe, transforms=transforms, definitions=definitions, pretraining=before
+        )
 
 
 def contenders(

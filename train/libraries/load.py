@@ -1,6 +1,6 @@
 """Load soils of spectral libraries onto one grid.
 
-Spectra become absorbance; OC and N are in g/kg, CEC in cmol(+)/kg, clay in %.
+Spectra become absorbance, and values are in the units of `properties.KNOWN`.
 
 A library is named as `NAME` or `NAME:PART`, after `catalogue.LIBRARIES`: `nirsoil:train`. The parts
 `train` and `test` are the library's official split; for a LimeSoDa set they are the official folds
@@ -11,10 +11,12 @@ soils, see `own.files`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, naming_source
 from ccnvr.edge.spectrum_files import limesoda
@@ -22,6 +24,7 @@ from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own import files as own_files
+from ccnvr.train.libraries.properties import PROPERTIES, Property
 from ccnvr.train.libraries.sensor import Sensor, View
 from ccnvr.train.libraries.soils import Rows, Soils
 
@@ -35,6 +38,7 @@ def load_library(
     *,
     quantity: str = "reflectance",
     sensor: Sensor | None = None,
+    properties: Mapping[str, Property] | None = None,
 ) -> Soils:
     """Load the soils of a library onto a grid; a small published file is fetched when first used.
 
@@ -43,6 +47,7 @@ def load_library(
         grid: the wavelengths of the result.
         quantity: what a file of the user's holds, one of `spectra_table.QUANTITIES`.
         sensor: if given, the spectra are those that this sensor would measure.
+        properties: further properties that a file of the user's may have, or other ranges.
 
     Raises:
         UsageError: the name is unknown (see `check`), or its files are not found.
@@ -55,7 +60,7 @@ def load_library(
     view = View(grid, sensor)
     with naming_source(name):
         if name.endswith(own_files.ENDINGS):
-            return own_files.read(Path(name), quantity, view)
+            return own_files.read(Path(name), quantity, view, properties or {})
         library, part = library_and_part(name)
         return _part(library, LIBRARIES[library].read(view, part), part)
 
@@ -113,7 +118,7 @@ def open_sets(grid: Grid, sensor: Sensor | None = None) -> tuple[str, ...]:
 
 
 def join(libraries: Iterable[Soils]) -> Soils:
-    """Stack the soils of at least one library; all share their grid and their properties.
+    """Stack the soils of at least one library; all share their grid.
 
     Given an iterator, each library is released before the next one is loaded.
     """
@@ -131,17 +136,28 @@ def join(libraries: Iterable[Soils]) -> Soils:
         groups=None,
     )
     notes = dict(first.notes)
-    spectra, values = Rows(first.grid.bands), Rows(len(first.properties))
+    spectra, laboratory = Rows(first.grid.bands), [_without_spectra(first)]
     spectra.append(first.spectra)
-    values.append(first.values)
     del first
     for library in chain([second], iterator):
         joined.sample_ids.extend(library.sample_ids)
         joined.origin.extend(library.origin)
         notes |= library.notes
         spectra.append(library.spectra)
-        values.append(library.values)
-    return replace(joined, spectra=spectra.finish(), values=values.finish(), notes=notes)
+        laboratory.append(_without_spectra(library))
+    measured = {name: None for soils in laboratory for name in soils.properties}
+    properties = tuple(dict.fromkeys([*filter(measured.__contains__, PROPERTIES), *measured]))
+    return replace(
+        joined,
+        spectra=spectra.finish(),
+        values=np.concatenate([soils.of(properties).values for soils in laboratory]),
+        properties=properties,
+        notes=notes,
+    )
+
+
+def _without_spectra(soils: Soils) -> Soils:
+    return replace(soils, spectra=np.empty((len(soils), 0)))
 
 
 def source(name: str, notes: str = "") -> dict[str, str]:

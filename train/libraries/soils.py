@@ -37,10 +37,13 @@ class Soils:
     """Absorbance `(n, grid.bands)`."""
 
     values: Array
-    """Laboratory values `(n, len(properties))` in the units of `UNITS`, NaN where not measured."""
+    """Laboratory values `(n, len(properties))`, NaN where not measured.
 
-    properties: tuple[str, ...] = PROPERTIES
-    """The property in each column of `values`."""
+    Those of `properties.KNOWN` are in its units, others in the unit that a recipe states.
+    """
+
+    properties: tuple[str, ...]
+    """The property in each column of `values`; a library has those that it measured."""
 
     notes: Mapping[str, str] = field(default_factory=dict)
     """By library: how the values of a user's file were converted."""
@@ -65,12 +68,12 @@ class Soils:
         `measured` maps a property to its values `(n,)`; a property that is not in it was not
         measured.
         """
-        missing = np.full(len(sample_ids), np.nan)
-        values = np.stack([measured.get(name, missing) for name in PROPERTIES], axis=1)
-        return cls(grid, sample_ids, [name] * len(sample_ids), spectra, values)
+        properties = tuple(dict.fromkeys([*filter(measured.__contains__, PROPERTIES), *measured]))
+        values = np.stack([measured[known] for known in properties], axis=1)
+        return cls(grid, sample_ids, [name] * len(sample_ids), spectra, values, properties)
 
     @classmethod
-    def none(cls, grid: Grid, properties: tuple[str, ...] = PROPERTIES) -> Soils:
+    def none(cls, grid: Grid, properties: tuple[str, ...] = ()) -> Soils:
         """Return a record without rows."""
         spectra, values = np.empty((0, grid.bands)), np.empty((0, len(properties)))
         return cls(grid, [], [], spectra, values, properties)
@@ -93,11 +96,15 @@ class Soils:
 
     def of(self, properties: Sequence[str]) -> Soils:
         """Return all soils with the values of these properties only, in this order."""
-        columns = [self.properties.index(name) for name in properties]
-        return replace(self, values=self.values[:, columns], properties=tuple(properties))
+        values = np.empty((len(self), len(properties)))
+        for column, name in enumerate(properties):
+            values[:, column] = self.column(name)
+        return replace(self, values=values, properties=tuple(properties))
 
     def column(self, name: str) -> Array:
-        """Return the values `(n,)` of one property."""
+        """Return the values `(n,)` of one property; all are NaN if no soil was measured for it."""
+        if name not in self.properties:
+            return np.full(len(self), np.nan)
         column: Array = self.values[:, self.properties.index(name)]
         return column
 

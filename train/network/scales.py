@@ -7,7 +7,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.libraries.properties import UNITS
+from ccnvr.train.libraries.properties import alike
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
 FEWEST_VALUES = 10
@@ -43,10 +43,11 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
         if fault := unlearnable(column, transform):
             raise UsageError(
                 f"{name} {fault}; take it out of 'transforms' in the recipe, or add a library, or "
-                f"a column {name} to your file"
+                f"a column {name} to your file{alike(name)}"
             )
         known = column[~np.isnan(column)]
-        raw = Target(name, UNITS[name], transform, 0.0, 1.0, float(known.min()), float(known.max()))
+        stated = recipe.property_of(name)
+        raw = Target(name, stated.unit, transform, 0.0, 1.0, float(known.min()), float(known.max()))
         transformed = raw.standardise(known)
         targets.append(
             Target(
@@ -57,6 +58,7 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
                 float(transformed.std()),
                 raw.lowest,
                 raw.highest,
+                method=stated.method,
             )
         )
     return tuple(targets)

@@ -11,12 +11,11 @@ import numpy as np
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
-from ccnvr.edge.chemometrics.targets import TRANSFORMS
 from ccnvr.edge.network.shape import NetworkConfig, NetworkShape
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
-from ccnvr.edge.typed import FILE_KEY
+from ccnvr.edge.typed import FILE_KEY, OMITTED_IF_EMPTY
 from ccnvr.train.libraries.catalogue import library_and_part
-from ccnvr.train.libraries.properties import PROPERTIES
+from ccnvr.train.libraries.properties import Property, described
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining
@@ -61,8 +60,11 @@ class TrainingRecipe:
     fit: Fit
     """The optimisation."""
 
-    transforms: dict[str, str]
-    """The properties to predict, in order, each with the transform of its values: `TRANSFORMS`."""
+    transforms: dict[str, str] = field(default_factory=dict)
+    """The properties to predict, in order, each with the transform of its values: `TRANSFORMS`.
+
+    Those of `definitions` are among them, whether the file names them here or not.
+    """
 
     file_quantity: str = "reflectance"
     """What files of the user's own hold: reflectance (0 to 1), percent or absorbance."""
@@ -82,10 +84,22 @@ class TrainingRecipe:
     pretraining: Pretraining | None = None
     """The soils of other libraries that the network learns first."""
 
+    definitions: dict[str, Property] = field(
+        default_factory=dict, metadata={FILE_KEY: "properties", OMITTED_IF_EMPTY: True}
+    )
+    """What the properties to predict are, where more than a transform is to be said of them."""
+
     finetuned: tuple[Finetuned, ...] = ()
     """The rounds of `ccnvr finetune` that came after the training."""
 
     def __post_init__(self) -> None:
+        further = {
+            name: stated.transform
+            for name, stated in self.definitions.items()
+            if name not in self.transforms
+        }
+        # The only field that is changed: a table [properties.OC] alone also says what to predict.
+        object.__setattr__(self, "transforms", {**self.transforms, **further})
         self.validate()
 
     def validate(self) -> None:
@@ -115,10 +129,8 @@ class TrainingRecipe:
             raise ValueError(f"folds = {self.folds} is not from 2 to 20")
         if not self.transforms:
             raise ValueError("transforms is empty; name at least one property to predict")
-        if unknown := [name for name in self.transforms if name not in PROPERTIES]:
-            raise ValueError(f"target {unknown[0]!r} is not one of {', '.join(PROPERTIES)}")
-        if unknown := [value for value in self.transforms.values() if value not in TRANSFORMS]:
-            raise ValueError(f"transform {unknown[0]!r} is not one of {', '.join(TRANSFORMS)}")
+        for name, transform in self.transforms.items():
+            described(name, self.definitions, transform)
         if len(self.gaussian_processes) > MOST_PROCESSES:
             raise ValueError(
                 f"{len(self.gaussian_processes)} gaussian_processes are more than {MOST_PROCESSES}"
@@ -145,6 +157,21 @@ class TrainingRecipe:
     def properties(self) -> tuple[str, ...]:
         """The properties to predict, in order."""
         return tuple(self.transforms)
+
+    def property_of(self, name: str) -> Property:
+        """Return the unit, the transform, the range and the method of a property to predict."""
+        return described(name, self.definitions, self.transforms[name])
+
+    def only(self, properties: Iterable[str]) -> TrainingRecipe:
+        """Return the recipe for some of its properties alone."""
+        names = tuple(properties)
+        return dataclasses.replace(
+            self,
+            transforms={name: self.transforms[name] for name in names},
+            definitions={
+                name: stated for name, stated in self.definitions.items() if name in names
+            },
+        )
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -52,11 +52,8 @@ class Base:
             network=with_outputs(self.calibration.network, columns),
             targets=tuple(self.calibration.targets[column] for column in columns),
         )
-        transforms = {name: self.recipe.transforms[name] for name in properties}
         return dataclasses.replace(
-            self,
-            recipe=dataclasses.replace(self.recipe, transforms=transforms),
-            calibration=calibration,
+            self, recipe=self.recipe.only(properties), calibration=calibration
         )
 
 
@@ -136,8 +133,11 @@ def _recipe_and_network(bundle: Bundle) -> tuple[TrainingRecipe, CCNVR]:
         )
     # `ccnvr export --targets` may have left some of the recipe's properties out.
     transforms = {target.name: target.transform for target in manifest.targets}
+    kept = {**stated, "transforms": transforms}
+    if isinstance(defined := stated.get("properties"), dict):
+        kept["properties"] = {name: defined[name] for name in transforms if name in defined}
     try:
-        recipe = build(TrainingRecipe, {**stated, "transforms": transforms})
+        recipe = build(TrainingRecipe, kept)
         network = as_torch(unpack(content))
     except (ValueError, RecursionError, UsageError) as error:
         raise BundleError(

@@ -6,7 +6,6 @@ It holds `recipe.toml`, `inputs.sha256`, `correction.npz` if the recipe has [epo
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -18,7 +17,7 @@ from ccnvr.edge.atomic_files import make_folder, write_atomically
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import PART, Domain
-from ccnvr.edge.typed import build
+from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_soils
@@ -83,7 +82,7 @@ def keep_report(folder: Path, report: RunReport, domain: Domain | None) -> None:
         with write_atomically(folder / PART) as stream:
             stream.write(domain.to_bytes())
     with write_atomically(folder / REPORT) as stream:
-        stream.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+        stream.write(json.dumps(to_data(report), indent=1).encode())
 
 
 def load(folder: Path) -> tuple[TrainingRecipe, Calibration, RunReport]:

@@ -13,7 +13,6 @@ from ccnvr.train.calibration.recipe_soils import load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own.files import ENDINGS
-from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs.base import Base, at_hand
 from ccnvr.train.runs.folder import with_values
@@ -40,9 +39,11 @@ def read_soils(base: Base, path: Path, quantity: str) -> tuple[Soils, dict[str, 
     if path.suffix not in ENDINGS:
         raise UsageError(f"{path} is no file of soils; give one that ends in {', '.join(ENDINGS)}")
     # Without the recipe's sensor: they were measured with the instrument that the model is for.
-    soils = libraries.load_library(str(path), base.recipe.grid, quantity=quantity)
+    soils = libraries.load_library(
+        str(path), base.recipe.grid, quantity=quantity, properties=base.recipe.definitions
+    )
     soil, left_out = soil_of(soils), {}
-    for name in PROPERTIES:
+    for name in dict.fromkeys((*soils.properties, *base.recipe.properties)):
         values = soils.column(name)
         known = ~np.isnan(values)
         count = len(np.unique(soil[known]))

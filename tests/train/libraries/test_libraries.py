@@ -23,9 +23,8 @@ def test_parts_split_each_library_and_share_nothing() -> None:
         assert sorted(train.sample_ids + test.sample_ids) == sorted(whole.sample_ids)
         assert len(test.sample_ids) == np.sum(limesoda.load(name).folds == limesoda.HELD_OUT_FOLD)
         assert whole.spectra.shape == (len(whole.sample_ids), 140)
-        assert (
-            np.isnan(whole.values[:, 1:3]).all() and not np.isnan(whole.values[:, [0, 3, 4]]).any()
-        )
+        assert whole.properties == ("OC", "pH", "clay") and not np.isnan(whole.values).any()
+        assert np.isnan(whole.column("CEC")).all()
 
 
 def test_nirsoil_is_read_from_the_r_package_s_own_file(
@@ -38,7 +37,8 @@ def test_nirsoil_is_read_from_the_r_package_s_own_file(
     )
     assert (len(train.sample_ids), len(test.sample_ids)) == (618, 207)
     measured = np.sum(~np.isnan(np.concatenate([train.values, test.values])), axis=0)
-    assert measured.tolist() == [732, 645, 447, 0, 0]
+    assert train.properties == ("OC", "N", "CEC")
+    assert measured.tolist() == [732, 645, 447]
     csv = nirsoil_data / "nirsoil.csv.gz"
     if csv.exists():
         table = np.genfromtxt(csv, delimiter=",", skip_header=1)
@@ -57,10 +57,10 @@ def test_geeves_is_read_from_the_r_package_s_own_file(
         pytest.skip("CCNVR_DATA names no folder with datsoilspc.rda")
     geeves = libraries.load_library("geeves", GRID)
     assert len(geeves.sample_ids) == 391
-    assert np.sum(~np.isnan(geeves.values), axis=0).tolist() == [391, 0, 0, 0, 391]
+    assert geeves.properties == ("OC", "clay") and not np.isnan(geeves.values).any()
     # The first soils, by the published table: 0.15, 0.12 and 0.17 g/100g of carbon.
     np.testing.assert_allclose(geeves.values[:3, 0], [1.5, 1.2, 1.7])
-    np.testing.assert_allclose(geeves.values[:3, 4], [49.0, 7.0, 56.0])
+    np.testing.assert_allclose(geeves.values[:3, 1], [49.0, 7.0, 56.0])
     assert geeves.spectra.min() > 0.05 and geeves.spectra.max() < 1.7
     assert "total carbon" in libraries.source("geeves")["values"]
     with pytest.raises(UsageError, match="has no official parts"):
@@ -114,7 +114,8 @@ def test_a_user_s_own_file_is_a_library(tmp_path: Path) -> None:
     mine = libraries.load_library(str(path), GRID)
     assert mine.sample_ids == ["mine.csv/a", "mine.csv/b"]
     np.testing.assert_array_equal(
-        mine.values, [[12.5, nan, nan, 6.1, 31], [nan, nan, nan, 7.0, nan]]
+        mine.of(("OC", "N", "CEC", "pH", "clay")).values,
+        [[12.5, nan, nan, 6.1, 31], [nan, nan, nan, 7.0, nan]],
     )
     assert 0.5 < mine.spectra[0, 0] < 0.7
     percent = write("percent.csv", "sample_id,OC", ("a,1", 30.0))

@@ -128,7 +128,7 @@ def test_a_recipe_with_it_is_written_and_read(small: TrainingRecipe, tmp_path: P
         ),
         (BEFORE.replace("SL.125", "CV.98"), "CV.98 is scored"),
         (BEFORE.replace("clay", "OC"), "OC stands in transforms and in pretraining.beside"),
-        (BEFORE.replace("clay", "sand"), "target 'sand'"),
+        (BEFORE.replace("clay", "gravel"), "target 'gravel'"),
         (BEFORE.replace("clay", "CEC"), "in [pretraining], CEC was measured in 0 spectra"),
         (BEFORE.replace("epochs = 2", "epochs = 0"), "pretraining: epochs = 0 must be at least 1"),
         (BEFORE.replace("SL.125", "SL.126"), "library 'SL.126' is not one of"),

@@ -231,7 +231,7 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
         (("epochs = 3", "epochs = 0"), "fit: epochs = 0 must be at least 1"),
         (("folds = 2", "folds = 1"), "folds = 1 is not from 2 to 20"),
         (('"identity"', '"sqrt"'), "transform 'sqrt'"),
-        (("pH =", "sand ="), "target 'sand'"),
+        (("pH =", "gravel ="), "target 'gravel'"),
         (("kernel = 7", "kernel = 8"), "convolutions[0].kernel = 8 must be odd"),
         (("hidden = 8", 'hidden = 8\ncell = "rnn"'), "cell 'rnn' is not gru, lstm or none"),
         (("bands = 140", "bands = 10"), "leave no step"),

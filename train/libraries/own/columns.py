@@ -8,9 +8,10 @@ is not understood is refused, so that no value is left out in silence.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ccnvr.train.libraries.properties import UNITS
+from ccnvr.train.libraries.properties import UNITS, Property
 
 AS_STATED = "as the file states it"
 
@@ -73,6 +74,7 @@ _UNIT_PATTERNS = {
     "cmol(+)/kg": r"(?:cmol ?(?:c ?)?kg(?: ?1)?)",
     "meq/100g": r"(?:me|meq|mval) ?100 ?g",
     "g/kg": r"(?:g ?kg(?: ?1)?|permil|promille|‰)",
+    "dS/m": r"(?:ds ?m(?: ?1)?|ms ?cm(?: ?1)?)",
 }
 _PER_G_KG = {"g/kg": (1.0, ""), "%": (10.0, ", % x 10"), "mg/kg": (0.001, ", mg/kg / 1000")}
 _PER_PERCENT = {"%": (1.0, AS_STATED), "g/kg": (0.1, "g/kg / 10")}
@@ -81,6 +83,12 @@ _PER_CMOL = {
     "meq/100g": (1.0, "meq/100g = cmol(+)/kg"),
     "mmol(+)/kg": (0.1, "mmol(+)/kg / 10"),
 }
+# Named without a unit these are too often something else, such as extractable potassium in mg/kg.
+_CATIONS = {"ca": "Ca", "mg": "Mg", "k": "K", "na": "Na"}
+_WITH_A_UNIT = {*_CATIONS.values(), "EC"}
+_IN_PERCENT = {
+    "silt": "silt", "silttot": "silt", "sand": "sand", "sandtot": "sand", "caco3": "CaCO3",
+}  # fmt: skip
 _TO_GIVE = {
     "OC": "OC_g_kg, OC_pct, SOM_g_kg, SOM_pct, TC_g_kg or TC_pct",
     "N": "N_g_kg or N_pct",
@@ -90,21 +98,26 @@ _TO_GIVE = {
 }
 
 
-def understand(name: str) -> Column | None:
+def understand(name: str, defined: Mapping[str, Property] | None = None) -> Column | None:
     """Return what a column holds; None if its name is no property's.
+
+    The names of properties that a recipe has `defined` are read as they are, in its unit.
 
     Raises:
         NotUnderstood: it begins as a property's, but its unit or method is missing or unknown.
     """
-    if name in UNITS:
+    if defined and name in defined:
+        return Column(name, 1.0, defined[name].unit, AS_STATED)
+    if name in UNITS and name not in _WITH_A_UNIT:
         return Column(name, 1.0, UNITS[name], AS_STATED)
     words = _words(name)
     quantity, unit = _parted(words)
     known = _property(quantity)
     if known is None:
+        further = _further(quantity, unit)
         begins = _property(words.split(" ")[0]) if " " in words else None
-        if begins is None:
-            return None
+        if further is not None or begins is None:
+            return further
         raise NotUnderstood(_advice(begins))
     found = _column(known, quantity, unit)
     if found is None:
@@ -141,12 +154,28 @@ def _property(quantity: str) -> str | None:
     return None
 
 
+def _further(quantity: str, unit: str | None) -> Column | None:
+    """Return the column of a quantity that few files have, None if it is none or has no unit."""
+    if quantity in _IN_PERCENT:
+        factor, note = _PER_PERCENT.get(unit or "%", (0.0, ""))
+        return Column(_IN_PERCENT[quantity], factor, unit or "%", note) if factor else None
+    if quantity == "ec" and unit == "dS/m":
+        return Column("EC", 1.0, unit, AS_STATED)
+    cation = _CATIONS.get(re.sub(r"^ex(?:ch(?:angeable)?)?(?=[a-z])", "", quantity))
+    if cation is None or unit not in _PER_CMOL:
+        return None
+    factor, note = _PER_CMOL[unit]
+    return Column(cation, factor, unit, note)
+
+
 def _column(known: str, quantity: str, unit: str | None) -> Column | None:
     """Return the column of a known quantity in a unit, None if the unit is none of its own."""
     if known == "pH":
+        # Each solution is a property of its own, and pH without one is that in water.
         solution = _SOLUTIONS.get(quantity[2:])
         note = AS_STATED if solution is None else f"in {solution}"
-        return Column("pH", 1.0, "pH", note) if unit is None else None
+        name = "pH" if solution in (None, "H2O") else f"pH_{solution}"
+        return Column(name, 1.0, "pH", note) if unit is None else None
     if known == "clay":
         factor, note = _PER_PERCENT.get(unit or "%", (0.0, ""))
         return Column("clay", factor, unit or "%", note) if factor else None

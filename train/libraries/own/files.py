@@ -7,7 +7,7 @@ the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -25,7 +25,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.own import parquet
 from ccnvr.train.libraries.own.columns import Column, NotUnderstood, understand
-from ccnvr.train.libraries.properties import LARGEST, PROPERTIES
+from ccnvr.train.libraries.properties import KNOWN, PROPERTIES, Property
 from ccnvr.train.libraries.sensor import View, bands_used
 from ccnvr.train.libraries.soils import Rows, Soils
 
@@ -33,9 +33,11 @@ ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 """How the name of a user's file ends, in contrast to that of a published library."""
 
 
-def read(path: Path, quantity: str, view: View) -> Soils:
+def read(path: Path, quantity: str, view: View, defined: Mapping[str, Property]) -> Soils:
     """Return the file's soils; `quantity` is what its spectra are if the file does not say, one of
     `spectra_table.QUANTITIES`.
+
+    Properties that a recipe has `defined` are read too, and their ranges hold.
 
     Raises:
         UsageError: it is malformed, which names row and column, or holds no property or one twice,
@@ -44,7 +46,7 @@ def read(path: Path, quantity: str, view: View) -> Soils:
             instrument sees.
     """
     with _advice():
-        return _read(path, quantity, view)
+        return _read(path, quantity, view, defined)
 
 
 @contextmanager
@@ -59,24 +61,25 @@ def _advice() -> Iterator[None]:
         raise UsageError(message) from error
 
 
-def _read(path: Path, quantity: str, view: View) -> Soils:
+def _read(path: Path, quantity: str, view: View, defined: Mapping[str, Property]) -> Soils:
     tables = parquet.read(path) if path.suffix == ".parquet" else read_blocks(path, NAMED)
     first = next(tables)
-    chosen = _choose(first)
+    chosen = _choose(first, defined)
+    limits = {known: defined.get(known) or KNOWN[known] for known in chosen}
     matrix = view.matrix(first.wavelengths_nm)
     bands = bands_used(matrix, view.grid)
     sample_ids: list[str] = []
-    spectra, measured = Rows(view.grid.bands), Rows(len(PROPERTIES))
+    spectra, measured = Rows(view.grid.bands), Rows(len(chosen))
     for table in chain([first], tables):
         reflectance = table.reflectance(table.quantity or quantity, bands)
         spectra.append(absorbance(reflectance) @ matrix[:, bands].T)
         sample_ids += [f"{path.name}/{sample}" for sample in table.sample_ids]
-        block = np.full((len(table.rows), len(PROPERTIES)), np.nan)
-        for known, (name, column) in chosen.items():
-            block[:, PROPERTIES.index(known)] = _laboratory(table, name, column)
-        measured.append(block)
-    columns = measured.finish().T
-    values = {name: columns[PROPERTIES.index(name)] for name in chosen}
+        block = [
+            _laboratory(table, name, column, limits[known])
+            for known, (name, column) in chosen.items()
+        ]
+        measured.append(np.stack(block, axis=1))
+    values = dict(zip(chosen, measured.finish().T, strict=True))
     # The name keeps its ending, so that no file can pass for a published library.
     soils = Soils.of_library(path.name, view.grid, sample_ids, spectra.finish(), values)
     notes = "; ".join(
@@ -85,7 +88,7 @@ def _read(path: Path, quantity: str, view: View) -> Soils:
     return replace(soils, notes={path.name: notes})
 
 
-def _choose(first: SpectraTable) -> dict[str, tuple[str, Column]]:
+def _choose(first: SpectraTable, defined: Mapping[str, Property]) -> dict[str, tuple[str, Column]]:
     """Return the column of each property that the file has, with its name.
 
     Raises:
@@ -95,7 +98,7 @@ def _choose(first: SpectraTable) -> dict[str, tuple[str, Column]]:
     path, chosen = first.path, dict[str, tuple[str, Column]]()
     for name, cells in first.columns.items():
         try:
-            column = understand(name)
+            column = understand(name, defined)
         except NotUnderstood as error:
             if not any(map(_is_number, cells)):
                 continue
@@ -109,9 +112,10 @@ def _choose(first: SpectraTable) -> dict[str, tuple[str, Column]]:
             )
         chosen[column.property] = name, column
     if not chosen:
+        names = ", ".join(dict.fromkeys((*PROPERTIES, *defined)))
         raise UsageError(
-            f"{path} has none of the columns {', '.join(PROPERTIES)}, nor one such as SOM_pct or "
-            "N_pct that states another unit; add the laboratory's values (its columns are "
+            f"{path} has none of the columns {names}, nor one such as SOM_pct or N_pct that states "
+            "another unit; add the laboratory's values (its columns are "
             f"{listed(filter(None, first.columns), 8)})"
         )
     return chosen
@@ -124,18 +128,19 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _laboratory(table: SpectraTable, name: str, column: Column) -> Array:
+def _laboratory(table: SpectraTable, name: str, column: Column, known: Property) -> Array:
     """Return a column's values in our unit, NaN where nothing was measured."""
-    largest = LARGEST[column.property] / column.factor
+    smallest, largest = known.lowest / column.factor, known.highest / column.factor
     values = np.full(len(table.rows), np.nan)
     for row, cell in enumerate(table.columns[name]):
         try:
             values[row] = number(cell, "," if "," in cell and "." not in cell else ".")
         except ValueError:
             values[row] = -np.inf
-        if not (np.isnan(values[row]) or 0.0 <= values[row] <= largest):
+        inside = smallest <= values[row] <= largest and np.isfinite(values[row])
+        if not (np.isnan(values[row]) or inside):
             raise UsageError(
                 f"{table.path} row {table.rows[row]} column {name} is {shown(cell)} and must be a "
-                f"number from 0 to {largest:.4g}, in {column.unit}, or empty"
+                f"number from {smallest:.4g} to {largest:.4g}, in {column.unit}, or empty"
             )
     return values * column.factor
