@@ -69,6 +69,8 @@ class SerialTransport:
         try:
             # A port that takes no byte for two seconds is stuck, for example by flow control.
             self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
+        # pyserial lets termios.error through, which is no OSError, and raises ValueError for a rate
+        # that the port lacks.
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise PortError(_why_not_opened(url, error)) from error
 
@@ -93,11 +95,13 @@ class SerialTransport:
     @property
     def baud(self) -> int | None:
         """The rate of the line; see `Transport`."""
+        # A socket:// port is of another class, which has a rate too, but one without meaning.
         return int(self._port.baudrate) if isinstance(self._port, serial.Serial) else None
 
     def set_baud(self, rate: int) -> None:
         """Change the rate; see `Transport`."""
         try:
+            # Else the end of the last command would leave at the new rate.
             self._port.flush()
             self._port.baudrate = rate
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
@@ -122,6 +126,7 @@ def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
         UsageError: it is not a URL.
     """
     try:
+        # It refuses little; an unclosed bracket, as of an IPv6 address, is the usual reason.
         parts = urlsplit(url)
     except ValueError as error:
         raise UsageError(
@@ -136,6 +141,8 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
     parts, query = split_url(url)
     if parts.scheme == "serial" and parts.path and not parts.netloc:
         baud = query.pop("baud", str(DEFAULT_BAUD))
+        # isascii, because isdigit accepts superscripts, which int refuses. 12 Mbit/s is the fastest
+        # rate of common USB bridges.
         if not baud.isascii() or not baud.isdigit() or not 50 <= int(baud) <= 12_000_000:
             raise UsageError(
                 f"baud {baud!r} in {url!r} is not a number from 50 to 12000000; correct it"
@@ -146,6 +153,7 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
     if parts.scheme == "socket":
         _refuse_rest(url, query)
         try:
+            # `port` raises for what is no number, or above 65535.
             usable = bool(parts.hostname) and bool(parts.port)
         except ValueError:
             usable = False

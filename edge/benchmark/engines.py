@@ -15,6 +15,7 @@ from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
 
+# Each takes a second or more, so a few must do; the median discards one that was disturbed.
 COLD_STARTS = 5
 
 
@@ -53,6 +54,7 @@ def compare(bundle_path: str, first: ProvedModel, rounds: int) -> dict[Choice, E
         if choice.model_file in parts
     ]
     choices.sort(key=lambda choice: choice != first.choice)
+    # All are opened before any is timed, so that none loads during another's turn.
     sessions = {
         choice: ProvedModel(bundle_path, choice.engine.name, choice.profile).session
         for choice in choices

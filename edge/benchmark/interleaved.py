@@ -28,4 +28,5 @@ def median_seconds(
             for _ in range(calls):
                 function()
             times[name].append((time.perf_counter() - started) / calls)
+    # Not the mean: an interruption by other work only ever makes a time longer.
     return {name: float(np.median(taken)) for name, taken in times.items()}

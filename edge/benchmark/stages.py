@@ -38,6 +38,7 @@ def _stages(model: ProvedModel, store: Store) -> dict[str, Callable[[], object]]
     info, dark, white, sample = _simulated_scans()
     references = References(dark, white, _PANEL_REFLECTANCE)
     pipeline = Pipeline(model.bind(info.wavelengths_nm), info, references)
+    # Before the timing starts, so that what is compiled at the first call is not counted.
     prediction = pipeline(sample)
     spectrum = absorbance(reflectance(sample.counts, dark.counts, white.counts, _PANEL_REFLECTANCE))
     preprocess = Preprocessor(

@@ -30,6 +30,7 @@ MODEL_FORMATS = ("network", "onnx", "tflite")
 
 SELF_TEST = "selftest.json"
 
+# The default bundle has 12 files of 2.6 MB in all.
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
 # Parsed JSON takes many times its size in memory; those of the default bundle have 22 and 11 kB.
@@ -74,6 +75,7 @@ class Bundle:
         """
         try:
             return build(SelfTest, json.loads(self.parts[SELF_TEST]))
+        # Deeply nested JSON raises RecursionError, which is no ValueError.
         except (KeyError, ValueError, RecursionError) as error:
             raise BundleError(
                 f"bundle {self.source} has no usable self-test ({error}); export it again"
@@ -125,6 +127,7 @@ def read(path: str | Path) -> Bundle:
         BundleError: the bundle is truncated, altered or too large, or has another schema.
     """
     if str(path) == "default":
+        # As a resource of the package, which need not lie in a folder of its own.
         with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
             # Messages name the bundle as the user did.
             return replace(_read_file(packaged), source=str(path))
@@ -232,6 +235,7 @@ def check_destination(path: Path, source: str = "") -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             archive.getinfo(MANIFEST)
+    # A file that is no zip, is damaged or cannot be read counts as the user's own: it is kept.
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError):
         raise UsageError(
             f"{path} exists already and is not a bundle; give another --out, or delete it"

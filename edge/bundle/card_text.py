@@ -98,6 +98,7 @@ def _soils(card: Card) -> Iterator[str]:
 
 
 def _whole(table: dict[str, Any], name: str) -> str:
+    # Not isinstance, which takes True for a whole number.
     return str(value) if type(value := table.get(name)) is int else "-"
 
 

@@ -57,6 +57,7 @@ class Manifest:
     name: str
     created: str
     targets: tuple[Target, ...]
+    # The key in bundles is older than the attribute's name (decision 0060).
     preprocessing: Preprocessing = field(metadata={FILE_KEY: "recipe"})
     parts: dict[str, Part]
     domain: DomainShape | None = None

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the table, or nothing if a file cannot be read."""
+    # Tables of one file share its notes, and each note is worth printing once.
     seen: set[tuple[Path, str]] = set()
 
     def noted() -> Iterator[SpectraTable]:
@@ -43,9 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
             yield table
 
     with write_atomically(arguments.out) as stream:
+        # The csv module ends its lines itself; with the default newline they would be translated
+        # again.
         text = io.TextIOWrapper(stream, "utf-8", newline="")
         count = convert(noted(), arguments.quantity, text)
         text.flush()
+        # Otherwise the wrapper would close the stream, which is synced and renamed after this
+        # block.
         text.detach()
     print(f"ccnvr: {count} spectra are in {arguments.out}", file=sys.stderr)
     return 0

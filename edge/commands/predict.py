@@ -27,6 +27,7 @@ _MOST_LISTED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr predict`."""
     parser.add_argument("bundle", help="a .ccnvr file, or 'default'; not needed with --explain")
+    # argparse must not require files: with --explain the first one takes the bundle's place.
     parser.add_argument("file", type=Path, nargs="*", help="files of spectra, or folders of them")
     add_table_options(parser)
     add_model_choice(parser)
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out is not None and is_same_file(arguments.out, path):
             raise UsageError(f"--out {arguments.out} is a file that is read, {path}; name another")
 
+    # Before anything is predicted, since minutes of work could be lost.
     for path in (Path(arguments.bundle), *arguments.file):
         refuse(path)
     pictures = None if arguments.plot is None else Pictures(arguments.plot)
@@ -68,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     _report(outcome)
     targets = model.bundle.manifest.targets
     text = as_json_lines(outcome.rows) if arguments.json else as_csv(outcome.rows, targets)
+    # Written after all files are read, so that an error leaves no partial table.
     if arguments.out is None:
         sys.stdout.write(text)
     else:

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pass bytes on until SIGINT or SIGTERM, or until the instrument goes away."""
     stop = stop_on_signals()
     _, port, _ = drivers.resolve(arguments.url)
+    # Opened first: a host must not be offered a port behind which there is nothing.
     instrument = SerialTransport(port)
     try:
         host = serve_at(arguments.listen)

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a .ccnvr file, or 'default' for the one that comes with ccnvr",
     )
+    # None, so that an option that is not given leaves the configuration file's value alone.
     add_model_choice(parser, default=None)
     parser.add_argument(
         "--store", metavar="FILE", help="SQLite file for scans and predictions (ccnvr.sqlite)"

@@ -109,6 +109,7 @@ def _add_line(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
+    # Random unless stated: a host takes scans of an equal boot and number for the same scan.
     if arguments.boot is None:
         arguments.boot = new_boot()
     for name, value, limit in (
@@ -126,6 +127,7 @@ def _serve_simulation(arguments: argparse.Namespace) -> int:
     device = _device(arguments)
     device.bench.acquisitions = arguments.acquisitions
     line = faults.Line(device, faults.parse(arguments.faults), arguments.seed)
+    # A signal, because standard input is not free where a service manager runs the simulator.
     signal.signal(signal.SIGUSR1, lambda *_: device.press())
     stop = stop_on_signals()
     port = serve_at(arguments.listen, arguments.link)

@@ -36,6 +36,7 @@ class DemoReport:
 
     def record(self, record: dict[str, Any]) -> None:
         """Take one record of the daemon and print it."""
+        # By position: the instrument sees the soils in this order, and each scan gives one record.
         soil = self._soils[len(self._seen)]
         reference = {name: soil.laboratory[name] for name in self._names if name in soil.laboratory}
         self._seen.append({**record, "reference": reference})

@@ -34,4 +34,5 @@ def simulator_process(table: Path, seed: int) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
+        # This also reaps the process, and reads on so that it cannot block on a full pipe.
         process.communicate()

@@ -12,6 +12,7 @@ import numpy as np
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
 
+# One nm more than the pixels at either end, 1101.5 and 2496.0 nm, since nothing extrapolates.
 WAVELENGTHS_NM = range(1100, 2499)
 """The wavelengths at which the soils are given to the simulated instrument, in nm.
 
@@ -58,4 +59,5 @@ def _held_out(soils: limesoda.LimeSoDaSet) -> Iterator[DemoSoil]:
         laboratory = {
             name: round(float(values[row]), 4) for name, values in soils.properties.items()
         }
+        # A millionth is far below the instrument's noise, and keeps the table small.
         yield DemoSoil(soils.sample_ids[row], reflectance.round(6).tolist(), laboratory)

@@ -34,6 +34,8 @@ from ccnvr.firmware_bridge.arrays import Float32
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 
+# Far above what training gives, and far enough below 3e38, the limit of float32, that the sums of a
+# layer stay finite.
 _LARGEST_VALUE = 1e9
 
 

@@ -236,6 +236,7 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
 
 def with_options_of(url: str, port: str) -> str:
     """Return the URL of another port with the driver and the driver's options that `url` names."""
+    # The rate is that of the port in `url`, and not of the one that takes its place.
     options = {name: value for name, value in split_url(url)[1].items() if name != "baud"}
     return port + ("?" + urlencode(options, safe=",") if options else "")
 
@@ -256,6 +257,7 @@ def probe(
         driver = find(name)
         if parts.scheme == "serial" and driver.baud is None:
             continue
+        # Opened again for each driver, because each instrument starts at a rate of its own.
         transport = SerialTransport(
             f"{port}?baud={driver.baud}" if parts.scheme == "serial" else port
         )

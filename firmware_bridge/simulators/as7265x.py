@@ -30,6 +30,7 @@ class SimulatedAs7265x(SimulatedDevice):
         return b"".join(self._answer(command.decode("latin-1")) for command in commands if command)
 
     def _answer(self, command: str) -> bytes:
+        # A command without data is answered by OK alone, so the blank before it is stripped.
         said = self._carry_out(command)
         return b"ERROR\n" if said is None else f"{said} OK\n".lstrip().encode()
 
@@ -43,6 +44,7 @@ class SimulatedAs7265x(SimulatedDevice):
             self._data = self.bench.expose(self._steps * STEP_US, lamp=self._led > 0)
             return ""
         if command == "ATDATA":
+            # The data stay until the next exposure: the driver reads them twice and compares.
             return ", ".join(f"{self._of(letter):.0f}" for letter in ON_THE_WIRE)
         if match := re.fullmatch(r"ATINTTIME=(\d{1,3})", command):
             if not 1 <= int(match[1]) <= 255:
@@ -55,6 +57,7 @@ class SimulatedAs7265x(SimulatedDevice):
         return None
 
     def _of(self, letter: str) -> float:
+        # ATDATA sends the letters chip by chip, while the counts are kept by wavelength.
         return float(self._data[np.searchsorted(WAVELENGTHS, BANDS_NM[letter])])
 
 

@@ -43,8 +43,10 @@ class SimulatedFieldSpec(SimulatedDevice):
     def _spectrum(self, averages: int) -> bytes:
         counts = self.bench.expose(17_000 * 2**_STEP, averages)
         header = np.zeros(HEADER_INTS, ">i4")
+        # What the first word means is not known, and the driver ignores it.
         header[[0, 16, 17]] = 100, _STEP, averages
         top = self.bench.detector.saturation
+        # A FieldSpec joins the spectra of its three detectors at 1000 and 1800 nm.
         thirds = (
             WAVELENGTHS <= 1_000,
             (WAVELENGTHS > 1_000) & (WAVELENGTHS <= 1_800),
@@ -58,6 +60,7 @@ class SimulatedFieldSpec(SimulatedDevice):
 
 def make(seed: int, pace: float) -> SimulatedFieldSpec:
     """Return the simulator of driver `asd`."""
+    # One acquisition is skipped, because the driver takes one to learn the integration time.
     return SimulatedFieldSpec(
         Bench(
             WAVELENGTHS,

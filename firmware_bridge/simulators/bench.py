@@ -33,6 +33,8 @@ class Detector:
     `fades_nm`.
     """
 
+    # The defaults are those of the simulated handheld: after the default integration time of 10 ms
+    # white reaches two thirds of saturation, where shot noise is about 1 part in 1,600.
     saturation: int = 65_535
     white_rate: float = 4.2
     dark_rate: float = 0.12
@@ -53,6 +55,8 @@ class Detector:
 
         `signal` is `(pixels,)`, relative to the brightest pixel; `light` is the reflectance.
         """
+        # Photon noise is drawn as normal: at thousands of electrons the Poisson distribution is no
+        # longer skewed, and dark pixels are dominated by read noise.
         expected = self.white_rate * signal * integration_us * light
         dark = self.dark_offset + self.dark_rate * integration_us
         # Dark current consists of electrons as well, so it adds to the shot noise; the offset is
@@ -72,7 +76,8 @@ def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
     detector that fades beyond `fades_nm`.
     """
     micrometres = wavelengths_nm / 1000.0
-    # 14,387.77 um K is the second radiation constant, hc/k.
+    # 14,387.77 um K is the second radiation constant, hc/k. The power is 4 and not 5, because a
+    # detector counts photons and not their energy.
     photons = micrometres**-4 / np.expm1(14_387.77 / (micrometres * 2_700.0))
     efficiency = 1.0 / (1.0 + np.exp((wavelengths_nm - fades_nm) / 40.0))
     signal = photons * efficiency
@@ -91,6 +96,7 @@ def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
     for row in range(count):
         level, slope = rng.uniform(0.2, 0.45), rng.uniform(0.0, 0.15)
         absorbance = -np.log10(level + slope * (wavelengths_nm - 1100.0) / 1400.0)
+        # The overtone of O-H, the combination band of water, and Al-OH of clay minerals.
         for centre, width, depth in (
             (1414.0, 25.0, 0.03),
             (1915.0, 35.0, 0.08),
@@ -130,6 +136,7 @@ class Bench:
         self.detector = detector or Detector()
         self.acquisitions = 1
         self.lamp_works, self.flooded, self.drift_c, self.temperature_c = True, False, 0.0, 25.0
+        # Bounded, because a simulator may run for days.
         self.seen: deque[Array] = deque(maxlen=256)
         """The last acquisitions as the detector saw them, which a driver must report."""
         self.exposed_us = 0.0

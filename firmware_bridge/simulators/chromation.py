@@ -39,6 +39,7 @@ class SimulatedChromation(SimulatedDevice):
     def _answer(self, command: bytes) -> bytes:
         if command[0] == SET_EXPOSURE:
             self._cycles = int.from_bytes(command[1:], "big")
+            # A status byte of the bridge, then one of the sensor; 0 stands for success.
             return bytes(2)
         if command[0] != CAPTURE:
             return b""
@@ -56,5 +57,6 @@ def make(seed: int, pace: float) -> SimulatedChromation:
         read_noise=1.0,
         fades_nm=820.0,
     )
+    # One acquisition is skipped, because the driver takes a frame to learn the number of pixels.
     bench = Bench(WAVELENGTHS, detector, seed=seed, pace=pace, has_lamp=False, skips=1)
     return SimulatedChromation(bench)

@@ -116,6 +116,7 @@ class SimulatedSpectrometer:
             soil=self._samples_taken,
         )
         self._samples_taken += request.kind is ScanKind.SAMPLE
+        # The link carries sums in 32 bits, which hold those of 1,000 averages of 65,535 counts.
         return Exposure(sums.astype(np.uint32), saturated, self.bench.temperature_c)
 
     def temperature_c(self) -> float:
@@ -155,6 +156,8 @@ class SimulatedHandheld(SimulatedDevice):
         self._starts += 1
         info = self._spectrometer.info
         self._spectrometer.info = replace(info, boot=(info.boot + (self._starts > 0)) % 2**32)
+        # The user memory and the coefficients survive a loss of power (PROTOCOL.md); the rest does
+        # not.
         self._board = replace(self._board, lamp=Held.AUTOMATIC, shutter=Held.AUTOMATIC, presses=0)
         self._device = Device(self._spectrometer, self._board)
         self.baud = self._device.baud

@@ -30,8 +30,6 @@ _PULSE_SETS = ("pulses", "pulsed_lights", "pulsed_lights_brightness")
 class SimulatedLines(SimulatedDevice):
     """Answers each line; `_say` returns the text of the answer, or None for silence."""
 
-    terminators = b"\r\n"
-
     def __init__(self, bench: Bench, profile: InstrumentProfile) -> None:
         self._profile = profile
         super().__init__(bench)
@@ -66,6 +64,7 @@ class _MultispeQ(SimulatedLines):
                 for pulses, (light,), (brightness,) in zip(
                     *(protocol[name] for name in _PULSE_SETS), strict=True
                 )
+                # Light 0 is a valid name in PhotosynQ's protocol, for a pulse without an LED.
                 if 0 <= light <= self.bench.wavelengths_nm.size
             ]
         except (ValueError, KeyError, TypeError):

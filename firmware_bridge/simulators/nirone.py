@@ -18,6 +18,7 @@ class SimulatedNirone(SimulatedDevice):
     """Answers one line for each command that ends in CR."""
 
     def __init__(self, bench: Bench, order: str = "big") -> None:
+        # The two open drivers disagree on the byte order, so tests simulate both.
         self._order = order
         super().__init__(bench)
 
@@ -36,6 +37,7 @@ class SimulatedNirone(SimulatedDevice):
 
     def _answer(self, command: bytes) -> bytes:
         text = command.decode("ascii", errors="replace")
+        # The only binary answer. It has no line end, so the host must know its length.
         if match := re.fullmatch(r"Xm0,(\d{1,3})", text):
             return self._measured[: int(match[1])].astype(ORDERS[self._order]).tobytes()
         return self._say(text).encode() + b"\r\n"
@@ -73,6 +75,7 @@ class SimulatedNirone(SimulatedDevice):
 
 def make(seed: int, pace: float) -> SimulatedNirone:
     """Return the simulator of driver `nirone`."""
+    # One acquisition is skipped, because the driver takes one to tell the byte order.
     return SimulatedNirone(
         Bench(np.linspace(LOW, HIGH, POINTS), Detector(), seed=seed, pace=pace, skips=1)
     )

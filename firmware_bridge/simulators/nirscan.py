@@ -47,6 +47,7 @@ class SimulatedNirscan(SimulatedDevice):
             nano.SERIAL: b"5490010\0",
             nano.MODEL: b"DLPNIRNANO".ljust(16, b"\0"),
             nano.SCAN_TIME: struct.pack("<I", _SCAN_MS),
+            # A simulated scan is over before SCAN is answered, so both statuses are always "done".
             nano.SCAN_STATUS: b"\1",
             nano.INTERPRET_STATUS: b"\1",
             nano.TEMPERATURE: struct.pack("<i", round(100 * self.bench.temperature_c)),
@@ -66,6 +67,7 @@ class SimulatedNirscan(SimulatedDevice):
                 bands["nm"], bands["intensity"] = WAVELENGTHS, self._scanned
                 self._file = struct.pack("<i", WAVELENGTHS.size) + bands.tobytes()
             case nano.FILE_SIZE if data == bytes([nano.INTERPRETED]) and self._file:
+                # Asking for the size starts the file again, which is how a driver reads it twice.
                 self._unread = self._file
                 return struct.pack("<I", len(self._file))
             case nano.FILE_DATA:
@@ -86,4 +88,5 @@ def make(seed: int, pace: float) -> SimulatedNirscan:
         read_noise=60.0,
         fades_nm=1_680.0,
     )
+    # One acquisition is skipped, because a driver learns the wavelengths only from a scan.
     return SimulatedNirscan(Bench(WAVELENGTHS, detector, seed=seed, pace=pace, skips=1))

@@ -25,8 +25,10 @@ from ccnvr.firmware_bridge.polled.obp_frames import (
 from ccnvr.firmware_bridge.simulators.bench import Bench, Detector, SimulatedDevice
 
 PIXELS = 1_024
+# In float32, as the instrument sends them: host and simulator then compute with equal numbers.
 COEFFICIENTS = np.array([634.2, 0.4931, -1.8e-5, -3.0e-9], dtype="<f4")
 WAVELENGTHS = wavelengths_nm(PIXELS, COEFFICIENTS.tolist())
+# The converter of an STS has 14 bits.
 SATURATION = 16_383
 # The rates that the simulated instrument accepts.
 _RATES = (9_600, 19_200, 38_400, 57_600, 115_200, 230_400)
@@ -55,6 +57,8 @@ class SimulatedOcean(SimulatedDevice):
         return b"".join(self._answer(message) for message in messages)
 
     def _answer(self, request: ObpMessage) -> bytes:
+        # The checksum of the reply is chosen before the request is carried out, which may change
+        # it.
         protected, error, data = self._protected, 0, None
         if request.version != self._version:
             error = 1

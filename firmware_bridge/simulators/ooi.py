@@ -62,6 +62,7 @@ class SimulatedLetters(SimulatedDevice):
             return ETX
         counts = self.bench.expose(1_000 * self._words["I"], added, lamp=bool(self._words["J"]))
         header = HEADER.pack(START, int(added > 1), added, self._words["I"], 0, 0, 0)
+        # The instrument sends sums and leaves the division to the host, hence the double words.
         values = (counts * added).astype(">u4" if added > 1 else ">u2")
         return STX + header + values.tobytes() + END.to_bytes(2, "big")
 
