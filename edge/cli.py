@@ -183,6 +183,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = _load(name)
     try:
         parsed = _parser_of(name, module).parse_args(rest)
+    # argparse leaves only for --help here; `_Parser` raises UsageError for wrong use.
     except SystemExit as shown_help:
         return int(shown_help.code or 0)
     return int(module.run(parsed))

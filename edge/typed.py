@@ -46,6 +46,8 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     fields = {_key(field): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
+            # An unknown key is an error and not ignored: a misspelt setting would silently do
+            # nothing.
             near = get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(fields)}"
             raise StructureError(f"unknown key {_join(where, key)!r}; {hint}")

@@ -31,6 +31,8 @@ def convert(blocks: Iterable[SpectraTable], quantity: str | None, stream: IO[str
         if first is None:
             first = table
             names = [name for name in table.columns if name]
+            # Ten digits keep any wavelength that instruments state; eight of reflectance are more
+            # than float32 resolves.
             bands = [f"{nm:.10g}" for nm in table.wavelengths_nm]
             writer.writerow(["sample_id", *names, *bands])
         _check_alike(first, table)

@@ -44,6 +44,7 @@ def as_csv(rows: Iterable[Row], targets: tuple[Target, ...]) -> str:
 
 def _numbers(estimate: Estimate) -> list[str]:
     return [
+        # Four digits are more than the interval of any estimate justifies.
         "" if value is None else f"{value:.4g}"
         for value in (estimate.value, estimate.low, estimate.high)
     ]

@@ -18,6 +18,7 @@ from ccnvr.firmware_bridge.arrays import Array
 
 PART = "correction.npz"
 
+# Bounds the memory that a bundle can ask for; windows of instruments are a few bands wide.
 WIDEST_WINDOW = 201
 MOST_DIRECTIONS = 30
 """The largest rank of a projection.
@@ -92,6 +93,7 @@ class Correction:
     def windows(self) -> Array:
         """Return W as a `(bands, bands)` matrix; weights that reach beyond the grid are dropped."""
         half = self.weights.shape[1] // 2
+        # With a margin on both sides, so that the windows of the outer bands need no special case.
         padded = np.zeros((self.bands, self.bands + 2 * half))
         rows = np.arange(self.bands)[:, None]
         padded[rows, rows + np.arange(2 * half + 1)] = self.weights
@@ -151,6 +153,7 @@ class CompiledCorrection:
 def pack(correction: Correction) -> bytes:
     """Return the correction as a file of a bundle; equal corrections give equal bytes."""
     stream = io.BytesIO()
+    # Not compressed: reading then takes no more memory than the file has bytes, whatever it states.
     np.savez(
         stream,
         weights=correction.weights,
@@ -183,6 +186,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> Array:
         raise ValueError(f"{name} is compressed, which corrections never are")
     content = archive.read(name)
     stream = io.BytesIO(content)
+    # NumPy's own reader would unpickle an array of objects; only the header is left to it.
     np.lib.format.read_magic(stream)
     shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
     # The header may state any shape, so it must match the bytes before it is used.

@@ -33,6 +33,7 @@ _VIEWS = 2
 _MOST_COMPONENTS = 16
 _MOST_LIBRARIES = 64
 _MOST_BYTES = 16 << 20
+# Its square is still far below the largest float64, so that no distance overflows.
 _LARGEST_VALUE = 1e12
 
 
@@ -56,6 +57,7 @@ class DomainShape:
 
     def __post_init__(self) -> None:
         self.channel  # noqa: B018  raises ValueError if the window is not possible
+        # With a step longer than the window, some bands would enter no smoothed value at all.
         if not 1 <= self.every <= self.window or not 1 <= self.components <= _MOST_COMPONENTS:
             raise ValueError(
                 f"a domain of every {self.every} bands and {self.components} components is not "
@@ -90,6 +92,7 @@ class DomainShape:
         Raises:
             SpectrumError: a spectrum is constant.
         """
+        # In float64, since Q is a small difference of large sums (see `ratios`).
         kept = np.asarray(smoothed[..., :: self.every], dtype=np.float64)
         return np.stack([kept, snv(kept)], axis=-2)
 
@@ -213,6 +216,7 @@ def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
             not possible.
     """
     shape.preprocessing(grid)  # raises ValueError if the window is longer than the grid
+    # Rounded up, as many as `[::every]` keeps.
     bands = -(-grid.bands // shape.every)
     libraries, components = len(shape.libraries), shape.components
     sizes = [

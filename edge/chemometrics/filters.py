@@ -9,6 +9,7 @@ import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
 
+# Large enough for BLAS to be fast, and small enough that the rows share most of their columns.
 _ROWS_AT_ONCE = 64
 
 
@@ -43,6 +44,7 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
     )
     matrix = np.zeros((bands, bands))
     for row in range(bands):
+        # At the ends the window stays inside, and the polynomial is evaluated off its centre.
         centre = min(max(row, half), bands - 1 - half)
         powers = ((row - centre) / max(half, 1)) ** (orders - deriv).astype(np.float64)
         matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[
@@ -64,6 +66,8 @@ class BandedOperator:
         first = nonzero.argmax(axis=1)
         last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
         width = int((last - first).max()) + 1
+        # A window that would reach beyond the last column begins earlier; its further weights are
+        # zero.
         first = np.minimum(first, matrix.shape[1] - width)
         self._columns = first[:, None] + np.arange(width)
         self._weights = np.take_along_axis(matrix, self._columns, axis=1)

@@ -53,6 +53,7 @@ def accuracy(measured: Array, predicted: Array) -> Accuracy:
     quartile_low, quartile_high = np.percentile(measured, [25, 75])
     return Accuracy(
         n=int(measured.size),
+        # With two soils the spread is a single difference, so that R2 would say nothing.
         r2=1.0 - float(np.sum(error**2)) / spread if measured.size > 2 and spread > 0 else None,
         rmse=rmse,
         mae=float(np.mean(np.abs(error))),

@@ -35,6 +35,8 @@ class SpectrumError(CcnvrError):
         self.reason = reason
 
 
+# Bounds on what a bundle can ask for: each channel costs a matrix of up to 4,200 x 4,200 numbers
+# while it is compiled.
 _MOST_CHANNELS = 8
 _LONGEST_WINDOW = 301
 _HIGHEST_ORDER = 6
@@ -101,6 +103,7 @@ def absorbance(reflectance: Array) -> Array:
     Raises:
         SpectrumError: a reflectance is not a positive finite number.
     """
+    # Two reductions decide the usual case; the search for the worst band is left to the error.
     lowest = np.min(reflectance)
     if not (lowest > 0.0 and np.isfinite(np.max(reflectance))):
         worst = int(np.argmax(~((reflectance > 0.0) & np.isfinite(reflectance))))
@@ -109,6 +112,7 @@ def absorbance(reflectance: Array) -> Array:
             f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a "
             "positive number; take the references and the spectrum again",
         )
+    # Decadic absorbance, the unit of the libraries and of every bundle.
     return -np.log10(reflectance)
 
 
@@ -121,6 +125,7 @@ def snv(spectra: Floats) -> Floats:
     Raises:
         SpectrumError: a spectrum is constant.
     """
+    # In two passes: the mean of squares minus the square of the mean would cancel in float32.
     centred = spectra - spectra.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
     # Rounding makes the deviation of a constant spectrum about 1e-17; that of a soil's second
@@ -188,6 +193,7 @@ class Preprocessor:
         if self._correct is not None:
             self._correct.project(spectrum, self._out)
             self._out += self._correct.offsets
+        # Float32 comes last: second derivatives are differences of nearly equal numbers.
         return self.scale(self._out).astype(np.float32)
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from ccnvr.edge.chemometrics.domain import Position
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
 
+# log1p and not a logarithm, because laboratories report values of 0.
 TRANSFORMS = ("identity", "log1p")
 
 GAUSSIAN_90 = 1.6449

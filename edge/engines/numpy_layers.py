@@ -30,6 +30,7 @@ _EXACT_IN_FLOAT32 = 2**24
 def quantized(value: Float32, activation: Activation) -> Float32:
     """Return `q - zero_point` of the int8 values q that stand for `value`, as whole numbers."""
     zero = np.float32(activation.zero_point)
+    # rint rounds halves to even, as ONNX defines QuantizeLinear.
     whole = np.rint(value / np.float32(activation.scale)) + zero
     centred: Float32 = np.clip(whole, np.float32(-128.0), np.float32(127.0)) - zero
     return centred
@@ -52,6 +53,7 @@ class FloatConvolution:
         """Return `(n, bands // pool, filters)` for `(n, bands, channels)`."""
         # Bias and ReLU keep the order of values, so they give the same after the pooling, where
         # there are fewer of them.
+        # As a matrix product (im2col): one call of BLAS is far faster than a loop over the kernel.
         pooled = _max_pool(_columns(value, self._kernel) @ self._matrix, self._pool)
         rectified: Float32 = np.maximum(pooled + self._bias, np.float32(0.0))
         return rectified
@@ -173,6 +175,8 @@ class _Recurrent:
         gates = (
             np.stack([part.reshape(steps, count, -1) for part in given], axis=1) + self._input_bias
         )
+        # The backward direction reads the steps from the end. NumPy buffers overlapping
+        # assignments.
         gates[:, 1:] = gates[::-1, 1:]
         state = np.zeros((len(self._input), count, self.hidden), dtype=np.float32)
         total, memory = state.copy(), state.copy()
@@ -206,6 +210,7 @@ class Gru(_Recurrent):
         opened = np.float32(0.5) * np.tanh(given[..., :split] + kept[..., :split]) + np.float32(0.5)
         reset, update = opened[..., : self.hidden], opened[..., self.hidden :]
         candidate = np.tanh(given[..., split:] + reset * kept[..., split:])
+        # The same as torch's (1 - z) n + z h, with one product less.
         return candidate + update * (state - candidate), memory
 
 

@@ -27,6 +27,7 @@ from ccnvr.edge.network.kernels import total_bias
 from ccnvr.edge.network.layers import NetworkArrays, as_float
 from ccnvr.firmware_bridge.arrays import Float32
 
+# 8 MB of float32.
 _NUMBERS_AT_ONCE = 1 << 21
 """The most numbers in the windows of a convolution; more spectra are run in several batches."""
 

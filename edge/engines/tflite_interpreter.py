@@ -46,6 +46,7 @@ class TfliteInterpreter:
 
     def _one(self, spectrum: Float32) -> Float32:
         try:
+            # This copies, so that the caller may change its array; get_tensor copies as well.
             self.interpreter.set_tensor(self._input["index"], spectrum)
             self.interpreter.invoke()
             outputs: Float32 = self.interpreter.get_tensor(self._output["index"])

@@ -26,6 +26,7 @@ from ccnvr.edge.engines.registry import ENGINES, EngineError
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError
 
+# As much as the largest bundle; no model file and no batch of inputs is larger.
 LARGEST_MESSAGE = 64 << 20
 
 _HEADER = struct.Struct("<cI")

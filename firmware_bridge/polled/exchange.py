@@ -18,6 +18,7 @@ from ccnvr.firmware_bridge.transport import Transport
 T = TypeVar("T")
 F = TypeVar("F")
 
+# With one reply in ten damaged, four tries fail once in ten thousand times.
 ATTEMPTS = 4
 """An operation is given up after this many tries."""
 

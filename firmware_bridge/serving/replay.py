@@ -82,6 +82,7 @@ def serve(port: ServedPort, replay: Replay, pace: float, stop: threading.Event) 
             waiting.append((due, answer.data))
         while waiting and waiting[0][0] <= time.monotonic():
             port.write(waiting.popleft()[1], stop)
+        # Reading sleeps until the next answer is due, so that no delay is longer than recorded.
         until_next = waiting[0][0] - time.monotonic() if waiting else _LOOK_UP_S
         data = port.read(min(_LOOK_UP_S, max(0.0, until_next)))
 
