@@ -24,6 +24,7 @@ from ccnvr.export.proof import Proof
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.network.ccnvr import network_outputs
 
+# Three suffice: a wrong weight shows on any spectrum, and each costs the bundle 3 to 4 kB.
 SELF_TEST_SPECTRA = 3
 
 

@@ -28,6 +28,8 @@ INSTALL = "pip install --pre --no-deps tflite-micro"
 _BYTES_A_LINE = 24
 # Far more than a microcontroller has, so that the search for the arena starts from one that works.
 _LARGEST_ARENA = 64 << 20
+# A finer search would be false precision: a microcontroller's pointers and kernels need other
+# amounts.
 _ARENA_STEP = 1024
 
 
@@ -50,6 +52,7 @@ class MicroModel:
 def micro_model(network: NetworkArrays) -> MicroModel:
     """Return the network for TFLite Micro, with the arena measured if that is installed."""
     content = to_tflite(network, micro=True)
+    # Read back from the file instead of noted while writing, so that the list cannot be incomplete.
     codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
     names = {
         value: name
@@ -101,6 +104,7 @@ def _smallest_arena(model: bytes) -> int:
         try:
             _interpreter(model, middle * _ARENA_STEP)
             works = middle
+        # All that the interpreter says of an arena that is too small.
         except RuntimeError:
             fails = middle
     return works * _ARENA_STEP
@@ -210,6 +214,7 @@ def _filters(channel: Channel) -> str:
 
 def _formula(target: Target) -> str:
     """Return the formula of `Target.restore` in words."""
+    # Nine digits are enough to restore any float32.
     linear = f"{target.mean:.9g} + {target.sd:.9g} * z"
     value = f"exp({linear}) - 1" if target.transform == "log1p" else linear
     return f"{value}, and not below 0" if target.lowest >= 0.0 else value

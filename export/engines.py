@@ -68,6 +68,7 @@ def available(tflite_python: Path | None = None) -> list[ProofEngine]:
         UsageError: `tflite_python` cannot run tflite-runtime.
     """
     engines = [
+        # The oracle first: what others are compared with is proved before them.
         ProofEngine(NUMPY, "network", numpy_reference.open_model),
         ProofEngine(ONNXRUNTIME, "onnx", onnx.open_model),
         ProofEngine(LITERT, "tflite", litert.open_model),

@@ -88,6 +88,7 @@ def export_run(
         micro_file = ModelFile("int8", "tflite", micro.content)
         # After the bundle's card is made, because the bundle does not hold this model.
         proofs += prove(finished, [micro_file], [micro_engine()], spectra)
+    # Written only here, after every proof, so that no refusal leaves a bundle behind.
     bundles.write(out, bundle.manifest, bundle.parts)
     if c_folder is not None and micro is not None:
         calibration = finished.calibration

@@ -28,6 +28,8 @@ Layers = dict[str, NDArray[Any]]
 
 _TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.015}
 """The share of a layer's largest value by which it may differ without being named."""
+# Against torch in fp32, whose layers differ by the rounding of the weights before them too. It only
+# chooses the name in a message; `parity.LIMITS` decide what is refused.
 _ROUNDING_TOLERANCE = 0.05
 
 
@@ -119,6 +121,8 @@ def _layers_of_onnx(model: bytes, spectra: Float32) -> Layers:
     produced = {name for node in graph.graph.node for name in node.output}
     there = {output.name for output in graph.graph.output}
     shown = [name for name in _names(produced) if name not in there]
+    # onnxruntime gives the value of no tensor that is not an output, so the layers become outputs;
+    # this also undoes fusions, hence a model may be refused here that ran before.
     graph.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in shown
     )
@@ -162,6 +166,8 @@ def _layers_of_tflite(model: bytes, spectra: Float32) -> Layers:
         elif name in ("standardised", "pooled", "linear", "properties"):
             found[name] = _dequantized(interpreter, detail)
         elif name in renamed:
+            # setdefault, because a `pooled` of two directions must not be replaced by the forward
+            # one.
             found.setdefault(renamed[name], _dequantized(interpreter, detail))
     return found
 

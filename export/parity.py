@@ -142,6 +142,7 @@ class Gate:
         self._networks = networks
         self._targets = targets
         self._real = len(spectra.real)
+        # In one array, real spectra first, so that each engine is opened once for both.
         self._inputs = np.concatenate([spectra.real, *spectra.hostile.values()])
         self._names = [*spectra.names, *(f"'{name}'" for name in spectra.hostile)]
         self.torch = network_outputs(network, self._inputs)
@@ -166,6 +167,8 @@ class Gate:
         found = engine.outputs(file.content, self._inputs)
         # Infinity in place of NaN, so that the largest difference and its place can be found.
         difference = np.nan_to_num(np.abs(found.astype(np.float64) - expected), nan=np.inf)
+        # Only hostile outputs are relative: there they may be thousands of sd, where float32 itself
+        # resolves no more than 1e-4.
         difference[real:] /= np.maximum(self._sizes, np.abs(expected))[real:]
         parity = Parity(
             file.profile,

@@ -69,6 +69,7 @@ def averaged_states(
         )
         for kind, group in zip(("gates", "candidate"), groups, strict=True)
     ]
+    # One constant for all states: the loop copies what it carries, so nothing writes to it.
     zero = main.constant(f"{name}.zero", np.zeros((1, hidden), dtype=np.float32))
     inputs = [main.integers(f"{name}.first", 0), *[zero] * states, *projected]
     outputs = [main.tensor(f"{name}.steps", (1,), np.int32)]
@@ -162,6 +163,7 @@ def _gru(
     candidate = _pair(graph, Operator.MUL, "candidate.reset", hidden, recurrent, reset)
     candidate = _pair(graph, Operator.ADD, "candidate.sum", hidden, candidate, rows[1])
     candidate = graph.apply(Operator.TANH, "candidate", (1, hidden), candidate)
+    # h' = n + z (h - n) needs one operator less than torch's (1 - z) n + z h, and equals it.
     kept = _pair(graph, Operator.SUB, "difference", hidden, state, candidate)
     kept = _pair(graph, Operator.MUL, "kept", hidden, kept, update)
     return [_pair(graph, Operator.ADD, "state", hidden, kept, candidate)]

@@ -141,6 +141,7 @@ class Comparison:
         """Return what a method chose on the training soils of a split."""
         if contender.name in self.chosen:
             return self.chosen[contender.name]
+        # The key names all that the choice depends on; the ledger itself belongs to one recipe.
         key = f"choice | {self.library} | {split.name} | {contender.name} | {self.budget}"
         self.on_step(f"{contender.name} choosing on {self.library}, {split.name}")
         choice: Choice = self.ledger.get(key, lambda: contender.choose(split.train, self.budget))

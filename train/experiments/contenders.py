@@ -71,6 +71,7 @@ class Rival:
             measured = TuningSoils(
                 soils.grid, soils.spectra[known], soils.values[known, index], groups[known]
             )
+            # As a dictionary, because the ledger holds JSON.
             choice[name] = dataclasses.asdict(tune(self.method, measured, budget))
         return choice
 

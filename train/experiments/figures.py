@@ -14,6 +14,7 @@ from ccnvr.firmware_bridge.arrays import Array
 
 Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
+# The salt replaces random ids in SVG files, so that equal figures are equal bytes.
 mpl.rcParams.update(
     {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "ccnvr"}
 )
@@ -38,6 +39,7 @@ def bars(path: Path, table: Table, title: str) -> None:
     """Draw R2 of each method and property with its bootstrap interval."""
     methods = list(table)
     properties = list(next(iter(table.values())))
+    # `Figure` and not pyplot, which would look for a display.
     figure = Figure(
         figsize=(2.6 * len(properties) + 1.4, 0.28 * len(methods) + 1.2), layout="constrained"
     )
@@ -48,9 +50,11 @@ def bars(path: Path, table: Table, title: str) -> None:
             colour = _COLOURS[0] if method.startswith("CCNVR") else _COLOURS[7]
             axis.plot([merit["r2_low"], merit["r2_high"]], [row, row], color=colour)
             axis.plot(merit["r2"], row, "o", color=colour, markersize=5)
+        # An interval may begin far below zero, where it would flatten those of the other methods.
         axis.set(xlabel=f"R² of {name}", xlim=(max(-0.5, axis.get_xlim()[0]), 1.0))
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(methods)), methods)
+    # The first method of the table at the top, as one reads.
     axes[0].invert_yaxis()
     figure.suptitle(title)
     _save(figure, path)

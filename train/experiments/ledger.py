@@ -51,6 +51,7 @@ class Ledger:
         return key in self._known
 
     def _read(self) -> None:
+        # Not splitlines, which would not tell whether the last line has its end.
         lines = self._path.read_text(encoding="utf-8").split("\n")
         # A last line without an end was being written when the process stopped.
         if lines[-1]:

@@ -11,6 +11,8 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import Comparison, Vary
 
+# From the noise of the noisier libraries to a level at which most spectra are flagged (decision
+# 0058).
 LEVELS = (0.0003, 0.001, 0.003, 0.01)
 """Standard deviations of the noise, in absorbance, in each band of the common grid."""
 
@@ -57,6 +59,7 @@ def _noise(level: float, stream: int) -> Vary:
     """Return a change that adds noise; `stream` keeps noise of test and calibration independent."""
 
     def vary(spectra: Array, seed: int) -> Array:
+        # The same draw for every method and level, only scaled: differences are due to the method.
         return spectra + np.random.default_rng((stream, seed)).normal(0.0, level, spectra.shape)
 
     return vary

@@ -30,6 +30,7 @@ def run(folder: Path, trials: int, folds: int, on_step: Callable[[str], None]) -
     tuned = tune(
         method,
         TuningSoils(soils.grid, soils.spectra, soils.values, soil_of(soils)),
+        # Without a limit of time, which would make the result depend on the machine.
         Budget(trials, folds, seconds=float("inf")),
         storage=f"sqlite:///{folder / 'tuning.db'}",
         on_trial=lambda done, best: on_step(

@@ -10,6 +10,7 @@ from scipy import stats
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.firmware_bridge.arrays import Array
 
+# The 2.5 % ends then rest on 50 resamples each.
 RESAMPLES = 2000
 
 
@@ -44,6 +45,7 @@ def paired_p_value(measured: Array, one: Array, other: Array, seed: int = 0) -> 
     the repetitions, change places between the methods (Good 2005, Permutation, Parametric and
     Bootstrap Tests of Hypotheses, 3rd ed., ch. 3).
     """
+    # Averaged first, because the repetitions of one soil are no independent soils.
     errors = [np.mean((predicted - measured) ** 2, axis=0) for predicted in (one, other)]
 
     def difference(first: Array, second: Array, axis: int) -> Array:

@@ -42,6 +42,7 @@ from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 
 LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
+# Within the 10 to 100 soils that fine-tuning is for (decision 0046).
 SIZES = (10, 20, 30, 50)
 LOCAL_TRIALS = 20
 ADAPTED = {"CCNVR as it is": "", "CCNVR head": "head", "CCNVR all layers": "all"}
@@ -161,6 +162,7 @@ class _Pretrained:
         self.choose = network.choose
         self._network, self._source = network, source
         self._recipe = network.recipe_for(source)
+        # Rivals get the common grid of 2 nm, and the recipe has bands of its own.
         self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
 
     @cached_property
@@ -175,6 +177,7 @@ class _Pretrained:
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """See `Contender`."""
+        # Seed 0 is trained once for the table and for all learning curves of a target.
         return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
 
     def adapted(self, local: Soils, layers: str, seed: int) -> PredictAll:
@@ -273,6 +276,7 @@ def _round(
         f"{transfer.network.name} | {size} | {repeat}"
     )
     found = transfer.ledger.get(key, compute)
+    # Each method's reach is the range of the soils that it was given.
     reach = {LOCAL: local.values, "CCNVR as it is": parted.train.values}
     both = np.concatenate([parted.train.values, local.values])
     predicted = {

@@ -58,8 +58,9 @@ class CCNVR(nn.Module):
         self.config = config
         self.keeps_scale = False
         """Whether training keeps the statistics of the bands and standardises by them."""
-        # The mean and standard deviation of each band over all training batches (momentum=None is
-        # a cumulative average), kept with the weights.
+        # The mean and standard deviation of each band over all training batches (momentum=None is a
+        # cumulative average), kept with the weights. It learns no weights (affine=False), because
+        # the layer that follows has its own.
         self.scale = (
             nn.BatchNorm1d(config.in_channels * config.bands, affine=False, momentum=None)
             if config.standardise

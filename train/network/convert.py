@@ -147,6 +147,7 @@ def with_int8_convolutions(network: NetworkArrays, scales: tuple[Activation, ...
 def with_outputs(network: NetworkArrays, columns: Sequence[int]) -> NetworkArrays:
     """Return the network with these outputs only."""
     tensors = network.tensors()
+    # A linear path without bias has one row for each output, as the output layer has.
     for name in [name for name in tensors if name.startswith(("output.", "linear."))]:
         tensors[name] = tensors[name][list(columns)]
     for number, kernel in enumerate(network.kernels):

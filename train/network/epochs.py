@@ -77,6 +77,8 @@ class _Training:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        # One cycle: it anneals to nothing at the end, so no validation soils are spent on stopping
+        # early.
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, settings.learning_rate, total_steps=settings.epochs * self._batches
         )

@@ -28,6 +28,7 @@ If there are more, some are drawn at random, those with rarely measured properti
 FEWEST_SOILS = 3
 """The soils that a target must be measured in before its prior is tested."""
 
+# Fixed, so that a process depends on its soils alone and not on the fit that it serves.
 _SEED = 1
 
 
@@ -78,7 +79,10 @@ class GaussianProcess(nn.Module):
         known = torch.from_numpy(inputs)
         self.register_buffer("centre", known.mean(dim=0).double())
         self.register_buffer(
-            "unit", (known - self.centre).square().mean(dim=(0, 2)).sqrt().clamp(min=1e-12)[:, None]
+            # One unit for each channel, not for each band: bands without signal would be blown up
+            # to noise.
+            "unit",
+            (known - self.centre).square().mean(dim=(0, 2)).sqrt().clamp(min=1e-12)[:, None],
         )
         self.register_buffer("soils", self._scaled(known))
         self.register_buffer("norms", self.soils.square().sum(dim=1))
@@ -124,6 +128,7 @@ class GaussianProcess(nn.Module):
         return squares.clamp(min=0.0)
 
     def _covariance(self, squares: Tensor) -> Tensor:
+        # The Matérn covariance with nu = 5/2 (equation 4.17).
         distances = squares.sqrt() * (math.sqrt(5.0) / self._length)
         covariance: Tensor = (1.0 + distances + distances.square() / 3.0) * torch.exp(-distances)
         return covariance

@@ -64,6 +64,8 @@ class Lesson:
         values, known, weights = values[team.share], known[team.share], weights[team.share]
         if self.teachers:
             with torch.no_grad():
+                # Teachers read the varied inputs as well, so the network learns their response to
+                # the variation.
                 taught = torch.stack([teacher(inputs) for teacher in self.teachers]).mean(dim=0)
             share = settings.teacher_share
             values = known * ((1.0 - share) * values + share * taught) + (1.0 - known) * taught

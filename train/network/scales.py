@@ -10,6 +10,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.properties import alike
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
+# With fewer, each of five folds would hold out a single value.
 FEWEST_VALUES = 10
 """The spectra that a property must be measured in to be trained on."""
 

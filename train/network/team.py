@@ -39,6 +39,7 @@ class Team:
     @property
     def share(self) -> slice:
         """The rows of a batch that this process computes."""
+        # Interleaved: the shares of a batch of any size then differ by one soil at most.
         return slice(self.rank, None, self.size)
 
     def wait(self) -> None:
@@ -69,6 +70,7 @@ def join() -> Iterator[Team]:
     if size == 1:
         yield Team(device=device)
         return
+    # gloo is torch's group for CPUs; nccl needs a GPU for each process.
     distributed.init_process_group("nccl" if gpus else "gloo")
     try:
         yield Team(distributed.get_rank(), size, device)

@@ -92,6 +92,7 @@ def load(folder: Path, calibration: Calibration) -> Quantized | None:
         raise CcnvrError(
             f"the quantized networks in {kept} are damaged ({error}); run ccnvr quantize {folder}"
         ) from error
+    # The report may be of an earlier training in the same folder.
     if report.checkpoint != checkpoint_digest(folder):
         return None
     return Quantized({"fp32": to_arrays(calibration.network), **networks}, report)

@@ -16,6 +16,7 @@ from ccnvr.edge.network.layout import activation_count
 from ccnvr.firmware_bridge.arrays import Float32
 
 _SPECTRA_AT_ONCE = 64
+# 16 MB for each activation (decision 0047).
 _MOST_NUMBERS = 4_000_000
 """The most values of an activation that are kept for its percentiles."""
 

@@ -41,6 +41,7 @@ from ccnvr.train.quantization.ranges import ranges
 from ccnvr.train.quantization.rounding import input_products, rounded_to
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
+# Steps of ten, since what matters is how many values of a million are clipped.
 PERCENTILES = (99.9, 99.99, 99.999, 100.0)
 MOST_SPECTRA = 2000
 """The most spectra that ranges and rounding are fitted to. A hundred are too few; more than a

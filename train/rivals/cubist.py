@@ -67,6 +67,7 @@ class CubistRules(Regressor):
         rules = Cubist(
             n_rules=configuration["rules"],
             n_committees=configuration["committees"],
+            # The package takes None for "no neighbours" and refuses 0.
             neighbors=configuration["neighbors"] or None,
             random_state=seed,
         )

@@ -58,6 +58,7 @@ class MemoryBasedLearner(Method):
         # matter is merely faster.
         rotation = PCA(0.99999, svd_solver="full").fit(prepare(spectra))
         known, answers = rotation.transform(prepare(spectra)), target.standardise(values)
+        # Scores divided by their deviations: Euclidean distance is then the Mahalanobis distance.
         deviations = np.sqrt(rotation.explained_variance_)[: configuration["scores"]]
         # Tuning fits on fewer soils than the final calibration.
         neighbors = min(configuration["neighbors"], len(known))

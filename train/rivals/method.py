@@ -39,6 +39,7 @@ For each channel, the order of the Savitzky-Golay derivative, None for no filter
 follows.
 """
 
+# In nm and not in bands, so that a choice means the same on every grid.
 WINDOWS_NM = (10, 18, 30, 50, 80)
 """The widths of the Savitzky-Golay window to choose from; its polynomial is a parabola."""
 
@@ -110,7 +111,10 @@ def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Arra
     thin = configuration.get("thin", 1)
 
     def apply(spectra: Array) -> Array:
+        # Thinned after the filters, which smooth over the bands that are left out.
         kept = preprocess.batch(spectra)[:, :, ::thin]
+        # StandardScaler and PCA compute in the precision of their input, and the preprocessing
+        # gives float32.
         return kept.reshape(len(spectra), -1).astype(np.float64)
 
     return apply

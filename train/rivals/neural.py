@@ -130,6 +130,7 @@ class ConvolutionalNetwork(_Network):
         blocks = min(
             trial.suggest_int("blocks", 1, 3), 3 if bands >= 128 else 2 if bands >= 32 else 1
         )
+        # The first pool is the largest: neighbouring bands are the most alike there.
         pools = (8 if bands >= 200 else 4 if bands >= 32 else 2, 4, 2)
         return {
             "thin": 1,
@@ -174,6 +175,7 @@ class RecurrentNetwork(_Network):
 
         Each step costs time, and over many steps gradients vanish.
         """
+        # About the number of bands of CCNVR's own recipes.
         thin = -(-bands // 350)
         return {
             "thin": thin,

@@ -63,4 +63,5 @@ def standardised(configuration: Configuration, regressor: Any, seed: int) -> Pip
     count = configuration.get("components", 0)
     if not count:
         return make_pipeline(StandardScaler(), regressor)
+    # Whitened, since the kernel of SVMR and the first weights of an ANN weigh all features alike.
     return make_pipeline(StandardScaler(), PCA(count, whiten=True, random_state=seed), regressor)

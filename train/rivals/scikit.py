@@ -55,7 +55,8 @@ class PartialLeastSquares(Regressor):
         return {
             **suggest_treatment(trial),
             "scale": scale,
-            # The largest model; `fit_family` gives all smaller ones too.
+            # The largest model; `fit_family` gives all smaller ones too. At most a third of the
+            # soils, so that the folds of a small library can still be fitted.
             "components": max(1, min(30, bands, soils // 3)),
         }
 

@@ -26,6 +26,7 @@ from ccnvr.train.rivals.method import Configuration, Method
 Groups = NDArray[np.int64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
+# A trial that failed otherwise, or that was interrupted, costs nothing and is made again.
 _SPENT = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -153,6 +154,7 @@ def tune(
     problem = _Problem(soils, splits, budget.seed)
     study = _open_study(method, problem, storage)
     while (done := _spent(study)) < budget.trials and (
+        # At least one trial, so that each method has a configuration however slow it is.
         done == 0 or _seconds(study) < budget.seconds
     ):
         # A sampler of its own for each trial, so that a search that is interrupted and resumed
@@ -237,6 +239,8 @@ def cross_validate(
             if index == len(predicted):
                 configurations.append(member)
                 predicted.append(np.full(values.shape, np.nan))
+            # Pooled over folds instead of averaging an R2 for each: a fold of few soils has an R2
+            # that swings.
             predicted[index][held_out] = predict(spectra[held_out])
     return list(zip(configurations, predicted, strict=True))
 

@@ -201,6 +201,7 @@ def _figures(target: Target, measured: Array, centre: Array, half: Array) -> Tab
     """
     if not measured.size:
         return {"n": 0, "coverage": None, "width_sd": None, "width": None}
+    # From both ends, because a transform makes the interval lopsided.
     width = target.restore(centre + half) - target.restore(centre - half)
     return {
         "n": int(measured.size),

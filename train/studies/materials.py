@@ -104,6 +104,7 @@ def layer(absorbs: Array, scatters: Array, thickness_mm: Array, background: Arra
     Kubelka 1948, eq. for R of a layer: `(1 - Rg (a - b coth bSX)) / (a - Rg + b coth bSX)`, `a = 1
     + K/S`, `b = sqrt(a^2 - 1)`.
     """
+    # Without absorption a is 1 and b 0, and the formula 0 / 0.
     a = 1.0 + np.maximum(absorbs, 1e-9) / scatters
     b = np.sqrt(a * a - 1.0)
     # Beyond 50 the hyperbolic tangent is 1 to the last bit.
@@ -208,4 +209,5 @@ def _seen(
     falling = (wavelengths_nm / 1500.0) ** -_drawn(rng, count, 0.0, 1.0)
     background = _drawn(rng, count, 0.05, 0.9)
     reflectance = layer(absorbs, scatters * falling, _drawn(rng, count, *thickness_mm), background)
+    # Strong bands of water would otherwise reflect next to nothing, which no instrument can show.
     return absorbance(np.maximum(reflectance, 1e-4)) + rng.normal(0.0, _NOISE, absorbs.shape)

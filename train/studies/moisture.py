@@ -196,6 +196,8 @@ def _choose(
         for index, components in enumerate(candidates):
             correction = fit_epo(_pairs(soils, train), components)
             predict = method(soils.air_dry[train], soils.total_carbon[train], correction, seed)
+            # Air-dry spectra are left out: the models were fitted to these, and EPO is there for
+            # moist ones.
             for spectra in (soils.drying, soils.wet):
                 # Below 0 there is no logarithm, and no carbon.
                 answers = np.maximum(predict(spectra[test]), 0.0)

@@ -68,6 +68,7 @@ def out_of_fold(
     outputs, mean, sd = (np.empty_like(soils.values) for _ in range(3))
     for fold in range(recipe.folds):
         held_out = fold_of == fold
+        # Made again as the training made them, from the fold's training soils alone.
         own_targets = scales.make_targets(recipe, soils.values[~held_out])
         network = _network(folder / f"fold-{fold}" / run_folder.CHECKPOINT.name, recipe)
         point, draws = with_dropout(network, inputs[held_out], seed=fold)

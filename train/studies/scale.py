@@ -42,6 +42,7 @@ def simulate(soils: int, bands: int, seed: int) -> tuple[Array, Array]:
     position = np.linspace(0.0, 1.0, bands)
     centres, widths = rng.uniform(size=(_COMPONENTS, 1)), rng.uniform(0.01, 0.2, (_COMPONENTS, 1))
     shapes = np.exp(-0.5 * ((position - centres) / widths) ** 2)
+    # Positive and skewed, as the contents of soils are.
     amounts = rng.gamma(2.0, 0.05, (soils, _COMPONENTS))
     spectra = rng.normal(0.3, 5e-4, (soils, bands))
     spectra += amounts @ shapes
