@@ -15,9 +15,9 @@ from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.spectrum_files.messages import cleaned, shown
+from ccnvr.edge.spectrum_files.messages import NoSpectra, clean_messages, cleaned, shown
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, nothing_in, read_file
-from ccnvr.edge.spectrum_files.spectra_table import NoSpectra, SpectraTable
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
 from ccnvr.edge.spectrum_files.tables.layout import AS_IT_SAYS, TableOptions
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -99,8 +99,9 @@ class FilePredictions:
         for path in paths:
             if path.is_dir():
                 self._folder(path, refuse, outcome)
-            else:
-                refuse(path)
+                continue
+            refuse(path)
+            with clean_messages():
                 self._file(path, outcome)
         return outcome
 

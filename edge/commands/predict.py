@@ -16,9 +16,8 @@ from ccnvr.edge.batch.predict_files import FilePredictions, Outcome
 from ccnvr.edge.batch.rows import as_csv, as_json_lines
 from ccnvr.edge.commands.arguments import add_model_choice
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.spectrum_files.messages import cleaned
+from ccnvr.edge.spectrum_files.messages import NoSpectra, cleaned
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, read_file
-from ccnvr.edge.spectrum_files.spectra_table import NoSpectra
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _MOST_LISTED = 20

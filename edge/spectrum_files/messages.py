@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+
+class NoSpectra(UsageError):
+    """A file holds no spectrum of a sample; in a folder it is passed over."""
+
 
 LONGEST_MESSAGE = 500
 _ENDS = 240
@@ -18,6 +26,19 @@ def listed(names: Iterable[object], most: int = 4) -> str:
     """Return the first few names in quotes, separated by commas; `none` if there are none."""
     names = list(names)
     return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "") or "none"
+
+
+@contextmanager
+def clean_messages() -> Iterator[None]:
+    """Make the messages of errors fit to be shown; the exit code stays."""
+    try:
+        yield
+    except CcnvrError as error:
+        if (message := cleaned(str(error))) == str(error):
+            raise
+        # The constructors of other errors take more than a message.
+        kinds = (NoSpectra, UsageError, CcnvrError)
+        raise next(kind for kind in kinds if isinstance(error, kind))(message) from error
 
 
 def cleaned(message: str) -> str:

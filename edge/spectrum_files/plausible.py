@@ -18,7 +18,8 @@ from ccnvr.firmware_bridge.arrays import Array
 _FLATTEST = 0.012
 _DARKEST, _BRIGHTEST = 0.03, 1.05
 _WIDE_ENOUGH_NM = 700.0
-_WHITE = 0.85
+# A panel's own spectrum falls towards 2500 nm, unless the reference was corrected for it.
+_WHITE, _FLATTEST_WHITE = 0.85, 0.035
 
 # Where water vapour takes nearly all sunlight, in nm; what is measured there by the sun is noise.
 _VAPOUR = ((1335.0, 1480.0), (1770.0, 2000.0))
@@ -30,12 +31,14 @@ _RAW_COUNTS = 255.0
 class Fault:
     """Why a spectrum is no soil's, and what to do.
 
-    `of_scale` if the values may be of another quantity, or on another scale.
+    `of_scale` if the values may be of another quantity, or on another scale; `white` if it is a
+    scan of a white panel.
     """
 
     text: str
     remedy: str
     of_scale: bool = False
+    white: bool = False
 
 
 def faults(wavelengths_nm: Array, reflectance: Array) -> dict[int, Fault]:
@@ -43,19 +46,14 @@ def faults(wavelengths_nm: Array, reflectance: Array) -> dict[int, Fault]:
     if wavelengths_nm.size < 3 or wavelengths_nm[-1] - wavelengths_nm[0] < _WIDE_ENOUGH_NM:
         return {}
     highest, lowest = reflectance.max(axis=1), reflectance.min(axis=1)
-    flat = np.log10(highest / lowest) < _FLATTEST
+    whitish = np.median(reflectance, axis=1) > _WHITE
+    flat = np.log10(highest / lowest) < np.where(whitish, _FLATTEST_WHITE, _FLATTEST)
     wrong = flat | (highest < _DARKEST) | (np.median(reflectance, axis=1) > _BRIGHTEST)
     wrong |= _continuum_removed(reflectance, highest)
     if not np.any(wrong):
         return {}
     row = int(np.argmax(wrong))
     return {row: _fault(reflectance[row], bool(flat[row]))}
-
-
-def is_white(wavelengths_nm: Array, reflectance: Array) -> bool:
-    """Whether one spectrum `(bands,)` is that of a white panel."""
-    found = faults(wavelengths_nm, reflectance[None])
-    return bool(found) and "white" in found[0].text
 
 
 def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> Fault | None:
@@ -102,7 +100,9 @@ def _fault(reflectance: Array, flat: bool) -> Fault:
     share = 100.0 * (highest / reflectance.min() - 1.0)
     if flat and np.median(reflectance) > _WHITE:
         return Fault(
-            f"is constant within {share:.2g} %, as a white panel is and no soil", "leave it out"
+            f"is constant within {share:.2g} %, as a white panel is and no soil",
+            "leave it out",
+            white=True,
         )
     if flat:
         return Fault(

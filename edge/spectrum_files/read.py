@@ -18,12 +18,12 @@ from ccnvr.edge.spectrum_files.formats.raw_spectrum import (
     Malformed,
     RawSpectrum,
 )
-from ccnvr.edge.spectrum_files.messages import cleaned
-from ccnvr.edge.spectrum_files.spectra_table import NoSpectra, Reading, SpectraTable
+from ccnvr.edge.spectrum_files.messages import NoSpectra, clean_messages
+from ccnvr.edge.spectrum_files.spectra_table import Reading, SpectraTable
 from ccnvr.edge.spectrum_files.tables import workbook
 from ccnvr.edge.spectrum_files.tables.layout import AS_IT_SAYS, TableOptions, axis_words
 from ccnvr.edge.spectrum_files.tables.text_table import read_blocks
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 
 LARGEST_FILE = 64 << 20
 """Bytes of an instrument's file; tables, read in blocks, may be larger."""
@@ -115,13 +115,9 @@ def read_file(path: Path, options: TableOptions = AS_IT_SAYS) -> Iterator[Spectr
         NoSpectra: it is sound but holds no spectrum of a sample.
         UsageError: it cannot be read, or in several ways.
     """
-    try:
+    with clean_messages():
         found = _format(path)
         yield from read_blocks(path, options) if found is None else _read(path, found, options)
-    except CcnvrError as error:
-        if (message := cleaned(str(error))) == str(error):
-            raise
-        raise type(error)(message) from error
 
 
 def _format(path: Path) -> Format | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.spectrum_files import plausible
-from ccnvr.edge.spectrum_files.messages import shown
+from ccnvr.edge.spectrum_files.messages import NoSpectra, shown
 from ccnvr.edge.spectrum_files.water_bands import upside_down, water_is_missing
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
@@ -24,10 +24,6 @@ _LARGEST_FRACTION = 1.5
 
 # An axis is the same for all spectra of a file, so some of them tell.
 _SOME_SPECTRA = 16
-
-
-class NoSpectra(UsageError):
-    """A file holds no spectrum of a sample; in a folder it is passed over."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,9 @@ class SpectraTable:
             raise self._refusal(int(np.argmax(wrong)), fault, "correct it or leave it out")
         faults = plausible.faults(seen, reflectance)
         for row, found in faults.items():
-            raise self._refusal(row, found.text, found.remedy, offer=found.of_scale)
+            refusal = self._refusal(row, found.text, found.remedy, offer=found.of_scale)
+            # A scan of the panel lies beside those of soils; in a table it is a mistake.
+            raise NoSpectra(str(refusal)) if found.white and self.unit == "spectrum" else refusal
         if not self.reading.axis_stated:
             self._check_water(quantity)
         return reflectance

@@ -124,7 +124,8 @@ def workbook(table: Rows, *, before: int = 0, sheets: int = 1) -> Callable[[Path
 
 def first() -> Array:
     """Return the first soil's reflectance."""
-    return soils()[0]
+    soil: Array = soils()[0]
+    return soil
 
 
 def pairs(axis: Array, values: Array, header: str = "", form: str = "{:.4f},{:.6f}") -> bytes:
@@ -139,7 +140,7 @@ def mid_infrared(axis: NDArray[np.floating]) -> Array:
         (3620, 25, 0.5), (3400, 200, 0.35), (2920, 40, 0.1), (1990, 25, 0.12), (1870, 25, 0.2),
         (1640, 60, 0.4), (1430, 60, 0.2), (1030, 90, 1.4), (910, 20, 0.5), (790, 20, 0.4),
     ]  # fmt: skip
-    found: Array = np.full(axis.shape, 0.3)
+    found = np.full(axis.size, 0.3)
     for centre, width, height in bands:
         found += height * np.exp(-0.5 * ((axis - centre) / width) ** 2)
     return found

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ccnvr.edge.spectrum_files.formats.raw_spectrum import AxisUnit
-from ccnvr.edge.spectrum_files.messages import listed, shown
-from ccnvr.edge.spectrum_files.spectra_table import UNSAID, NoSpectra, Reading
+from ccnvr.edge.spectrum_files.messages import NoSpectra, listed, shown
+from ccnvr.edge.spectrum_files.spectra_table import UNSAID, Reading
 from ccnvr.edge.spectrum_files.tables import axis, names
 from ccnvr.edge.spectrum_files.tables.names import Place
 from ccnvr.firmware_bridge.arrays import Array

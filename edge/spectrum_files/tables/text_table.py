@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.spectrum_files.spectra_table import NoSpectra, SpectraTable, joined
+from ccnvr.edge.spectrum_files.messages import NoSpectra
+from ccnvr.edge.spectrum_files.spectra_table import SpectraTable, joined
 from ccnvr.edge.spectrum_files.tables import columns, workbook
 from ccnvr.edge.spectrum_files.tables.layout import (
     AS_IT_SAYS,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ccnvr.edge.spectrum_files.messages import listed, shown
 from ccnvr.edge.spectrum_files.tables.source import ROWS_AT_ONCE, Block, Numbered, RowsBlock
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 ENDINGS = (".xlsx", ".xlsm")
 
@@ -78,23 +78,19 @@ def open_sheet(path: Path, name: str | None) -> Iterator[SheetSource]:
         ) from None
     _check_size(path)
     try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        # A stream of our own is closed whatever openpyxl raises.
+        with open(path, "rb") as stream:
+            workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            chosen = _chosen(path, workbook, name)
+            yield SheetSource(path, chosen, workbook[chosen])
+    except (CcnvrError, GeneratorExit):
+        raise
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); copy it again") from error
-    except Exception as error:  # whatever openpyxl raises on files that are no workbooks
-        raise UsageError(f"{path} is no workbook that can be read; save it as CSV") from error
-    try:
-        chosen = _chosen(path, workbook, name)
-        try:
-            yield SheetSource(path, chosen, workbook[chosen])
-        except (UsageError, GeneratorExit):
-            raise
-        except Exception as error:  # a damaged sheet is noticed only as its rows are read
-            raise UsageError(
-                f"{path} has a damaged sheet {shown(chosen)}; save it as CSV"
-            ) from error
-    finally:
-        workbook.close()
+    except Exception as error:  # whatever openpyxl raises, perhaps only as rows are read
+        raise UsageError(
+            f"{path} is no workbook that can be read ({type(error).__name__}); save it as CSV"
+        ) from error
 
 
 def _check_size(path: Path) -> None:

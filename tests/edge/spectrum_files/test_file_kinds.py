@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ccnvr.edge.cli import main
 from tests.support.file_kinds import KINDS, Kind
 from tools import file_kinds as page
+from tools import fuzz_files
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,14 @@ def test_explain_says_how_a_file_is_understood(
     for words in ("soils in columns", "400 to 2500 nm, 526 bands", "quantity: reflectance",
                   "spectra: 1, 'a'"):  # fmt: skip
         assert words in said
+
+
+@pytest.mark.parametrize("group", sorted({kind.group for kind in KINDS}))
+def test_damaged_files_are_read_or_refused(group: str, tmp_path: Path) -> None:
+    """A short run of tools.fuzz_files: no traceback, no hang, no number that is not finite."""
+    rng = random.Random(group)
+    files = fuzz_files.originals()[group]
+    for _ in range(25):
+        name, data = rng.choice(files)
+        (tmp_path / name).write_bytes(fuzz_files.damaged(data, rng))
+        assert fuzz_files.fault(tmp_path / name, rng.choice(fuzz_files.OPTIONS)) is None
