@@ -15,12 +15,14 @@ from ccnvr.edge.bundle.archive import Bundle, SelfTest
 from ccnvr.edge.bundle.manifest import SCHEMA, Card, Manifest
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.domain import PART
-from ccnvr.edge.chemometrics.grid import resampling_matrix
+from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.export.finished import Finished
 from ccnvr.export.model_files import ModelFile
 from ccnvr.export.proof import Proof
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.simulators.bench import made_up_soils
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.network.ccnvr import network_outputs
 
@@ -87,9 +89,8 @@ def _self_test(finished: Finished, profiles: set[str]) -> bytes:
     torch network's outputs, those of the quantized profiles the NumPy oracle's.
     """
     recipe, calibration = finished.recipe, finished.calibration
-    resample = resampling_matrix(pixel_wavelengths(), recipe.grid)
     # Rounded, so that the file's decimals are exactly what both sides compute with.
-    spectra = np.round(absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0)) @ resample.T, 6)
+    spectra = np.round(_made_up_soils(recipe.grid), 6)
     preprocess = Preprocessor(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
     )
@@ -101,6 +102,15 @@ def _self_test(finished: Finished, profiles: set[str]) -> bytes:
     }
     test = SelfTest(_rows(spectra), _rows(network_outputs(calibration.network, inputs)), quantized)
     return json.dumps(asdict(test)).encode()
+
+
+def _made_up_soils(grid: Grid) -> Array:
+    """Return absorbance of made-up soils on a grid, `(SELF_TEST_SPECTRA, bands)`."""
+    pixels = pixel_wavelengths()
+    if pixels[0] <= grid.start_nm and grid.stop_nm <= pixels[-1]:
+        soils = absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0))
+        return soils @ resampling_matrix(pixels, grid).T
+    return absorbance(made_up_soils(grid.wavelengths(), SELF_TEST_SPECTRA, 0))
 
 
 def _rows(values: NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:

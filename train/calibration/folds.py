@@ -4,6 +4,7 @@ leaves enough soils to train on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ _ALIKE = "spectra that have one sample_id, or are equal, are of one soil"
 def fold_of(soils: Soils, folds: int, seed: int) -> Integers:
     """Return a fold for each spectrum `(n,)`, balanced over the libraries.
 
-    All spectra of one soil (see `soil_of`) share a fold.
+    All spectra of one soil or one profile (see `soil_of`) share a fold.
     """
     rng = np.random.default_rng(seed)
     group = soil_of(soils)
@@ -35,22 +36,29 @@ def fold_of(soils: Soils, folds: int, seed: int) -> Integers:
 
 
 def soil_of(soils: Soils) -> Integers:
-    """Return the number of the soil that each spectrum shows, `(n,)`.
+    """Return the number of the soil that each spectrum shows, `(n,)`; a profile counts as one soil.
 
-    Spectra show the same soil if they are equal in single precision or have one sample id. Where
-    `soils.groups` is known it is returned, because the comparison takes a while for many spectra.
+    Spectra show the same soil if they are equal in single precision, have one sample id, or come
+    from one site. Where `soils.groups` is known it is returned, because the comparison takes a
+    while for many spectra.
     """
     if soils.groups is not None:
         return soils.groups
+    return _alike(soils, [soils.sample_ids] + ([] if soils.sites is None else [soils.sites]))
+
+
+def _alike(soils: Soils, names: list[Sequence[str]]) -> Integers:
+    """Return a number for each spectrum, the same for spectra that are equal or share a name."""
     # In double precision the last bit of a resampled spectrum may depend, by the processor, on the
     # row that it stands in.
     _, soil = np.unique(soils.spectra.astype(np.float32), axis=0, return_inverse=True)
-    first_of: dict[str, int] = {}
-    for row, sample_id in enumerate(soils.sample_ids):
-        first = first_of.setdefault(sample_id, row)
-        # Read anew in each turn: either number may have been joined with a third one before.
-        if soil[row] != soil[first]:
-            soil[soil == soil[row]] = soil[first]
+    for names_of_rows in names:
+        first_of: dict[str, int] = {}
+        for row, name in enumerate(names_of_rows):
+            first = first_of.setdefault(name, row)
+            # Read anew in each turn: either number may have been joined with a third one before.
+            if soil[row] != soil[first]:
+                soil[soil == soil[row]] = soil[first]
     _, numbers = np.unique(soil, return_inverse=True)
     groups: Integers = numbers
     return groups
@@ -67,7 +75,9 @@ def twins_of(soils: Soils) -> str:
     They are more often a mistake in a file than two soils that look alike.
     """
     ids: dict[int, set[str]] = {}
-    for number, sample_id in zip(soil_of(soils).tolist(), soils.sample_ids, strict=True):
+    # Horizons of one profile share a fold but are no twins.
+    numbers = soil_of(soils) if soils.sites is None else _alike(soils, [soils.sample_ids])
+    for number, sample_id in zip(numbers.tolist(), soils.sample_ids, strict=True):
         ids.setdefault(number, set()).add(sample_id)
     twins = [names for names in ids.values() if len(names) > 1]
     if not twins:

@@ -65,7 +65,7 @@ def describe(name: str, count: bool) -> dict[str, Any]:
         "name": name,
         "present": path is not None,
         "file": None if path is None else str(path),
-        "parts": list(library.parts),
+        "parts": [*library.parts, *(f"{label}=..." for label in library.labels)],
         "soils": soils,
         "units": UNITS,
         "values": library.values,

@@ -13,7 +13,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries import downloads
 from ccnvr.train.libraries.downloads import PublishedFile
 from ccnvr.train.libraries.own.files import ENDINGS
-from ccnvr.train.libraries.published import lucas, ossl, r_packages
+from ccnvr.train.libraries.published import icraf, lucas, ossl, r_packages
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.soils import Soils
 
@@ -42,6 +42,9 @@ class Library:
 
     large: bool = False
     """Whether it takes minutes to read."""
+
+    labels: tuple[str, ...] = ()
+    """The labels that its soils can be selected by, see `parts`."""
 
 
 def library_and_part(spec: str) -> tuple[str, str]:
@@ -103,7 +106,9 @@ def _limesoda(name: str) -> Library:
         return path if path.exists() else None
 
     # LimeSoDa does not state for these sets whether pH is in water or CaCl2.
-    values = f"{_CARBON[name]}; pH and clay as published, clay in %"
+    values = (
+        f"{_CARBON[name]}; pH as published, whose solution is not stated; clay as published, in %"
+    )
     return Library(
         read, _OFFICIAL, _LIMESODA_LICENCE, values, "the PyPI package LimeSoDa==0.1.5", present
     )
@@ -168,6 +173,23 @@ LIBRARIES = {
         "pH",
     ),
     **{name: _limesoda(name) for name in limesoda.VISNIR_SETS},
+    "icraf": replace(
+        _asked_for(
+            lambda folder, view, part: icraf.read(folder, view),
+            f"{icraf.SPECTRA}, {icraf.CHEMISTRY}, {icraf.TEXTURE}, {icraf.CODES} and "
+            f"{icraf.COUNTRIES}, or {icraf.JOINED}",
+            icraf.ORIGIN,
+            icraf.find,
+            "CC BY 4.0; World Agroforestry (ICRAF) & ISRIC, ICRAF-ISRIC Soil VNIR Spectral "
+            "Library, doi 10.34725/DVN/MFHA9C; Garrity & Bindraban 2004",
+            "OC and total N in percent x 10; CEC and exchangeable Ca, Mg, K, Na in cmol(+)/kg; pH "
+            "in water, and in KCl as pH_KCl; clay, silt, sand and CaCO3 in %; EC in dS/m; texture "
+            "is missing where its sum is not 94-106 %, N where C/N is not 2-60; 0 may be below "
+            "detection",
+        ),
+        large=False,
+        labels=icraf.LABELS,
+    ),
     "ossl": _asked_for(
         lambda folder, view, part: ossl.read(folder, view),
         ossl.FILE,

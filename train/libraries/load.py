@@ -4,9 +4,9 @@ Spectra become absorbance, and values are in the units of `properties.KNOWN`.
 
 A library is named as `NAME` or `NAME:PART`, after `catalogue.LIBRARIES`: `nirsoil:train`. The parts
 `train` and `test` are the library's official split; for a LimeSoDa set they are the official folds
-without `limesoda.HELD_OUT_FOLD`, and that fold. Some libraries define more parts. Without a part
-all soils are loaded. A path such as `mine.csv` or `mine.parquet` names a file of the user's own
-soils, see `own.files`.
+without `limesoda.HELD_OUT_FOLD`, and that fold. Some libraries define more parts, or labels to
+select soils by, see `parts`. Without a part all soils are loaded. A path such as `mine.csv` or
+`mine.parquet` names a file of the user's own soils, see `own.files`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own import files as own_files
+from ccnvr.train.libraries.parts import selection
 from ccnvr.train.libraries.properties import PROPERTIES, Property
 from ccnvr.train.libraries.sensor import Sensor, View
 from ccnvr.train.libraries.soils import Rows, Soils
@@ -80,7 +81,14 @@ def check(name: str) -> None:
         raise UsageError(
             f"library {library!r} is not one of {', '.join(LIBRARIES)}, or a .csv or .parquet file"
         )
-    parts = LIBRARIES[library].parts
+    parts, labels = LIBRARIES[library].parts, LIBRARIES[library].labels
+    if labels and selection(part, labels) is not None:
+        return
+    if part and labels:
+        raise UsageError(
+            f"part {part!r} of library {library!r} is none; select soils by "
+            f"{' or '.join(f'{label}=...' for label in labels)}, or leave it out for all soils"
+        )
     if part and not parts:
         raise UsageError(f"library {library} has no official parts; name it without {part!r}")
     if part and part not in parts:
@@ -92,7 +100,10 @@ def check(name: str) -> None:
 
 def _part(library: str, soils: Soils, part: str) -> Soils:
     if not part:
-        return replace(soils, parts={})
+        return replace(soils, parts={}, labels={})
+    selected = selection(part, LIBRARIES[library].labels)
+    if selected is not None:
+        soils = replace(soils, parts={part: selected.rows(soils)})
     if not soils.parts[part].any():
         raise DataError(
             f"part {part!r} of library {library!r} holds no soil; leave it out for all soils, or "
@@ -133,13 +144,19 @@ def join(libraries: Iterable[Soils]) -> Soils:
         sample_ids=list(first.sample_ids),
         origin=list(first.origin),
         parts={},
+        labels={},
         groups=None,
     )
+    sites = [] if first.sites is None else list(first.sites)
     notes = dict(first.notes)
     spectra, laboratory = Rows(first.grid.bands), [_without_spectra(first)]
     spectra.append(first.spectra)
     del first
     for library in chain([second], iterator):
+        if library.sites is not None or sites:
+            # Without a profile a soil stands for itself.
+            sites += joined.sample_ids[len(sites) :]
+            sites += library.sites or library.sample_ids
         joined.sample_ids.extend(library.sample_ids)
         joined.origin.extend(library.origin)
         notes |= library.notes
@@ -153,6 +170,7 @@ def join(libraries: Iterable[Soils]) -> Soils:
         values=np.concatenate([soils.of(properties).values for soils in laboratory]),
         properties=properties,
         notes=notes,
+        sites=sites or None,
     )
 
 

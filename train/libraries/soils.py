@@ -51,8 +51,14 @@ class Soils:
     parts: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """By part: which rows `(n,)` belong to this official part of the library."""
 
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By label, such as `country`: the value for each spectrum, by which parts are selected."""
+
+    sites: Sequence[str] | None = None
+    """The profile that each spectrum comes from, if known; a profile is never split over folds."""
+
     groups: Integers | None = None
-    """The number of the soil that each spectrum shows, `(n,)`, where this has been determined."""
+    """The number of the soil or profile of each spectrum, `(n,)`, if it has been determined."""
 
     @classmethod
     def of_library(
@@ -91,6 +97,8 @@ class Soils:
             spectra=self.spectra[numbers],
             values=self.values[numbers],
             parts={},
+            labels={},
+            sites=None if self.sites is None else [self.sites[row] for row in numbers],
             groups=None if self.groups is None else self.groups[numbers],
         )
 

@@ -171,11 +171,7 @@ def _further(quantity: str, unit: str | None) -> Column | None:
 def _column(known: str, quantity: str, unit: str | None) -> Column | None:
     """Return the column of a known quantity in a unit, None if the unit is none of its own."""
     if known == "pH":
-        # Each solution is a property of its own, and pH without one is that in water.
-        solution = _SOLUTIONS.get(quantity[2:])
-        note = AS_STATED if solution is None else f"in {solution}"
-        name = "pH" if solution in (None, "H2O") else f"pH_{solution}"
-        return Column(name, 1.0, "pH", note) if unit is None else None
+        return _acidity(_SOLUTIONS.get(quantity[2:])) if unit is None else None
     if known == "clay":
         factor, note = _PER_PERCENT.get(unit or "%", (0.0, ""))
         return Column("clay", factor, unit or "%", note) if factor else None
@@ -188,6 +184,13 @@ def _column(known: str, quantity: str, unit: str | None) -> Column | None:
         return Column("OC", 1.0, UNITS["OC"], AS_STATED)
     factor, note = _PER_G_KG.get(unit or "", (0.0, ""))
     return Column(known, found.share * factor, unit or "", found.note + note) if factor else None
+
+
+def _acidity(solution: str | None) -> Column:
+    # Each solution is a property of its own, and pH without one is that in water.
+    note = AS_STATED if solution is None else f"in {solution}"
+    name = "pH" if solution in (None, "H2O") else f"pH_{solution}"
+    return Column(name, 1.0, "pH", note)
 
 
 def _advice(known: str) -> str:

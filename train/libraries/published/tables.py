@@ -45,8 +45,9 @@ class Table:
         DataError: the file cannot be read, or has no columns.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, delimiter: str = ",") -> None:
         self.path = path
+        self._delimiter = delimiter
         self.header = next((cells for _, cells in self._lines()), [])
         self._column = {name: column for column, name in enumerate(self.header)}
         if not self.header:
@@ -122,7 +123,9 @@ class Table:
         try:
             # Spreadsheet programs begin a file with a byte-order mark, which utf-8-sig skips.
             with opener(self.path, "rt", newline="", encoding="utf-8-sig") as stream:
-                for number, cells in enumerate(csv.reader(bounded_lines(stream)), start=1):
+                for number, cells in enumerate(
+                    csv.reader(bounded_lines(stream), delimiter=self._delimiter), start=1
+                ):
                     if cells:
                         yield number, cells
         except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
