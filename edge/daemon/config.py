@@ -82,14 +82,21 @@ class ReferenceConfig:
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """The file that keeps scans and predictions."""
+    """The file that keeps scans and predictions, and its largest size.
+
+    Above `max_size_mb` (in 10^6 bytes) the oldest scans that are delivered are deleted; 0 means no
+    limit.
+    """
 
     path: str = "ccnvr.sqlite"
+    max_size_mb: int = 0
 
     def __post_init__(self) -> None:
         # SQLite would take both for a database that vanishes when it is closed.
         if self.path in ("", ":memory:"):
             raise ValueError(f"path = {self.path!r} names no file")
+        if self.max_size_mb:
+            _check_range("max_size_mb", self.max_size_mb, 10, 10_000_000)
 
 
 @dataclass(frozen=True)

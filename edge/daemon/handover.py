@@ -47,17 +47,25 @@ class Ended:
     error: BaseException | None
 
 
+@dataclass(frozen=True)
+class Seal:
+    """The reader's request to confirm all that is committed, without waiting for another scan."""
+
+
+Item = Work | Seal | Ended
+
+
 class Handover:
     """A bounded queue of work with confirmations, between one reader and one main loop."""
 
     def __init__(self) -> None:
-        self._work: queue.Queue[Work | Ended] = queue.Queue(QUEUE_LENGTH)
+        self._work: queue.Queue[Item] = queue.Queue(QUEUE_LENGTH)
         self._confirmed: queue.SimpleQueue[Scan] = queue.SimpleQueue()
         # Touched by the reader alone, so it needs no lock.
         self._in_flight = 0
         self._abandoned = threading.Event()
 
-    def next(self) -> Work | Ended:
+    def next(self) -> Item:
         """Wait for the reader's next item. For the main loop."""
         return self._work.get()
 
@@ -84,6 +92,8 @@ class Handover:
         Args:
             wait: wait until every scan that was handed over is committed.
         """
+        if wait and self._in_flight:
+            self._put(Seal())
         while self._in_flight and not self._abandoned.is_set():
             try:
                 scan = self._confirmed.get(block=wait, timeout=_LOOK_UP_S)
@@ -94,7 +104,7 @@ class Handover:
             self._in_flight -= 1
             yield scan
 
-    def _put(self, item: Work | Ended) -> None:
+    def _put(self, item: Item) -> None:
         # With a time limit: a full queue that nobody empties any more would hold the reader, and
         # with it the end of the process.
         while not self._abandoned.is_set():

@@ -4,34 +4,54 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
+from typing import NoReturn
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.daemon.handover import Ended, Work
+from ccnvr.edge.daemon.database import repair_store
+from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.firmware_bridge.instrument import LinkStatistics
+from ccnvr.edge.storage.health import Health, Patience
+from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
+from ccnvr.firmware_bridge.instrument import LinkStatistics, Scan
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The number of scans that a run predicted, and the statistics of its link."""
+    """The number of scans that a run predicted, the statistics of its link, and repairs."""
 
     predicted: int
     statistics: LinkStatistics
+    repairs: int = 0
 
 
-def run(config: Config, count: int | None, deliver: Deliver, renew: bool = False) -> RunSummary:
+_PRUNE_EVERY, _PRUNE_AT_ONCE = 32, 128
+"""Scans between two looks at the store's size, and how many are deleted at once: faster than they
+come, so that a store whose limit was lowered gets there."""
+
+_LOG_BYTES = 4_000_000
+"""What a store's log and shared memory take beside its main file, at most."""
+
+
+def run(
+    config: Config,
+    count: int | None,
+    deliver: Deliver,
+    renew: bool = False,
+    health: Health | None = None,
+) -> RunSummary:
     """Run the daemon: read scans, predict, store and deliver them.
 
     Args:
@@ -39,6 +59,7 @@ def run(config: Config, count: int | None, deliver: Deliver, renew: bool = False
         count: the number of scans to predict; None means until SIGINT or SIGTERM.
         deliver: takes each record, in a thread of its own.
         renew: take new dark and white references first, even if fresh ones are stored.
+        health: is told what is wrong and what was lost, for those who ask.
 
     Raises:
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays
@@ -47,60 +68,140 @@ def run(config: Config, count: int | None, deliver: Deliver, renew: bool = False
     """
     model = ProvedModel(config.model.bundle, config.model.engine, config.model.profile)
     _LOG.info("engine %s", model.choice)
-    store = Store(config.store_path, owner=True)
-    try:
-        stream = Stream("stdout", config.store_path, deliver)
-        reader = Reader(config, model, count, renew)
-        with _stopping_on_signals(reader):
-            stream.start()
-            reader.start()
-            try:
-                predicted = _predict_all(store, model, reader, stream)
-            finally:
-                # Both threads end before the store is closed, because that releases its lock.
-                reader.abandon()
-                stream.finish()
-    finally:
-        store.close()
-    if stream.error is not None:
-        raise stream.error
-    return RunSummary(predicted, reader.statistics)
-
-
-def _predict_all(store: Store, model: ProvedModel, reader: Reader, stream: Stream) -> int:
-    """Predict what the reader hands over until it ends; return how many scans that were.
-
-    The order is the daemon's promise: a scan is committed before a stream shows it, and only then
-    may the reader acknowledge it, whereupon the instrument forgets it.
-    """
-    predicted = 0
+    patience = Patience(health or Health(), threading.Event())
+    total = RunSummary(0, LinkStatistics())
     while True:
-        item = reader.handover.next()
-        if isinstance(item, Ended):
-            if item.error is not None:
-                raise item.error
-            return predicted
-        _predict(store, model, item)
-        stream.wake()
-        reader.handover.confirm(item.scan)
-        predicted += 1
-        # Without a stream nobody sees the predictions, so the run ends; scans already taken are
-        # still stored.
-        if stream.error is not None:
-            reader.stop()
+        rest = None if count is None else count - total.predicted
+        run = _Run(config, model, deliver, patience)
+        try:
+            return run.serve(rest, renew, total)
+        except StoreDamaged as damage:
+            # Once for each damage: a repaired store that is damaged again has a broken disk.
+            if run.predicted == 0 and total.repairs:
+                raise
+            patience.health.note(str(damage))
+            repair_store(config.store_path, patience.health)
+            total = replace(
+                total, predicted=total.predicted + run.predicted, repairs=total.repairs + 1
+            )
+            renew = False
 
 
-def _predict(store: Store, model: ProvedModel, work: Work) -> None:
-    """Predict one scan and commit it."""
-    prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
-    prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
-    latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
-    references = work.prepared.reference_ids if work.prepared else None
-    store.add_scan(work.info, work.scan, prediction, references, model.bundle.digest, latency_ms)
+class _Run:
+    """The daemon from the opening of its store to the closing."""
+
+    def __init__(
+        self, config: Config, model: ProvedModel, deliver: Deliver, patience: Patience
+    ) -> None:
+        self.predicted = 0
+        self._config = config
+        self._model = model
+        self._patience = patience
+        self._store = Store(config.store_path, owner=True, patience=patience)
+        self._stream = Stream("stdout", config.store_path, deliver, patience)
+
+    def serve(self, count: int | None, renew: bool, before: RunSummary) -> RunSummary:
+        """Serve the instrument; return what this run and those before it did."""
+        reader = Reader(self._config, self._model, count, renew, self._patience)
+        try:
+            with _stopping_on_signals(reader, self._patience.stopping):
+                self._stream.start()
+                reader.start()
+                try:
+                    self._predict_all(reader)
+                finally:
+                    # Both threads end before the store is closed, because that releases its lock.
+                    reader.abandon()
+                    self._stream.finish()
+        except StoreMoved as moved:
+            self._rescue(moved)
+        finally:
+            self._store.close()
+            before.statistics.add(reader.statistics)
+        if self._stream.error is not None:
+            raise self._stream.error
+        return replace(before, predicted=before.predicted + self.predicted)
+
+    def _predict_all(self, reader: Reader) -> None:
+        """Predict what the reader hands over until it ends.
+
+        The order is the daemon's promise: a scan is committed before a stream shows it, and only
+        when the next commit lies behind it in the log may the reader acknowledge it, whereupon the
+        instrument forgets it. So a power cut that damages the last page takes no scan away.
+        """
+        committed: Scan | None = None
+        while True:
+            item = reader.handover.next()
+            if isinstance(item, Ended):
+                if item.error is not None:
+                    raise item.error
+                return
+            if isinstance(item, Seal):
+                self._store.seal()
+            else:
+                self._predict(item)
+                self._stream.wake()
+            if committed is not None:
+                reader.handover.confirm(committed)
+            committed = None if isinstance(item, Seal) else item.scan
+            # Without a stream nobody sees the predictions, so the run ends; scans already taken
+            # are still stored.
+            if self._stream.error is not None:
+                reader.stop()
+
+    def _predict(self, work: Work) -> None:
+        """Predict one scan and commit it."""
+        prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
+        prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
+        latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
+        references = work.prepared.reference_ids if work.prepared else None
+        delivered = self._delivered()
+        if self._store.database.log_lost:
+            self._tell_missing(work)
+        self._store.add_scan(
+            work.info,
+            work.scan,
+            prediction,
+            references,
+            self._model.bundle.digest,
+            latency_ms,
+            delivered,
+        )
+        self.predicted += 1
+        if self._config.store.max_size_mb and self.predicted % _PRUNE_EVERY == 0:
+            # Room for the log, and for what comes until the next look.
+            most = self._config.store.max_size_mb * 1_000_000 - _LOG_BYTES
+            self._store.prune(most, delivered, _PRUNE_AT_ONCE)
+
+    def _tell_missing(self, work: Work) -> None:
+        """Count, at the first scan after the log was lost, the scans that went with it."""
+        self._store.database.log_lost = False
+        missing = self._store.missing_before(work.info, work.scan)
+        if missing:
+            scan_id = work.info.scan_id(work.scan.number)
+            self._patience.health.note(
+                f"{missing} scans of this power-on before {scan_id} are not in the store: lost, or "
+                "taken by another program"
+            )
+
+    def _delivered(self) -> dict[str, int]:
+        last = self._stream.delivered
+        return {} if last is None else {self._stream.cursor_name: last}
+
+    def _rescue(self, moved: StoreMoved) -> NoReturn:
+        """Copy a store that was taken away, and say where to."""
+        try:
+            copy = self._store.database.rescue()
+        except StoreError as error:
+            raise StoreError(f"{moved}; its scans could not be copied: {error}") from moved
+        raise StoreError(
+            f"{moved}; all its scans were copied to {copy}: see who moves the store, and start "
+            "ccnvr run again"
+        ) from moved
 
 
 @contextmanager
-def _stopping_on_signals(reader: Reader) -> Iterator[None]:
+def _stopping_on_signals(reader: Reader, stopping: threading.Event) -> Iterator[None]:
     """Stop the reader on SIGINT or SIGTERM, so that scans already taken are stored first.
 
     A second signal ends the process at once, as SIGKILL would. Nothing is lost by that: what is
@@ -109,6 +210,7 @@ def _stopping_on_signals(reader: Reader) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        stopping.set()
         reader.stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

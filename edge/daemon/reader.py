@@ -18,6 +18,7 @@ from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.storage.health import Patience
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError
 from ccnvr.firmware_bridge.instrument import (
@@ -43,10 +44,16 @@ class Reader(threading.Thread):
         model: the model that the references must suit.
         count: the number of samples to take; None means until `stop`.
         renew: take new references first, even if fresh ones are stored.
+        patience: how to wait for trouble of the store to pass; None raises it at once.
     """
 
     def __init__(
-        self, config: Config, model: ProvedModel, count: int | None, renew: bool = False
+        self,
+        config: Config,
+        model: ProvedModel,
+        count: int | None,
+        renew: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(name="reader", daemon=True)
         self.handover = Handover()
@@ -55,6 +62,7 @@ class Reader(threading.Thread):
         self._model = model
         self._remaining = count
         self._renew = renew
+        self._patience = patience
         # The person who starts the daemon can bring the white panel; later, nobody may be there.
         self._attended = True
         self._proved = False
@@ -82,7 +90,7 @@ class Reader(threading.Thread):
         error: BaseException | None = None
         try:
             # A SQLite connection belongs to one thread, so the reader opens its own.
-            store = Store(self._config.store_path)
+            store = Store(self._config.store_path, patience=self._patience)
             try:
                 self._keep_connected(store)
             finally:

@@ -7,39 +7,36 @@ again after a crash is not stored again.
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ccnvr.edge.daemon import host_clock
-from ccnvr.edge.daemon.database import Database, StoreError
+from ccnvr.edge.daemon.database import Database, Statement, StoreError
 from ccnvr.edge.daemon.host_clock import Moment
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.storage.counts import decode, encode
+from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.storage.salvage import Record, is_sound
+from ccnvr.edge.storage.schema import checksum, columns
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
-_ADD_SCAN = """
-INSERT INTO scans (
-    scan_id, time, instrument, integration_us, averages, temperature_c, saturated, counts,
-    dark_id, white_id, bundle_sha256, predictions, flags, latency_ms,
-    host_boot, uptime_s, clock_synchronised
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scan_id) DO NOTHING
-"""
+_LOG = logging.getLogger(__name__)
 
-_ADD_REFERENCE = """
-INSERT INTO reference_scans (
-    serial, boot, number, kind, time, integration_us, averages, temperature_c, saturated, counts,
-    host_boot, uptime_s, clock_synchronised, suspect
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
-"""
+_SCAN_COLUMNS = tuple(name for name in columns("scans") if name != "id")
 
-_REFERENCE_COLUMNS = (
-    "id, number, kind, time, integration_us, averages, temperature_c, saturated, counts, "
-    "host_boot, uptime_s, clock_synchronised"
-)
+_REFERENCE_COLUMNS = tuple(name for name in columns("reference_scans") if name != "id")
+
+_SPARE_REFERENCES = 8
+"""How many references are read beyond those asked for, in case some are damaged."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +55,31 @@ class Store:
         path: the store's file; it is made if it does not exist.
         owner: keep other daemons out until `close`. Other threads of the owning process open the
             store for themselves, without `owner`.
+        patience: how to wait for trouble to pass, such as a full disk; None raises it at once.
 
     Raises:
         StoreError: another daemon owns the store, the file is not a store, or the disk refuses it.
     """
 
-    def __init__(self, path: Path, *, owner: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, owner: bool = False, patience: Patience | None = None
+    ) -> None:
         self.path = path
-        self._database = Database(path, owner=owner)
+        self.database = Database(path, owner=owner, patience=patience)
 
     def holds(self, info: InstrumentInfo, scan: Scan) -> bool:
-        """Return whether a sample's scan is stored.
+        """Return whether a sample's scan is stored; one whose record is damaged is not.
 
         Raises:
             StoreError: another scan is stored under its id.
         """
         scan_id = info.scan_id(scan.number)
-        rows = self._database.query("SELECT counts FROM scans WHERE scan_id = ?", (scan_id,))
-        if rows and rows[0][0] != _to_bytes(scan):
+        found = self._select("scans", "scan_id = ?", (scan_id,))
+        if not found or not is_sound(found[0]):
+            return False
+        if not _same_counts(_counts(found[0]), scan):
             raise self._repeated_id(scan_id)
-        return bool(rows)
+        return True
 
     def add_scan(
         self,
@@ -87,10 +89,11 @@ class Store:
         references: tuple[int, int] | None,
         bundle: str,
         latency_ms: float,
+        delivered: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Commit a sample's scan with its prediction; on disk when this returns.
 
-        A scan that is stored already is left as it is.
+        A scan that is stored already is left as it is, unless its record is damaged.
 
         Args:
             info: the instrument.
@@ -99,29 +102,91 @@ class Store:
             references: the ids of its dark and white references, or None if it has none.
             bundle: the SHA-256 of the bundle's manifest.
             latency_ms: the time from the scan's arrival to its prediction, in ms.
+            delivered: the id of the last record that each stream has delivered, committed with the
+                scan.
 
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
         """
         estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
         moment = host_clock.now()
-        added = self._database.change(
-            _ADD_SCAN,
-            (
-                info.scan_id(scan.number),
-                moment.wall.isoformat(timespec="milliseconds"),
-                info.serial,
-                *_measured(scan),
-                *(references or (None, None)),
-                bundle,
-                json.dumps(estimates),
-                json.dumps(prediction.flags),
-                latency_ms,
-                *_clocks(moment),
-            ),
+        dark_id, white_id = references or (None, None)
+        record = {
+            "scan_id": info.scan_id(scan.number),
+            "time": moment.wall.isoformat(timespec="milliseconds"),
+            "instrument": info.serial,
+            **_measured(scan),
+            "dark_id": dark_id,
+            "white_id": white_id,
+            "bundle_sha256": bundle,
+            "predictions": json.dumps(estimates),
+            "flags": json.dumps(prediction.flags),
+            "latency_ms": float(latency_ms),
+            **_clocks(moment),
+        }
+        # The scan comes last, because the count of rows is that of the last statement.
+        advances = tuple(_advance(stream, last_id) for stream, last_id in delivered.items())
+        insert = _insert("scans", _SCAN_COLUMNS, record)
+        if not self.database.change(*advances, insert) and not self.holds(info, scan):
+            damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
+            self.database.change(damaged, insert)
+
+    def missing_before(self, info: InstrumentInfo, scan: Scan) -> int:
+        """Return how many numbers of this power-on, up to a scan's, are in no record.
+
+        Scans that another program took are among them; scans that were pruned are not.
+        """
+        start = info.scan_id(0)[:-1]
+        # The range of ids that begin with `start`, which the index on them finds; "." follows "-".
+        rows = self.database.query(
+            "SELECT CAST(substr(scan_id, ?) AS INTEGER) FROM scans"
+            " WHERE scan_id >= ? AND scan_id < ?"
+            " UNION SELECT number FROM reference_scans WHERE serial = ? AND boot = ?",
+            (len(start) + 1, start, f"{start[:-1]}.", info.serial, info.boot),
         )
-        if not added:
-            self.holds(info, scan)  # raises if the stored scan is another one
+        ((oldest,),) = self.database.query("SELECT min(id) FROM scans")
+        numbers = {int(number) for (number,) in rows}
+        first = 1 if oldest in (None, 1) else min(numbers, default=scan.number)
+        return sum(number not in numbers for number in range(first, scan.number))
+
+    def seal(self) -> None:
+        """Commit a page without content, so that the last page of the log is no scan's.
+
+        After a power cut that damages this page, the scans before it are still whole.
+        """
+        self.database.change(
+            (
+                "INSERT INTO state VALUES ('seals', 1)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + 1",
+                (),
+            )
+        )
+
+    def prune(self, most_bytes: int, delivered: Mapping[str, int], most: int) -> int:
+        """Delete the oldest delivered scans if the store is larger than allowed.
+
+        Args:
+            most_bytes: the allowed size.
+            delivered: the id of the last record that each stream has delivered.
+            most: the largest number of scans to delete.
+
+        Returns:
+            The number of scans deleted.
+        """
+        ((pages, free, size),) = self.database.query(
+            "SELECT page_count, freelist_count, page_size FROM pragma_page_count,"
+            " pragma_freelist_count, pragma_page_size"
+        )
+        if (pages - free) * size <= most_bytes or not delivered:
+            return 0
+        # The newest scan stays, because the next id follows from it.
+        return self.database.change(
+            (
+                "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE id <= ?"
+                " AND id < (SELECT max(id) FROM scans) ORDER BY id LIMIT ?)",
+                (min(delivered.values()), most),
+            )
+        )
 
     def add_reference(
         self, info: InstrumentInfo, scan: Scan, suspect: str | None = None
@@ -137,38 +202,38 @@ class Store:
             StoreError: another scan is stored under its id, or the disk is full.
         """
         moment = host_clock.now()
-        self._database.change(
-            _ADD_REFERENCE,
-            (
-                info.serial,
-                info.boot,
-                scan.number,
-                scan.kind,
-                moment.wall.isoformat(),
-                *_measured(scan),
-                *_clocks(moment),
-                suspect,
-            ),
-        )
-        stored = self._reference(
-            "serial = ? AND boot = ? AND number = ?", (info.serial, info.boot, scan.number)
+        record = {
+            "serial": info.serial,
+            "boot": info.boot,
+            "number": scan.number,
+            "kind": int(scan.kind),
+            "time": moment.wall.isoformat(),
+            **_measured(scan),
+            **_clocks(moment),
+            "suspect": suspect,
+        }
+        self.database.change(_insert("reference_scans", _REFERENCE_COLUMNS, record))
+        stored = self._references(
+            "serial = ? AND boot = ? AND number = ?", (info.serial, info.boot, scan.number), 1
         )
         if (
-            stored is None
-            or stored.scan.kind is not scan.kind
-            or not np.array_equal(stored.scan.counts, scan.counts)
+            not stored
+            or stored[0].scan.kind is not scan.kind
+            or not _same_counts(stored[0].scan.counts, scan)
         ):
             raise self._repeated_id(info.scan_id(scan.number))
-        return stored
+        return stored[0]
 
     def newest_reference(
         self, info: InstrumentInfo, kind: ScanKind, settings: Settings
     ) -> StoredReference | None:
         """Return the newest reference of this power-on of the instrument with these settings."""
-        return self._reference(
+        found = self._references(
             "serial = ? AND boot = ? AND kind = ? AND integration_us = ? AND averages = ?",
             (info.serial, info.boot, kind, settings.integration_us, settings.averages),
+            1,
         )
+        return found[0] if found else None
 
     def earlier_references(
         self, info: InstrumentInfo, kind: ScanKind, settings: Settings, limit: int
@@ -182,41 +247,42 @@ class Store:
 
     def cursor(self, stream: str) -> int:
         """Return the id of the last record that a stream has delivered; 0 before the first."""
-        rows = self._database.query("SELECT last_id FROM cursors WHERE stream = ?", (stream,))
+        rows = self.database.query("SELECT last_id FROM cursors WHERE stream = ?", (stream,))
         return int(rows[0][0]) if rows else 0
 
     def advance(self, stream: str, last_id: int) -> None:
         """Commit that a stream has delivered all records up to `last_id`."""
-        self._database.change("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (stream, last_id))
+        self.database.change(_advance(stream, last_id))
 
     def records_after(self, last_id: int, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
-        """Return up to `limit` records that follow `last_id`, in order, each with its id."""
-        rows = self._database.query(
-            "SELECT id, scan_id, time, instrument, predictions, flags, latency_ms,"
-            " clock_synchronised FROM scans WHERE id > ? ORDER BY id LIMIT ?",
-            (last_id, limit),
-        )
-        return [(row[0], _record(*row[1:])) for row in rows]
+        """Return up to `limit` records that follow `last_id`, in order, each with its id.
+
+        A damaged record has no predictions, and the flag `rescan:damaged_record`.
+        """
+        rows = self._select("scans", "id > ?", (last_id,), f"ORDER BY id LIMIT {int(limit)}")
+        return [(int(row["id"]), _delivered(row)) for row in rows]
 
     def close(self) -> None:
         """Close the store; an owner lets other daemons have it."""
-        self._database.close()
-
-    def _reference(self, condition: str, values: tuple[object, ...]) -> StoredReference | None:
-        """Return the newest reference for which an SQL condition holds."""
-        found = self._references(condition, values, 1)
-        return found[0] if found else None
+        self.database.close()
 
     def _references(
         self, condition: str, values: tuple[object, ...], limit: int
     ) -> list[StoredReference]:
         """Return up to `limit` references for which an SQL condition holds, newest first."""
-        rows = self._database.query(
-            f"SELECT {_REFERENCE_COLUMNS} FROM reference_scans WHERE {condition}"  # noqa: S608 - our own text
-            " ORDER BY id DESC LIMIT ?",
-            (*values, limit),
+        order = f"ORDER BY id DESC LIMIT {limit + _SPARE_REFERENCES}"
+        rows = self._select("reference_scans", condition, values, order)
+        return [_stored_reference(row) for row in rows if is_sound(row)][:limit]
+
+    def _select(
+        self, table: str, condition: str, values: tuple[object, ...], order: str = ""
+    ) -> list[dict[str, Any]]:
+        names = list(columns(table))
+        rows = self.database.query(
+            f"SELECT {', '.join(names)} FROM {table} WHERE {condition} {order}",  # noqa: S608 - our own text
+            values,
         )
-        return [_stored_reference(*row) for row in rows]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _repeated_id(self, scan_id: str) -> StoreError:
         return StoreError(
@@ -226,68 +292,91 @@ class Store:
         )
 
 
-def _measured(scan: Scan) -> tuple[int, int, float, int, bytes]:
-    """Return the columns that samples and references share."""
-    settings = scan.settings
+def _insert(table: str, names: tuple[str, ...], record: Record) -> Statement:
+    """Return the statement that adds a record with its checksum, unless its key is taken."""
+    whole = {**record, "checksum": checksum(record)}
+    places = ", ".join("?" * len(names))
     return (
-        settings.integration_us,
-        settings.averages,
-        # SQLite stores NaN, the temperature of an instrument without a thermometer, as NULL.
-        scan.temperature_c,
-        int(scan.saturated),
-        _to_bytes(scan),
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING",  # noqa: S608 - our own text
+        tuple(whole[name] for name in names),
     )
 
 
-def _to_bytes(scan: Scan) -> bytes:
-    return scan.counts.astype("<f8").tobytes()
+def _advance(stream: str, last_id: int) -> Statement:
+    return ("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (stream, last_id))
 
 
-def _clocks(moment: Moment) -> tuple[str | None, float | None, bool | None]:
+def _measured(scan: Scan) -> Record:
+    """Return the columns that samples and references share."""
+    settings = scan.settings
+    form, counts = encode(scan.counts, settings.averages)
+    return {
+        "integration_us": settings.integration_us,
+        "averages": settings.averages,
+        # NaN, the temperature of an instrument without a thermometer, is NULL.
+        "temperature_c": None if math.isnan(scan.temperature_c) else float(scan.temperature_c),
+        "saturated": int(scan.saturated),
+        "counts": counts,
+        "counts_format": int(form),
+    }
+
+
+def _counts(record: Mapping[str, Any]) -> NDArray[np.float64]:
+    # Schemas 1 and 2 had no column for the format.
+    return decode(record["counts_format"] or 0, record["counts"], record["averages"])
+
+
+def _same_counts(stored: NDArray[np.float64], scan: Scan) -> bool:
+    return stored.tobytes() == scan.counts.astype("<f8").tobytes()
+
+
+def _clocks(moment: Moment) -> Record:
     """Return the columns that tell how sure a time is."""
-    return moment.host_boot, moment.uptime_s, moment.synchronised
+    return {
+        "host_boot": moment.host_boot,
+        "uptime_s": moment.uptime_s,
+        "clock_synchronised": moment.synchronised,
+    }
 
 
-def _stored_reference(*row: Any) -> StoredReference:
-    """Return the reference of a row of `_REFERENCE_COLUMNS`."""
-    identifier, number, kind, time, integration_us, averages, temperature, saturated, counts = row[
-        :9
-    ]
-    host_boot, uptime_s, synchronised = row[9:]
+def _stored_reference(record: Mapping[str, Any]) -> StoredReference:
+    temperature, synchronised = record["temperature_c"], record["clock_synchronised"]
     scan = Scan(
-        number,
-        ScanKind(kind),
-        np.frombuffer(counts, dtype="<f8"),
-        Settings(integration_us, averages),
-        bool(saturated),
+        record["number"],
+        ScanKind(record["kind"]),
+        _counts(record),
+        Settings(record["integration_us"], record["averages"]),
+        bool(record["saturated"]),
         math.nan if temperature is None else temperature,
     )
     moment = Moment(
-        datetime.fromisoformat(time),
-        host_boot,
-        uptime_s,
+        datetime.fromisoformat(record["time"]),
+        record["host_boot"],
+        record["uptime_s"],
         None if synchronised is None else bool(synchronised),
     )
-    return StoredReference(identifier, scan, moment)
+    return StoredReference(record["id"], scan, moment)
 
 
-def _record(
-    scan_id: str,
-    time: str,
-    instrument: str,
-    predictions: str,
-    flags: str,
-    latency_ms: float,
-    synchronised: int | None,
-) -> dict[str, Any]:
+def _delivered(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as streams deliver it."""
+    sound = is_sound(record)
+    if not sound:
+        _LOG.error(
+            "record %d (scan %s) of the store is damaged and has no prediction; take the scan"
+            " again",
+            record["id"],
+            ascii(record["scan_id"]),
+        )
+    synchronised = record["clock_synchronised"]
     return {
-        "scan_id": scan_id,
-        "time": time,
-        "instrument": instrument,
-        "predictions": json.loads(predictions),
-        "flags": json.loads(flags),
-        "latency_ms": latency_ms,
+        # Text even where a damaged record holds something else.
+        "scan_id": str(record["scan_id"]),
+        "time": str(record["time"]),
+        "instrument": str(record["instrument"]),
+        "predictions": json.loads(record["predictions"]) if sound else {},
+        "flags": json.loads(record["flags"]) if sound else ["rescan:damaged_record"],
+        "latency_ms": record["latency_ms"] if sound else None,
         # Null in what an earlier version stored, and where the computer does not say.
         "clock_synchronised": None if synchronised is None else bool(synchronised),
     }

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.daemon.store import Store
+from ccnvr.edge.storage.health import Patience
+
+_BATCH = 100
+"""How many records are read from the store at once."""
 
 Deliver = Callable[[dict[str, Any]], None]
 
@@ -15,22 +19,30 @@ Deliver = Callable[[dict[str, Any]], None]
 class Stream(threading.Thread):
     """A thread that delivers each record of a store once.
 
-    The cursor moves after a delivery, so after a crash the last record may come again, under the
-    same scan id; moving it before would lose that record.
+    The cursor moves after a delivery, so after a crash the last records may come again, under the
+    same scan ids; moving it before would lose them. The main loop commits the cursor with the next
+    scan, and the stream itself only at its end, since each commit writes to the disk.
 
     Args:
         name: the name of the stream's cursor in the store.
         store_path: the store.
         deliver: takes one record; an exception from it ends the stream.
+        patience: how to wait for trouble of the store to pass.
 
     Attributes:
         error: the exception that ended the thread early, or None.
+        cursor_name: the name of the stream's cursor in the store.
+        delivered: the id of the last record that was delivered; None until the store is open.
     """
 
-    def __init__(self, name: str, store_path: Path, deliver: Deliver) -> None:
+    def __init__(
+        self, name: str, store_path: Path, deliver: Deliver, patience: Patience | None = None
+    ) -> None:
         super().__init__(name=f"stream-{name}", daemon=True)
         self.error: BaseException | None = None
-        self._cursor_name = name
+        self.cursor_name = name
+        self.delivered: int | None = None
+        self._patience = patience
         self._store_path = store_path
         self._deliver = deliver
         self._news = threading.Event()
@@ -51,7 +63,7 @@ class Stream(threading.Thread):
         """Run the thread: deliver records until `finish`, or until a delivery fails."""
         try:
             # A SQLite connection belongs to one thread, so the stream opens its own.
-            store = Store(self._store_path)
+            store = Store(self._store_path, patience=self._patience)
             try:
                 self._deliver_records(store)
             finally:
@@ -60,16 +72,24 @@ class Stream(threading.Thread):
             self.error = error
 
     def _deliver_records(self, store: Store) -> None:
-        last = store.cursor(self._cursor_name)
-        while True:
-            # Both are read before the query: a record committed after it wakes the next round.
-            self._news.clear()
-            stopping = self._stopping.is_set()
-            records = store.records_after(last)
-            for last, record in records:
-                self._deliver(record)
-                store.advance(self._cursor_name, last)
-            if not records:
-                if stopping:
-                    return
-                self._news.wait()
+        committed = self.delivered = store.cursor(self.cursor_name)
+        try:
+            while True:
+                # Both are read before the query: a record committed after it wakes the next round.
+                self._news.clear()
+                stopping = self._stopping.is_set()
+                records = store.records_after(self.delivered, _BATCH)
+                for last, record in records:
+                    self._deliver(record)
+                    self.delivered = last
+                if len(records) == _BATCH:
+                    # Behind by more than a crash should repeat.
+                    committed = self.delivered
+                    store.advance(self.cursor_name, committed)
+                if not records:
+                    if stopping:
+                        return
+                    self._news.wait()
+        finally:
+            if self.delivered > committed:
+                store.advance(self.cursor_name, self.delivered)

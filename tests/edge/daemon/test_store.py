@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon import database
 from ccnvr.edge.daemon.database import StoreError
 from ccnvr.edge.daemon.host_clock import age_s, now
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.storage import schema
+from ccnvr.edge.storage.counts import decode
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 SETTINGS = Settings(10_000, 16)
@@ -61,8 +62,8 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
     assert (record["flags"], record["latency_ms"], record["instrument"]) == (["a", "b"], 1.25, "S1")
     assert abs((datetime.now(UTC) - datetime.fromisoformat(record["time"])).total_seconds()) < 60
     assert store.records_after(identifier) == []
-    (counts,) = sqlite3.connect(path).execute("SELECT counts FROM scans").fetchone()
-    np.testing.assert_array_equal(np.frombuffer(counts), scan(1).counts)
+    (row,) = sqlite3.connect(path).execute("SELECT counts_format, counts, averages FROM scans")
+    np.testing.assert_array_equal(decode(*row), scan(1).counts)
     store.close()
 
 
@@ -152,13 +153,13 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
     path.write_bytes(b"certainly no database" * 100)
     with pytest.raises(StoreError, match="is not a database; name another file as the store"):
         Store(path, owner=True)
-    assert not path.with_name(f"{path.name}.lock").exists()
+    assert path.read_bytes() == b"certainly no database" * 100
     newer = tmp_path / "newer.sqlite"
     Store(newer).close()
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 2"):
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 3"):
         Store(newer, owner=True)
     foreign = tmp_path / "foreign.sqlite"
     connection = sqlite3.connect(foreign)
@@ -289,8 +290,8 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
 ) -> None:
     make_version_1(path)
     with monkeypatch.context() as context:
-        context.setattr(database, "_VERSIONS", (*database._VERSIONS, "ALTER TABLE none ADD x;"))
-        context.setattr(database, "SCHEMA", 3)
+        context.setattr(schema, "VERSIONS", (*schema.VERSIONS, "ALTER TABLE none ADD x;"))
+        context.setattr(schema, "SCHEMA", schema.SCHEMA + 1)
         with pytest.raises(StoreError, match="no such table: none"):
             Store(path, owner=True)
     with closing(sqlite3.connect(path)) as connection:

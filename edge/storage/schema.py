@@ -1,0 +1,152 @@
+"""The schema of a store, the steps from each version to the next, and a record's checksum."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import zlib
+from collections.abc import Mapping
+
+APPLICATION_ID = int.from_bytes(b"ccnv", "big")
+
+PAGE_BYTES = 512
+"""The page size of new stores. SQLite writes whole pages twice, so small ones write less."""
+
+VERSIONS = (
+    """
+CREATE TABLE IF NOT EXISTS scans (
+    id INTEGER PRIMARY KEY,
+    scan_id TEXT NOT NULL UNIQUE,
+    time TEXT NOT NULL,
+    instrument TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    dark_id INTEGER REFERENCES reference_scans (id),
+    white_id INTEGER REFERENCES reference_scans (id),
+    bundle_sha256 TEXT NOT NULL,
+    predictions TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    latency_ms REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS reference_scans (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    integration_us INTEGER NOT NULL,
+    averages INTEGER NOT NULL,
+    temperature_c REAL,
+    saturated INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    UNIQUE (serial, boot, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, last_id INTEGER NOT NULL) STRICT;
+""",
+    # Version 2: when a scan or reference was stored by this computer's own clocks; NULL in what
+    # version 1 stored. `suspect` says why a white reference is not one to compare others with.
+    """
+ALTER TABLE scans ADD COLUMN host_boot TEXT;
+ALTER TABLE scans ADD COLUMN uptime_s REAL;
+ALTER TABLE scans ADD COLUMN clock_synchronised INTEGER;
+ALTER TABLE reference_scans ADD COLUMN host_boot TEXT;
+ALTER TABLE reference_scans ADD COLUMN uptime_s REAL;
+ALTER TABLE reference_scans ADD COLUMN clock_synchronised INTEGER;
+ALTER TABLE reference_scans ADD COLUMN suspect TEXT;
+""",
+    # Version 3: compact counts (NULL: raw float64) and a checksum for each record (NULL: none).
+    # `state` holds whether the store was closed in order.
+    """
+ALTER TABLE scans ADD COLUMN counts_format INTEGER;
+ALTER TABLE scans ADD COLUMN checksum INTEGER;
+ALTER TABLE reference_scans ADD COLUMN counts_format INTEGER;
+ALTER TABLE reference_scans ADD COLUMN checksum INTEGER;
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+""",
+)
+"""The SQL that leads from each schema version to the next, beginning with an empty file.
+
+A version that was released stays as it is; a change of the schema is a new entry. A new column of a
+table with checksums must be one that NULL suits: a checksum leaves NULL out, so that the checksums
+of older records stay right.
+"""
+
+SCHEMA = len(VERSIONS)
+
+FIRST_WITH_CHECKSUMS = 3
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file from its schema version, 0 if it is empty, to the present one."""
+    # One transaction, so that a crash leaves the file as it was. The version is read again in it,
+    # because another thread may have done the work by now.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for script in VERSIONS[version:]:
+            # Not `executescript`, which commits first.
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+    except BaseException:
+        # After an error of the disk, SQLite may have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def first_difference(connection: sqlite3.Connection, version: int) -> str | None:
+    """Return the first column that differs from schema `version`, or None if none does."""
+    query = (
+        'SELECT t.name, c.name, c.type, c."notnull" '
+        "FROM sqlite_schema t, pragma_table_info(t.name) c "
+        "WHERE t.type = 'table' ORDER BY t.name, c.name"
+    )
+    fresh = sqlite3.connect(":memory:")
+    try:
+        # Version 0 with the application's mark is a store of the time before versions.
+        fresh.executescript("".join(VERSIONS[: max(1, version)]))
+        wanted = set(fresh.execute(query))
+    finally:
+        fresh.close()
+    unlike = sorted(wanted.symmetric_difference(connection.execute(query)))
+    return f"column {unlike[0][1]} of its table {unlike[0][0]}" if unlike else None
+
+
+def columns(table: str) -> dict[str, str]:
+    """Return the names of a table's columns with their types, in the order of its records."""
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.executescript("".join(VERSIONS))
+        rows = fresh.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
+        return dict(rows.fetchall())
+    finally:
+        fresh.close()
+
+
+def checksum(record: Mapping[str, object]) -> int:
+    """Return the CRC-32 of a record's columns; `id`, `checksum` and NULL are left out.
+
+    SQLite's pages carry no checksum in the main file, so a flipped bit would pass as a number.
+    """
+    crc = 0
+    for name in sorted(record):
+        value = record[name]
+        if name in ("id", "checksum") or value is None:
+            continue
+        if isinstance(value, bytes):
+            data = value
+        elif isinstance(value, float):
+            data = struct.pack("<d", value)
+        elif isinstance(value, int):
+            data = b"%d" % value  # an enum or a bool is stored as its number
+        else:
+            data = str(value).encode("utf-8", "surrogatepass")
+        crc = zlib.crc32(b"%s\0%d\0" % (name.encode(), len(data)) + data, crc)
+    return crc

@@ -1,0 +1,94 @@
+"""The errors of a store as sentences, by their cause, and whether they may pass by themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from ccnvr.firmware_bridge.errors import CcnvrError
+
+_PRIMARY = 0xFF
+"""The bits of SQLite's error code that name the kind of error; the others name its place."""
+
+
+class StoreError(CcnvrError):
+    """The error for a store that cannot be opened, read or written."""
+
+
+class StoreTrouble(StoreError):
+    """An error that may pass by itself or by what a person does beside the daemon."""
+
+
+class StoreDamaged(StoreError):
+    """The error for a file that SQLite can no longer follow; `salvage` saves its records."""
+
+
+class StoreMoved(StoreError):
+    """The error for a file that was removed or replaced while it was open."""
+
+
+_SENTENCES = {
+    errno.ENOSPC: "its disk is full; free disk space",
+    errno.EDQUOT: "this user's disk quota is used up; free disk space or raise the quota",
+    errno.EROFS: "its file system is read-only; mount it for writing, and check the disk if it "
+    "became read-only by itself",
+    errno.EIO: "the disk reports input/output errors; check the disk or memory card",
+    errno.EBUSY: "another program has locked it; close that program",
+}
+"""What passes, and what to do about it."""
+
+
+def explain(path: Path, error: sqlite3.Error | OSError) -> StoreError:
+    """Return an error as a sentence that names the store, the cause and what to do."""
+    number = _errno_of(path, error)
+    if number is None:
+        return StoreDamaged(
+            f"store {path} is damaged ({error}); run ccnvr doctor {path} --repair, which keeps the "
+            "damaged file"
+        )
+    if number in _SENTENCES:
+        return StoreTrouble(f"store {path} cannot be used: {_SENTENCES[number]}")
+    reason = os.strerror(number) if number else str(error)
+    return StoreError(
+        f"store {path} cannot be opened ({reason}); name one in a folder that you can write to"
+    )
+
+
+def _errno_of(path: Path, error: sqlite3.Error | OSError) -> int | None:
+    """Return the system's number of an error, 0 if there is none, None if the file is damaged."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return None
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return errno.EBUSY
+    if code == sqlite3.SQLITE_FULL:
+        return errno.ENOSPC
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return _probe(path) or (errno.EIO if code == sqlite3.SQLITE_IOERR else 0)
+    return 0
+
+
+def _probe(path: Path) -> int:
+    """Return the number of the error that a small file beside the store meets; 0 if it meets none.
+
+    SQLite keeps the number to itself: it reports a read-only file system, a full one and a broken
+    one alike.
+    """
+    beside = path.with_name(f".{path.name}.probe")
+    try:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, bytes(4096), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):
+                beside.unlink()
+    except OSError as error:
+        return error.errno or 0
+    return 0
