@@ -13,10 +13,10 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from ccnvr.edge.standard_error import discard, tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -128,6 +128,35 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+_OUTPUT = "standard output"
+
+
+class _NamedOutput:
+    """Standard output with its name in its errors, so that those of other files are told apart."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; see `TextIO.write`."""
+        return int(self._named(self._stream.write, text))
+
+    def flush(self) -> None:
+        """Write what is buffered; see `TextIO.flush`."""
+        self._named(self._stream.flush)
+
+    @staticmethod
+    def _named(action: Callable[..., Any], *values: str) -> Any:
+        try:
+            return action(*values)
+        except OSError as error:
+            error.filename = _OUTPUT
+            raise
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong use."""
     # Python sets a standard stream to None where it was closed before the start. Printing to
@@ -136,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     if sys.stderr is None:
         discard()
+    stdout: TextIO | None = sys.stdout
+    sys.stdout = cast(TextIO, _NamedOutput(sys.stdout))
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         # Flushed here rather than when Python exits, so that a full disk or a closed pipe is
@@ -145,14 +176,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(str(error), logging.ERROR)
         return error.exit_code
     except BrokenPipeError:
+        # Python would try to flush what is left when it exits, and fail again.
+        stdout = None
         return _output_failed("the reader of standard output went away")
     except OSError as error:
-        return _output_failed(
-            f"{error.filename or 'standard output'} cannot be written ({error.strerror})"
-        )
+        if error.filename == _OUTPUT:
+            stdout = None
+            return _output_failed(f"{_OUTPUT} cannot be written ({error.strerror})")
+        named = error.filename or "a file or device"
+        tell(f"{named} cannot be used ({error.strerror or error}); correct that", logging.ERROR)
+        return 1
     except KeyboardInterrupt:
         tell("interrupted", logging.ERROR)
         return 1
+    finally:
+        sys.stdout = cast(TextIO, stdout)
     return code
 
 
@@ -167,8 +205,6 @@ def build_parser(name: str) -> argparse.ArgumentParser:
 
 def _output_failed(why: str) -> int:
     tell(f"{why}; what was stored stays stored, send the output elsewhere", logging.ERROR)
-    # Python would try to flush what is left when it exits, and fail again.
-    sys.stdout = None
     return 1
 
 

@@ -15,6 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -86,8 +87,10 @@ class Recorder:
             self.passed[direction] += len(data)
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Close the file; what could not be written was reported by `note`."""
+        # After a failed write, closing tries to write the rest again, and fails again.
+        with suppress(OSError):
+            self._stream.close()
 
     def _write(self, line: str) -> None:
         try:
@@ -96,7 +99,8 @@ class Recorder:
             self._stream.flush()
         except OSError as error:
             raise CcnvrError(
-                f"{self._path} cannot be written ({error.strerror}); free space and record again"
+                f"{self._path} cannot be written ({error.strerror}); make room or name another "
+                "file, and record again"
             ) from error
 
 
