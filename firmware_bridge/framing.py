@@ -18,8 +18,8 @@ class Damage:
     """Bytes that form no frame.
 
     Damage is a value and not an exception, because noise is normal on a line. `reason` says which
-    check failed. `found` is the number of bytes dropped, or the byte that was found where a codec
-    says so.
+    check failed. `found` is the number of bytes dropped; for some reasons, which their codec lists,
+    it is the value of the byte that failed the check.
     """
 
     reason: str

@@ -191,7 +191,7 @@ class Domain:
 
     @staticmethod
     def _position(ratios: Array) -> Position:
-        """Return a spectrum's position from its ratios `(libraries, 2 views, 2 distances)`."""
+        """Return the position of one spectrum from its `ratios`, `(L, 2 views, Q and T2)`."""
         # The nearest library is the one whose worst distance is the smallest, because a spectrum
         # is in the domain only if all distances to one library are within their limits.
         nearest = int(np.argmin(ratios.max(axis=(1, 2))))

@@ -86,7 +86,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not 1 <= len(self.channels) <= _MOST_CHANNELS:
             raise ValueError(
-                f"{len(self.channels)} input channels are not from 1 to {_MOST_CHANNELS}"
+                f"there are {len(self.channels)} input channels; give 1 to {_MOST_CHANNELS}"
             )
         longest = max(channel.window for channel in self.channels)
         if longest > self.grid.shortest_segment:

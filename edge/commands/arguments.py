@@ -19,7 +19,9 @@ def _bounded(convert: Callable[[str], T], what: str, low: float, high: float) ->
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+            raise argparse.ArgumentTypeError(
+                f"{value} is out of range; give {what} from {low} to {high}"
+            )
         return value
 
     return parse

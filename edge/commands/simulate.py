@@ -119,7 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
         ("acquisitions", arguments.acquisitions, 100_000),
     ):
         if not 0 <= value < limit:
-            raise UsageError(f"--{name} {value} is not from 0 to below {limit}; choose another")
+            raise UsageError(
+                f"--{name} {value} is out of range; give a value from 0 to below {limit}"
+            )
     return _serve_recording(arguments) if arguments.replay else _serve_simulation(arguments)
 
 

@@ -63,10 +63,11 @@ class ReferenceKeeper:
         return PreparedPipeline(pipeline, ids, time.monotonic() + self.config.max_age_s)
 
     def find(self, settings: Settings, *, of_any_age: bool = False) -> PreparedPipeline | None:
-        """Return the newest stored pair of this power-on of the instrument, or None.
+        """Return the pipeline with the newest stored dark and white reference, or None.
 
-        None means that there is no pair for the settings, that it does not suit the model, or
-        that it has expired and `of_any_age` is false.
+        Only references since the instrument was last switched on count. None means that one of
+        the two is missing for these settings, that they do not suit the model, or that they have
+        expired and `of_any_age` is false.
         """
         dark, white = (
             self.store.newest_reference(self.info, kind, settings)

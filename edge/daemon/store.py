@@ -238,7 +238,10 @@ class Store:
     def earlier_references(
         self, info: InstrumentInfo, kind: ScanKind, settings: Settings, limit: int
     ) -> list[StoredReference]:
-        """Return up to `limit` references of any power-on, newest first, without suspect ones."""
+        """Return up to `limit` references that are not suspect, newest first.
+
+        They may be from any power-on of the instrument, also the present one.
+        """
         return self._references(
             "serial = ? AND kind = ? AND integration_us = ? AND averages = ? AND suspect IS NULL",
             (info.serial, kind, settings.integration_us, settings.averages),
@@ -263,7 +266,7 @@ class Store:
         return [(int(row["id"]), _delivered(row)) for row in rows]
 
     def close(self) -> None:
-        """Close the store; an owner lets other daemons have it."""
+        """Close the store; if this is its owner, other daemons can open it from now on."""
         self.database.close()
 
     def _references(

@@ -54,11 +54,11 @@ class Activation:
         # Engines store scales as float32; one that rounds there would give other results than here.
         if not 1e-12 < self.scale < 1e6 or float(np.float32(self.scale)) != self.scale:
             raise ValueError(
-                f"the scale {self.scale} of an activation is not a float32 from 1e-12 to 1e6"
+                f"the scale {self.scale} of an activation must be a float32 from 1e-12 to 1e6"
             )
         if not -128 <= self.zero_point <= 127:
             raise ValueError(
-                f"the zero point {self.zero_point} of an activation is not from -128 to 127"
+                f"the zero point {self.zero_point} of an activation must be from -128 to 127"
             )
 
     @classmethod

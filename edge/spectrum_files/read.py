@@ -1,7 +1,7 @@
-"""Reads the files that spectrometers and their programs leave: tables and `FORMATS`.
+"""Reads the files that spectrometers and their programs write: tables, and the `FORMATS`.
 
-A file is known by its first bytes; only `.spc` needs its name too. All formats are bounded by the
-file's own length.
+A format is recognised by a file's first bytes; only SPC needs the ending `.spc` too. Sizes that a
+file states are checked against its actual length.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class As7265x(PolledInstrument):
         if line == "ERROR":
             raise Denied(f"it answered {command} with ERROR")
         if not line.isprintable() or (line != "OK" and not line.endswith(" OK")):
-            raise Garbled(f"{line[:40]!r} arrived in answer to {command}")
+            raise Garbled(f"unexpected answer {line[:40]!r} to {command}")
         return line.removesuffix("OK").strip()
 
 

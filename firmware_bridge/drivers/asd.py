@@ -175,11 +175,14 @@ def parse_spectrum(reply: bytes) -> Spectrum:
 
 def _refuse_error(header: int, error: int) -> None:
     if error:
-        raise Denied(f"it reports error {error} ({_ERRORS.get(error, 'unknown')})")
+        raise Denied(f"the instrument reports error {error} ({_ERRORS.get(error, 'unknown')})")
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> FieldSpec:
-    """Return a driver over `transport`; the option is `optimise` (0 or 1)."""
+    """Return a driver over `transport`.
+
+    The only option is `optimise`; with 1, the instrument optimises its integration time first.
+    """
     return FieldSpec(transport, timeout_s, bool(number(options, "optimise", 0, 0, 1)))
 
 

@@ -141,8 +141,8 @@ def parse_numbers(line: bytes) -> list[int]:
         raise Garbled(f"{line[:40]!r} arrived among the numbers")
     fields = line.replace(b",", b" ").split()
     # Python limits the digits of an integer as well, but with a ValueError.
-    if any(len(digits) > 10 for digits in fields):
-        raise Garbled("a number of more than ten digits arrived")
+    if too_long := [digits for digits in fields if len(digits) > 10]:
+        raise Garbled(f"the number {too_long[0][:40].decode()} has more than ten digits")
     return [int(digits) for digits in fields]
 
 

@@ -161,7 +161,7 @@ class LineInstrument(PolledInstrument):
         """Send a setting; some instruments accept it in words, some in silence."""
         self._say(command)
         if self.profile.accepted and (line := self._line()) != self.profile.accepted:
-            raise Garbled(f"{line[:60]!r} arrived in answer to {command!r}")
+            raise Garbled(f"unexpected answer {line[:60]!r} to {command!r}")
 
     def _say(self, command: str) -> None:
         self.exchange.send((command + self.profile.terminator).encode())

@@ -146,9 +146,9 @@ class Nirone(PolledInstrument):
         try:
             text = line.decode("ascii")
         except UnicodeDecodeError:
-            raise Garbled(f"{line[:40]!r} arrived in answer to {command}") from None
+            raise Garbled(f"unexpected answer {line[:40]!r} to {command}") from None
         if not text.isprintable():
-            raise Garbled(f"{text[:40]!r} arrived in answer to {command}")
+            raise Garbled(f"unexpected answer {text[:40]!r} to {command}")
         if text.lower().startswith("error"):
             raise Denied(f"it answered {command} with {text[:80]!r}")
         return text.partition(":")[2].strip() if ":" in text else text.strip()
@@ -159,7 +159,7 @@ class Nirone(PolledInstrument):
         The reply must end in the value, because nothing else guards the command on its way.
         """
         if not (reply := self._command(command)).endswith(value):
-            raise Garbled(f"{reply[:40]!r} arrived in answer to {command}")
+            raise Garbled(f"unexpected answer {reply[:40]!r} to {command}")
 
     def _value(self, command: str) -> float:
         reply = self._command(command)

@@ -113,7 +113,7 @@ class OceanLetters(PolledInstrument):
         if reply == NAK:
             raise Denied(f"it refused {letter.decode()} with {value}")
         if reply != ACK:
-            raise Garbled(f"byte 0x{reply.hex()} arrived in answer to {letter.decode()}")
+            raise Garbled(f"unexpected answer 0x{reply.hex()} to command {letter.decode()}")
 
 
 def read_version(instrument: PolledInstrument) -> int:
@@ -126,7 +126,7 @@ def read_version(instrument: PolledInstrument) -> int:
     reply = instrument.exchange.read_exactly(3)
     version = int.from_bytes(reply[1:], "big")
     if reply[:1] != ACK or not 100 <= version < 20_000:
-        raise Garbled(f"bytes {reply.hex()} arrived in answer to v")
+        raise Garbled(f"unexpected answer {reply.hex()} to command v")
     return version
 
 

@@ -39,8 +39,8 @@ class Frame:
 class Reason(StrEnum):
     """The check that the bytes between two delimiters failed.
 
-    Of VERSION and FLAGS, `Damage.found` is the byte that was found; of the others it is the number
-    of bytes dropped.
+    For VERSION and FLAGS, `Damage.found` is the value of the byte that failed the check; for the
+    others it is the number of bytes dropped.
     """
 
     STUFFING = "byte stuffing"

@@ -31,7 +31,7 @@ class LineRate:
             self._unheard_since = self._clock()
 
     def tick(self) -> bool:
-        """Let time pass, and return whether the line has fallen back to its starting rate."""
+        """Apply what is due by now; return whether the line fell back to its starting rate."""
         now = self._clock()
         if self.baud != self._next:
             # A host that never follows to the new rate must not strand the instrument there, so

@@ -63,7 +63,11 @@ def test_every_command_is_listed_and_explains_itself() -> None:
 def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
     assert_one_sentence(run_ccnvr("pedict"), 2, "'pedict' is not a command", "predict")
     assert_one_sentence(run_ccnvr("run", "--count", "many"), 2, "'many' is not a whole number")
-    assert_one_sentence(run_ccnvr("run", "--interval", "-1"), 2, "-1.0 is not from 0 to 86400")
+    assert_one_sentence(
+        run_ccnvr("run", "--interval", "-1"),
+        2,
+        "-1.0 is out of range; give a number from 0 to 86400",
+    )
     assert_one_sentence(run_ccnvr("run", "--interval", "soon"), 2, "'soon' is not a number")
     assert_one_sentence(run_ccnvr("run"), 2, "names no instrument")
     assert_one_sentence(run_ccnvr("predict", "default"), 2, "required: file")

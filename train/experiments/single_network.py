@@ -21,7 +21,8 @@ def single_network(recipe: Path) -> Network:
 def run(network: Network, seed: int, on_epoch: Callable[[float], None]) -> dict[str, float]:
     """Train the network and its teachers, and return R2 by property.
 
-    `on_epoch` gets the loss of each epoch of every network, `network.recipe.all_epochs` in all.
+    `on_epoch` is called with the loss after each epoch of every network,
+    `network.recipe.all_epochs` times in all.
     """
     (split,) = official_splits("nirsoil")
     predict = network.fit({}, split.train, seed, on_epoch)

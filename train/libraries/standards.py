@@ -78,7 +78,7 @@ class Epo:
 
     def __post_init__(self) -> None:
         if not 1 <= self.components <= MOST_DIRECTIONS:
-            raise ValueError(f"components = {self.components} is not from 1 to {MOST_DIRECTIONS}")
+            raise ValueError(f"components = {self.components} must be from 1 to {MOST_DIRECTIONS}")
 
     def fit(self, grid: Grid, quantity: str) -> Correction:
         """Return the projection fitted to these files.

@@ -57,7 +57,10 @@ class Mixture:
         return Mixture(self.rows[share], self.partners[share], self.weights[share])
 
     def mixed(self, of_soils: Float32) -> Float32:
-        """Return the batch's rows of `of_soils` `(soils, channels, bands)`, mixed."""
+        """Return the batch's rows of `of_soils`, each mixed with its partner's row if it has one.
+
+        `of_soils` holds all soils, `(soils, channels, bands)`.
+        """
         if self.partners is None or self.weights is None:
             return of_soils[self.rows]
         weights = self.weights.astype(np.float32)[:, None, None]

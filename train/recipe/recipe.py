@@ -126,7 +126,7 @@ class TrainingRecipe:
                 f"file_quantity {self.file_quantity!r} is not one of {', '.join(QUANTITIES)}"
             )
         if not 2 <= self.folds <= 20:
-            raise ValueError(f"folds = {self.folds} is not from 2 to 20")
+            raise ValueError(f"folds = {self.folds} must be from 2 to 20")
         if not self.transforms:
             raise ValueError("transforms is empty; name at least one property to predict")
         for name, transform in self.transforms.items():

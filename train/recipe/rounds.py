@@ -1,4 +1,4 @@
-"""The rounds of a training in its recipe: pretraining, the fit itself, and later fine-tunings."""
+"""The parts of a recipe that describe rounds of training: pretraining, fit and fine-tunings."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Fit:
             ("unmeasured_weight", self.unmeasured_weight, 0.0, 1.0),
         ):
             if not lowest <= value <= highest:
-                raise ValueError(f"{name} = {value} is not from {lowest} to {highest}")
+                raise ValueError(f"{name} = {value} must be from {lowest} to {highest}")
         if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
-            raise ValueError(f"mixing {self.mixing} is not 0, nor from 0.01 to 100")
+            raise ValueError(f"mixing = {self.mixing} must be 0, or from 0.01 to 100")
 
 
 @dataclass(frozen=True)

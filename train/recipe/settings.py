@@ -61,8 +61,9 @@ class Kernel:
     """The noise variance, in units of the kernel's own variance; 1e-6 to 10."""
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.length <= 100.0 or not 1e-6 <= self.noise <= 10.0:
-            raise ValueError(
-                f"length {self.length} is not from 0.01 to 100, or noise {self.noise} not from "
-                "1e-6 to 10"
-            )
+        for name, value, lowest, highest in (
+            ("length", self.length, 0.01, 100.0),
+            ("noise", self.noise, 1e-6, 10.0),
+        ):
+            if not lowest <= value <= highest:
+                raise ValueError(f"{name} = {value} must be from {lowest:g} to {highest:g}")

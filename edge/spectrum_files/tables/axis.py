@@ -153,7 +153,7 @@ def _deduced(ordered: Array, claim: Claim) -> AxisUnit:
 
 
 def _even(numbers: Array) -> bool:
-    """Whether ten or more numbers have equal steps."""
+    """Whether there are at least ten numbers, in equal steps."""
     steps = np.diff(numbers)
     return numbers.size >= 10 and bool(np.ptp(steps) <= 1e-2 * abs(np.mean(steps)))
 

@@ -122,7 +122,7 @@ def names_quantity(name: str) -> bool:
 
 
 def names_axis(name: str) -> Claim | None:
-    """Return what a column of axis values is by its own name; None if the name is no axis's."""
+    """Return what the name of a column says of the axis in it; None if it names no axis."""
     words = words_of(name)
     if not any(word in _AXIS_NAMES for word in words) or len(words) > 4:
         return None

@@ -329,7 +329,8 @@ def _as_utf_8(path: Path, stream: IO[bytes], head: bytes) -> IO[bytes]:
         return io.BytesIO(data.decode(encoding).encode())
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-16, as it begins ({error.reason}); save it as CSV in UTF-8"
+            f"{path} begins like UTF-16 but cannot be decoded ({error.reason}); save it as CSV in "
+            "UTF-8"
         ) from error
 
 

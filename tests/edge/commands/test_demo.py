@@ -134,7 +134,9 @@ def test_saved_soils_never_replace_a_file(tmp_path: Path) -> None:
 
 
 def test_wrong_use() -> None:
-    assert_one_sentence(run_ccnvr("demo", "--spectra", 0), 2, "0 is not from 1 to 89")
+    assert_one_sentence(
+        run_ccnvr("demo", "--spectra", 0), 2, "0 is out of range; give a whole number from 1 to 89"
+    )
     assert_one_sentence(
         run_ccnvr("demo", "--bundle", "none.ccnvr", "--spectra", 1), 2, "no bundle at none.ccnvr"
     )

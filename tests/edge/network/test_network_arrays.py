@@ -94,7 +94,7 @@ def changed_header(content: bytes, **changes: Any) -> bytes:
         ({"profile": "int4"}, "profile 'int4' is not one of"),
         ({"activations": []}, "0 activations where profile int8 has 3"),
         ({"activations": [{"scale": 0.0, "zero_point": 0}] * 3}, "scale 0.0 of an activation"),
-        ({"activations": [{"scale": 0.1, "zero_point": 0}] * 3}, "not a float32"),
+        ({"activations": [{"scale": 0.1, "zero_point": 0}] * 3}, "must be a float32"),
         ({"activations": [{"scale": 0.5, "zero_point": 128}] * 3}, "zero point 128"),
         ({"linear": True}, "bytes of weights where its header makes them"),
         ({"linear": True, "outputs": 50_000}, "weights is larger than any CCNVR"),

@@ -401,7 +401,7 @@ def test_epo_s_settings_are_checked(tmp_path: Path, files: dict[str, Path]) -> N
         tmp_path / "inverted.csv", slice(0, 8), -np.log10(limesoda.load("SL.125").reflectance)
     )
     for epo, words in (
-        ("reference = 'a.csv'\nfield = 'b.csv'\ncomponents = 0", "components = 0 is not from 1 to"),
+        ("reference = 'a.csv'\nfield = 'b.csv'\ncomponents = 0", "components = 0 must be from 1"),
         ("reference = 'a.csv'\ncomponents = 2", "key 'epo.field' is missing"),
         ("reference = 'a.csv'\nfield = 'b.csv'\ncomponents = 2", "a.csv cannot be read"),
         (

@@ -175,8 +175,8 @@ def test_a_recipe_names_them(tmp_path: Path) -> None:
     assert found.gaussian_processes == (Kernel(4.0, 0.003),) and found.fit.mixing == 0.5
     assert recipe_file.parse(recipe_file.write(found), tmp_path) == found
     for wrong, said in (
-        ("noise = 0.0", "noise 0.0 not from"),
-        ("length = 1e9", "length 1000000000.0 is not"),
+        ("noise = 0.0", "noise = 0.0 must be from 1e-06 to 10"),
+        ("length = 1e9", "length = 1000000000.0 must be"),
     ):
         with pytest.raises(UsageError, match=said):
             recipe_file.load(
@@ -185,5 +185,5 @@ def test_a_recipe_names_them(tmp_path: Path) -> None:
                     text.replace("noise = 0.003" if "noise" in wrong else "length = 4.0", wrong),
                 )
             )
-    with pytest.raises(UsageError, match=r"mixing -1.0 is not 0"):
+    with pytest.raises(UsageError, match=r"mixing = -1.0 must be 0"):
         recipe_file.load(recipes.write(tmp_path, text.replace("mixing = 0.5", "mixing = -1.0")))

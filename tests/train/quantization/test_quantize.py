@@ -344,7 +344,7 @@ def test_a_checkpoint_of_another_network_or_none_is_one_sentence(
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, words in (
         ((), "holds no finished training run"),
-        (("--percentile", "20"), "20.0 is not from 50.0 to 100.0"),
+        (("--percentile", "20"), "20.0 is out of range; give a number from 50.0 to 100.0"),
     ):
         assert main(["quantize", str(tmp_path), *options]) == 2
         assert words in capsys.readouterr().err

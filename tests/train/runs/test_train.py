@@ -229,7 +229,7 @@ def test_convolutions_and_their_gradients_are_torch_s_own() -> None:
     [
         (("epochs = 3", "epoch = 3"), "unknown key 'fit.epoch'; did you mean 'epochs'"),
         (("epochs = 3", "epochs = 0"), "fit: epochs = 0 must be at least 1"),
-        (("folds = 2", "folds = 1"), "folds = 1 is not from 2 to 20"),
+        (("folds = 2", "folds = 1"), "folds = 1 must be from 2 to 20"),
         (('"identity"', '"sqrt"'), "transform 'sqrt'"),
         (("pH =", "gravel ="), "target 'gravel'"),
         (("kernel = 7", "kernel = 8"), "convolutions[0].kernel = 8 must be odd"),
