@@ -24,6 +24,7 @@ def tell(message: str, level: int = logging.INFO) -> None:
     """
     if sys.stderr is None:
         discard()
+    # One line: the journal would take each further line for a message of its own.
     text = " ".join(message.splitlines())
     try:
         sys.stderr.write(f"<{_priority(level)}>{text}\n" if _to_journal() else f"ccnvr: {text}\n")

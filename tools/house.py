@@ -83,6 +83,7 @@ def measure(root: Path) -> Shape:
         str(path.parent.relative_to(root)) for path in files if path.name != "__init__.py"
     )
     lines = [line for text in texts.values() for line in text.splitlines()]
+    modules = {f"ccnvr.{name.removesuffix('.py').replace('/', '.')}" for name in texts}
     classes = Counter(
         node.name
         for tree in trees.values()
@@ -102,7 +103,7 @@ def measure(root: Path) -> Shape:
         tuple(sorted(name for name, count in classes.items() if count > 1)),
         max((_parameters(function), name) for function, name in functions if name not in EXEMPT),
         max((_complexity(function), name) for function, name in functions),
-        max((_fan_out(tree), name) for name, tree in trees.items()),
+        max((_fan_out(tree, modules), name) for name, tree in trees.items()),
         max((len(text.splitlines()), name) for name, text in texts.items()),
         max((_length(function), name) for function, name in functions),
     )
@@ -167,20 +168,15 @@ def _complexity(function: _Function) -> int:
     return count
 
 
-def _fan_out(tree: ast.Module) -> int:
-    """Return how many of the toolkit's own modules a module imports, wherever it does."""
+def _fan_out(tree: ast.Module, modules: set[str]) -> int:
+    """Return how many of the toolkit's own `modules` a module imports, wherever it does."""
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ccnvr."):
             module = str(node.module)
             # `from ccnvr.edge.bundle import archive` names a module, the rest name its members.
-            is_package = module.count(".") <= 2 and module.rsplit(".", 1)[-1].islower()
-            names = [alias.name for alias in node.names]
-            imported |= (
-                {f"{module}.{name}" for name in names}
-                if is_package and all(name.islower() for name in names)
-                else {module}
-            )
+            within = {f"{module}.{alias.name}" for alias in node.names}
+            imported |= {name if name in modules else module for name in within}
     return len(imported)
 
 

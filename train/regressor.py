@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
 """By mode: the recipe that parameters which are None are taken from."""
 
+# As many as a property needs in `network.scales`.
 _FEWEST_SOILS = 10
 _FEWEST_BANDS = 64
 """The bands that the network's filters and pools need; fewer columns are interpolated."""
@@ -108,6 +109,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         Raises:
             ValueError: the data or a parameter cannot be used.
         """
+        # Imported here, so that importing and cloning the estimator loads no torch.
         import torch
 
         from ccnvr.train.calibration import fit as fitting
@@ -128,6 +130,8 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         values: Array
         spectra, values = validate_data(self, X, y, validate_separately=(needs_of_x, needs_of_y))
         check_consistent_length(spectra, values)
+        # scikit-learn expects predictions of the shape of y, which the network always has in
+        # columns.
         self._single = values.ndim == 1
         values = values.reshape(len(values), -1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -166,6 +170,7 @@ class CCNVRRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # sci
         """Return the wavelengths of the columns, or their numbers."""
         count = self.n_features_in_
         if self.wavelengths is None:
+            # One apart: derivatives are then per column, whose scale SNV removes.
             return np.arange(1.0, count + 1.0)
         positions = np.asarray(self.wavelengths, dtype=np.float64)
         if positions.shape != (count,):

@@ -80,7 +80,10 @@ def adapt_by_pds(
     )
     correction = fit(pairs)
     if model.correction is not None:
+        # The old correction, such as EPO, belongs to the network and must follow the new
+        # instrument's.
         correction = standards.after(model.correction, correction)
+    # Figures on the standards that were fitted would flatter: the fit has thousands of weights.
     corrected = standards.left_out(pairs, fit)
     count = len(set(pairs.sample_ids))
 
@@ -161,6 +164,7 @@ def _corrected_parts(model: ProvedModel, correction: Correction) -> dict[str, by
     preprocessing, test = model.bundle.manifest.preprocessing, model.bundle.self_test()
     preprocess = Preprocessor(preprocessing, preprocessing.grid.wavelengths(), correction)
     outputs = model.session(preprocess.batch(np.array(test.absorbance)))
+    # From the engine that was proved a moment ago, because the network itself is not changed.
     expected = tuple(map(tuple, outputs.astype(np.float64).tolist()))
     changed = dataclasses.asdict(dataclasses.replace(test, expected=expected))
     return {

@@ -46,6 +46,7 @@ def convert(blocks: Iterable[SpectraTable], quantity: str | None, stream: IO[str
 
 
 def _check_alike(first: SpectraTable, table: SpectraTable) -> None:
+    # Exactly, since one header must name the bands of every row.
     if not np.array_equal(first.wavelengths_nm, table.wavelengths_nm):
         raise UsageError(
             f"{table.path} has other wavelengths than {first.path}; convert the files of each "

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# A page takes far longer to draw than to predict, so a folder of thousands would seem to hang.
 MOST_PAGES = 100
 MOST_SPECTRA = 960
 PER_SHEET = 24
@@ -75,6 +76,7 @@ class Pictures:
             if len(self._spectra) == MOST_SPECTRA:
                 return
             self._spectra.append(
+                # A view would keep the whole block of the table in memory.
                 _Spectrum(sample_id, predicted.wavelengths_nm, spectrum.copy(), prediction)
             )
 
@@ -123,6 +125,7 @@ class _Page:
         """Return a page: the spectrum, the model's input, and the predictions."""
         from matplotlib.figure import Figure
 
+        # `Figure` and not pyplot, which keeps every figure and looks for a display.
         figure = Figure(figsize=(10.0, 5.6), layout="constrained")
         places = figure.add_gridspec(1, 5)
         left, right = figure.add_subfigure(places[:3]), figure.add_subfigure(places[3:])
@@ -227,8 +230,10 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _file_name(sample_id: str, taken: set[str]) -> str:
     """Return a sample id as a file name that no other sample has, and add it to `taken`."""
+    # Ids of soils are free text: a slash would name another folder, and a file's name is bounded.
     base = re.sub(r"[^\w.+-]+", "_", sample_id).strip("._")[:80] or "sample"
     name, number = base, 1
+    # Without regard to case: on macOS and on FAT cards, OC_1 and oc_1 are one file.
     while name.lower() in taken or name.startswith("contact-sheet-"):
         number += 1
         name = f"{base}_{number}" if not base.startswith("contact-sheet-") else f"_{base}_{number}"

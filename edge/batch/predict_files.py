@@ -144,6 +144,8 @@ class FilePredictions:
         reflectance = fractions(table, self._quantity, predictor.bands)
         spectra = absorbance(reflectance)
         try:
+            # Together first: one by one is several times slower and only needed to name the
+            # culprit.
             predictions = predictor.batch(spectra)
         except SpectrumError:
             predictions = _one_by_one(predictor, table, spectra)
@@ -155,6 +157,8 @@ class FilePredictions:
 
     def _predictor(self, table: SpectraTable) -> Predictor:
         """Return the predictor for a table's wavelengths, the last one if they are the same."""
+        # Binding compiles the preprocessing, which takes longer than a prediction; files of one
+        # instrument share it.
         if self._bound is None or not np.array_equal(self._bound[0], table.wavelengths_nm):
             with naming_source(table.path):
                 self._bound = table.wavelengths_nm, self._model.bind(table.wavelengths_nm)

@@ -64,6 +64,7 @@ def _named(url: str) -> Found:
 
     A built-in port comes without a port, so that it is asked.
     """
+    # By what the links lead to, since /dev/serial/by-id and /dev/ttyUSB0 name one port.
     device = url.removeprefix("serial://").partition("?")[0]
     real = Path(device).resolve()
     port = next(

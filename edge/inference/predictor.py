@@ -75,6 +75,8 @@ class Predictor:
             smoothing = model.domain.shape.preprocessing(grid)
             self._smooth = Preprocessor(smoothing, used, model.correction)
         test_soils = [
+            # The self-test's soils lie on the model's grid; these are the spectra that the
+            # instrument would give of them, without its noise.
             np.interp(used, grid.wavelengths(), soil)
             for soil in model.bundle.self_test().absorbance[:_TEST_SOILS]
         ]
@@ -147,6 +149,7 @@ class Predictor:
             half_widths(target, column, positions)
             for target, column in zip(targets, outputs.T, strict=True)
         ]
+        # Infinite where the bundle states no interval: noise is then never the larger part.
         unlimited = np.full(len(outputs), np.inf)
         known = np.stack([unlimited if half is None else half for half in halves], axis=1)
         by_noise = self._noise.half_widths(absorbance, outputs, known)

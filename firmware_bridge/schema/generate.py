@@ -43,6 +43,7 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 if a file is out of date"
     )
     check = parser.parse_args().check
+    # Compared as text and not by time stamps, which a checkout does not keep.
     stale = {
         path: text
         for path, text in generated(load()).items()

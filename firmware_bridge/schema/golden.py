@@ -150,6 +150,7 @@ def damage(schema: Schema) -> Iterator[DamageVector]:
         "CHECKSUM",
         _stuffed(body[:4] + body[5:3:-1] + body[6:] + _crc(body)) + b"\0",
     )
+    # Each is a whole frame with a valid CRC, so that only the one field is wrong.
     for name, reason, position, value in (
         ("version 0", "VERSION", 0, 0),
         ("version 2 with a flag of its own", "VERSION", 0, 2),
@@ -195,6 +196,7 @@ def _crc(data: bytes) -> bytes:
     """Return the CRC-32 of IEEE 802.3, computed bit by bit."""
     register = 0xFFFFFFFF
     for byte in data:
+        # By the definition, and not by zlib.crc32, which the codec uses.
         register ^= byte
         for _ in range(8):
             register = register >> 1 ^ (0xEDB88320 if register & 1 else 0)

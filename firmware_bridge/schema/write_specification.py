@@ -17,6 +17,7 @@ from ccnvr.firmware_bridge.schema.schema import (
     SchemaPayload,
 )
 
+# DOTALL and non-greedy: a table has many lines, and ends at the first end marker.
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _TYPES = {

@@ -35,6 +35,7 @@ def _answer(port: ServedPort, line: Line, data: bytes, stop: threading.Event) ->
     # the device may change it.
     baud = line.device.baud
     for piece in line.exchange(heard_at(baud, port.baud(), data)):
+        # Waiting on the event instead of sleeping: a stall of minutes must not delay the end.
         if stop.wait(piece.after_s) if piece.after_s else stop.is_set():
             return
         port.write(heard_at(port.baud(), baud, piece.data), stop)

@@ -56,6 +56,7 @@ def describe(name: str, count: bool) -> dict[str, Any]:
     library = LIBRARIES[name]
     path = library.present()
     soils: dict[str, int] | None = None
+    # A large library takes minutes to read, so it is counted only if it is named.
     if count or (path is not None and not library.large):
         loaded = libraries.load_library(name, _ANYWHERE)
         known = {name: int(np.sum(~np.isnan(loaded.column(name)))) for name in PROPERTIES}

@@ -41,6 +41,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         help="result of an earlier accuracy experiment, whose choices CNN and RNN, slow to tune, "
         "keep",
     )
+    # The budget of docs/study.md.
     _add_methods(parser, trials=30, seeds=5)
 
 
@@ -69,6 +70,7 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=whole_number(1, 100), default=5, help="draws of local samples (5)"
     )
+    # Fewer than for `accuracy`, because every method is tuned anew for each of six libraries.
     _add_methods(parser, trials=10, seeds=1)
 
 

@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = finetune.finetune(
             arguments.base, arguments.soils, arguments.out, settings, quantity=arguments.quantity
         )
+    # It takes about a minute and keeps no checkpoint, unlike a training.
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command starts again") from None
     print("\n".join(_text(outcome)))

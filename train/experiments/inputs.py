@@ -90,6 +90,7 @@ def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str,
         return {}
     try:
         choices = json.loads(path.read_text())["choices"]
+        # Of the first split: an experiment takes one configuration for each property.
         chosen = {
             name: dict(next(iter(choices[name].values())))
             for name in ("CNN", "RNN")

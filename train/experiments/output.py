@@ -26,6 +26,7 @@ def progress() -> Iterator[Callable[[str], None]]:
             # Only from the first step on, so that an experiment whose results are all in its ledger
             # shows no bar.
             if not bars:
+                # In a log file each refresh is a line, so one a minute.
                 pause = 1.0 if sys.stderr.isatty() else 60.0
                 bars.append(
                     stack.enter_context(tqdm(unit="step", file=sys.stderr, mininterval=pause))

@@ -1,13 +1,22 @@
-"""The accuracy of the study's single network on the test part of nirsoil, trained from nothing."""
+"""The study's single network: trained from nothing for nirsoil, and adapted to other libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from ccnvr.train.experiments.comparison import official_splits
-from ccnvr.train.experiments.contenders import BEST, Network, contenders
+from ccnvr.edge.chemometrics.grid import resampling_matrix
+from ccnvr.train.calibration import finetuning
+from ccnvr.train.calibration import fit as fitting
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration.recipe_soils import load_before
+from ccnvr.train.experiments.comparison import GRID, official_splits
+from ccnvr.train.experiments.contenders import BEST, Choice, Network, PredictAll, contenders
 from ccnvr.train.experiments.statistics import figures
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.network.fitting import Fitting
 
 
 def single_network(recipe: Path) -> Network:
@@ -29,3 +38,45 @@ def run(network: Network, seed: int, on_epoch: Callable[[float], None]) -> dict[
     predicted = predict(split.test.spectra)
     scores = zip(split.train.properties, split.test.values.T, predicted.T, strict=True)
     return {name: figures(measured, column[None])["r2"] for name, measured, column in scores}
+
+
+class Pretrained:
+    """CCNVR trained on a source of soils: a contender whose fit of seed 0 can be adapted."""
+
+    def __init__(self, network: Network, source: Soils) -> None:
+        self.name = network.name
+        self.choose = network.choose
+        self._network, self._source = network, source
+        self._recipe = network.recipe_for(source)
+        # Rivals get the common grid of 2 nm, and the recipe has bands of its own.
+        self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        """The network of seed 0, trained when it is first used."""
+        return fitting.fit(
+            Fitting(self._recipe, 0),
+            self._source.spectra @ self._resample,
+            self._source.values,
+            before=load_before(self._recipe),
+        )
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """See `Contender`."""
+        # Seed 0 is trained once for the table and for all learning curves of a target.
+        return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
+
+    def adapted(self, local: Soils, layers: str, seed: int) -> PredictAll:
+        """Fine-tune these layers on local samples; without `layers` the network stays as it is."""
+        if not layers:
+            return self._predict(self._calibration)
+        recipe = replace(self._recipe, fit=replace(self._recipe.fit, **finetuning.FINETUNING))
+        spectra = local.spectra @ self._resample
+        return self._predict(
+            finetuning.finetune(
+                Fitting(recipe, seed), self._calibration, spectra, local.values, layers
+            )
+        )
+
+    def _predict(self, calibration: Calibration) -> PredictAll:
+        return lambda spectra: fitting.predict(self._recipe, calibration, spectra @ self._resample)

@@ -10,34 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ccnvr.edge.chemometrics.grid import resampling_matrix
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
-from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.calibration.fit import Calibration
-from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import GRID, Comparison, split, within_reach
-from ccnvr.train.experiments.contenders import (
-    Choice,
-    Contender,
-    Network,
-    PredictAll,
-    Rival,
-)
+from ccnvr.train.experiments.contenders import Contender, Network, PredictAll, Rival
 from ccnvr.train.experiments.ledger import Ledger
+from ccnvr.train.experiments.single_network import Pretrained
 from ccnvr.train.experiments.statistics import figures as merits
 from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils, Split
-from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 
@@ -92,7 +81,7 @@ def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
     across, curves = {}, {}
     for target in transfer.targets:
         parted = _split(transfer, target)
-        pretrained = _Pretrained(transfer.network, parted.train)
+        pretrained = Pretrained(transfer.network, parted.train)
         across[target] = _source_alone(transfer, target, parted, pretrained)
         curves[target] = _learning_curves(transfer, target, parted, pretrained)
     panels = {
@@ -154,50 +143,8 @@ def _split(transfer: Transfer, target: str) -> Split:
     return split(f"to {target}", soils.rows(rows), of_target[rows], (transfer.prop,))
 
 
-class _Pretrained:
-    """CCNVR trained on the source: a contender, whose fit of seed 0 is adapted for the curves."""
-
-    def __init__(self, network: Network, source: Soils) -> None:
-        self.name = network.name
-        self.choose = network.choose
-        self._network, self._source = network, source
-        self._recipe = network.recipe_for(source)
-        # Rivals get the common grid of 2 nm, and the recipe has bands of its own.
-        self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
-
-    @cached_property
-    def _calibration(self) -> Calibration:
-        """The network of seed 0, trained when it is first used."""
-        return fitting.fit(
-            Fitting(self._recipe, 0),
-            self._source.spectra @ self._resample,
-            self._source.values,
-            before=load_before(self._recipe),
-        )
-
-    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
-        """See `Contender`."""
-        # Seed 0 is trained once for the table and for all learning curves of a target.
-        return self._network.fit(choice, soils, seed) if seed else self._predict(self._calibration)
-
-    def adapted(self, local: Soils, layers: str, seed: int) -> PredictAll:
-        """Fine-tune these layers on local samples; without `layers` the network stays as it is."""
-        if not layers:
-            return self._predict(self._calibration)
-        recipe = replace(self._recipe, fit=replace(self._recipe.fit, **finetuning.FINETUNING))
-        spectra = local.spectra @ self._resample
-        return self._predict(
-            finetuning.finetune(
-                Fitting(recipe, seed), self._calibration, spectra, local.values, layers
-            )
-        )
-
-    def _predict(self, calibration: Calibration) -> PredictAll:
-        return lambda spectra: fitting.predict(self._recipe, calibration, spectra @ self._resample)
-
-
 def _source_alone(
-    transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
+    transfer: Transfer, target: str, parted: Split, pretrained: Pretrained
 ) -> dict[str, Any]:
     """Return {method: figures} on all of the target's soils."""
     contenders = {
@@ -221,7 +168,7 @@ def _source_alone(
 
 
 def _learning_curves(
-    transfer: Transfer, target: str, parted: Split, pretrained: _Pretrained
+    transfer: Transfer, target: str, parted: Split, pretrained: Pretrained
 ) -> dict[str, dict[str, Any]]:
     """Return {method: {number of local samples: figures}} on the soils that were not drawn."""
     curves: dict[str, dict[str, Any]] = {}
@@ -252,7 +199,7 @@ def _mean(scores: list[dict[str, Any]], name: str) -> float:
 
 
 def _round(
-    transfer: Transfer, target: str, parted: Split, size: int, repeat: int, pretrained: _Pretrained
+    transfer: Transfer, target: str, parted: Split, size: int, repeat: int, pretrained: Pretrained
 ) -> tuple[Array, dict[str, Array]]:
     """Return the values of the soils that were not drawn, and each method's predictions of them."""
     drawn = np.zeros(len(parted.test.values), dtype=bool)

@@ -52,6 +52,8 @@ class QuantizationAware(nn.Module):
         weights: dict[str, Tensor] = dict(self.network.named_parameters())
         if self._int8_weights:
             weights = {
+                # Biases have one axis; they stay float here, since int32 rounds them by next to
+                # nothing.
                 name: _as_int8(value) if value.ndim > 1 else value
                 for name, value in weights.items()
             }

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import Activation, NetworkArrays
-from ccnvr.edge.network.layout import activation_count
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
@@ -190,9 +189,7 @@ def _try_percentiles(
 ) -> list[_Trial]:
     """Return an int8 network for each percentile of the activations of the float `network`."""
     # Without convolutions nothing computes in int8, and all percentiles would give one network.
-    percentiles = (
-        task.settings.percentiles if activation_count(network.config, "int8") else (100.0,)
-    )
+    percentiles = task.settings.percentiles if network.config.convolutions else (100.0,)
     tried = []
     for percentile, scales in zip(percentiles, ranges(network, inputs, percentiles), strict=True):
         quantized = with_int8_convolutions(weights, scales)

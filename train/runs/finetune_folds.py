@@ -45,6 +45,7 @@ def fit_folds(
             bar.update()
 
         def tuned(rows: NDArray[np.bool_], offset: int) -> Calibration:
+            # Another seed for each fold, and none that another seed of the user's gives.
             context = Fitting(recipe, settings.seed * 1000 + offset, on_epoch=advance)
             spectra, values, groups = soils.spectra[rows], soils.values[rows], soil_of(soils)[rows]
             return finetuning.finetune(
@@ -58,6 +59,7 @@ def fit_folds(
                 recipe, tuned(~held_out, number + 1), soils.spectra[held_out]
             )
         bar.set_description("all soils")
+        # Every fold number is at least 0, so this mask is all soils.
         calibration = tuned(folds >= 0, 0)
     targets = tuple(
         _reaching(target, column)

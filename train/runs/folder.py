@@ -57,6 +57,7 @@ def claim(
     packed = corrections.pack(correction) if correction else b""
     digest.update(packed)
     kept, copied = folder / INPUTS, folder / RECIPE
+    # Without a digest the folder is nobody's run, but the recipe may be the user's own file.
     if not kept.exists() and copied.exists() and copied.read_bytes() != recipe:
         raise UsageError(f"{copied} is another recipe and would be lost; give another --out")
     if kept.exists() and kept.read_text() != digest.hexdigest():

@@ -88,6 +88,7 @@ class FinetuningOutcome:
     def useless(self) -> list[str]:
         """Return the properties that the mean of the soils would predict better."""
         (after,) = self.fine_tuned.values()
+        # R2 below 0 means a larger squared error than the mean of the measured values has.
         return [name for name, merit in after.items() if (merit["r2"] or 0.0) < 0.0]
 
 

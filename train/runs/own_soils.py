@@ -91,6 +91,7 @@ def overlap(base: Base, soils: Soils) -> Overlap:
     known = load_soils(compared, recipe)
     before = recipe.pretraining.libraries if recipe.pretraining else ()
     also = tuple(name for name in at_hand(before) if not _large(name))
+    # A large library, which is not read here, has enough spectra by itself.
     few = kept == compared and len(known) + len(soils) < PROVED_ON
     return Overlap(
         kept=kept,

@@ -25,6 +25,7 @@ from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import parameters
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
+# 17 MB at the most bands, in place of a second copy of a large library.
 _SPECTRA_AT_ONCE = 512
 
 _BESIDE = np.pi * 1e-5
@@ -82,6 +83,7 @@ def conclude(
             "recipe": to_data(recipe),
             "parameters": parameters(calibration.network),
             "torch": torch.__version__,
+            # They change the order of sums, and so the last digits of a result.
             "threads": torch.get_num_threads(),
             "machine": platform.machine(),
         },

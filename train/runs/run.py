@@ -83,6 +83,8 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
         total=recipe.folds * _untaught(recipe).all_epochs + recipe.all_epochs,
         unit="epoch",
         desc="folds",
+        # Networks of different sizes follow one another: a short memory would make the forecast
+        # jump.
         smoothing=0.02,
         mininterval=pause,
         disable=not team.first,

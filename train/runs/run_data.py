@@ -51,6 +51,7 @@ def load_data(recipe: TrainingRecipe) -> RunData:
         libraries.check(name)
     soils = grouped(load_soils(recipe.libraries, recipe))
     held_out = load_soils(recipe.tests, recipe)
+    # From the recipe's seed, so that a run that goes on has the same folds.
     folds = fold_of(soils, recipe.folds, recipe.fit.seed)
     _check_held_out(soils, held_out)
     before = load_before(recipe)
