@@ -25,6 +25,7 @@ def check_writable(path: Path) -> None:
             f"{path} cannot be written because there is no folder {folder}; make it, or choose "
             "another"
         )
+    # Only a forecast: the file system has the last word when the file is opened.
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CcnvrError(
             f"{path} cannot be written because this user may not write to {folder}; choose "

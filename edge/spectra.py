@@ -63,6 +63,7 @@ def _file_spectra(
         raise UsageError(
             f"{table.path} says that it holds {table.quantity}; leave out quantity={quantity!r}"
         )
+    # Before the values are checked, since the ends that it cuts off may hold noise.
     if range_nm is not None:
         low, high = range_nm
         kept = (table.wavelengths_nm >= low) & (table.wavelengths_nm <= high)

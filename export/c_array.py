@@ -131,6 +131,7 @@ def write_c_array(
         CcnvrError: the folder cannot be made or written to.
     """
     make_folder(folder, "folder")
+    # One block for both: an error in the second keeps the first from being renamed.
     with write_atomically(folder / SOURCE) as source, write_atomically(folder / HEADER) as header:
         source.write(_source(model.content).encode())
         header.write(_header(model, preprocessing, targets, corrected).encode())

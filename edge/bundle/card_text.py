@@ -61,6 +61,7 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
     yield "--json prints the whole manifest, with the preprocessing and the training recipe"
 
 
+# A bundle comes from elsewhere: its texts must not send escape sequences to a terminal.
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 

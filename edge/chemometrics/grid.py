@@ -41,6 +41,8 @@ def naming_source(name: object) -> Iterator[None]:
         raise WavelengthError(f"{name}: {error}") from error
 
 
+# The air has two bands of water vapour in the range of soil spectra; this bounds the work on a
+# bundle's manifest.
 MOST_GAPS = 16
 
 _ROUNDING = 1e-6

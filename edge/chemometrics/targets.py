@@ -22,6 +22,7 @@ TRANSFORMS = ("identity", "log1p")
 GAUSSIAN_90 = 1.6449
 """The half width of a normal distribution's central 90 % interval, in standard deviations."""
 
+# exp(200) is 7e86; float64 overflows beyond exp(709).
 _LARGEST_LOG1P = 200.0
 
 
@@ -38,6 +39,7 @@ class Difficulty:
     """
 
     LARGEST_LOG: ClassVar[float] = float(np.log(2.0))
+    # Bounds the logarithm: a training soil itself may lie at distance 0.
     LEAST_DISTANCE: ClassVar[float] = 1e-3
 
     constant: float

@@ -48,6 +48,7 @@ def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
         for name in chosen:
             if name not in names:
                 raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
+        # In the order of `names` and each once, whatever the user wrote: tables depend on it.
         return tuple(name for name in names if name in chosen)
 
     return parse

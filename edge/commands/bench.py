@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stages_and_engines(arguments: argparse.Namespace) -> Iterator[str]:
+    # Opened first, so that the trial of a bundle that is new here is not timed.
     model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
     medians = stage_milliseconds(model, arguments.rounds)
     stages: Rows = {

@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.save_soils) as stream:
             stream.write(to_csv(soils).encode())
         return 0
+    # Read here as well as by the daemon: the report needs the targets before the first record.
     bundle = bundles.read(arguments.bundle)
     choice = choose(arguments.engine, arguments.profile, bundle)
     report = (JsonReport if arguments.json else TextReport)(soils, bundle.manifest.targets)

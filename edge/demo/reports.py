@@ -66,6 +66,8 @@ class DemoReport:
         pairs = [
             (record["reference"][name], record["predictions"][name]["value"])
             for record in self._seen
+            # Not every soil was measured for every property, and a scan may be flagged without a
+            # value.
             if name in record["reference"] and name in record["predictions"]
         ]
         measured, predicted = np.array(pairs, dtype=np.float64).reshape(-1, 2).T

@@ -63,6 +63,7 @@ class NumpySession:
         self._linear = (
             None if network.linear is None else np.ascontiguousarray(as_float(network.linear).T)
         )
+        # Of the largest layer: its windows are what takes the memory.
         columns = [config.bands * layer.weight_columns for layer in self._convolutions]
         widths = [config.bands, *columns, *(kernel.soils for kernel in config.kernels)]
         self._most_rows = max(1, _NUMBERS_AT_ONCE // max(widths))

@@ -237,6 +237,7 @@ def choose(engine: str, profile: str, bundle: Bundle) -> Choice:
     else:
         candidates = [ENGINES[engine]]
         candidates[0].check()
+    # Engine by engine, and the profiles of each from exact to rounded (decision 0027).
     choices = [
         Choice(candidate, name)
         for candidate in candidates

@@ -199,6 +199,7 @@ class NetworkArrays:
         ):
             raise ValueError("its kernel members are not of the kinds in its configuration")
         wanted, tensors = layout(self.config, self.profile), self.tensors()
+        # Both ways: an array too many would be left out of the file in silence.
         if set(wanted) != set(tensors):
             raise ValueError(
                 "its tensors and its configuration differ in "

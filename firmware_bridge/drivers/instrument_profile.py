@@ -24,6 +24,7 @@ LONGEST_LINE = 1 << 16
 """The longest answer line in bytes; bounds what a malfunctioning instrument can make us keep."""
 
 _NUMBERS = re.compile(rb"[0-9,\s]+")
+# Some firmware writes its own words where JSON has null; they are then refused with the rest.
 _NIL = re.compile(r"\b(?:nil|NAN|nan)\b")
 _LARGEST_VALUE = 1e30
 
@@ -179,6 +180,7 @@ def _checked(line: bytes) -> bytes:
 
 def _descend(found: Any, path: tuple[str, ...]) -> list[Any]:
     for name in path:
+        # Older firmware of the MultispeQ nests its answer in lists of one element.
         while isinstance(found, list) and len(found) == 1:
             found = found[0]
         found = found[name]

@@ -145,6 +145,8 @@ def _pack(payload: SchemaPayload) -> list[str]:
         elif field.type == "doubles":
             call = f"put_doubles(end, &{value})"
         elif field.type in _MOST:
+            # The limit is given again here, because C does not check what firmware puts in a
+            # structure.
             call = f"put_bytes(end, {value}.data, {value}.length, {_MOST[field.type]})"
         else:
             # The cast turns a negative number into its two's complement before it is widened.

@@ -43,6 +43,7 @@ def run_noise(arguments: argparse.Namespace) -> int:
 
 def run_transfer(arguments: argparse.Namespace) -> int:
     """Compare methods trained on other libraries, and adapt CCNVR with local samples."""
+    # Names are checked before anything is read or fitted, which takes hours.
     for name in (*arguments.targets, *arguments.sources):
         check(name)
     recipe = inputs.comparable_recipe(arguments.recipe)

@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         again = "continues after the last finished epoch" if settings.epochs else "starts again"
         raise CcnvrError(f"interrupted; the same command {again}") from None
+    # Only on request: each tensor alone takes a pass over the validation soils.
     found = costs(recipe, calibration, quantized, soils) if arguments.sensitivity else []
     if arguments.json:
         sensitivity = [asdict(cost) for cost in found]

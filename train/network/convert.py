@@ -101,6 +101,7 @@ def as_torch(network: NetworkArrays) -> CCNVR:
     if network.standardisation is not None and made.scale is not None:
         factor = network.standardisation.factor.astype(np.float64).ravel()
         state["scale.running_mean"] = network.standardisation.mean.ravel()
+        # In float64, since little may be left of the variance when eps is taken off.
         state["scale.running_var"] = (factor**-2.0 - made.scale.eps).astype(np.float32)
     # Only the number of batches behind the statistics is not in the arrays; it stays as made.
     kept = {

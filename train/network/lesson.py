@@ -59,7 +59,9 @@ class Lesson:
         values, known = self._measured(soils)
         # Where nothing was measured, only the teachers' prediction counts, at a lower weight.
         weights = known + (1.0 - known) * settings.unmeasured_weight if self.teachers else known
-        # At least 1, because a batch may hold no known value.
+        # At least 1, because a batch may hold no known value. Before the share is taken:
+        # DistributedDataParallel averages the gradients of shares, and this divisor makes their
+        # mean that of the whole batch, whatever each share holds.
         total = weights.sum().clamp(min=1.0) / team.size
         values, known, weights = values[team.share], known[team.share], weights[team.share]
         if self.teachers:

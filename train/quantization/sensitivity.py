@@ -52,6 +52,7 @@ def costs(
     truth = scales.standardise(calibration.targets, soils.test.values)
     network = quantized.networks["fp32"]
     expected = NumpySession(network)(inputs)
+    # A property that no validation soil was measured for has no RMSE.
     known = np.flatnonzero(np.isfinite(truth).any(axis=0))
     properties = [recipe.properties[column] for column in known]
     exact = _rmse(expected[:, known], truth[:, known])

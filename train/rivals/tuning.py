@@ -169,6 +169,7 @@ def _open_study(method: Method, problem: _Problem, storage: str | None) -> optun
     """Return the study of a problem, new or resumed, whose first trial is the method's default."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
+        # The name holds a digest of the soils, so that trials on others are never resumed.
         study_name=f"{method.name}-{problem.fingerprint()}",
         storage=storage,
         direction="maximize",

@@ -99,6 +99,7 @@ def _of_bundle(bundle: Bundle) -> Base:
     recipe, network = _recipe_and_network(bundle)
     correction = bundle.correction()
     if (
+        # The card is for people and may be edited: the edge computes with the manifest alone.
         recipe.preprocessing != manifest.preprocessing
         or recipe.network_config() != network.config
         or (recipe.epo is not None and correction is None)

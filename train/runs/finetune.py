@@ -67,6 +67,7 @@ def finetune(
     for words in doubts(own):
         print(f"warning: {words}", file=sys.stderr)
     known = overlap(base, own)
+    # Outputs without soils are dropped: nothing shows what the tuning does to them (decision 0046).
     base = base.only(own.properties)
     settings = (settings or FinetuningSettings()).for_soils(own)
     recipe = _recipe(base, path, (*known.kept, *known.substitutes), quantity, settings)
@@ -74,6 +75,7 @@ def finetune(
     make_folder(folder)
     folds = fold_of(own, settings.folds, settings.seed)
     calibration, out_of_fold = fit_folds(base, own, folds, settings)
+    # On the same soils, so that the two rows of the table can be compared.
     as_it_is = accuracy_by_library(own, predict(recipe, base.calibration, own.spectra))
     fine_tuned = accuracy_by_library(own, out_of_fold)
     accuracy = {

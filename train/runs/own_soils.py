@@ -42,6 +42,7 @@ def read_soils(base: Base, path: Path, quantity: str) -> tuple[Soils, dict[str, 
     soils = libraries.load_library(
         str(path), base.recipe.grid, quantity=quantity, properties=base.recipe.definitions
     )
+    # Soils are counted and not spectra: ten scans of one soil are one soil.
     soil, left_out = soil_of(soils), {}
     for name in dict.fromkeys((*soils.properties, *base.recipe.properties)):
         values = soils.column(name)

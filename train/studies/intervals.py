@@ -66,6 +66,7 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
         *((f"unknown library {name}", (name,)) for name in unknown),
     ):
         others = load_soils(names, recipe)
+        # Coverage on soils that the network learnt would look too good.
         if both := set(soils.sample_ids) & set(others.sample_ids):
             raise UsageError(
                 f"{len(both)} soils of {', '.join(names)} were trained on, {min(both)} among "

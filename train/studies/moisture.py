@@ -58,6 +58,7 @@ RECIPE = TrainingRecipe(
         weight_decay=0.05,
         augmentation=Augmentation(slope=0.02, noise=0.0005, input_shift=0.05),
     ),
+    # A logarithm, because few soils hold most of the carbon (see `_choose`).
     transforms={"OC": "log1p"},
 )
 """The recipe of a small CCNVR for 100 soils, in which total carbon takes the place of OC."""

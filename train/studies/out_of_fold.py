@@ -102,6 +102,7 @@ def with_dropout(network: CCNVR, inputs: Float32, seed: int) -> tuple[Array, Arr
         # What the linear path adds, which has no dropout.
         linear = torch.from_numpy(point) - network.head(pooled)
         torch.manual_seed(seed)
+        # Only these: in training mode a standardising layer would change its statistics.
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.train()
