@@ -50,6 +50,7 @@ class Finished:
 
     def only(self, targets: tuple[str, ...]) -> Finished:
         """Return the same run with the outputs for these targets alone."""
+        # In the order of `targets`, which becomes that of the bundle's outputs.
         columns = [self.recipe.properties.index(name) for name in targets]
         accuracy = {
             title: {

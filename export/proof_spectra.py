@@ -90,6 +90,7 @@ def collect_spectra(
             "install LimeSoDa (pip install --no-deps LimeSoDa==0.1.5), whose soils stand in where "
             "they cover the model's wavelengths"
         )
+    # The held-out soils come first, so that none of them is cut off before a training soil.
     rows = slice(0, MOST_SPECTRA)
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = preprocess.batch(spectra[rows])

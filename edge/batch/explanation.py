@@ -23,6 +23,7 @@ def explained(blocks: Iterable[SpectraTable], quantity: str | None) -> str:
     for table in chain([first], iterator):
         count += len(table.sample_ids)
         missing += int(np.count_nonzero(np.isnan(table.spectra)))
+        # The initial values keep a block that is all NaN from warning or failing.
         low = min(low, float(np.nanmin(table.spectra, initial=np.inf)))
         high = max(high, float(np.nanmax(table.spectra, initial=-np.inf)))
     wavelengths = first.wavelengths_nm

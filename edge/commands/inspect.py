@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle, run its self-test, and print its model card."""
+    # The self-test on this machine is the point: a card alone could be printed without an engine.
     model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
     if arguments.json:
         print(model.bundle.manifest.to_json())

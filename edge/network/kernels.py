@@ -107,6 +107,7 @@ class KernelMember:
     def folded(self) -> FoldedKernel:
         """Return the member as engines compute it."""
         scale = (math.sqrt(3.0) if self.kind == MATERN else math.sqrt(0.5)) / self.length
+        # Multiplied in float64 and rounded once, so that every engine gets the same constants.
         soils = (scale * self.soils.astype(np.float64)).astype(np.float32)
         return FoldedKernel(
             components=(scale * self.components.astype(np.float64)).astype(np.float32),

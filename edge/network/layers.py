@@ -66,10 +66,12 @@ class Activation:
         """Return the quantisation for values from `low` to `high`; values beyond are clipped."""
         # Padding adds zeros, so zero must be in the range and must be represented exactly.
         low, high = min(low, 0.0), max(high, 0.0)
+        # The floor is for an activation that is zero on all soils, whose scale would be 0.
         scale = float(np.float32(max((high - low) / 255.0, 1e-9)))
         return cls(scale, int(np.clip(np.rint(-128.0 - low / scale), -128, 127)))
 
 
+# Compared by identity (eq=False): arrays have no truth value, so a generated comparison would fail.
 @dataclass(frozen=True, eq=False)
 class StoredInt8:
     """A weight as int8, with a scale for each output.

@@ -102,6 +102,7 @@ def _added(graph: Graph, parts: list[str]) -> None:
     total = parts[0]
     for number, part in enumerate(parts[1:], start=1):
         name = "properties" if number == len(parts) - 1 else f"sum{number}"
+        # Two by two: Add takes two inputs, and Sum of many leaves their order to the engine.
         total = graph.node("Add", [total, part], name)
 
 
@@ -182,6 +183,8 @@ def _sequence(graph: Graph, config: NetworkConfig, features: str) -> str:
 
 def _flattened(graph: Graph, config: NetworkConfig, features: str) -> str:
     """Flatten the features to `(n, filters x steps)`, without recurrence."""
+    # ONNX has the channels before the bands here, which is the order that the weights are stored
+    # in.
     return graph.node("Flatten", [_whole(graph, config, features)], "pooled", axis=1)
 
 
@@ -199,6 +202,7 @@ def _recurrent(graph: Graph, network: NetworkArrays, features: str) -> str:
     if config.cell == "gru":
         # As torch's GRU does, ours applies the reset gate after the recurrent matrix and its bias.
         attributes["linear_before_reset"] = 1
+    # ONNX has both biases of a direction in one row: first that of the input, then the state's.
     rows = _rows(config)
     biases = np.stack(
         [np.concatenate([part.input_bias[rows], part.state_bias[rows]]) for part in directions]
@@ -210,8 +214,10 @@ def _recurrent(graph: Graph, network: NetworkArrays, features: str) -> str:
         graph.constant("recurrent.B", biases),
     ]
     states = graph.node(config.cell.upper(), inputs, "states", **attributes)
+    # The axes are an attribute up to opset 17, and an input from 18 on.
     averaged = graph.node("ReduceMean", [states], "averaged", axes=[0], keepdims=0)
     by_soil = graph.node("Transpose", [averaged], "by_soil", perm=[1, 0, 2])
+    # 0 keeps the number of spectra, which is not known here, and -1 takes what is left.
     return graph.node("Reshape", [by_soil, graph.numbers("pooled.shape", 0, -1)], "pooled")
 
 
@@ -224,6 +230,7 @@ def _rows(config: NetworkConfig) -> NDArray[np.int64]:
 def _matrices(graph: Graph, name: str, weights: list[Weight], rows: NDArray[np.int64]) -> str:
     """Add the matrices of the directions as one, `(directions, gates x hidden, width)`."""
     stored = [weight for weight in weights if isinstance(weight, StoredInt8)]
+    # One below the other and reshaped at the end: Cast and Mul unpack a matrix with its scales.
     flat: Weight = np.concatenate([as_float(weight)[rows] for weight in weights])
     if stored:
         values = np.concatenate([weight.values[rows] for weight in stored])

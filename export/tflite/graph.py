@@ -80,6 +80,7 @@ class ModelBuilder:
     def buffer(self, content: NDArray[Any]) -> int:
         """Add a constant and return its index."""
         buffer = schema.BufferT()
+        # As raw bytes: the file knows no types of constants, and a tensor states how to read them.
         buffer.data = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
         self._model.buffers.append(buffer)
         return len(self._model.buffers) - 1
@@ -98,6 +99,7 @@ class ModelBuilder:
 
     def to_bytes(self) -> bytes:
         """Return the model as a file."""
+        # Only the size to begin with; the builder grows.
         builder = AlignedBuilder(1 << 16)
         builder.Finish(self._model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())

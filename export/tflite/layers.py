@@ -114,6 +114,7 @@ def convolution(
     # The spectrum is an image of height 1, because TFLite has no convolution in one dimension.
     options.padding = schema.Padding.SAME
     options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+    # Fused, since the int8 activations are those after ReLU: no tensor lies between the two.
     options.fusedActivationFunction = RELU
     shape = (1, 1, bands, len(layer.bias))
     if activations is None:

@@ -14,6 +14,8 @@ import torch
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.commands import experiment_comparisons as comparisons
 from ccnvr.train.commands import experiment_studies as studies
+
+# The alias marks a name that this module offers, as every module of a command must.
 from ccnvr.train.commands.experiment_options import add_arguments as add_arguments
 
 

@@ -36,6 +36,7 @@ def run_moisture(arguments: argparse.Namespace) -> int:
 
 def run_scale(arguments: argparse.Namespace) -> int:
     """Measure memory and time of a large run."""
+    # The only study whose result is a time, so that its user may choose.
     torch.set_num_threads(arguments.threads)
     with progress() as on_step:
         result = scale.run(arguments.soils, arguments.bands, arguments.epochs, on_step)

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and print the accuracy."""
     torch.set_num_threads(arguments.threads)
     try:
+        # Before anything is read: with torchrun every process comes here, on a device of its own.
         with join() as team:
             report = runs.train(
                 arguments.recipe, arguments.out, sensor=arguments.instrument, team=team

@@ -31,6 +31,8 @@ def run(comparison: Comparison, folder: Path) -> dict[str, Any]:
     figures.scatter(
         folder / f"predicted-{comparison.library}.svg",
         comparison.measured,
+        # The mean of the repetitions: a plot with five points for each soil would look like more
+        # soils.
         best.mean(axis=0),
         properties,
         UNITS,

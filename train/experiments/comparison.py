@@ -68,6 +68,7 @@ def official_splits(
         train, test = (
             ((f"{library}:train",), (f"{library}:test",)) if library != OPEN else _open_parts()
         )
+        # Joined and split again, so that soils of both parts have groups numbered alike.
         parts = [libraries.load_library(part, grid) for part in (*train, *test)]
         soils = libraries.join(parts)
         trained_on = sum(len(part) for part in parts[: len(train)])

@@ -153,6 +153,7 @@ class CCNVR(nn.Module):
 def network_outputs(network: nn.Module, inputs: Float32) -> Float32:
     """Return standardised outputs `(n, targets)` for model inputs `(n, channels, bands)`."""
     with torch.inference_mode():
+        # inference_mode and not no_grad: it also leaves out the bookkeeping of views and versions.
         batches = [network(batch) for batch in torch.split(torch.from_numpy(inputs), _BATCH)]
     outputs: Float32 = torch.cat(batches).numpy()
     return outputs

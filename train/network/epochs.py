@@ -42,6 +42,7 @@ def train(
         rng = np.random.default_rng((fitting.seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)) + team.rank)
         loss = training.epoch(rng)
+        # One writer: all processes hold the same weights, since their gradients were averaged.
         if checkpoint and team.first:
             training.save(checkpoint, epoch + 1)
         fitting.on_epoch(loss)
@@ -108,6 +109,7 @@ class _Training:
 
     def save(self, path: Path, epochs_done: int) -> None:
         """Write all that the next epoch needs."""
+        # Tensors and plain values only, so that `read_checkpoint` can load it with weights_only.
         state = {
             "epochs_done": epochs_done,
             "network": self.network.state_dict(),

@@ -73,6 +73,7 @@ def read_base(source: str) -> Base:
             "ccnvr train"
         )
     recipe, calibration, report = run_folder.load(path)
+    # A run has no manifest; its checkpoint identifies it just as well.
     digest = hashlib.sha256((path / run_folder.CHECKPOINT).read_bytes()).hexdigest()
     return Base(source, digest, recipe, calibration, _history(report.soils, report.training))
 
@@ -81,6 +82,7 @@ def at_hand(libraries: Iterable[str]) -> tuple[str, ...]:
     """Return those libraries whose files are on this computer; nothing is fetched."""
 
     def there(name: str) -> bool:
+        # A name that ends as a file does is the user's own file and no library.
         if name.endswith(ENDINGS):
             return Path(name).is_file()
         source = LIBRARIES.get(library_and_part(name)[0])

@@ -119,6 +119,7 @@ def soils_of(recipe: TrainingRecipe, soils: Soils, before: Soils | None = None) 
         "trained_on": dict(counts),
         "parts": list(recipe.libraries),
         "not_trained_on": list(recipe.tests),
+        # The order counts: folds and batches depend on it.
         "sample_ids_sha256": hashlib.sha256("\n".join(soils.sample_ids).encode()).hexdigest(),
         "data_sha256": data_digest(soils).hex(),
         "measured": {

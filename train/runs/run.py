@@ -56,6 +56,7 @@ def train(
         CcnvrError: a library cannot be fetched, or the folder cannot be written.
     """
     if isinstance(recipe, TrainingRecipe):
+        # The folder keeps the recipe's text, and two texts of one recipe would be two runs.
         made, text = recipe, recipe_file.write(recipe)
     else:
         text = recipe_file.read(Path(recipe), None if sensor is None else Path(sensor))

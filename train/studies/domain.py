@@ -129,6 +129,7 @@ def _left_out(study: _Study) -> Table:
 
 def _no_dry_soils(study: _Study, domain: Domain) -> Table:
     """Return the flagged shares of simulated materials, and of the moisture set if it is here."""
+    # One generator for all materials: their order in MATERIALS is part of the result.
     grid, rng = study.soils.grid, np.random.default_rng(1)
     table: Table = {
         "simulated materials": {

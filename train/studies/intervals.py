@@ -50,6 +50,8 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
     """
     recipe, calibration, report = run_folder.load_trained(folder)
     soils = run_folder.training_soils(folder, recipe, report)
+    # The networks of the run's own cross-validation, so that each soil is predicted as it was
+    # there.
     seen = out_of_fold(folder, recipe, soils, report.targets, calibration.correction)
     fitted = domains.fit(
         recipe.grid, soils.spectra, soils.origin, seen.fold_of, calibration.correction
