@@ -18,7 +18,7 @@ from ccnvr.firmware_bridge.arrays import Array
 _FLATTEST = 0.012
 _DARKEST, _BRIGHTEST = 0.03, 1.05
 _WIDE_ENOUGH_NM = 700.0
-# A panel's own spectrum falls towards 2500 nm, unless the reference was corrected for it.
+# A panel's spectrum is not quite flat; soils that reflect more than 0.8 vary by 0.059 and more.
 _WHITE, _FLATTEST_WHITE = 0.85, 0.035
 
 # Where water vapour takes nearly all sunlight, in nm; what is measured there by the sun is noise.

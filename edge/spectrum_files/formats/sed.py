@@ -34,30 +34,35 @@ def read(data: bytes) -> list[RawSpectrum]:
         Malformed: a part is missing, or no column is reflectance.
     """
     lines = data.decode("latin-1").splitlines()
-    start = next((number for number, line in enumerate(lines) if line.strip() == "Data:"), None)
-    if start is None or start + 1 >= len(lines):
-        raise Malformed("has no line 'Data:' with columns below it")
+    start = _start(lines)
     names = [name.strip() for name in lines[start + 1].split("\t")]
     lower = [name.lower() for name in names]
     axis = next((lower.index(name) for name in _WAVELENGTH if name in lower), None)
     held = next((name for name in _REFLECTANCE if name in lower), None)
-    pair = _pair(lower) if held is None else None
+    pair = _pair(lower)
     if axis is None or (held is None and pair is None):
         raise Malformed(
             f"has the columns {listed(names, 8)}; save it with Wvl and 'Reflect. %' or "
             "'Reflect. [1.0]'"
         )
     table = columns(lines, start + 2, len(names))
-    notes: tuple[str, ...] = ()
-    quantity: str | None = "reflectance"
-    if pair is not None:
-        values = table[:, pair[0]] / table[:, pair[1]]
-        notes = (f"{names[pair[0]]} is divided by {names[pair[1]]}",)
+    if held is not None:
+        quantity, values, notes = _REFLECTANCE[held], table[:, lower.index(held)], ()
     else:
-        assert held is not None
-        values, quantity = table[:, lower.index(held)], _REFLECTANCE[held]
+        assert pair is not None
+        target, reference = pair
+        quantity, values = "reflectance", table[:, target] / table[:, reference]
+        notes = (f"{names[target]} is divided by {names[reference]}",)
     places, values, splices = spliced(table[:, axis], values)
     return [RawSpectrum(places, AxisUnit.NANOMETRE, values, quantity, (*notes, *splices))]
+
+
+def _start(lines: list[str]) -> int:
+    """Return the number of the line before the names of the columns."""
+    start = next((number for number, line in enumerate(lines) if line.strip() == "Data:"), None)
+    if start is None or start + 1 >= len(lines):
+        raise Malformed("has no line 'Data:' with columns below it")
+    return start
 
 
 def _pair(names: list[str]) -> tuple[int, int] | None:

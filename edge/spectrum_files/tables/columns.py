@@ -204,29 +204,30 @@ def _soil_columns(source: Source, found: _Columns) -> tuple[list[int], list[str]
     Raises:
         UsageError: the columns are several quantities of one soil.
     """
-    columns = [column for column in range(len(source.header)) if column != found.column]
+    header = source.header
+    columns = [column for column in range(len(header)) if column != found.column]
     if not found.has_header:
         return columns, []
-    index = [
-        column
-        for column in columns
-        if names.names_axis(source.header[column]) is not None
-        or (column < found.column and not source.header[column].strip())
-    ]
+    index = [column for column in columns if _is_index(header, column, found)]
     columns = [column for column in columns if column not in index]
-    named = [
-        column
-        for column in columns
-        if names.names_quantity(source.header[column])
-        and names.place(source.header[column]) is None
-    ]
-    if named and len(columns) > 1:
+    quantities = [header[column] for column in columns if _is_quantity(header[column])]
+    if quantities and len(columns) > 1:
         raise UsageError(
             f"{source.path} has several columns beside its wavelengths, of which "
-            f"{listed([source.header[column] for column in named])} name quantities; keep the "
-            "wavelengths and one of them"
+            f"{listed(quantities)} name quantities; keep the wavelengths and one of them"
         )
-    return columns, [source.header[column] for column in index if source.header[column].strip()]
+    return columns, [header[column] for column in index if header[column].strip()]
+
+
+def _is_index(header: list[str], column: int, found: _Columns) -> bool:
+    """Whether a column is a second axis, or numbers the rows in front of the first."""
+    unnamed = not header[column].strip()
+    return names.names_axis(header[column]) is not None or (column < found.column and unnamed)
+
+
+def _is_quantity(name: str) -> bool:
+    # R1 and R2 are soils, or replicates of one.
+    return names.names_quantity(name) and names.place(name) is None
 
 
 def _values(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ccnvr.train.libraries.properties import UNITS, Property
 
@@ -173,17 +173,24 @@ def _column(known: str, quantity: str, unit: str | None) -> Column | None:
     if known == "pH":
         return _acidity(_SOLUTIONS.get(quantity[2:])) if unit is None else None
     if known == "clay":
-        factor, note = _PER_PERCENT.get(unit or "%", (0.0, ""))
-        return Column("clay", factor, unit or "%", note) if factor else None
+        return _in_unit(known, unit or "%", _PER_PERCENT)
     if known == "CEC":
-        # Both usual units are the same number.
-        factor, note = _PER_CMOL.get(unit or "cmol(+)/kg", (0.0, ""))
-        return Column("CEC", factor, unit or "cmol(+)/kg", note) if factor else None
-    found = _MASS_SHARES[quantity]
+        # Without a unit, since the two usual ones give the same number.
+        return _in_unit(known, unit or "cmol(+)/kg", _PER_CMOL)
     if unit is None and quantity == "oc":
         return Column("OC", 1.0, UNITS["OC"], AS_STATED)
-    factor, note = _PER_G_KG.get(unit or "", (0.0, ""))
-    return Column(known, found.share * factor, unit or "", found.note + note) if factor else None
+    found = _MASS_SHARES[quantity]
+    column = _in_unit(known, unit or "", _PER_G_KG)
+    return column and replace(
+        column, factor=found.share * column.factor, note=found.note + column.note
+    )
+
+
+def _in_unit(known: str, unit: str, units: dict[str, tuple[float, str]]) -> Column | None:
+    if unit not in units:
+        return None
+    factor, note = units[unit]
+    return Column(known, factor, unit, note)
 
 
 def _acidity(solution: str | None) -> Column:
