@@ -71,6 +71,11 @@ COMMANDS = {
         "list serial ports and the instruments that answer on them",
         "ccnvr instruments --udev 70-ccnvr.rules",
     ),
+    "doctor": Command(
+        "ccnvr.edge.commands.doctor",
+        "examine a store, and repair it",
+        "ccnvr doctor ccnvr.sqlite --repair",
+    ),
     "record": Command(
         "ccnvr.edge.commands.record",
         "record the bytes between a host and an instrument",

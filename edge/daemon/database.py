@@ -18,6 +18,7 @@ from ccnvr.edge.storage.trouble import (
     StoreError,
     StoreMoved,
     StoreTrouble,
+    damaged,
     explain,
 )
 
@@ -117,7 +118,7 @@ class Database:
         """Close the file and release its lock."""
         if self._connection is not None and not self._moved:
             if self._lock is not None:
-                with suppress(sqlite3.Error):
+                with suppress(sqlite3.Error, UnicodeError):
                     self._connection.execute("UPDATE state SET value = 0 WHERE name = 'open'")
             self._connection.close()
         if self._lock is not None:
@@ -205,7 +206,7 @@ class Database:
         # All checks come before the first write: a file that is refused stays as it is.
         if application != schema.APPLICATION_ID and (tables or version):
             if salvage.holds_records(self.path):
-                raise StoreDamaged(f"store {self.path} has lost its mark as a store")
+                raise damaged(self.path, "it has lost its mark as a store")
             raise StoreError(
                 f"{self.path} is a database of another program; name another file as the store"
             )
@@ -217,7 +218,7 @@ class Database:
         difference = schema.first_difference(connection, version)
         if application == schema.APPLICATION_ID and difference:
             if version >= schema.FIRST_WITH_CHECKSUMS and salvage.holds_records(self.path):
-                raise StoreDamaged(f"store {self.path} is damaged ({difference})")
+                raise damaged(self.path, difference)
             raise StoreError(
                 f"store {self.path} was made by an older development version of ccnvr "
                 f"({difference}); move it away, and read its scans with the version that made it"
@@ -248,11 +249,11 @@ class Database:
         with self._errors_explained():
             ((found,),) = self._connected.execute("PRAGMA integrity_check(1)").fetchall()
             if found != "ok":
-                raise StoreDamaged(f"store {self.path} is damaged ({found})")
-            damaged = salvage.unsound_ids(self._connected)
-        if damaged:
+                raise damaged(self.path, found)
+            unsound = salvage.unsound_ids(self._connected)
+        if unsound:
             health.note(
-                f"{len(damaged)} records of store {self.path} are damaged and are skipped; ccnvr "
+                f"{len(unsound)} records of store {self.path} are damaged and are skipped; ccnvr "
                 f"doctor {self.path} --repair removes them"
             )
 
@@ -335,6 +336,9 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise explain(self.path, error) from error
+        except UnicodeDecodeError as error:
+            # SQLite's own message quotes what it found in a damaged schema.
+            raise damaged(self.path, "its schema is no text") from error
 
 
 def repair_store(path: Path, health: Health) -> salvage.Salvaged:

@@ -73,6 +73,7 @@ class Stream(threading.Thread):
 
     def _deliver_records(self, store: Store) -> None:
         committed = self.delivered = store.cursor(self.cursor_name)
+        first = True
         try:
             while True:
                 # Both are read before the query: a record committed after it wakes the next round.
@@ -82,9 +83,10 @@ class Stream(threading.Thread):
                 for last, record in records:
                     self._deliver(record)
                     self.delivered = last
-                if len(records) == _BATCH:
-                    # Behind by more than a crash should repeat.
-                    committed = self.delivered
+                if len(records) == _BATCH or (records and first):
+                    # What an earlier run left would come again and again if each is killed before
+                    # its first scan; and a long backlog should not come twice.
+                    committed, first = self.delivered, False
                     store.advance(self.cursor_name, committed)
                 if not records:
                     if stopping:

@@ -15,8 +15,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 @dataclass
 class Health:
-    """What is well and what is not; safe to use from several threads."""
+    """What is well and what is not; safe to use from several threads. `silent` logs no notes."""
 
+    silent: bool = False
     _problem: str = ""
     _since: float = 0.0
     _notes: list[str] = field(default_factory=list)
@@ -45,7 +46,8 @@ class Health:
         """Log something that was lost or repaired, and keep it for `status`."""
         with self._lock:
             self._notes.append(message)
-        _LOG.warning("%s", message)
+        if not self.silent:
+            _LOG.warning("%s", message)
 
     def status(self) -> dict[str, object]:
         """Return the state as JSON values: `state`, `problem`, `since_s` and `notes`."""

@@ -222,7 +222,8 @@ def _page_sizes(store: Path, newest: Mapping[int, bytes]) -> tuple[int, ...]:
     with open(store, "rb") as file:
         start = file.read(18)
     stated = int.from_bytes(start[16:18], "big")
-    return (stated,) if start.startswith(MAGIC) and stated in _PAGE_SIZES else _PAGE_SIZES
+    possible = 512 <= stated <= 32_768 and stated & (stated - 1) == 0
+    return (stated,) if start.startswith(MAGIC) and possible else _PAGE_SIZES
 
 
 def _records(page: bytes, number: int, fetch: FetchPage) -> Iterator[tuple[str, Record]]:

@@ -45,15 +45,20 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     """Return an error as a sentence that names the store, the cause and what to do."""
     number = _errno_of(path, error)
     if number is None:
-        return StoreDamaged(
-            f"store {path} is damaged ({error}); run ccnvr doctor {path} --repair, which keeps the "
-            "damaged file"
-        )
+        return damaged(path, str(error))
     if number in _SENTENCES:
         return StoreTrouble(f"store {path} cannot be used: {_SENTENCES[number]}")
     reason = os.strerror(number) if number else str(error)
     return StoreError(
         f"store {path} cannot be opened ({reason}); name one in a folder that you can write to"
+    )
+
+
+def damaged(path: Path, why: str) -> StoreDamaged:
+    """Return the error for a file that SQLite cannot follow."""
+    return StoreDamaged(
+        f"store {path} is damaged ({why}); run ccnvr doctor {path} --repair, which keeps the "
+        "damaged file"
     )
 
 

@@ -285,6 +285,31 @@ def test_a_store_of_the_predecessor_opens_and_is_read_whole(path: Path, owner: b
     Store(path, owner=True).close()
 
 
+def test_a_store_written_by_the_predecessor_s_code_is_read_whole(path: Path) -> None:
+    dump = Path(__file__).with_name("store_of_9c37a97.sql").read_text("utf-8")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump)
+        before = connection.execute("SELECT id, scan_id, counts, predictions FROM scans").fetchall()
+    store = Store(path, owner=True)
+    records = store.records_after(0)
+    assert [(identifier, record["scan_id"]) for identifier, record in records] == [
+        (1, "SIM-512-7-3"),
+        (2, "SIM-512-7-4"),
+    ]
+    assert [record["predictions"] for _, record in records] == [
+        json.loads(row[3]) for row in before
+    ]
+    assert store.cursor("stdout") == 1
+    info = InstrumentInfo(**{**vars(INFO), "serial": "SIM-512", "boot": 7})
+    for number, row in ((3, before[0]), (4, before[1])):
+        counts = np.frombuffer(row[2])
+        assert counts.shape == (512,)
+        assert store.holds(info, Scan(number, ScanKind.SAMPLE, counts, SETTINGS, False, 30.0))
+    white = store.newest_reference(info, ScanKind.WHITE, SETTINGS)
+    assert white is not None and white.scan.counts.shape == (512,)
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
