@@ -54,6 +54,7 @@ def prove(
 
     # The laboratory's unit matters here, since a transform makes errors of high values larger.
     exact = rmse(gate.torch)
+    # A property that no held-out soil was measured for has no RMSE to compare.
     known = [column for column in range(len(targets)) if np.isfinite(exact[column])]
     proofs = []
     # No bar in a log file, where the table follows soon enough.

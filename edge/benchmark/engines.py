@@ -53,6 +53,7 @@ def compare(bundle_path: str, first: ProvedModel, rounds: int) -> dict[Choice, E
         for choice in (Choice(engine, profile) for profile in PROFILES)
         if choice.model_file in parts
     ]
+    # The sort is stable, so that only `first` moves.
     choices.sort(key=lambda choice: choice != first.choice)
     # All are opened before any is timed, so that none loads during another's turn.
     sessions = {

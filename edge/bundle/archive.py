@@ -189,9 +189,13 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
                 f"its {entry.filename} of {entry.file_size} bytes exceeds {_LARGEST_JSON_BYTES}"
             )
     if any(
-        entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries
+        # bzip2 and LZMA are optional modules of Python, so a bundle with them would not open
+        # everywhere.
+        entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        for entry in entries
     ):
         raise ValueError("a file in it is compressed in a way that bundles are not")
+    # zipfile would read the last of two, and other programs may show the first.
     if len({entry.filename for entry in entries}) != len(entries):
         raise ValueError("it holds a file name twice")
     # zipfile stops at the stated size, which was checked above, so a false header cannot make this
@@ -200,6 +204,7 @@ def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
 
 
 def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
+    # A file that the manifest does not list has no checksum.
     if set(contents) != set(manifest.parts):
         different = ", ".join(sorted(set(contents) ^ set(manifest.parts)))
         raise ValueError(f"its files and those in its manifest differ in {different}")

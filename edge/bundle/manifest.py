@@ -35,6 +35,7 @@ class Card:
     data with their licences; `training` holds the training recipe.
     """
 
+    # Typed loosely on purpose: the edge computes with none of it, and newer versions add to it.
     accuracy: dict[str, AccuracyTable] = field(default_factory=dict)
     parity: dict[str, dict[str, Any]] = field(default_factory=dict)
     soils: dict[str, Any] = field(default_factory=dict)

@@ -134,6 +134,7 @@ class CompiledCorrection:
     def __init__(
         self, correction: Correction, filters: Iterable[Array], standardised_resampling: Array
     ) -> None:
+        # V^T W R as one small matrix: the scores are then taken from the instrument's own bands.
         self._to_scores = standardised_resampling.T @ correction.directions
         vectors = np.column_stack([correction.directions, correction.offset])
         # The filters act on the few columns of V and b, so no (bands, bands) matrix is kept.

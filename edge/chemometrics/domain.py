@@ -232,6 +232,7 @@ def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
             f"it has {len(content)} bytes where {libraries} libraries of {components} components "
             f"and {bands} bands have {expected}, and at most {_MOST_BYTES} are allowed"
         )
+    # In float64 from here on; float32 is enough to keep them, not to compute Q with.
     pieces = np.split(
         np.frombuffer(content, dtype="<f4").astype(np.float64), np.cumsum(counts)[:-1]
     )

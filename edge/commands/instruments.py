@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_as_json(asked)) if arguments.json else _as_text(asked), flush=True)
     if not found:
         tell("no serial ports; plug the instrument in, or name its URL")
+    # With --list nothing was asked, so that every USB port gets a rule.
     if arguments.udev is not None:
         _write_rules(arguments.udev, [one for one in found if arguments.list or one.answer.driver])
     return 0

@@ -22,6 +22,7 @@ def simulator_process(table: Path, seed: int) -> Iterator[str]:
     Raises:
         CcnvrError: it does not start; the message is its own.
     """
+    # Not the script `ccnvr`, which need not be on the PATH.
     program = [sys.executable, "-m", "ccnvr.edge.cli", "simulate"]
     # The boot counter is fixed, so that two demos print the same scan ids.
     command = [*program, "--spectra", str(table), "--seed", str(seed), "--boot", "1"]

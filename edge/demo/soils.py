@@ -40,6 +40,7 @@ def choose_soils(count: int, seed: int) -> list[DemoSoil]:
         raise UsageError(
             f"--spectra {count} is more than the {len(soils)} held-out soils; ask for fewer"
         )
+    # All soils are shuffled and the first taken: a longer demo begins with a shorter one's soils.
     order = np.random.default_rng(seed).permutation(len(soils))[:count]
     return [soils[index] for index in order]
 

@@ -81,6 +81,7 @@ class IsolatedSession:
             name,
             *(str(most) for most in limits or ()),
         ]
+        # Standard error is dropped: engines write warnings and stack traces there from C++.
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -163,6 +164,7 @@ class IsolatedSession:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    # Not terminate: the worker ignores SIGTERM, see its `main`.
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):

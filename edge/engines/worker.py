@@ -120,6 +120,8 @@ def serve(engine: str, requests: IO[bytes], replies: IO[bytes], limits: Limits |
         model = receive(requests)
         assert isinstance(model, bytes)
         session = open_model(model)
+        # An empty reply says that the model is open; its time-out counts apart from the first
+        # inputs'.
         send(replies, b"")
         while True:
             inputs = receive(requests)

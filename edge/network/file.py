@@ -38,6 +38,7 @@ class _Header:
 
 def pack(network: NetworkArrays) -> bytes:
     """Return the network as a model file; equal networks give equal bytes."""
+    # Without allow_nan=False, json would write NaN, which no other JSON reader takes.
     header = json.dumps(
         to_data(_Header(network.profile, network.config, network.activations)), allow_nan=False
     )

@@ -67,6 +67,7 @@ class Found:
 
 def ports() -> list[Port]:
     """Return the machine's serial ports, USB ones first, without opening any."""
+    # Texts come from the device, and anyone may plug in one that states escape sequences.
     seen = [
         Port(
             info.device,

@@ -35,6 +35,7 @@ def open_simulated(url: str) -> Instrument:
         raise UsageError(
             f"seed and pace in {url!r} must be numbers, as in sim://?seed=1&pace=0; correct them"
         ) from None
+    # Options left over are the driver's own, or misspelt.
     rest = [name for name in given if name not in driver.options]
     if rest or parts.netloc or parts.path or seed < 0 or not 0.0 <= pace <= 100.0:
         raise UsageError(

@@ -140,6 +140,7 @@ class SimulatedHandheld(SimulatedDevice):
     def tick(self) -> None:
         """Let time pass."""
         self._device.tick()
+        # The link may have fallen back to its first rate by itself (decision 0032).
         self.baud = self._device.baud
 
     def press(self) -> None:

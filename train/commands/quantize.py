@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         quantized = quantize_with_progress(arguments.run, recipe, calibration, soils, settings)
     except KeyboardInterrupt:
+        # Only training keeps a checkpoint; ranges and rounding take seconds.
         again = "continues after the last finished epoch" if settings.epochs else "starts again"
         raise CcnvrError(f"interrupted; the same command {again}") from None
     # Only on request: each tensor alone takes a pass over the validation soils.

@@ -114,6 +114,7 @@ def curves(
         room = 0.05 * (high - low) or 0.05
         axis.set(title=title, xlabel=x_label, ylabel=y_label, ylim=(low - room, high + room))
         axis.grid(alpha=0.3)
+    # The grid of panels has whole rows, so some at the end may be empty.
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -38,6 +38,7 @@ class Ledger:
         """
         if key not in self._known:
             value = compute()
+            # NaN is refused here, since no JSON reader but Python's would take the ledger any more.
             line = json.dumps({"key": key, "value": value}, allow_nan=False)
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")

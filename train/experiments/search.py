@@ -25,6 +25,7 @@ def run(folder: Path, trials: int, folds: int, on_step: Callable[[str], None]) -
     """
     (split,) = official_splits("nirsoil")
     soils = split.train
+    # SQLite makes the file but not the folder.
     folder.mkdir(parents=True, exist_ok=True)
     method = StackedNetwork(dict.fromkeys(soils.properties, "identity"))
     tuned = tune(

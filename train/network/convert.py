@@ -63,6 +63,7 @@ def to_arrays(network: CCNVR) -> NetworkArrays:
         ),
         directions=tuple(
             direction(suffix)
+            # Not strict, since a network of one direction has no second suffix.
             for suffix, _ in zip(("", "_reverse"), direction_names(config), strict=False)
         ),
         dense=dense("dense"),

@@ -59,6 +59,7 @@ def join() -> Iterator[Team]:
         UsageError: this computer has fewer GPUs than processes.
     """
     gpus = torch.cuda.device_count()
+    # LOCAL_RANK counts the processes of one computer, and so chooses the GPU; RANK counts all.
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if gpus and local_rank >= gpus:
         raise UsageError(

@@ -160,6 +160,8 @@ def tune(
         # A sampler of its own for each trial, so that a search that is interrupted and resumed
         # draws the same configurations as one that is not.
         study.sampler = optuna.samplers.TPESampler(seed=_seed(budget.seed, len(study.trials)))
+        # One at a time: Optuna's own limits do not count what was spent before a search was
+        # resumed.
         study.optimize(lambda trial: _score(method, trial, problem), n_trials=1)
         on_trial(done + 1, _best(study))
     return _tuned(method, study)

@@ -61,6 +61,7 @@ def finetune(
     path, folder = Path(soils), Path(out)
     if not isinstance(base, Base):
         base = read_base(str(base))
+    # An empty folder is as good as none: people make one before they start.
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_absent(folder, "--out")
     own, left_out = read_soils(base, path, quantity)
@@ -84,6 +85,7 @@ def finetune(
     }
     report, domain = conclude(recipe, calibration, own, out_of_fold, folds, accuracy)
     report.soils.update({"parts": [str(path)], "seen_before": len(known.seen)})
+    # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
     _keep(folder, recipe, calibration, own)
     run_folder.keep_report(folder, report, domain)

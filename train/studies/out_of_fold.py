@@ -79,6 +79,7 @@ def out_of_fold(
         shift = np.array([(own.mean - target.mean) / target.sd for own, target in pairs])
         outputs[held_out] = point * scale + shift
         mean[held_out] = draws.mean(axis=0) * scale + shift
+        # A shift moves no deviation, so only the scale is applied.
         sd[held_out] = draws.std(axis=0, ddof=1) * scale
     measured = scales.standardise(targets, soils.values)
     return OutOfFold(targets, fold_of, measured, outputs, mean, sd)
