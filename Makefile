@@ -19,7 +19,7 @@ test: $(VENV)/.dev
 # The protocols, chemometrics, readers, store and daemon, in under a minute on 2 cores. Nothing is trained here, so
 # workers may take tests from each other; they are three because half of the time goes by in waiting for instruments.
 test-fast: $(VENV)/.dev
-	$(BIN)/python $(PYTEST) --numprocesses 3 --dist worksteal -m "not slow" tests/firmware_bridge tests/edge
+	$(BIN)/python $(PYTEST) --numprocesses 3 --dist worksteal -m "not slow" tests/firmware_bridge tests/edge tests/test_house.py
 
 # The C reference of the link: every warning and sanitizer, vectors, fuzz corpus, branches. Needs gcc alone.
 test-c:
