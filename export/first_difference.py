@@ -66,7 +66,7 @@ def first_difference(expected: Layers, file: ModelFile, spectrum: Float32, toler
             return f"{name}, which it lacks" if wrong is None else f"{name}, of another shape"
         # A layer of zeros alone leaves no scale to compare with.
         most = tolerance * max(1e-6, float(np.max(np.abs(right))))
-        # So written that NaN counts as a difference.
+        # Written so that NaN counts as a difference.
         if not np.max(np.abs(wrong - right)) <= most:
             return name
     return "none alone: small differences add up"

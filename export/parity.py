@@ -44,7 +44,7 @@ ORACLE = "the NumPy oracle"
 
 @dataclass(frozen=True)
 class Limit:
-    """How far a model file's outputs may differ from those of its reference, in sd of the target.
+    """The largest differences of a model file from its reference, in sd of the target.
 
     Attributes:
         reference: `TORCH` or `ORACLE`, the NumPy interpreter with the same quantized network.
@@ -98,7 +98,7 @@ LIMITS: dict[tuple[str, str], Limit] = {
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a model file on an engine differs from its reference, in sd of the target.
+    """The differences of a model file on an engine from its reference, in sd of the target.
 
     `largest` and `rms` are over the real `spectra`, `hostile` is the largest over hostile ones.
     """

@@ -28,7 +28,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[F]):
-    """What the beginning of a buffer holds, and how many bytes of the buffer that accounts for."""
+    """The content of the beginning of a buffer, and the number of its bytes."""
 
     event: F | Damage
     size: int
@@ -40,7 +40,7 @@ class Step(Generic[F]):
 
 
 class SlidingDecoder(Generic[F]):
-    """Turns a byte stream, cut anywhere, into frames and damage.
+    """A decoder that turns a byte stream, cut anywhere, into frames and damage.
 
     `take_next` looks at the bytes received so far and returns its next step, or None while the
     frame at the beginning is incomplete. After damage the decoder goes on with the next byte, so

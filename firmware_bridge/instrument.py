@@ -14,7 +14,7 @@ from ccnvr.firmware_bridge.errors import InstrumentError
 
 
 class ScanKind(IntEnum):
-    """What the instrument looks at during a scan."""
+    """The object that the instrument looks at during a scan."""
 
     DARK = 0
     WHITE = 1
@@ -22,7 +22,7 @@ class ScanKind(IntEnum):
 
 
 class Quantity(Enum):
-    """What an instrument's numbers are.
+    """The quantity that an instrument measures.
 
     Raw counts need dark and white references; reflectance and absorbance already contain them.
     """
@@ -89,7 +89,7 @@ class InstrumentInfo:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to take a scan: the integration time in microseconds, and how many scans to average."""
+    """The settings of a scan: integration time in microseconds, number of scans to average."""
 
     integration_us: int
     averages: int

@@ -1,4 +1,4 @@
-"""How a file was understood, in lines for a person."""
+"""An explanation, for a person, of how a file was understood."""
 
 from __future__ import annotations
 

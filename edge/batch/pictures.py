@@ -50,7 +50,7 @@ class _Spectrum:
 
 
 class Pictures:
-    """Collects predicted spectra and draws them into a folder.
+    """A collection of predicted spectra, which are drawn into a folder.
 
     Raises:
         UsageError: matplotlib is not installed, or the folder is a file.
@@ -111,7 +111,7 @@ class Pictures:
 
 
 class _Page:
-    """Draws spectra as one model sees them."""
+    """The drawing of spectra as one model sees them."""
 
     def __init__(self, model: ProvedModel) -> None:
         manifest = model.bundle.manifest

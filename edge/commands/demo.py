@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_choice(parser)
     parser.add_argument(
-        "--json", action="store_true", help="print a JSON object a line, with a summary last"
+        "--json", action="store_true", help="print one JSON object per line, with a summary last"
     )
     parser.add_argument(
         "--save-soils",

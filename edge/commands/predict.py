@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="*", help="files of spectra, or folders of them")
     add_table_options(parser)
     add_model_choice(parser)
-    parser.add_argument("--json", action="store_true", help="a JSON object a line instead of CSV")
+    parser.add_argument(
+        "--json", action="store_true", help="write one JSON object per line instead of CSV"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write here instead of standard output"
     )

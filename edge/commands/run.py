@@ -1,4 +1,4 @@
-"""Stream predictions from an instrument, one JSON object a line, until interrupted.
+"""Stream predictions from an instrument, one JSON object per line, until interrupted.
 
 Each scan is stored before it is shown, so after a crash the same command continues where the last
 run ended. The first run, and any run without fresh references, takes a dark and a white reference:

@@ -42,7 +42,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Identification:
-    """What was learnt of a port.
+    """The result of asking a port.
 
     `driver` is the driver that recognised its `instrument`; otherwise `problem` says why nothing is
     known.

@@ -26,7 +26,7 @@ PROBE_S = 0.3
 
 
 class DriverModule(Protocol):
-    """What the module of a driver offers."""
+    """The functions that the module of a driver offers."""
 
     def create(self, transport: Transport, options: dict[str, str], timeout_s: float) -> Instrument:
         """Return a driver over `transport`.

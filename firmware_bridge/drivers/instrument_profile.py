@@ -31,7 +31,7 @@ _LARGEST_VALUE = 1e30
 
 @dataclass(frozen=True)
 class InstrumentProfile:
-    """What is particular to one instrument that takes and gives lines of text.
+    """The particulars of one instrument that takes and gives lines of text.
 
     Commands are templates, in which `{us}`, `{seconds}` and `{averages}` stand for the settings.
     """

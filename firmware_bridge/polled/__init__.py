@@ -1,1 +1,1 @@
-"""What the drivers of instruments that only answer have in common, and their frames."""
+"""The common parts of drivers for instruments that only answer, and their frames."""

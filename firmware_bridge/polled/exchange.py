@@ -43,7 +43,7 @@ class Denied(Trouble):
 
 
 class Exchange:
-    """Sends commands over `transport` and reads what comes back.
+    """A dialogue over `transport`: commands are sent, and their answers read.
 
     `timeout_s` is the longest silence within a reply that is waited for. `resynchronise` brings
     host and instrument back into step before an operation is repeated, and may use this exchange.

@@ -52,7 +52,7 @@ class Recording:
 
 
 class Recorder:
-    """Writes a recording as the session happens; safe to call from several threads.
+    """A writer of a session as it happens; safe to call from several threads.
 
     Raises:
         UsageError: the file exists, or cannot be created.

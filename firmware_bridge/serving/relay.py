@@ -59,7 +59,7 @@ def relay(
 
 
 class _RateFollower:
-    """Sets the instrument's port to the baud rate that the host sets on its own port.
+    """A follower of the host: the instrument's port gets the baud rate that the host sets.
 
     Until the host sets one, the rate of the instrument's URL holds.
     """

@@ -1,4 +1,4 @@
-"""Plays a recorded session back to a host, each recorded answer with its delay.
+"""The replay of a recorded session to a host, each recorded answer with its delay.
 
 `replay_of` chooses how requests are recognised. In general they must be those of the recording,
 byte for byte and in order. The requests of the ccnvr link carry a nonce and sequence numbers that
@@ -89,14 +89,14 @@ def serve(port: ServedPort, replay: Replay, pace: float, stop: threading.Event) 
 
 @dataclass
 class _Turn:
-    """What the host sent, and what the instrument answered before the host sent more."""
+    """A request of the host, and the answers that came before it sent more."""
 
     request: bytearray = field(default_factory=bytearray)
     answers: list[Answer] = field(default_factory=list)
 
 
 class ByteReplay:
-    """Expects the recorded bytes in order.
+    """A replay that expects the recorded bytes in order.
 
     It starts over when a host sends the first request again after the last one.
     """
@@ -157,7 +157,7 @@ _Key = tuple[int, int, bytes]
 
 
 class LinkReplay:
-    """Answers each request of the ccnvr link with the next recorded answer to the same request.
+    """A replay that gives each request of the ccnvr link its next recorded answer.
 
     Sequence numbers and the nonce are those of the live host. A request that was not answered in
     the recording is not answered here either, so that the host repeats it as it did then. A HELLO

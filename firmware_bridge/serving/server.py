@@ -1,4 +1,4 @@
-"""Serves a simulated instrument at a port, and an `Instrument` that brings its own simulator."""
+"""A server of simulated instruments, and an `Instrument` that brings its own simulator."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _answer(port: ServedPort, line: Line, data: bytes, stop: threading.Event) ->
 
 
 class BackgroundServer:
-    """Serves a device at a port in a thread of this process; a context manager."""
+    """A thread of this process that serves a device at a port; also a context manager."""
 
     def __init__(self, port: ServedPort, device: Answering | Line) -> None:
         self.url = port.url

@@ -14,7 +14,7 @@ _LONGEST_COMMAND = 64
 
 
 class SimulatedAs7265x(SimulatedDevice):
-    """Answers one line for each command that ends in CR or LF."""
+    """A simulated AS7265x, which answers each command that ends in CR or LF with one line."""
 
     def reset(self) -> None:
         """Restart."""

@@ -16,7 +16,10 @@ _STEP = 2  # an integration time of 17 ms x 2^2
 
 
 class SimulatedFieldSpec(SimulatedDevice):
-    """Answers one command for each piece that arrives, because commands have no end mark."""
+    """A simulated FieldSpec, which takes each piece that arrives for one command.
+
+    Its commands have no end mark.
+    """
 
     # The length of the banner depends on the address, as with the real instrument.
     greeting = f"Connected to {_ADDRESS} on port {_PORT}".ljust(

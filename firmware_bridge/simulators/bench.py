@@ -26,7 +26,7 @@ WHITE_PANEL_REFLECTANCE = 0.99
 
 @dataclass(frozen=True)
 class Detector:
-    """How many counts a detector gives, and with how much noise.
+    """The sensitivity and the noise of a detector.
 
     `white_rate` is in counts per microsecond for the brightest pixel on a white panel, `dark_rate`
     in counts per microsecond, `read_noise` in counts. The detector becomes insensitive beyond
@@ -112,7 +112,7 @@ def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
 
 
 class Bench:
-    """What lies under the probe of a simulated instrument, and the light that comes back.
+    """The samples under the probe of a simulated instrument, and the light that comes back.
 
     `put` is the operator's hand. Until it is called, a simulated operator works by the book:
     darkness while the lamp is off (for the first scan, if the host has no lamp to switch:

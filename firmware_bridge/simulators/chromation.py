@@ -17,7 +17,7 @@ WAVELENGTHS = wavelengths_nm(SIZES[0], COEFFICIENTS)
 
 
 class SimulatedChromation(SimulatedDevice):
-    """Answers commands of one byte and their data, and ignores others, as it does null."""
+    """A simulated dev-kit, which answers commands of one byte and ignores unknown ones."""
 
     def reset(self) -> None:
         """Restart."""

@@ -28,7 +28,10 @@ _PULSE_SETS = ("pulses", "pulsed_lights", "pulsed_lights_brightness")
 
 
 class SimulatedLines(SimulatedDevice):
-    """Answers each line; `_say` returns the text of the answer, or None for silence."""
+    """A simulated instrument that answers lines of text.
+
+    `_say` returns the text of an answer, or None if the instrument stays silent.
+    """
 
     def __init__(self, bench: Bench, profile: InstrumentProfile) -> None:
         self._profile = profile

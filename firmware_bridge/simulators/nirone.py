@@ -15,7 +15,7 @@ _LONGEST_COMMAND = 64
 
 
 class SimulatedNirone(SimulatedDevice):
-    """Answers one line for each command that ends in CR."""
+    """A simulated NIRONE, which answers each command that ends in CR with one line."""
 
     def __init__(self, bench: Bench, order: str = "big") -> None:
         # The two open drivers disagree on the byte order, so tests simulate both.

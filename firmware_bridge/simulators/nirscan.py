@@ -19,7 +19,7 @@ _READ_SIZE = 510
 
 
 class SimulatedNirscan(SimulatedDevice):
-    """Answers the commands that a driver needs, and others with an error."""
+    """A simulated NIRscan Nano, which knows the commands that a driver needs."""
 
     def reset(self) -> None:
         """Restart."""

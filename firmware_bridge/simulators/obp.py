@@ -35,7 +35,7 @@ _RATES = (9_600, 19_200, 38_400, 57_600, 115_200, 230_400)
 
 
 class SimulatedOcean(SimulatedDevice):
-    """Answers OBP messages of one version.
+    """A simulated Ocean instrument, which answers OBP messages of one version.
 
     With `offers_md5=False` it is an instrument that cannot send checksums.
     """

@@ -15,7 +15,10 @@ _HIGHEST = {"A": MOST_ADDED, "J": 1, "T": 4, "B": 15}
 
 
 class SimulatedLetters(SimulatedDevice):
-    """Answers each letter once its data have arrived; what is not a command gets NAK."""
+    """A simulated USB2000+, which answers each letter once its data have arrived.
+
+    Whatever is not a command is answered with NAK.
+    """
 
     def reset(self) -> None:
         """Restart."""

@@ -121,7 +121,7 @@ class Comparison:
         seeds: the number of repetitions.
         ledger: where choices and predictions are kept.
         chosen: by method, a choice made on other soils, which is used as it is.
-        on_step: is told in words what is computed next.
+        on_step: called with a description of the next computation.
     """
 
     library: str

@@ -21,7 +21,7 @@ def run(folder: Path, trials: int, folds: int, on_step: Callable[[str], None]) -
         folder: holds the storage `tuning.db`, which several processes may share.
         trials: the configurations to try, those in the storage included.
         folds: the folds in which they are tried.
-        on_step: is told the trials spent and the best R2.
+        on_step: called with a line on the trials spent and the best R2.
     """
     (split,) = official_splits("nirsoil")
     soils = split.train

@@ -53,7 +53,7 @@ class Transfer:
         sizes: the numbers of local samples.
         ledger: where choices and predictions are kept.
         prop: the property.
-        on_step: is told in words what is computed next.
+        on_step: called with a description of the next computation.
     """
 
     targets: tuple[str, ...]

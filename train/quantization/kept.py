@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """How the quantized networks were made.
+    """The record of how the quantized networks were made.
 
     Attributes:
         checkpoint: the sha256 of the checkpoint that they were made from.

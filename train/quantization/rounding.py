@@ -62,7 +62,7 @@ def input_products(
     Args:
         network: the float network.
         inputs: model inputs `(n, channels, bands)`.
-        advance: is told the number of spectra gone through since the last call.
+        advance: called with the number of spectra processed since the last call.
 
     Returns:
         A matrix `(inputs, inputs)` by the weight's name in `NetworkArrays.tensors`.

@@ -52,7 +52,7 @@ _Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class QuantizationSettings:
-    """What is tried.
+    """The settings of a quantization: what is tried.
 
     Attributes:
         percentiles: the percentiles of the activations that are tried as their ranges.
@@ -136,7 +136,7 @@ def quantize(
         calibration: its network.
         soils: see `calibration_split`.
         settings: what is tried.
-        advance: is told the number of spectra gone through since the last call: all calibration
+        advance: called with the number of spectra processed since the last call: all calibration
             spectra once, and again in each epoch.
 
     Raises:

@@ -139,7 +139,7 @@ def tune(
         budget: trials, folds, time and seed.
         storage: an Optuna URL, such as sqlite:///tuning.db. Trials in it count, so that the search
             resumes, and several processes may share it.
-        on_trial: is told the trials spent and the best R2 after each trial.
+        on_trial: called after each trial with the number spent and the best R2.
 
     Raises:
         UsageError: there are fewer groups than folds, no trial, or a missing value.

@@ -109,7 +109,7 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
 
 @dataclass(frozen=True)
 class _Fits:
-    """What all fits of a run share: data, folder, progress bar and team."""
+    """The data, folder, progress bar and team that all fits of a run share."""
 
     data: RunData
     folder: Path

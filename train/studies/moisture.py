@@ -228,7 +228,7 @@ def _pairs(soils: MoistureStates, rows: NDArray[np.int64]) -> Pairs:
 
 
 def run(on_step: Callable[[str], None] = lambda what: None) -> dict[str, MoistureOutcome]:
-    """Carry out the study with PLSR and with CCNVR; `on_step` is told which one is next.
+    """Carry out the study with PLSR and with CCNVR; `on_step` is called with the next one.
 
     Raises:
         CcnvrError: the moisture set is not at hand and cannot be fetched.
