@@ -101,7 +101,7 @@ class SerialTransport:
     def set_baud(self, rate: int) -> None:
         """Change the rate; see `Transport`."""
         try:
-            # Else the end of the last command would leave at the new rate.
+            # Otherwise the end of the last command would leave at the new rate.
             self._port.flush()
             self._port.baudrate = rate
         except (serial.SerialException, OSError, ValueError, termios.error) as error:

@@ -191,6 +191,7 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             f"{grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; " + _way_out(first, last)
         )
     on_grid = grid.wavelengths()
+    # Segment by segment, since no model reads what lies in a gap of the grid.
     gap = max(
         _widest_gap(wavelengths_nm, on_grid[segment][0], on_grid[segment][-1])
         for segment in grid.segments()

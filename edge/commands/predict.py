@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every spectrum of the files; return 1 if a file of a folder was left out."""
+    # Before a model is opened, which --explain does not need.
     if arguments.explain:
         return _explain(arguments)
     if not arguments.file:

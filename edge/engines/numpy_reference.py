@@ -82,6 +82,7 @@ class NumpySession:
         outputs = np.empty((len(inputs), self._config.outputs), dtype=np.float32)
         for start in range(0, len(inputs), self._most_rows):
             rows = slice(start, start + self._most_rows)
+            # Through `layers`, so that what a proof compares layer by layer is what predicts.
             for _, value in self.layers(inputs[rows]):
                 last = value
             outputs[rows] = last

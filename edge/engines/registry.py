@@ -120,6 +120,7 @@ class Engine:
     @property
     def _release(self) -> tuple[int, int]:
         try:
+            # Two parts suffice, and further ones may hold letters, as in 1.19.0rc1.
             major, minor = version(self.package).split(".")[:2]
             return int(major), int(minor)
         except (PackageNotFoundError, ValueError):

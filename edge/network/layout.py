@@ -28,6 +28,7 @@ def layout(config: NetworkConfig, profile: str) -> dict[str, tuple[str, tuple[in
     The order is that of the arrays in a network's file. Kernel members are floats in every profile,
     and beside them the linear path is, into which another member may be folded.
     """
+    # A dictionary, whose order is that of the file: nothing else says where an array lies.
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def weight(name: str, *shape: int) -> None:

@@ -9,6 +9,7 @@ from ccnvr.firmware_bridge.schema.golden import damage, frames, payloads
 from ccnvr.firmware_bridge.schema.schema import Schema, SchemaField
 from ccnvr.firmware_bridge.schema.write_c import NOTICE, snake
 
+# Up to four characters for a byte, so that lines stay within 120 columns.
 _BYTES_PER_LINE = 28
 
 

@@ -147,5 +147,6 @@ def _notes(outcome: FinetuningOutcome) -> list[str]:
 
 
 def _rows(outcome: FinetuningOutcome) -> AccuracyTable:
+    # The user's file is a single library, so each table has one row.
     (before,), (after,) = outcome.as_it_is.values(), outcome.fine_tuned.values()
     return {"as it is": before, "fine-tuned": after}

@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Adapt, write the bundle, and print what that does to standards that were left out."""
+    # argparse cannot say that one option depends on another.
     if (arguments.method == "pds") != (arguments.reference is not None):
         raise UsageError(
             "--reference is for pds, which needs it; slope-bias takes laboratory values from the "

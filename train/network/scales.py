@@ -48,6 +48,7 @@ def make_targets(recipe: TrainingRecipe, values: Array) -> tuple[Target, ...]:
             )
         known = column[~np.isnan(column)]
         stated = recipe.property_of(name)
+        # With mean 0 and sd 1, to transform only: the mean and sd that count come from the result.
         raw = Target(name, stated.unit, transform, 0.0, 1.0, float(known.min()), float(known.max()))
         transformed = raw.standardise(known)
         targets.append(
