@@ -26,7 +26,7 @@ RECIPES = sorted((Path(runs.__file__).parents[1] / "recipes").glob("*_recipe.tom
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_package_are_written_as_they_are_read(path: Path) -> None:
-    assert len(RECIPES) == 7
+    assert len(RECIPES) == 8
     loaded = recipe_file.load(path)
     assert recipe_file.parse(recipe_file.write(loaded), path) == loaded
 

@@ -31,4 +31,4 @@ def test_reading_a_recipe_loads_no_torch(path: Path) -> None:
 
 
 def test_there_are_recipes_to_read() -> None:
-    assert len(RECIPES) == 7
+    assert len(RECIPES) == 8
