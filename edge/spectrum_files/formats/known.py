@@ -58,6 +58,8 @@ def unreadable(path: Path, head: bytes) -> str | None:
     if not head:
         return "is empty; copy it again from the instrument, or measure again"
     suffix = path.suffix.lower()
+    if suffix == ".ods":
+        return "is a workbook of LibreOffice; save it as .xlsx or CSV"
     if head.startswith(_OLE):
         return _OLE_BY_SUFFIX.get(
             suffix, f"is a container of Microsoft (OLE), which is not read; {_EXPORT}, or save CSV"

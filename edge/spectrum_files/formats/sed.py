@@ -46,8 +46,9 @@ def read(data: bytes) -> list[RawSpectrum]:
             "'Reflect. [1.0]'"
         )
     table = columns(lines, start + 2, len(names))
+    notes: tuple[str, ...] = ()
     if held is not None:
-        quantity, values, notes = _REFLECTANCE[held], table[:, lower.index(held)], ()
+        quantity, values = _REFLECTANCE[held], table[:, lower.index(held)]
     else:
         assert pair is not None
         target, reference = pair

@@ -22,6 +22,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 
 _FEWEST_PLACES = 8
+_FEWEST_NM = 150.0
 _MOST_CELLS = LARGEST_IN_MEMORY // 8
 
 
@@ -55,13 +56,22 @@ def named(source: Source) -> bool:
 def why_not(source: Source, options: TableOptions) -> str | None:
     """Return why a table with an axis in a column cannot be read; None if no column is one."""
     found = _find(source)
-    if found is None or (found.claim is Claim.NOTHING and len(source.header) > 2):
+    if found is None or not _is_likely(source, found):
         return None
     try:
         _check(_places(source, found, whole=True), found, options)
     except NotAnAxis as error:
         return f"{source.path} has places on an axis in its column {found.column + 1}: they {error}"
     return None
+
+
+def _is_likely(source: Source, found: _Columns) -> bool:
+    """Whether a column is an axis by its name, or beside one other, or by numbers that count
+    nothing that a log holds.
+    """
+    if found.claim is not Claim.NOTHING or len(source.header) == 2:
+        return True
+    return bool(_places(source, found).min() >= _FEWEST_NM)
 
 
 def read(source: Source, options: TableOptions) -> SpectraTable:

@@ -11,6 +11,7 @@ from ccnvr.edge.spectrum_files.formats.raw_spectrum import AxisUnit
 from ccnvr.edge.spectrum_files.messages import NoSpectra, listed, shown
 from ccnvr.edge.spectrum_files.spectra_table import UNSAID, Reading
 from ccnvr.edge.spectrum_files.tables import axis, names
+from ccnvr.edge.spectrum_files.tables.axis import Claim
 from ccnvr.edge.spectrum_files.tables.names import Place
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -83,7 +84,7 @@ def layout(
             "bands in columns"
         )
     places, strays = _bands(path, header, decimal)
-    claim = next(iter(places.values())).claim
+    claim = _claim(places)
     numbers = np.array([found.number for found in places.values()])
     try:
         unit, stated = axis.understand(numbers, claim, options.unit)
@@ -138,8 +139,12 @@ def _notes(
         notes.append(f"the soils are named by the column {shown(header[id_column])}")
     if strays:
         named = listed([header[column] for column in strays])
-        notes.append(f"the columns {named} lie far from the spectrum's bands and are no part of it")
+        notes.append(f"the columns {named} are no part of the spectrum, and are passed over")
     return tuple(notes)
+
+
+def _claim(places: dict[int, Place]) -> Claim:
+    return next(iter(places.values())).claim
 
 
 def _ends(header: list[str], places: dict[int, Place]) -> str:
@@ -157,6 +162,11 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
             f"more; rename those of the spectra (its others begin with {listed(header)})"
         )
     first, *rest = sets
+    large = [found for found in sets if len(found) >= _FEWEST_OF_A_SET]
+    in_nm = [found for found in large if _claim(found) is not Claim.WAVENUMBER]
+    if len(in_nm) == 1:
+        # As in the Open Soil Spectral Library, which has the mid-infrared beside.
+        first, rest = in_nm[0], []
     second = next((found for found in rest if len(found) >= _FEWEST_OF_A_SET), None)
     if second is not None and 2 * len(second) > len(first):
         raise UsageError(
@@ -164,6 +174,7 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
             f"{_ends(header, second)}; keep one of them"
         )
     places, strays = _without_strays(first)
+    strays += [column for found in large if found is not first for column in found]
     numbers = [found.number for found in places.values()]
     if len(set(numbers)) != len(numbers):
         raise NoAxis(
@@ -202,7 +213,7 @@ def _longest_run(places: dict[int, Place]) -> dict[int, Place]:
             runs.append(columns[start:at])
             start = at
     run = max(runs, key=len)
-    if len(run) < _FEWEST_OF_A_SET:
+    if len(run) < _FEWEST_OF_A_SET or len(columns) - len(run) > _STRAYS:
         return places
     inside = {places[column].number for column in run}
     return {

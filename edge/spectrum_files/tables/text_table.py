@@ -27,7 +27,7 @@ from ccnvr.edge.spectrum_files.tables.source import Block, Source, bad_cell, ope
 from ccnvr.firmware_bridge.errors import UsageError
 
 _FEWEST_VALUES = 3
-_ALIKE = 0.5
+_ALIKE = 10.0
 
 
 def read_spectra(path: Path, options: TableOptions = AS_IT_SAYS) -> SpectraTable:
@@ -104,20 +104,13 @@ def _holds_values(source: Source) -> bool:
     preview = source.preview()
     first = [_number(cell, source.decimal) for cell in source.header]
     second = [_number(cell, source.decimal) for cell in preview[0][1]] if preview else []
-    pairs = [
-        (one, other)
-        for one, other in zip(first, second, strict=False)
-        if one is not None and other is not None
-    ]
-    alike = [abs(one - other) <= _ALIKE * max(abs(one), abs(other)) for one, other in pairs]
-    numeric = sum(value is not None for value in first)
-    if numeric < max(_FEWEST_VALUES, len(first) // 2):
+    numeric = [value for value in first if value is not None]
+    below = [value for value in second if value is not None]
+    if len(numeric) < max(_FEWEST_VALUES, len(first) // 2) or len(below) < _FEWEST_VALUES:
         return False
-    steps = np.diff([value for value in first if value is not None])
-    if np.all(steps > 0.0) or np.all(steps < 0.0):
-        # It may be an axis, unless the next line has about the same numbers.
-        return len(alike) >= _FEWEST_VALUES and all(alike)
-    return True
+    # Wavelengths in nm are some hundred times as large as what is measured there.
+    sizes = [float(np.median(np.abs(values))) for values in (numeric, below)]
+    return max(sizes) <= _ALIKE * min(sizes)
 
 
 def _number(cell: str, decimal: str) -> float | None:
