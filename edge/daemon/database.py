@@ -232,7 +232,7 @@ class Database:
             "synchronous = FULL",
             "foreign_keys = ON",
             "secure_delete = OFF",
-            "wal_autocheckpoint = 2000",
+            "wal_autocheckpoint = 4000",
         ):
             connection.execute(f"PRAGMA {pragma}")
         if version < schema.SCHEMA:

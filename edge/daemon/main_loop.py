@@ -37,11 +37,14 @@ class RunSummary:
     repairs: int = 0
 
 
-_PRUNE_EVERY, _PRUNE_AT_ONCE = 32, 128
+CURSOR_EVERY = 8
+"""Scans between two commits of a stream's cursor; a crash may have so many delivered again."""
+
+PRUNE_EVERY, PRUNE_AT_ONCE = 32, 128
 """Scans between two looks at the store's size, and how many are deleted at once: faster than they
 come, so that a store whose limit was lowered gets there."""
 
-_LOG_BYTES = 4_000_000
+LOG_BYTES = 4_000_000
 """What a store's log and shared memory take beside its main file, at most."""
 
 
@@ -156,6 +159,8 @@ class _Run:
         latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
         references = work.prepared.reference_ids if work.prepared else None
         delivered = self._delivered()
+        # In batches: each commit of a cursor writes one more page.
+        due = self.predicted % CURSOR_EVERY == 0
         if self._store.database.log_lost:
             self._tell_missing(work)
         self._store.add_scan(
@@ -165,13 +170,13 @@ class _Run:
             references,
             self._model.bundle.digest,
             latency_ms,
-            delivered,
+            delivered if due else {},
         )
         self.predicted += 1
-        if self._config.store.max_size_mb and self.predicted % _PRUNE_EVERY == 0:
+        if self._config.store.max_size_mb and self.predicted % PRUNE_EVERY == 0:
             # Room for the log, and for what comes until the next look.
-            most = self._config.store.max_size_mb * 1_000_000 - _LOG_BYTES
-            self._store.prune(most, delivered, _PRUNE_AT_ONCE)
+            most = self._config.store.max_size_mb * 1_000_000 - LOG_BYTES
+            self._store.prune(most, delivered, PRUNE_AT_ONCE)
 
     def _tell_missing(self, work: Work) -> None:
         """Count, at the first scan after the log was lost, the scans that went with it."""
