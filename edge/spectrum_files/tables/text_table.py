@@ -27,7 +27,8 @@ from ccnvr.edge.spectrum_files.tables.source import Block, Source, bad_cell, ope
 from ccnvr.firmware_bridge.errors import UsageError
 
 _FEWEST_VALUES = 3
-_ALIKE = 10.0
+_ALIKE = 0.5
+_SAME_SIZE = 10.0
 
 
 def read_spectra(path: Path, options: TableOptions = AS_IT_SAYS) -> SpectraTable:
@@ -108,9 +109,15 @@ def _holds_values(source: Source) -> bool:
     below = [value for value in second if value is not None]
     if len(numeric) < max(_FEWEST_VALUES, len(first) // 2) or len(below) < _FEWEST_VALUES:
         return False
+    steps = np.diff(numeric)
+    if np.all(steps > 0.0) or np.all(steps < 0.0):
+        # It may be an axis, unless the next line has nearly the same numbers.
+        size = min(len(numeric), len(below))
+        one, other = np.abs(numeric[:size]), np.abs(below[:size])
+        return bool(np.all(np.abs(one - other) <= _ALIKE * np.maximum(one, other)))
     # Wavelengths in nm are some hundred times as large as what is measured there.
     sizes = [float(np.median(np.abs(values))) for values in (numeric, below)]
-    return max(sizes) <= _ALIKE * min(sizes)
+    return max(sizes) <= _SAME_SIZE * min(sizes)
 
 
 def _number(cell: str, decimal: str) -> float | None:
