@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,8 @@ _PATIENT_TIMEOUT_S = 1.0
 
 CHECKED_AT_START_BYTES = 32 << 20
 """Up to this size a store is checked whole at each start, in about a second on a Raspberry Pi."""
+
+_MARK_CLOSED = "UPDATE state SET value = 0 WHERE name = 'open'"
 
 Statement = tuple[str, tuple[object, ...]]
 _Result = TypeVar("_Result")
@@ -112,6 +114,9 @@ class Database:
         with self._errors_explained():
             self._connected.execute("VACUUM INTO ?", (str(target),))
             target.chmod(MODE)
+            # The copy needs no log: it was closed in order.
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                copy.execute(_MARK_CLOSED)
         return target
 
     def close(self) -> None:
@@ -119,7 +124,7 @@ class Database:
         if self._connection is not None and not self._moved:
             if self._lock is not None:
                 with suppress(sqlite3.Error, UnicodeError):
-                    self._connection.execute("UPDATE state SET value = 0 WHERE name = 'open'")
+                    self._connection.execute(_MARK_CLOSED)
             self._connection.close()
         if self._lock is not None:
             self._lock.close()

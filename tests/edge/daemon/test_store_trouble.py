@@ -246,6 +246,9 @@ def test_a_store_that_is_taken_away_is_noticed_before_the_next_scan_is_confirmed
     # Nothing is lost, and what is now in its place is left alone.
     assert scan_ids(copy) == ["S1-2-1", "S1-2-2"]
     assert (copy == path) == (what == "removed")
+    health = Health()
+    Store(copy, owner=True, patience=Patience(health, threading.Event())).close()
+    assert health.status()["notes"] == []
     if what == "replaced":
         add(other, 51)
         other.close()
