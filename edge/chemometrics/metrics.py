@@ -69,12 +69,16 @@ _COLUMNS = ("n", "r2", "rmse", "mae", "bias", "rpiq", "rpd")
 def accuracy_table(table: AccuracyTable, of: str = "library") -> str:
     """Return the table as aligned text; `of` is the title of the first column."""
     width = max(10, *(len(name) + 2 for name in (of, *table)))
-    lines = [f"{of:<{width}}{'property':<10}" + "".join(f"{column:>9}" for column in _COLUMNS)]
+    names = [name for properties in table.values() for name in properties]
+    wide = max(10, *(len(name) + 2 for name in ("", *names)))
+    lines = [f"{of:<{width}}{'property':<{wide}}" + "".join(f"{column:>9}" for column in _COLUMNS)]
     for library, properties in table.items():
         for name, figures in properties.items():
             cells = (
                 "-" if figures.get(column) is None else f"{figures[column]:.4g}"
                 for column in _COLUMNS
             )
-            lines.append(f"{library:<{width}}{name:<10}" + "".join(f"{cell:>9}" for cell in cells))
+            lines.append(
+                f"{library:<{width}}{name:<{wide}}" + "".join(f"{cell:>9}" for cell in cells)
+            )
     return "\n".join(lines)

@@ -85,6 +85,7 @@ def _print_proof(export: Export) -> None:
     for file in export.files:
         print(f"{file.name:<22}{len(file.content):>8}")
     properties = list(proofs[0].rmse_inflation) if proofs else []
+    wide = max(8, *(len(name) + 2 for name in ("", *properties)))
     change = (
         ";\nchange of the RMSE against torch in fp32 on the held-out soils, in %"
         if properties
@@ -95,11 +96,11 @@ def _print_proof(export: Export) -> None:
         f"out from training, and on {len(spectra.hostile)} hostile ones{change}"
     )
     columns = f"{'profile':<9}{'engine':<24}{'against':<18}{'largest':>9}{'rms':>9}{'hostile':>9}"
-    print(columns + "".join(f"{name:>8}" for name in properties))
+    print(columns + "".join(f"{name:>{wide}}" for name in properties))
     for proof in proofs:
         parity = proof.parity
         figures = f"{parity.largest:>9.1e}{parity.rms:>9.1e}{parity.hostile:>9.1e}"
-        changes = "".join(f"{100 * proof.rmse_inflation[name]:>+8.2f}" for name in properties)
+        changes = "".join(f"{100 * proof.rmse_inflation[name]:>+{wide}.2f}" for name in properties)
         print(f"{parity.profile:<9}{parity.engine:<24}{parity.reference:<18}{figures}{changes}")
 
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "soils",
         type=Path,
         metavar="SOILS",
-        help="your soils: CSV or Parquet, with columns OC, N, CEC, pH or clay",
+        help="your soils: CSV or Parquet, with columns of values such as OC and pH",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="folder for the fine-tuned run"
