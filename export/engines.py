@@ -84,7 +84,10 @@ def available(tflite_python: Path | None = None) -> list[ProofEngine]:
 
 
 def micro_engine() -> ProofEngine:
-    """Return what runs a model file for TFLite Micro here: TFLite Micro itself, or LiteRT."""
+    """Return the engine for model files of TFLite Micro.
+
+    It is TFLite Micro itself where that is installed, and LiteRT otherwise.
+    """
     if is_installed():
         return ProofEngine(TFLITE_MICRO, "tflite", MicroSession)
     return ProofEngine(MICRO_ON_LITERT, "tflite", partial(litert.LiteRtSession, xnnpack=False))

@@ -136,8 +136,8 @@ def adapt_by_line(model: ProvedModel, field: Path, quantity: str) -> Adapted:
     if not figures:
         known = ", ".join(target.name for target in manifest.targets)
         raise UsageError(
-            f"{field} has no values of {known}, which the bundle predicts; add a column with the "
-            "laboratory's"
+            f"{field} has no values of {known}, which the bundle predicts; add a column of "
+            "laboratory values"
         )
     manifest = dataclasses.replace(manifest, targets=tuple(targets))
     return Adapted(_recorded(manifest, "slope-bias", figures), model.bundle.parts, figures)

@@ -178,7 +178,7 @@ def unpack(content: bytes, bands: int) -> Correction:
             *(_array(archive, f"{name}.npy") for name in ("weights", "directions", "offset"))
         )
     if correction.bands != bands:
-        raise ValueError(f"it is made for {correction.bands} bands but the model has {bands}")
+        raise ValueError(f"it is for {correction.bands} bands, but the model has {bands}")
     return correction
 
 

@@ -53,7 +53,7 @@ class Stream(threading.Thread):
         self._news.set()
 
     def finish(self) -> None:
-        """Deliver what is committed, then end the thread and wait for it."""
+        """Deliver all committed records, then stop the thread and wait for its end."""
         # In this order: a thread that the news wakes must see that it is to stop.
         self._stopping.set()
         self._news.set()

@@ -89,7 +89,7 @@ class KernelShape:
             raise UsageError(f"the kernel {self.kind!r} is not {MATERN} or {RBF}")
         # So that distances divided by it stay within float32.
         if not 1e-6 < self.length < 1e6:
-            raise UsageError(f"the length {self.length} of a kernel is not from 1e-6 to 1e6")
+            raise UsageError(f"the length {self.length} of a kernel must be from 1e-6 to 1e6")
         if min(self.components, self.soils) < 1:
             raise UsageError(
                 f"a kernel member of {self.components} components and {self.soils} soils is not "

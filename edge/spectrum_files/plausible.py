@@ -29,7 +29,7 @@ _RAW_COUNTS = 255.0
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a spectrum is no soil's, and what to do.
+    """Why a spectrum cannot be that of a soil, and what to do.
 
     `of_scale` if the values may be of another quantity, or on another scale; `white` if it is a
     scan of a white panel.
@@ -42,7 +42,7 @@ class Fault:
 
 
 def faults(wavelengths_nm: Array, reflectance: Array) -> dict[int, Fault]:
-    """Return the first row of spectra `(n, bands)`, positive and finite, that is no soil's."""
+    """Return the first of spectra `(n, bands)`, positive and finite, that cannot be a soil's."""
     if wavelengths_nm.size < 3 or wavelengths_nm[-1] - wavelengths_nm[0] < _WIDE_ENOUGH_NM:
         return {}
     highest, lowest = reflectance.max(axis=1), reflectance.min(axis=1)

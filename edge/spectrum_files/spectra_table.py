@@ -46,7 +46,7 @@ UNSAID = Reading()
 
 @dataclass(frozen=True)
 class SpectraTable:
-    """Rows of a file, all or a block of them; `columns` are those that are no wavelengths, as text.
+    """Rows of a file, all or a block of them; `columns` holds, as text, those without wavelengths.
 
     `spectra` is `(n, bands)` as written in the file, NaN where it has no value; wavelengths
     increase. `rows` are the rows' numbers in the file, or whatever `unit` calls them. `quantity` is

@@ -164,7 +164,7 @@ def _operands(
 
 
 def _whole(graph: Graph, config: NetworkConfig, features: str) -> str:
-    """Leave out the bands at the end that do not fill a step."""
+    """Cut off the last bands where they do not fill a whole step."""
     if config.patch == 1:
         return features
     ends = [graph.numbers("whole.from", 0), graph.numbers("whole.to", config.steps * config.patch)]

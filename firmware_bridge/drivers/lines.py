@@ -130,9 +130,7 @@ class LineInstrument(PolledInstrument):
             self._refuse(line.decode("ascii", errors="replace").strip())
             found += parse_numbers(line)
         if len(found) != self.profile.pixels:
-            raise Garbled(
-                f"{len(found)} numbers arrived, more than the {self.profile.pixels} of a spectrum"
-            )
+            raise Garbled(f"{len(found)} numbers arrived for a spectrum of {self.profile.pixels}")
         return np.array(found, dtype=np.float64)
 
     def _wake(self) -> None:
@@ -188,9 +186,9 @@ class LineInstrument(PolledInstrument):
 
 
 class _ProfileDriver:
-    """A driver in the shape of a module, made from an instrument profile.
+    """A driver made from an instrument profile.
 
-    See `registry.DriverModule`.
+    It has the functions that the module of a driver has; see `registry.DriverModule`.
     """
 
     def __init__(self, name: str) -> None:

@@ -81,7 +81,7 @@ class NirscanNano(PolledInstrument):
         self._ask(LAMP, bytes([kind is not ScanKind.DARK]), WRITE)
         wavelengths, intensities = self._measure(light_s)
         if not np.array_equal(wavelengths, self.info.wavelengths_nm):
-            raise Garbled("a scan with other wavelengths arrived")
+            raise Garbled("the scan has other wavelengths than the instrument stated at first")
         (centi,) = self._unpack("<i", TEMPERATURE)
         return Reading(intensities, centi / 100.0)
 

@@ -264,7 +264,7 @@ class OceanBinary(PolledInstrument):
         if reply.error == _UNKNOWN:
             raise _Unknown(f"it does not know message 0x{message:08x}")
         if reply.error or reply.flags & NACK:
-            raise Denied(f"it refused message 0x{message:08x} with error {reply.error}")
+            raise Denied(f"the instrument refused message 0x{message:08x} with error {reply.error}")
         return reply.data
 
 

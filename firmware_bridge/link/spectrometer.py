@@ -1,4 +1,4 @@
-"""What an instrument on the link needs of its measuring part, which `Device` serves to a host."""
+"""The interface of an instrument's measuring part, which `Device` serves to a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of simulated instruments, and an `Instrument` that brings its own simulator."""
+"""A server of simulated instruments, and an `Instrument` that runs its own simulator."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class BackgroundServer:
 
 
 class SimulatedInstrument:
-    """An `Instrument` with its own simulator.
+    """An `Instrument` that runs its own simulator.
 
-    It puts what is to be scanned under the probe, and ends the simulator when closed.
+    It puts what is to be scanned under the simulated probe, and stops the simulator when closed.
     """
 
     def __init__(self, instrument: Instrument, bench: Bench, server: BackgroundServer) -> None:

@@ -172,7 +172,11 @@ class Bench:
         return counts
 
     def _by_the_book(self, lamp: bool) -> tuple[ScanKind, int]:
-        """Return what a simulated operator has put there, and the number of the soil."""
+        """Return what a simulated operator has under the probe next, and the number of the soil.
+
+        A round is dark, white, then one soil after another; if the host can switch the lamp, it
+        begins with white.
+        """
         if not lamp:
             self._of_this_round = 0
             return ScanKind.DARK, 0

@@ -168,7 +168,7 @@ class SimulatedOcean(SimulatedDevice):
 
 
 def bench(seed: int = 1, pace: float = 0.0) -> Bench:
-    """Return what a simulated STS-NIR looks at."""
+    """Return the lamp, samples and detector of a simulated STS-NIR."""
     detector = Detector(
         saturation=SATURATION,
         white_rate=1.1,

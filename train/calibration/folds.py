@@ -104,8 +104,8 @@ def check_folds(recipe: TrainingRecipe, soils: Soils, folds: Integers) -> None:
         )
     if empty := sorted(set(range(recipe.folds)) - set(folds.tolist())):
         raise UsageError(
-            f"fold {empty[0] + 1} of {recipe.folds} holds no soil, since no library has as many "
-            f"soils ({_ALIKE}); ask for fewer folds, or join small files to one"
+            f"fold {empty[0] + 1} of {recipe.folds} is empty, because no library has "
+            f"{recipe.folds} soils ({_ALIKE}); ask for fewer folds, or join small files to one"
         )
     for name in recipe.properties:
         values = soils.column(name)

@@ -77,14 +77,14 @@ def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
 
 
 def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
-    """Read what CNN and RNN chose for each property in the first split of an earlier experiment.
+    """Read the choices of CNN and RNN, by property, in the first split of an earlier experiment.
 
     Args:
         path: the result of `ccnvr experiment accuracy`; None gives no choices.
         properties: the properties that need a choice.
 
     Raises:
-        UsageError: the file is no such result, or lacks one of the properties.
+        UsageError: the file is not such a result, or lacks one of the properties.
     """
     if path is None:
         return {}
@@ -98,7 +98,8 @@ def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str,
         }
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UsageError(
-            f"{path} is no result of ccnvr experiment accuracy ({type(error).__name__}: {error})"
+            f"{path} is not a result of ccnvr experiment accuracy "
+            f"({type(error).__name__}: {error}); give one that is"
         ) from error
     # Before anything is computed: a missing choice would end the experiment after hours.
     for method, choice in chosen.items():

@@ -63,7 +63,7 @@ def selection(part: str, labels: Sequence[str]) -> Selection | None:
         share, shares = _numbers(text)
         if not 1 <= share <= shares or shares < 2:
             raise UsageError(
-                f"part {part!r} is no share of the profiles; give one such as {PROFILES}=1/5"
+                f"part {part!r} is not a share of the profiles; give one such as {PROFILES}=1/5"
             )
     return Selection(label, values, bool(negated))
 

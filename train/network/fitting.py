@@ -1,4 +1,4 @@
-"""The context of a fit: what to train, from which seed, and how its progress is kept and told."""
+"""The context of a fit: what to train, its seed, and how progress is saved and reported."""
 
 from __future__ import annotations
 

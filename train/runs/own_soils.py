@@ -37,7 +37,9 @@ def read_soils(base: Base, path: Path, quantity: str) -> tuple[Soils, dict[str, 
         WavelengthError: the file does not cover the base's grid.
     """
     if path.suffix not in ENDINGS:
-        raise UsageError(f"{path} is no file of soils; give one that ends in {', '.join(ENDINGS)}")
+        raise UsageError(
+            f"{path} is not a file of soils; give one that ends in {', '.join(ENDINGS)}"
+        )
     # Without the recipe's sensor: they were measured with the instrument that the model is for.
     soils = libraries.load_library(
         str(path), base.recipe.grid, quantity=quantity, properties=base.recipe.definitions

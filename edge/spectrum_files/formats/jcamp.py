@@ -92,7 +92,9 @@ def _blocks(text: str) -> Iterator[tuple[Labels, list[str]]]:
         if values:
             blocks += 1
             if blocks > MOST_SPECTRA:
-                raise Malformed(f"holds more than {MOST_SPECTRA} spectra")
+                raise Malformed(
+                    f"holds more than {MOST_SPECTRA} spectra; save them in several files"
+                )
             yield labels, values
         name, _, value = line[2:].partition("=")
         name = re.sub(r"[\s/_-]", "", name).upper()
@@ -163,9 +165,9 @@ def _number(labels: Labels, name: str, default: float | None = None) -> float:
         value = float(labels[name]) if default is None else float(labels.get(name, default))
     except (KeyError, ValueError):
         stated = f" but {shown(labels[name])}" if name in labels else ""
-        raise Malformed(f"has no number ##{name}{stated}") from None
+        raise Malformed(f"has no number in ##{name}{stated}") from None
     if not np.isfinite(value):
-        raise Malformed(f"has ##{name}={shown(labels[name])}, which is no number")
+        raise Malformed(f"has ##{name}={shown(labels[name])}, which is not a number")
     return value
 
 

@@ -70,7 +70,7 @@ def unreadable(path: Path, head: bytes) -> str | None:
 
 
 def not_a_table(path: Path, head: bytes) -> str | None:
-    """Return what a file is that is no text table, and what to do; None if it may be one."""
+    """Return what a file is if it cannot be a text table, and what to do; None if it can."""
     return unreadable(path, head) or _BY_SUFFIX.get(path.suffix.lower())
 
 

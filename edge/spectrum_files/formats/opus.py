@@ -2,9 +2,9 @@
 (brukeropus 1.4.3 among them).
 
 A header is followed by a directory of blocks (type, length in 4-byte words, place), blocks of
-parameters and blocks of values. A spectrum is a block of values and a block of parameters that have
-the same type but for the field `parameters`. Processing in OPUS, as atmospheric compensation, adds
-further blocks of the same content behind the first.
+parameters and blocks of values. A spectrum is a block of values and a block of parameters whose
+types differ in the field `parameters` alone. Processing in OPUS, such as atmospheric compensation,
+adds further blocks of the same content behind the first.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def read(data: bytes) -> list[RawSpectrum]:
             continue
         if len(values) != len(parameters):
             raise Malformed(
-                f"holds {len(values)} spectra of one kind and {len(parameters)} descriptions of "
-                "them; save each spectrum in a file of its own"
+                f"holds {len(values)} spectra of one kind but {len(parameters)} blocks of "
+                "parameters for them; save each spectrum in a file of its own"
             )
         notes: tuple[str, ...] = ()
         if len(values) > 1:

@@ -132,7 +132,7 @@ def _reading(
     if unit is not AxisUnit.NANOMETRE:
         notes.append(f"{axis_words(unit)} are converted to nm")
     if skipped:
-        notes.append(f"the columns {listed(skipped)} are no spectra and are passed over")
+        notes.append(f"the columns {listed(skipped)} are not spectra and are passed over")
     if not found.has_header and len(source.header) > 2:
         notes.append("no line names the soils, so they are numbered 1, 2, 3")
     return Reading("table, soils in columns", axis_words(unit), stated, tuple(notes))

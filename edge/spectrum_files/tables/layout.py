@@ -139,7 +139,7 @@ def _notes(
         notes.append(f"the soils are named by the column {shown(header[id_column])}")
     if strays:
         named = listed([header[column] for column in strays])
-        notes.append(f"the columns {named} are no part of the spectrum, and are passed over")
+        notes.append(f"the columns {named} are not part of the spectrum, and are passed over")
     return tuple(notes)
 
 

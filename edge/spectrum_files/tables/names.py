@@ -74,7 +74,7 @@ class Place:
 
     @property
     def claim(self) -> Claim:
-        """What the words say that the number is."""
+        """The kind of number that the words make it, such as a wavelength in nm."""
         return claim_of(self.words)
 
     @property

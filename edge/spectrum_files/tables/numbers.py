@@ -94,7 +94,7 @@ class CellBlock:
     def numbers(self, columns: NDArray[np.int64], decimal: str) -> Array:
         """Return the cells of some columns as `(rows, columns)` numbers, NaN where `MISSING`.
 
-        A cell that is no number becomes infinite: the caller names it with `text`.
+        A cell that is not a number becomes infinite: the caller names it with `text`.
         """
         points = np.flatnonzero(self._codes == ord(decimal))
         # One more, so that there is always a next point.

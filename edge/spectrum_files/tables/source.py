@@ -213,16 +213,16 @@ class TextSource:
         self._name_rows()
 
     def _check_text(self, lines: list[tuple[int, bytes]]) -> None:
-        """Refuse what is text in no encoding that tables are written in."""
+        """Refuse a table whose encoding is unknown."""
         for at, line in lines:
             if _UNKNOWN_CHARACTER in decoded(line):
                 raise UsageError(
-                    f"{self.path} is no text in UTF-8 from line {at} on; save the table as CSV in "
+                    f"{self.path} is not UTF-8 text from line {at} on; save the table as CSV in "
                     "UTF-8"
                 )
 
     def _no_csv(self, at: int, error: csv.Error) -> UsageError:
-        return UsageError(f"{self.path} is no CSV at line {at} ({error}); correct the line")
+        return UsageError(f"{self.path} is not CSV at line {at} ({error}); correct the line")
 
     def _name_rows(self) -> None:
         """Complete a header that lacks the name of the first column, as R writes row names."""
@@ -293,7 +293,7 @@ def _numbered(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             )
         if b"\0" in line:
             raise UsageError(
-                f"{path} is no text from line {number} on; save the table as CSV in UTF-8"
+                f"{path} is not text from line {number} on; save the table as CSV in UTF-8"
             )
         yield number, line.removeprefix(_UTF_8_MARK) if number == 1 else line
 

@@ -1,4 +1,4 @@
-"""Sheets of Excel workbooks, read through openpyxl in its mode that holds one row at a time."""
+"""Sheets of Excel workbooks, read in openpyxl's read-only mode, which holds one row at a time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_sheet(path: Path, name: str | None) -> Iterator[SheetSource]:
     """Open the sheet of that name, or the only one that holds anything.
 
     Raises:
-        UsageError: openpyxl is not installed, this is no workbook, or several sheets hold tables.
+        UsageError: openpyxl is missing, the file is not a workbook, or several sheets hold tables.
     """
     try:
         import openpyxl
@@ -89,7 +89,7 @@ def open_sheet(path: Path, name: str | None) -> Iterator[SheetSource]:
         raise UsageError(f"{path} cannot be read ({error.strerror}); copy it again") from error
     except Exception as error:  # whatever openpyxl raises, perhaps only as rows are read
         raise UsageError(
-            f"{path} is no workbook that can be read ({type(error).__name__}); save it as CSV"
+            f"{path} cannot be read as an Excel workbook ({type(error).__name__}); save it as CSV"
         ) from error
 
 
@@ -103,7 +103,9 @@ def _check_size(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); copy it again") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise UsageError(f"{path} is no workbook ({error}); save the table as CSV") from error
+        raise UsageError(
+            f"{path} is not an Excel workbook ({error}); save the table as CSV"
+        ) from error
     if unpacked > _LARGEST_UNPACKED:
         raise UsageError(
             f"{path} unpacks to more than {_LARGEST_UNPACKED >> 20} MiB; save the table as CSV"

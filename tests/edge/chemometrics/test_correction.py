@@ -200,7 +200,7 @@ def lying_shape() -> bytes:
         (lying_shape, "does not hold the float64 numbers that its header states"),
         (
             lambda: pack(standardisation(np.ones((10, 1)), np.zeros(10))),
-            f"made for 10 bands but the model has {BANDS}",
+            f"for 10 bands, but the model has {BANDS}",
         ),
         (
             lambda: pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))[:-40],

@@ -217,7 +217,7 @@ def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     assert_one_sentence(
         run_ccnvr("predict", "default", tmp_path / "binary.csv"),
         2,
-        "no text in UTF-8 from line 1 on",
+        "not UTF-8 text from line 1 on",
     )
     for head, words in (
         (b"PAR1\x15\x04", "a Parquet file, which only ccnvr train and finetune read"),

@@ -273,7 +273,7 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         ("jcamp affn", swap(b"NPOINTS= 1399", b"NPOINTS= 1400"), "states 1400 points and has 1399"),
         ("jcamp affn", swap(b"NANOMETERS", b"SECONDS"), "XUNITS 'SECONDS'"),
         ("jcamp affn", swap(b"REFLECTANCE", b"TRANSMITTANCE"), "YUNITS 'TRANSMITTANCE'"),
-        ("jcamp affn", swap(b"##FIRSTX", b"##FIRST"), "no number ##FIRSTX"),
+        ("jcamp affn", swap(b"##FIRSTX", b"##FIRST"), "no number in ##FIRSTX"),
         ("jcamp affn", swap(b"##END=", b""), "without ##END"),
         ("jcamp affn", swap(b"(X++(Y..Y))", b"(XY..WZ)"), "values as '(XY..WZ)'"),
         (

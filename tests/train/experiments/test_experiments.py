@@ -183,7 +183,7 @@ def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(
         run_ccnvr("experiment", "accuracy", *out, *choices),
         2,
-        "is no result of ccnvr experiment accuracy",
+        "is not a result of ccnvr experiment accuracy",
     )
     (tmp_path / "result.json").write_text('{"choices": {"CNN": {"official": {"OC": {}}}}}')
     assert_one_sentence(

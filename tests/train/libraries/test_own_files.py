@@ -400,13 +400,13 @@ def test_lines_and_headers_have_limits(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_text(whole + '\nd,"2' + "2" * 200_000)
     with pytest.raises(
         UsageError,
-        match=r"is no CSV at line 5 \(field larger than field limit .*; correct the line",
+        match=r"is not CSV at line 5 \(field larger than field limit .*; correct the line",
     ):
         read_spectra(path)
     path.write_bytes(whole.encode() + b"\nd,\x81")
     with pytest.raises(
         UsageError,
-        match=r"is no text in UTF-8 from line [1-5] on; save the table as CSV in UTF-8",
+        match=r"is not UTF-8 text from line [1-5] on; save the table as CSV in UTF-8",
     ):
         read_spectra(path)
 

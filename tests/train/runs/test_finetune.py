@@ -328,7 +328,7 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(
     for code, words, arguments in (
         (2, (f"no model at {tmp_path / 'none'}", "'default'"), (tmp_path / "none", soils)),
         (2, ("holds no finished training run",), (tmp_path, soils)),
-        (2, ("SL.125 is no file of soils", ".csv", ".parquet"), (finished_run, "SL.125")),
+        (2, ("SL.125 is not a file of soils", ".csv", ".parquet"), (finished_run, "SL.125")),
         (
             2,
             (f"{soils} row 2", "holds fractions", "--quantity"),

@@ -99,7 +99,7 @@ _TO_GIVE = {
 
 
 def understand(name: str, defined: Mapping[str, Property] | None = None) -> Column | None:
-    """Return what a column holds; None if its name is no property's.
+    """Return what a column holds; None if its name is not that of a property.
 
     The names of properties that a recipe has `defined` are read as they are, in its unit.
 

@@ -216,7 +216,7 @@ def _laboratory(survey: Survey, path: Path) -> dict[str, list[float]]:
 
 
 def _known(value: float) -> float:
-    """Return a value, NaN for a negative one: LUCAS marks what was not measured in this way."""
+    """Return the value, or NaN if it is negative, as LUCAS marks what was not measured."""
     return value if value >= 0.0 else float("nan")
 
 
