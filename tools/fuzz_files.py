@@ -131,10 +131,14 @@ def _bad_message(message: str) -> str | None:
     return None if message.isprintable() else f"control characters in {message!r}"
 
 
-def mutations(count: int, seed: int, folder: Path) -> Iterator[tuple[str, Path, str | None]]:
-    """Damage so many files of each format; give the format, the file and its fault."""
+def mutations(
+    count: int, seed: int, folder: Path, only: str | None = None
+) -> Iterator[tuple[str, Path, str | None]]:
+    """Damage so many files of each format, or of one; give the format, the file and its fault."""
     rng = random.Random(seed)
     for group, files in originals().items():
+        if only not in (None, group):
+            continue
         for _ in range(count):
             name, data = rng.choice(files)
             inside = name.endswith(".xlsx") and rng.random() < 0.7
@@ -148,10 +152,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=1_000, help="of each format (1000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one format, by its heading in docs/files.md")
     arguments = parser.parse_args()
     done: dict[str, int] = {}
     folder = Path(tempfile.mkdtemp(prefix="ccnvr-fuzz-"))
-    for group, path, found in mutations(arguments.mutations, arguments.seed, folder):
+    for group, path, found in mutations(
+        arguments.mutations, arguments.seed, folder, arguments.only
+    ):
         done[group] = done.get(group, 0) + 1
         if found is not None:
             print(f"{group}: {found}; the file is {path}", file=sys.stderr)

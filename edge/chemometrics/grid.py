@@ -240,8 +240,8 @@ def _way_out(first: float, last: float) -> str:
         return "these look like micrometres: label the bands in nm, which is 1,000 times as much"
     if first > 2_600.0:
         return (
-            "these look like wavenumbers in cm-1: label the bands in nm, which is 10,000,000 "
-            "divided by the wavenumber"
+            "these are the mid-infrared, for which a bundle of its own must be trained, or "
+            "wavenumbers in cm-1, which are 10,000,000 divided by the wavelength in nm"
         )
     return "use a bundle made for this range, or, to train one, a [grid] inside it"
 

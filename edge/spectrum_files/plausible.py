@@ -47,7 +47,7 @@ def faults(wavelengths_nm: Array, reflectance: Array) -> dict[int, Fault]:
         return {}
     highest, lowest = reflectance.max(axis=1), reflectance.min(axis=1)
     whitish = np.median(reflectance, axis=1) > _WHITE
-    flat = np.log10(highest / lowest) < np.where(whitish, _FLATTEST_WHITE, _FLATTEST)
+    flat = np.log10(highest) - np.log10(lowest) < np.where(whitish, _FLATTEST_WHITE, _FLATTEST)
     wrong = flat | (highest < _DARKEST) | (np.median(reflectance, axis=1) > _BRIGHTEST)
     wrong |= _continuum_removed(reflectance, highest)
     if not np.any(wrong):
@@ -97,7 +97,11 @@ def _continuum_removed(reflectance: Array, highest: Array) -> NDArray[np.bool_]:
 
 def _fault(reflectance: Array, flat: bool) -> Fault:
     highest = reflectance.max()
-    share = 100.0 * (highest / reflectance.min() - 1.0)
+    if highest < _DARKEST:
+        return Fault(
+            f"nowhere reflects more than {highest:.3g}, and soils do", "correct its scale", True
+        )
+    share = 100.0 * (highest / reflectance.min() - 1.0) if flat else 0.0
     if flat and np.median(reflectance) > _WHITE:
         return Fault(
             f"is constant within {share:.2g} %, as a white panel is and no soil",
@@ -108,10 +112,6 @@ def _fault(reflectance: Array, flat: bool) -> Fault:
         return Fault(
             f"is constant within {share:.2g} %, as no soil is",
             "check that the probe saw the sample",
-        )
-    if highest < _DARKEST:
-        return Fault(
-            f"nowhere reflects more than {highest:.3g}, and soils do", "correct its scale", True
         )
     if highest == 1.0:
         return Fault(
