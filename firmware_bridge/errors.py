@@ -23,3 +23,7 @@ class InstrumentError(CcnvrError):
 
 class LinkLost(InstrumentError):
     """A port that went away or fell silent; opening it again may help."""
+
+
+class InstrumentRestarted(LinkLost):
+    """An instrument that has restarted since it was identified; its references no longer hold."""

@@ -38,8 +38,8 @@ class InstrumentInfo:
 
     `wavelengths_nm` is `(pixels,)`. `saturation_counts` is the largest value of one scan.
     Integration times are in microseconds; the shortest equals the longest if the instrument alone
-    decides. `boot` counts the starts of the instrument, or is drawn for this process if the
-    instrument keeps no count.
+    decides. `boot` counts the starts of the instrument. If `counts_starts` is false it keeps no
+    count: `boot` is drawn for this process, and anew after a restart that the driver notices.
     """
 
     model: str
@@ -52,6 +52,7 @@ class InstrumentInfo:
     longest_integration_us: int
     most_averages: int
     quantity: Quantity = Quantity.COUNTS
+    counts_starts: bool = True
 
     @property
     def fixed_integration(self) -> bool:

@@ -189,7 +189,7 @@ struct ccnvr_scan_request {
 
 /* SCANNED. Instrument to host: a scan can be read. Its data are `pixels` u32 sums over the averages, so that averaging loses no precision. */
 struct ccnvr_scanned {
-    uint32_t number; /* number of the scan, counted from 1 since the start */
+    uint32_t number; /* number of the scan, counted from 1 since the start; it rises with each scan */
     uint8_t kind; /* enum ccnvr_scan_kind: as asked for */
     bool saturated; /* a pixel reached saturation */
     uint32_t integration_us; /* as asked for */
@@ -215,7 +215,7 @@ struct ccnvr_refusal {
 
 /* STATUS. Instrument to host: its current state. */
 struct ccnvr_status {
-    uint32_t boot; /* as in CAPABILITIES; if it differs, the instrument has restarted */
+    uint32_t boot; /* as in CAPABILITIES; if it differs, the instrument has restarted and its references no longer hold */
     uint32_t presses; /* number of presses of the button since the start, modulo 2^32 */
     int16_t temperature_centi_c; /* at the detector, 0.01 degrees C */
     uint8_t waiting; /* number of samples that wait to be acknowledged */

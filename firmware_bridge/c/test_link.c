@@ -395,6 +395,26 @@ static void a_full_instrument_tells_and_remembers(void)
     CHECK(ccnvr_unpack_coefficients(answer.payload, answer.length, &coefficients) && coefficients.values.values[1] == 2.0);
 }
 
+/* By boot and number a host tells a restart that no byte on the line shows. */
+static void a_restart_shows_in_boot_and_number(void)
+{
+    struct ccnvr_status status;
+    struct ccnvr_scanned scanned;
+    test_start(&bench, &device, &test_full);
+    for (uint32_t number = 1; number <= TEST_SAMPLES; number++) {
+        CHECK(scan(CCNVR_SCAN_KIND_SAMPLE, 100, 1) == CCNVR_TYPE_SCANNED);
+        CHECK(ccnvr_unpack_scanned(answer.payload, answer.length, &scanned) && scanned.number == number);
+        CHECK(ask(CCNVR_TYPE_STATUS, 0, NULL, 0) == CCNVR_TYPE_STATUS_NOW);
+        CHECK(ccnvr_unpack_status(answer.payload, answer.length, &status) && status.boot == 7u);
+    }
+    ccnvr_device_init(&device, &test_full, &test_memory, 8, &bench);
+    CHECK(refused(ask_number(CCNVR_TYPE_READ, 0, 2), CCNVR_ERROR_CODE_NO_SUCH_SCAN));
+    CHECK(scan(CCNVR_SCAN_KIND_SAMPLE, 100, 1) == CCNVR_TYPE_SCANNED);
+    CHECK(ccnvr_unpack_scanned(answer.payload, answer.length, &scanned) && scanned.number == 1u);
+    CHECK(ask(CCNVR_TYPE_STATUS, 0, NULL, 0) == CCNVR_TYPE_STATUS_NOW);
+    CHECK(ccnvr_unpack_status(answer.payload, answer.length, &status) && status.boot == 8u);
+}
+
 int main(void)
 {
     all_payloads();
@@ -413,6 +433,7 @@ int main(void)
     another_version_is_answered_in_ours();
     a_bare_instrument_has_little_and_scans();
     a_full_instrument_tells_and_remembers();
+    a_restart_shows_in_boot_and_number();
     printf("%d checks, %d failed\n", checks, failures);
     return failures > 0;
 }

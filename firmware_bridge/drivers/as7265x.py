@@ -19,7 +19,7 @@ import numpy as np
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
-from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading, read_twice
+from ccnvr.firmware_bridge.polled.instrument import PolledInstrument, Reading, boot, read_twice
 from ccnvr.firmware_bridge.transport import Transport
 
 # The letters of the bands in the order in which ATDATA sends them.
@@ -53,7 +53,8 @@ class As7265x(PolledInstrument):
             model=f"AS7265x {hardware}",
             serial="AS7265x",
             firmware=firmware,
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=np.sort(np.array(list(BANDS_NM.values()), dtype=np.float64)),
             saturation_counts=65_535,
             shortest_integration_us=STEP_US,
@@ -69,6 +70,11 @@ class As7265x(PolledInstrument):
         if self._ask("ATINTTIME") != str(steps):
             raise Garbled("the integration time was not accepted")
         return Settings(steps * STEP_US, settings.averages)
+
+    def _holds_settings(self) -> bool:
+        if self._settings is None:
+            return True
+        return self._ask("ATINTTIME") == str(self._settings.integration_us // STEP_US)
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
         self._ask(f"ATLED1={0 if kind is ScanKind.DARK else 100}")

@@ -23,9 +23,9 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     PolledInstrument,
     Reading,
+    boot,
     floats,
     scan_twice,
 )
@@ -95,7 +95,8 @@ class FieldSpec(PolledInstrument):
             model="ASD FieldSpec",
             serial="ASD" if serial is None else f"{serial:.0f}",
             firmware="",
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=WAVELENGTHS,
             saturation_counts=SATURATION,
             shortest_integration_us=integration_us,

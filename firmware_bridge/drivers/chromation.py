@@ -20,9 +20,9 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     PolledInstrument,
     Reading,
+    boot,
     scan_twice,
     wavelengths_nm,
 )
@@ -51,7 +51,8 @@ class Chromation(PolledInstrument):
             model="Chromation dev-kit",
             serial="Chromation",
             firmware="",
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=wavelengths_nm(pixels, self._coefficients),
             saturation_counts=SATURATION,
             shortest_integration_us=CYCLE_US,

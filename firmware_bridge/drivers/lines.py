@@ -25,9 +25,9 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     PolledInstrument,
     Reading,
+    boot,
     read_twice,
     scan_twice,
     wavelengths_nm,
@@ -62,7 +62,8 @@ class LineInstrument(PolledInstrument):
             model=self.profile.model,
             serial=stated.get("serial") or self.profile.model,
             firmware=stated.get("firmware") or "",
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=wavelengths_nm(pixels, self._coefficients, self.profile.first_pixel),
             saturation_counts=self.profile.saturation,
             shortest_integration_us=self.profile.shortest_us,

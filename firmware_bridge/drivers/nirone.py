@@ -22,9 +22,9 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     PolledInstrument,
     Reading,
+    boot,
     floats,
     read_twice,
 )
@@ -83,7 +83,8 @@ class Nirone(PolledInstrument):
             model=model,
             serial=serial,
             firmware=f"{self._command('i')}, {order}-endian floats ({how})",
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=self._table,
             saturation_counts=self._saturation,
             shortest_integration_us=own_us,

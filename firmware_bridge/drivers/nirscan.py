@@ -23,7 +23,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent
-from ccnvr.firmware_bridge.polled.instrument import BOOT, PolledInstrument, Reading
+from ccnvr.firmware_bridge.polled.instrument import PolledInstrument, Reading, boot
 from ccnvr.firmware_bridge.polled.nirscan_frames import READ, WRITE, Packet, encode, next_packet
 from ccnvr.firmware_bridge.transport import Transport
 
@@ -64,7 +64,8 @@ class NirscanNano(PolledInstrument):
             serial=serial,
             # The version of the firmware comes first, its lowest part in front.
             firmware=".".join(str(byte) for byte in versions[2::-1]),
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=wavelengths,
             saturation_counts=SATURATION,
             shortest_integration_us=own_us,

@@ -26,11 +26,12 @@ from ccnvr.firmware_bridge.framing import SlidingDecoder
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Silent, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     MOST_PIXELS,
     PolledInstrument,
     Reading,
+    boot,
     floats,
+    restarted,
     scan_twice,
     wavelengths_nm,
 )
@@ -86,7 +87,9 @@ class OceanBinary(PolledInstrument):
         # An earlier host may have raised the rate, so both are tried; over TCP there is none.
         self._rates = [SLOW_BAUD, fast] if self._fast else [0]
         self._stated_saturation = saturation
+        self._rate = self._rates[0]
         self._version, self._protected = VERSIONS[0], False
+        self._heard_protected = False
         self._regarding = secrets.randbits(32)
         self._serial = ""
         self._lamp: bool | None = None
@@ -117,7 +120,8 @@ class OceanBinary(PolledInstrument):
             model=f"Ocean OBP 0x{self._version:04x}",
             serial=self._serial,
             firmware=firmware,
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=wavelengths_nm(pixels, coefficients.tolist()),
             saturation_counts=saturation,
             shortest_integration_us=shortest,
@@ -139,6 +143,13 @@ class OceanBinary(PolledInstrument):
                 f"it was set to {settings}, but states {found[0]} us and {found[1]} averages"
             )
         return settings
+
+    def _holds_settings(self) -> bool:
+        # The second generation has no message that states them.
+        if self._version == 0x2000 or self._settings is None:
+            return True
+        found = Settings(self._integer(INTEGRATION), self._integer(AVERAGES))
+        return found == self._settings
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:
         self._switch_lamp(kind is not ScanKind.DARK)
@@ -187,21 +198,24 @@ class OceanBinary(PolledInstrument):
 
     def _wake(self) -> None:
         """Find the device's rate and version, make it send MD5, and raise the rate."""
-        # A device that lost its power has forgotten both.
-        self._lamp, self._protected = None, False
+        # A device that lost its power has forgotten all three.
+        protected_before, self._lamp, self._protected = self._protected, None, False
         rate = next((rate for rate in self._rates if self._meet(rate)), None)
         if rate is None:
             raise Silent(
                 "no OBP device answers at "
                 f"{' or '.join(map(str, self._rates)) if self._fast else 'this'} baud"
             )
+        if self._info is not None and (
+            rate != self._rate or (protected_before and not self._heard_protected)
+        ):
+            raise restarted(self._info.model, "it has forgotten its baud rate or its checksums")
         try:
             self._set(CHECKSUM_TYPE, b"\1")
             self._protected = True
         except Denied:
             self._protected = False
-        if rate != self._rates[-1]:
-            self._raise_rate()
+        self._rate = self._raise_rate() if rate != self._rates[-1] else rate
 
     def _meet(self, rate: int) -> bool:
         """Return whether the device answers at this rate; note its version and serial number."""
@@ -214,14 +228,16 @@ class OceanBinary(PolledInstrument):
                 return True
         return False
 
-    def _raise_rate(self) -> None:
+    def _raise_rate(self) -> int:
+        """Raise the rate if the device can do so, and return the rate in force."""
         try:
             self._set(SET_BAUD, struct.pack("<I", self._fast))
         except Denied:
-            return
+            return SLOW_BAUD
         self._retune(self._fast)
         # The new rate counts only once the device has answered at it.
         self._ask(SERIAL)
+        return self._fast
 
     def _retune(self, rate: int) -> None:
         if self._fast:
@@ -257,6 +273,7 @@ class OceanBinary(PolledInstrument):
             )
 
         reply = self.exchange.read_frame(SlidingDecoder(next_message), wanted, busy_s)
+        self._heard_protected = reply.protected
         if self._protected and not reply.protected:
             raise Garbled("a reply without its MD5 arrived")
         if reply.error == _BAD_CHECKSUM:

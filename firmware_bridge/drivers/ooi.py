@@ -23,10 +23,10 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind, Settings
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
-    BOOT,
     MOST_PIXELS,
     PolledInstrument,
     Reading,
+    boot,
     scan_twice,
     wavelengths_nm,
 )
@@ -67,7 +67,8 @@ class OceanLetters(PolledInstrument):
             model="Ocean Optics (letter commands)",
             serial=self._serial,
             firmware=f"{version / 1000:.2f}",
-            boot=BOOT,
+            boot=boot(),
+            counts_starts=False,
             wavelengths_nm=wavelengths_nm(self._pixels, self._coefficients),
             saturation_counts=SATURATION,
             shortest_integration_us=3_000,

@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.instrument import (
     ScanKind,
     Settings,
 )
-from ccnvr.firmware_bridge.polled.instrument import BOOT, next_number
+from ccnvr.firmware_bridge.polled.instrument import boot, next_number
 from ccnvr.firmware_bridge.transport import PortError, split_url
 
 
@@ -40,7 +40,8 @@ class SeaBreezeInstrument:
                 model=f"Ocean {self._spectrometer.model}",
                 serial=str(self._spectrometer.serial_number),
                 firmware="python-seabreeze",
-                boot=BOOT,
+                boot=boot(),
+                counts_starts=False,
                 wavelengths_nm=np.asarray(self._spectrometer.wavelengths(), dtype=np.float64),
                 saturation_counts=int(self._spectrometer.max_intensity),
                 shortest_integration_us=int(shortest),

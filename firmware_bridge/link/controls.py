@@ -6,6 +6,7 @@ That is lamp, shutter, button, temperature, user memory, calibration coefficient
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted, LinkLost
 from ccnvr.firmware_bridge.link.messages import (
     BaudRate,
     Capabilities,
     CoefficientKind,
     Coefficients,
     CoefficientsRequest,
+    ErrorCode,
     Feature,
     Held,
+    Hello,
     Hold,
     MemoryBlock,
     MemoryWritten,
@@ -29,7 +32,7 @@ from ccnvr.firmware_bridge.link.messages import (
     StatusFlag,
     Type,
 )
-from ccnvr.firmware_bridge.link.session import Link
+from ccnvr.firmware_bridge.link.session import Link, Refused
 from ccnvr.firmware_bridge.link_constants import BAUD_FALLBACK_MS, BAUD_SETTLE_MS, MAX_REQUEST
 from ccnvr.firmware_bridge.transport import Transport
 
@@ -68,6 +71,8 @@ class LinkControls:
         self.fastest_baud = capabilities.fastest_baud
         self.samples_kept = capabilities.samples_kept
         self._serial = capabilities.serial
+        self._boot = capabilities.boot
+        self._knows_status = True
         self._link = link
         self._transport = transport
         self._timeout_s = timeout_s
@@ -75,6 +80,37 @@ class LinkControls:
     def state(self) -> State:
         """Return temperature, button presses, lamp and shutter now."""
         return self._state(Status.unpack(self._call(Type.STATUS, b"")))
+
+    def check_running(self) -> None:
+        """Check that the instrument has not restarted since it was identified.
+
+        Raises:
+            InstrumentRestarted: it states another boot now.
+        """
+        if self._knows_status:
+            try:
+                self.check_boot(Status.unpack(self._call(Type.STATUS, b"")).boot)
+                return
+            except Refused as refused:
+                if refused.code != ErrorCode.UNKNOWN_REQUEST:
+                    raise
+                # An early instrument, made before STATUS; every one states its boot to HELLO.
+                self._knows_status = False
+        hello = Hello(secrets.randbits(32))
+        stated = Capabilities.unpack(self._call(Type.HELLO, hello.pack()))
+        self.check_boot(stated.boot)
+
+    def check_boot(self, boot: int) -> None:
+        """Compare a boot that the instrument states now with that of its identification.
+
+        Raises:
+            InstrumentRestarted: they differ.
+        """
+        if boot != self._boot:
+            raise InstrumentRestarted(
+                f"instrument {self._serial} has restarted since it was identified (boot {boot} "
+                f"instead of {self._boot}); check its power supply and take new references"
+            )
 
     def hold(self, lamp: Held = Held.AUTOMATIC, shutter: Held = Held.AUTOMATIC) -> State:
         """Hold lamp and shutter until told otherwise or restarted.
@@ -96,16 +132,12 @@ class LinkControls:
         self._need(Feature.BUTTON in self.features, "button")
         deadline = time.monotonic() + timeout_s
         before = self.state()
+        # A restart sets the count of presses to zero, so comparing it would invent or miss a press.
+        self.check_boot(before.boot)
         while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(_POLL_S, remaining))
             now = self.state()
-            # A restart sets the count of presses to zero, so comparing it would invent or miss a
-            # press.
-            if now.boot != before.boot:
-                raise LinkLost(
-                    f"instrument {self._serial} has restarted during the wait for its button; "
-                    "identify it again"
-                )
+            self.check_boot(now.boot)
             if now.presses != before.presses:
                 return True
         return False

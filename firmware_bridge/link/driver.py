@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted
 from ccnvr.firmware_bridge.instrument import (
     InstrumentInfo,
     LinkStatistics,
@@ -54,6 +54,7 @@ class LinkInstrument:
         self._fast_baud = fast_baud
         self._info: InstrumentInfo | None = None
         self._controls: LinkControls | None = None
+        self._newest = 0  # the highest scan number since the handshake
         # So that a host which only reads what an earlier one left need not configure anything.
         self._settings = Settings(integration_us=10_000, averages=1)
 
@@ -71,6 +72,7 @@ class LinkInstrument:
     def identify(self) -> InstrumentInfo:
         """Shake hands, raise the rate of the line if asked for, and read the wavelengths."""
         capabilities = self._handshake()
+        self._newest = 0
         self._controls = LinkControls(self._link, self._transport, capabilities, self._timeout_s)
         # Before the wavelengths are read, because they are a long reply.
         if self._fast_baud and capabilities.fastest_baud:
@@ -128,11 +130,23 @@ class LinkInstrument:
         return settings
 
     def scan(self, kind: ScanKind) -> Scan:
-        """Take one scan and read it."""
+        """Take one scan and read it.
+
+        Raises:
+            InstrumentRestarted: the instrument has restarted since it was identified.
+        """
         request = ScanRequest(kind, self._settings.integration_us, self._settings.averages)
         light_s = request.integration_us * request.averages / 1e6
         answer_s = WHITE_TIMEOUT_S if kind is ScanKind.WHITE else self._timeout_s
         scanned = Scanned.unpack(self._call(Type.SCAN, request.pack(), answer_s + 2.0 * light_s))
+        # Numbers rise until a restart. The boot, which is compared once the data have arrived,
+        # would tell it as well, but not of an instrument whose boot does not change.
+        if scanned.number <= self._newest:
+            raise InstrumentRestarted(
+                f"instrument {self._identified().serial} gave scan {scanned.number} after scan "
+                f"{self._newest}, so it has restarted; check its power supply and take new "
+                "references"
+            )
         return self._read(scanned)
 
     def unacknowledged(self) -> Iterator[Scan]:
@@ -186,6 +200,10 @@ class LinkInstrument:
             raise InstrumentError(
                 f"the data of scan {scanned.number} do not match their checksum; scan again"
             )
+        # After the data, so that they and the scan itself belong to this boot; and at each scan,
+        # because a USB bridge keeps the port open while the instrument behind it loses its power.
+        self.controls.check_running()
+        self._newest = max(self._newest, scanned.number)
         return Scan(
             number=scanned.number,
             kind=scanned.kind,

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted
 from ccnvr.firmware_bridge.instrument import (
     InstrumentInfo,
     LinkStatistics,
@@ -34,9 +34,23 @@ MOST_PIXELS = 16_384
 
 # A process stands for one start of the instrument: the numbers of scans go on when a cable is
 # pulled and put back, and a later process draws another boot, except once in four thousand million
-# times. So identifiers of scans do not repeat.
-BOOT = secrets.randbits(32)
+# times. So identifiers of scans do not repeat. A restart that is noticed draws another as well.
+_BOOT = [secrets.randbits(32)]
 _NUMBERS = itertools.count(1)
+
+
+def boot() -> int:
+    """Return the number that stands for the present start of the instrument."""
+    return _BOOT[0]
+
+
+def restarted(model: str, evidence: str) -> InstrumentRestarted:
+    """Draw another boot, and return the error for an instrument that has restarted."""
+    _BOOT[0] = secrets.randbits(32)
+    return InstrumentRestarted(
+        f"{model} has restarted since it was identified ({evidence}); check its power supply and "
+        "take new references"
+    )
 
 
 def next_number() -> int:
@@ -107,6 +121,9 @@ class PolledInstrument(ABC):
 
         If the instrument has no lamp of its own, the operator sees to darkness and to the white
         panel.
+
+        Raises:
+            InstrumentRestarted: the instrument shows that it has restarted.
         """
         info, settings = self.info, self._settings
         if settings is None:
@@ -116,6 +133,8 @@ class PolledInstrument(ABC):
         light_s = (
             2.0 * settings.integration_us * (settings.averages if self.averages_itself else 1) / 1e6
         )
+        if not self.exchange.insist("reading the settings back", self._holds_settings):
+            raise restarted(info.model, "its settings are no longer those that were set")
         what = f"taking a {kind.name.lower()} scan"
         readings = [
             self.exchange.insist(what, lambda: self._checked(kind, light_s), light_s)
@@ -147,6 +166,13 @@ class PolledInstrument(ABC):
         """Make the instrument use the settings, and return those really in force."""
         own = self.info.shortest_integration_us
         return Settings(own, settings.averages) if self.info.fixed_integration else settings
+
+    def _holds_settings(self) -> bool:
+        """Return whether the instrument still has the settings in force, as far as it tells.
+
+        One that has lost them has restarted. The question must change nothing.
+        """
+        return True
 
     @abstractmethod
     def _expose(self, kind: ScanKind, light_s: float) -> Reading: ...

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted, LinkLost
 from ccnvr.firmware_bridge.instrument import LinkStatistics, ScanKind, Settings
 from ccnvr.firmware_bridge.link import driver
 from ccnvr.firmware_bridge.link import frames as codec
@@ -42,7 +42,11 @@ from ccnvr.firmware_bridge.link_constants import (
     MAX_REQUEST,
     SAMPLES_KEPT,
 )
-from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
+from ccnvr.firmware_bridge.simulators.handheld import (
+    SimulatedHandheld,
+    SimulatedSpectrometer,
+    synthetic_soils,
+)
 from tests.support.helpers import WithoutRate
 from tests.support.instruments import CLOCK, virtual_time
 
@@ -105,6 +109,97 @@ def test_identify_scan_acknowledge() -> None:
     assert [kept.number for kept in instrument.unacknowledged()] == [scan.number]
     instrument.acknowledge(scan)
     assert list(instrument.unacknowledged()) == []
+
+
+class Restarting(SimulatedHandheld):
+    """An instrument that loses its power before the request of this type, `skip` of which pass.
+
+    With `counts` False its boot counter stays the same, as that of bad firmware.
+    """
+
+    def __init__(self, before: Type, skip: int = 0, *, counts: bool = True) -> None:
+        self._before, self._skip, self._counts = before, skip, counts
+        self._armed = False
+        super().__init__(SimulatedSpectrometer(synthetic_soils(3, 1), boot=4, pace=0.0))
+
+    def arm(self) -> None:
+        self._armed = True
+
+    def receive(self, data: bytes) -> bytes:
+        asked = [frame.type for frame in Decoder().feed(data) if isinstance(frame, Frame)]
+        if self._armed and self._before in asked:
+            self._skip -= 1
+            if self._skip < 0:
+                self._armed = False
+                boot = self._spectrometer.info.boot
+                self.reset()
+                if not self._counts:
+                    self._spectrometer.info = dataclasses.replace(
+                        self._spectrometer.info, boot=boot
+                    )
+        return super().receive(data)
+
+
+@pytest.mark.parametrize("before", [Type.SCAN, Type.READ, Type.STATUS])
+@pytest.mark.parametrize("scans", [0, 1, 5])
+def test_a_restart_behind_an_open_port_is_noticed_at_the_next_scan(
+    before: Type, scans: int
+) -> None:
+    """A power dip with a USB bridge that stays up: no byte on the line tells of it."""
+    device = Restarting(before)
+    host = connect(device)  # type: ignore[arg-type]
+    for _ in range(scans):
+        host.acknowledge(host.scan(ScanKind.SAMPLE))
+    device.arm()
+    # A scan that the restarted instrument does not keep cannot be read; all else is a restart.
+    expected = Refused if before is Type.READ else InstrumentRestarted
+    with pytest.raises(expected):
+        host.scan(ScanKind.SAMPLE)
+    assert host.identify().boot == 5
+    assert host.scan(ScanKind.SAMPLE).number >= 1
+
+
+def test_a_restart_while_scans_are_read_later_is_noticed() -> None:
+    device = Restarting(Type.STATUS)
+    host = connect(device)  # type: ignore[arg-type]
+    host.scan(ScanKind.SAMPLE)
+    device.arm()
+    with pytest.raises(InstrumentRestarted, match="boot 5 instead of 4"):
+        list(host.unacknowledged())
+
+
+def test_an_instrument_whose_boot_stays_the_same_is_betrayed_by_its_numbers() -> None:
+    device = Restarting(Type.SCAN, counts=False)
+    host = connect(device)  # type: ignore[arg-type]
+    for _ in range(3):
+        host.acknowledge(host.scan(ScanKind.SAMPLE))
+    device.arm()
+    with pytest.raises(InstrumentRestarted, match="gave scan 1 after scan 3, so it has restarted"):
+        host.scan(ScanKind.SAMPLE)
+
+
+def test_an_early_instrument_without_status_is_asked_by_hello() -> None:
+    """Its firmware is of the time before STATUS, which came within version 1."""
+
+    class Early(Restarting):
+        def receive(self, data: bytes) -> bytes:
+            reply = super().receive(data)
+            (asked,) = [frame for frame in Decoder().feed(data) if isinstance(frame, Frame)] or [
+                Frame(0, 0)
+            ]
+            if asked.type != Type.STATUS:
+                return reply
+            refusal = Refusal(ErrorCode.UNKNOWN_REQUEST, "")
+            return encode(Frame(Type.ERROR, asked.sequence, refusal.pack()))
+
+    device = Early(Type.SCAN)
+    host = connect(device)  # type: ignore[arg-type]
+    for number in (1, 2, 3):
+        assert host.scan(ScanKind.SAMPLE).number == number
+    device.arm()
+    host.identify()  # forgets the numbers, so that only the boot is left to tell
+    with pytest.raises(InstrumentRestarted, match="boot 5 instead of 4"):
+        host.scan(ScanKind.SAMPLE)
 
 
 class Faults:
