@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from ccnvr.firmware_bridge.connect.registry import DRIVERS
-from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted
 from ccnvr.firmware_bridge.instrument import Scan
 from ccnvr.firmware_bridge.link_constants import ATTEMPTS
 from ccnvr.firmware_bridge.polled.instrument import PolledInstrument
@@ -68,11 +68,21 @@ def strike(setup: Setup, kind: str, hit: int) -> str | None:
     setup.line.faults = []
     bench = setup.bench
     bench.lamp_works, bench.flooded, bench.drift_c = True, False, 0.0
-    if outcome == LOST:
+    if outcome == LOST or (kind == "reset" and shows_restart(setup)):
+        outcome = LOST
         setup.reopen()
     if judge(setup, "", scan := setup.scan()) != RIGHT or scan.saturated:
         raise WrongSpectrum(f"{setup.driver.name} did not recover from {kind}")
     return outcome if setup.line.struck > struck else None
+
+
+def shows_restart(setup: Setup) -> bool:
+    """Return whether the next scan tells of a restart, as after one in the last reply of a scan."""
+    try:
+        setup.scan()
+    except InstrumentRestarted:
+        return True
+    return False
 
 
 def patience_s(setup: Setup) -> float:

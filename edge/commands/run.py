@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take new dark and white references, even if fresh ones are stored",
     )
     parser.add_argument(
+        "--accept-white",
+        action="store_true",
+        help="take a white reference although it is unlike earlier ones, because the lamp or the "
+        "panel was replaced",
+    )
+    parser.add_argument(
         "--count", type=whole_number(1, 10**9), metavar="N", help="end after N predictions"
     )
 
@@ -66,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         },
         "store": {"path": arguments.store},
         "run": {"interval_s": arguments.interval},
+        "reference": {"accept_white": arguments.accept_white or None},
     }
     overrides = {
         section: {key: value for key, value in values.items() if value is not None}
@@ -73,9 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     }
     settings = configuration.load(arguments.config, overrides)
     with log.to_standard_error() as logger:
-        summary = main_loop.run(
-            settings, arguments.count, _print_line, renew=arguments.new_references
-        )
+        renew = arguments.new_references or arguments.accept_white
+        summary = main_loop.run(settings, arguments.count, _print_line, renew=renew)
         logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
     return 0
 

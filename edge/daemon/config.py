@@ -63,19 +63,25 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The age at which references expire, what happens then, and the white panel's reflectance.
+    """The age and drift at which references expire, what happens then, and the white panel.
 
     `when_expired` is "flag" or "retake". With "flag", predictions carry `reference_expired` until
     someone puts the panel in place and starts the daemon again. With "retake", the daemon takes
     new references at once, which suits an instrument with a built-in white reference.
+    `max_drift_c` is how far the detector's temperature may move from that of the references, in
+    degrees Celsius. `accept_white` takes a white that is unlike the earlier ones, once the lamp or
+    the panel was replaced, and forgets the earlier ones.
     """
 
     max_age_s: float = 1_800.0
+    max_drift_c: float = 3.0
     when_expired: str = "flag"
     white_panel_reflectance: float = 0.99
+    accept_white: bool = False
 
     def __post_init__(self) -> None:
         _check_range("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
+        _check_range("max_drift_c", self.max_drift_c, 0.1, 100.0)
         _check_choice("when_expired", self.when_expired, ("flag", "retake"))
         _check_range("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 

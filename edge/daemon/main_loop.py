@@ -20,6 +20,7 @@ from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.prompts import prompts
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
@@ -133,6 +134,7 @@ class _Run:
         instrument forgets it. So a power cut that damages the last page takes no scan away.
         """
         committed: Scan | None = None
+        told: list[str] = []
         while True:
             item = reader.handover.next()
             if isinstance(item, Ended):
@@ -142,8 +144,11 @@ class _Run:
             if isinstance(item, Seal):
                 self._store.seal()
             else:
-                self._predict(item)
+                flags = self._predict(item)
                 self._stream.wake()
+                # Said once, and not again for each of a thousand wet soils.
+                if told != (told := prompts(flags)):
+                    _tell(item, told)
             if committed is not None:
                 reader.handover.confirm(committed)
             committed = None if isinstance(item, Seal) else item.scan
@@ -152,8 +157,8 @@ class _Run:
             if self._stream.error is not None:
                 reader.stop()
 
-    def _predict(self, work: Work) -> None:
-        """Predict one scan and commit it."""
+    def _predict(self, work: Work) -> tuple[str, ...]:
+        """Predict one scan and commit it; return its flags."""
         prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
         prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
         latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
@@ -177,6 +182,7 @@ class _Run:
             # Room for the log, and for what comes until the next look.
             most = self._config.store.max_size_mb * 1_000_000 - LOG_BYTES
             self._store.prune(most, delivered, PRUNE_AT_ONCE)
+        return prediction.flags
 
     def _tell_missing(self, work: Work) -> None:
         """Count, at the first scan after the log was lost, the scans that went with it."""
@@ -203,6 +209,12 @@ class _Run:
             f"{moved}; all its scans were copied to {copy}: see who moves the store, and start "
             "ccnvr run again"
         ) from moved
+
+
+def _tell(work: Work, told: list[str]) -> None:
+    """Tell the operator what to do about a scan."""
+    for prompt in told:
+        _LOG.warning("scan %s: %s", work.info.scan_id(work.scan.number), prompt)
 
 
 @contextmanager

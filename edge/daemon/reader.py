@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover, Work
@@ -18,9 +19,10 @@ from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.inference.reference_checks import ReferenceRefused
 from ccnvr.edge.storage.health import Patience
 from ccnvr.firmware_bridge.connect.registry import open_instrument
-from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError
+from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError, InstrumentRestarted
 from ccnvr.firmware_bridge.instrument import (
     Instrument,
     LinkStatistics,
@@ -32,6 +34,12 @@ from ccnvr.firmware_bridge.instrument import (
 
 RECONNECT_S = 1.0
 """The pause before the port is opened again, in s."""
+
+ASKS = 3
+"""How often an operator is asked for references before the daemon gives up."""
+
+ASK_AGAIN_S = 10.0
+"""The time that an operator has to bring the white panel after a reference was refused, in s."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,6 +74,11 @@ class Reader(threading.Thread):
         # The person who starts the daemon can bring the white panel; later, nobody may be there.
         self._attended = True
         self._proved = False
+        self._serial = ""
+        # Whether an instrument that counts no starts may have restarted since its references were
+        # taken: the link was lost, or a command had to be repeated.
+        self._link_was_lost = False
+        self._retries_before = 0
         self._last_warning = ""
         self._stopping = threading.Event()
 
@@ -111,9 +124,10 @@ class Reader(threading.Thread):
                     self.statistics.add(instrument.statistics)
             except InstrumentError as error:
                 # Before the first scan, a fault is most likely a wrong setting, which waiting does
-                # not mend.
-                if not self._proved:
+                # not mend; but a restart is the instrument's doing.
+                if not self._proved and not isinstance(error, InstrumentRestarted):
                     raise
+                self._link_was_lost = True
                 self._warn_once(f"{error}; trying again")
                 if self._stopping.wait(RECONNECT_S):
                     return
@@ -125,6 +139,8 @@ class Reader(threading.Thread):
             InstrumentError: the link is lost, or the instrument fails.
         """
         info = instrument.identify()
+        if self._serial and info.serial != self._serial:
+            _LOG.warning("instrument %s answers where %s did", info.serial, self._serial)
         predictor = self._model.bind(info.wavelengths_nm)
         settings = instrument.configure(self._config.instrument.settings)
         keeper = ReferenceKeeper(info, settings, predictor, self._config.reference, store)
@@ -133,9 +149,10 @@ class Reader(threading.Thread):
             return
         prepared = self._references(instrument, keeper)
         taken_at = -float("inf")
+        retake = self._config.reference.when_expired == "retake"
         while not self._done():
-            expired = time.monotonic() > prepared.fresh_until
-            if expired and self._config.reference.when_expired == "retake":
+            doubts = self._doubts(instrument, keeper, prepared)
+            if doubts and retake:
                 prepared = self._take_references(instrument, keeper)
                 continue
             # What is committed by now is acknowledged without waiting; the rest after later scans.
@@ -146,8 +163,23 @@ class Reader(threading.Thread):
                 break
             taken_at = time.monotonic()
             scan = instrument.scan(ScanKind.SAMPLE)
-            self._hand_over(keeper, prepared, scan, ("reference_expired",) if expired else ())
+            self._hand_over(keeper, prepared, scan, doubts)
+            if retake and prepared.pipeline.drifted(scan):
+                prepared = replace(prepared, fresh_until=-float("inf"))
         self._acknowledge(instrument, wait=True)
+
+    def _doubts(
+        self, instrument: Instrument, keeper: ReferenceKeeper, prepared: PreparedPipeline
+    ) -> tuple[str, ...]:
+        """Return flags for what makes the references doubtful before the next scan."""
+        if prepared.reference_ids is None:
+            return ()
+        expired = time.monotonic() > prepared.fresh_until
+        disturbed = self._link_was_lost or instrument.statistics.retries > self._retries_before
+        return (
+            *(("reference_expired",) if expired else ()),
+            *(("restart_possible",) if disturbed and not keeper.info.counts_starts else ()),
+        )
 
     def _done(self) -> bool:
         return self._remaining == 0 or self._stopping.is_set()
@@ -189,27 +221,50 @@ class Reader(threading.Thread):
         prepared = keeper.find(keeper.settings, of_any_age=not self._attended)
         if prepared is None or self._renew:
             if not self._attended and self._config.reference.when_expired == "flag":
+                what = (
+                    "the instrument was started again, so its references no longer hold"
+                    if keeper.info.serial == self._serial
+                    else f"instrument {keeper.info.serial} answers where {self._serial} did, and "
+                    "has no references"
+                )
                 raise CcnvrError(
-                    "the instrument was started again, so its references no longer hold; put the "
-                    "white panel under the probe and start ccnvr run again"
+                    f"{what}; put the white panel under the probe and start ccnvr run again"
                 )
             prepared = self._take_references(instrument, keeper)
-        self._attended = False
+        self._attended, self._serial = False, keeper.info.serial
         return prepared
 
     def _take_references(self, instrument: Instrument, keeper: ReferenceKeeper) -> PreparedPipeline:
+        """Take dark and white, and again if the numbers show a mistake that a person can mend.
+
+        Raises:
+            InstrumentError: the pair cannot serve; none of it is stored.
+        """
+        for _ in range(ASKS - 1):
+            try:
+                return self._take_pair(instrument, keeper)
+            except ReferenceRefused as refused:
+                if not self._attended:
+                    raise
+                _LOG.warning("%s; taking both again in %.0f s", refused, ASK_AGAIN_S)
+                if self._stopping.wait(ASK_AGAIN_S):
+                    raise
+        return self._take_pair(instrument, keeper)
+
+    def _take_pair(self, instrument: Instrument, keeper: ReferenceKeeper) -> PreparedPipeline:
         """Take dark and white, check and store them, then acknowledge them.
 
         Raises:
             InstrumentError: the pair cannot serve; none of it is stored.
         """
+        retries = instrument.statistics.retries
         scans = []
         for kind in (ScanKind.DARK, ScanKind.WHITE):
             hint = "" if kind is ScanKind.DARK else "; the white panel must be under the probe"
             _LOG.info("taking the %s reference%s", kind.name.lower(), hint)
             scans.append(instrument.scan(kind))
         prepared = keeper.prepare(*scans)
-        self._renew = False
+        self._renew, self._link_was_lost, self._retries_before = False, False, retries
         for scan in scans:
             instrument.acknowledge(scan)
         return prepared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -10,8 +11,14 @@ from ccnvr.edge.daemon.config import ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.reference_checks import check_white
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+
+_LOG = logging.getLogger(__name__)
+
+EARLIER_WHITES = 5
+"""How many earlier white references a new one is compared with."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +59,41 @@ class ReferenceKeeper:
         """Check a new pair of references and store it.
 
         Raises:
+            ReferenceRefused: the pair shows a mistake; taking it again may help.
             InstrumentError: the pair cannot serve.
         """
         # Checked before it is stored: a bad pair must not be found again at the next start.
         pipeline = self._pipeline(dark, white)
+        if self.config.accept_white:
+            self.store.forget_earlier(self.info, ScanKind.WHITE)
+        bands = self.predictor.bands
+        earlier = self.earlier_whites()
+        check_white(
+            dark.counts[bands], white.counts[bands], [scan.counts[bands] for scan in earlier]
+        )
+        if not earlier:
+            _LOG.info(
+                "taking the first white reference of %s in this store on trust; see that the panel "
+                "was clean and the lamp warm",
+                self.info.serial,
+            )
         ids = (
             self.store.add_reference(self.info, dark).id,
             self.store.add_reference(self.info, white).id,
         )
         return PreparedPipeline(pipeline, ids, time.monotonic() + self.config.max_age_s)
+
+    def earlier_whites(self) -> list[Scan]:
+        """Return the instrument's last white references with these settings."""
+        stored = self.store.earlier_references(
+            self.info, ScanKind.WHITE, self.settings, EARLIER_WHITES
+        )
+        # A firmware of other bands has other whites.
+        return [
+            reference.scan
+            for reference in stored
+            if reference.scan.counts.size == self.info.wavelengths_nm.size
+        ]
 
     def find(self, settings: Settings, *, of_any_age: bool = False) -> PreparedPipeline | None:
         """Return the pipeline with the newest stored dark and white reference, or None.
@@ -91,5 +124,7 @@ class ReferenceKeeper:
         return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until)
 
     def _pipeline(self, dark: Scan, white: Scan) -> Pipeline:
-        references = References(dark, white, self.config.white_panel_reflectance)
+        references = References(
+            dark, white, self.config.white_panel_reflectance, self.config.max_drift_c
+        )
         return Pipeline(self.predictor, self.info, references)

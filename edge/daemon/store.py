@@ -243,9 +243,27 @@ class Store:
         They may be from any power-on of the instrument, also the present one.
         """
         return self._references(
-            "serial = ? AND kind = ? AND integration_us = ? AND averages = ? AND suspect IS NULL",
-            (info.serial, kind, settings.integration_us, settings.averages),
+            "serial = ? AND kind = ? AND integration_us = ? AND averages = ? AND suspect IS NULL"
+            " AND id > coalesce((SELECT value FROM state WHERE name = ?), 0)",
+            (
+                info.serial,
+                kind,
+                settings.integration_us,
+                settings.averages,
+                _forgotten(info, kind),
+            ),
             limit,
+        )
+
+    def forget_earlier(self, info: InstrumentInfo, kind: ScanKind) -> None:
+        """Compare no later reference of a kind with those stored until now."""
+        # A mark beside the records, because their checksums cover what they hold.
+        self.database.change(
+            (
+                "INSERT INTO state SELECT ?, coalesce(max(id), 0) FROM reference_scans WHERE true"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (_forgotten(info, kind),),
+            )
         )
 
     def cursor(self, stream: str) -> int:
@@ -307,6 +325,11 @@ def _insert(table: str, names: tuple[str, ...], record: Record) -> Statement:
 
 def _advance(stream: str, last_id: int) -> Statement:
     return ("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (stream, last_id))
+
+
+def _forgotten(info: InstrumentInfo, kind: ScanKind) -> str:
+    """Return the name under which the last reference that no longer compares is kept."""
+    return f"forgotten {kind.name.lower()} of {info.serial}"
 
 
 def _measured(scan: Scan) -> Record:

@@ -12,6 +12,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.reference_checks import check_dark
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
@@ -19,19 +20,48 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
 LOWEST_SIGNAL = 0.005
 """The least white minus dark signal of a usable band, as a share of the saturation counts."""
 
+BRIGHTEST = 1.2
+"""The largest plausible reflectance of a soil beside the white panel."""
+
+_BRIGHT_SHARE = 0.02
+"""The share of the bands that noise may carry above `BRIGHTEST`."""
+
+DARKEST = 0.02
+"""The smallest plausible median reflectance of a soil; the darkest soils have about 0.05."""
+
+LIKE_THE_PANEL = 0.03
+"""A median difference from the white panel's reflectance below which the panel was scanned."""
+
 
 @dataclass(frozen=True)
 class References:
-    """The dark and white scans for a sample, and the reflectance of the white panel (0 to 1)."""
+    """The dark and white scans for a sample.
+
+    Attributes:
+        dark: the dark scan.
+        white: the scan of the white panel.
+        panel_reflectance: the reflectance of the white panel (0 to 1).
+        most_drift_c: by how much the detector's temperature may differ from that of either scan,
+            in degrees Celsius, before predictions are flagged.
+    """
 
     dark: Scan
     white: Scan
     panel_reflectance: float
+    most_drift_c: float = float("inf")
 
     def reflectance(self, counts: Array, bands: Integers) -> Array:
         """Return the reflectance of a sample from its counts at `bands`."""
         dark, white = self.dark.counts[bands], self.white.counts[bands]
         return reflectance(counts, dark, white, self.panel_reflectance)
+
+    def drifted(self, scan: Scan) -> bool:
+        """Return whether the detector was warmer or colder than the limit allows."""
+        # A temperature that is not known is NaN, which exceeds no limit.
+        return any(
+            abs(scan.temperature_c - reference.temperature_c) > self.most_drift_c
+            for reference in (self.dark, self.white)
+        )
 
 
 def reflectance(counts: Array, dark: Array, white: Array, panel_reflectance: float) -> Array:
@@ -49,7 +79,8 @@ class Pipeline:
     `references` is None if the instrument itself measures reflectance or absorbance.
 
     Raises:
-        InstrumentError: a reference is saturated, or the white one is too dark.
+        InstrumentError: a reference is saturated, the white one is too dark, or the dark one
+            contains light.
         ValueError: the instrument measures counts and there are no references.
     """
 
@@ -79,22 +110,45 @@ class Pipeline:
         if scan.saturated:
             return _rescan("saturated")
         bands = self._predictor.bands
+        reason = None
         values = scan.counts[bands]
         try:
             if references is not None:
                 values = references.reflectance(values, bands)
+                reason = _not_a_soil(values, references.panel_reflectance)
             if self._quantity is not Quantity.ABSORBANCE:
                 values = absorbance(values)
-            return self._predictor(values)
+            if reason:
+                return _rescan(reason)
+            prediction = self._predictor(values)
         except SpectrumError as error:
             return _rescan(error.reason)
+        if references is not None and references.drifted(scan):
+            return Prediction(prediction.estimates, (*prediction.flags, "reference_drift"))
+        return prediction
+
+    def drifted(self, scan: Scan) -> bool:
+        """Return whether a scan is flagged `reference_drift`."""
+        return self._references is not None and self._references.drifted(scan)
+
+
+def _not_a_soil(values: Array, panel_reflectance: float) -> str | None:
+    """Return why reflectance cannot be a soil's, as a short form for flags, or None if it can."""
+    if np.count_nonzero(values > BRIGHTEST) > _BRIGHT_SHARE * values.size:
+        return "too_bright"
+    if np.median(values) < DARKEST:
+        return "too_dark"
+    if np.median(np.abs(values / panel_reflectance - 1.0)) < LIKE_THE_PANEL:
+        return "white_panel"
+    return None
 
 
 def _check_references(references: References, bands: Integers, info: InstrumentInfo) -> None:
     """Refuse references that leave a band the model uses without a usable signal.
 
     Raises:
-        InstrumentError: a reference is saturated, or the white one is too dark.
+        InstrumentError: a reference is saturated, the white one is too dark, or the dark one
+            contains light.
     """
     if references.white.saturated or references.dark.saturated:
         raise InstrumentError(
@@ -109,6 +163,7 @@ def _check_references(references: References, bands: Integers, info: InstrumentI
             f"{info.wavelengths_nm[bands][weakest]:.0f} nm and needs {needed:.0f}; check lamp and "
             "panel, or lengthen the integration time"
         )
+    check_dark(references.dark.counts[bands], references.white.counts[bands])
 
 
 def _rescan(reason: str) -> Prediction:

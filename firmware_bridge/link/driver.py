@@ -192,9 +192,14 @@ class LinkInstrument:
                 f"averages, but the instrument stated {info.wavelengths_nm.size} pixels, and at "
                 "least 1 average is needed; restart the instrument"
             )
-        data = self._link.pull(
-            Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels, self._timeout_s
-        )
+        try:
+            data = self._link.pull(
+                Type.READ, ScanNumber(scanned.number).pack(), 4 * scanned.pixels, self._timeout_s
+            )
+        except Refused:
+            # A scan that was kept a moment ago is gone after a restart, which explains more.
+            self.controls.check_running()
+            raise
         # Each chunk has a CRC of its own; this one also notices chunks of different scans.
         if zlib.crc32(data) != scanned.checksum:
             raise InstrumentError(

@@ -21,7 +21,7 @@ from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.connect import registry as drivers
 from ccnvr.firmware_bridge.connect.registry import DRIVERS, open_instrument
 from ccnvr.firmware_bridge.connect.sim_url import simulate
-from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted, LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.serving import faults
 from ccnvr.firmware_bridge.serving.faults import KINDS, Fault, Line
@@ -53,6 +53,39 @@ def test_the_table_of_faults_is_what_really_happens() -> None:
     assert fault_matrix.table(fault_matrix.all_outcomes()) == shown, (
         "run python -m tools.fault_matrix"
     )
+
+
+@pytest.mark.parametrize("name", ["obp", "as7265x"])
+@pytest.mark.parametrize("scans", [0, 1, 3])
+def test_a_restart_between_two_scans_shows_where_settings_can_be_read_back(
+    name: str, scans: int, clock: Clock
+) -> None:
+    setup = set_up(name)
+    before = setup.info.boot
+    for _ in range(scans):
+        setup.scan()
+    setup.line.device.reset()  # type: ignore[attr-defined]
+    with pytest.raises(InstrumentRestarted, match="has restarted since it was identified"):
+        setup.scan()
+    # References of before are those of another boot, and are not found again.
+    setup.reopen()
+    assert setup.info.boot != before
+    setup.scan()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("ccnvr", "seabreeze")])
+def test_other_makers_instruments_are_known_to_count_no_starts(name: str, clock: Clock) -> None:
+    assert not set_up(name).info.counts_starts
+
+
+def test_an_ocean_device_that_forgot_its_checksums_has_restarted(clock: Clock) -> None:
+    """Over TCP there is no baud rate that would tell."""
+    setup = set_up("obp")
+    assert isinstance(setup.line.device, simulator_obp.SimulatedOcean)
+    setup.scan()
+    setup.line.device._protected = False
+    with pytest.raises(InstrumentRestarted, match="its baud rate or its checksums"):
+        setup.scan()
 
 
 @contextmanager
