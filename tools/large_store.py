@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -83,18 +85,19 @@ def _fill(path: Path, spectra: list[np.ndarray], scans: int) -> None:
     store = Store(path, owner=True)
     for number in range(1000):
         _add(store, spectra, number)
+    store.close()
     names = [name for name in columns("scans") if name not in ("id", "scan_id", "checksum")]
-    # The copies have no checksum, since that covers their id.
-    store.database.change(
-        (
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
+            connection.execute(f"PRAGMA {pragma}")
+        # The copies have no checksum, since that covers their id.
+        connection.execute(
             f"INSERT INTO scans (scan_id, {', '.join(names)}) "
             "WITH RECURSIVE k (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM k WHERE i + 1 < ?) "
             f"SELECT 'SIM-512-1-' || i, {', '.join(names)} FROM k, scans "
             "WHERE scans.id = i % 1000 + 1",
             (scans,),
         )
-    )
-    store.close()
 
 
 def _add(store: Store, spectra: list[np.ndarray], number: int) -> None:
