@@ -19,8 +19,10 @@ from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.engines.tflite_interpreter import silenced_stderr
 from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.errors import UsageError
 
 HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
 INSTALL = "pip install --pre --no-deps tflite-micro"
@@ -50,7 +52,12 @@ class MicroModel:
 
 
 def micro_model(network: NetworkArrays) -> MicroModel:
-    """Return the network for TFLite Micro, with the arena measured if that is installed."""
+    """Return the network for TFLite Micro, with the arena measured if that is installed.
+
+    Raises:
+        UsageError: the model has kernel members.
+    """
+    check_has_no_members(network.config)
     content = to_tflite(network, micro=True)
     # Read back from the file instead of noted while writing, so that the list cannot be incomplete.
     codes = {code.builtinCode for code in schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes}
@@ -61,6 +68,20 @@ def micro_model(network: NetworkArrays) -> MicroModel:
     }
     arena = _smallest_arena(content) if is_installed() else None
     return MicroModel(content, tuple(sorted(names[code] for code in codes)), arena)
+
+
+def check_has_no_members(config: NetworkConfig) -> None:
+    """Check that a model can be written as C source.
+
+    Raises:
+        UsageError: it has kernel members, whose soils are too many numbers for a microcontroller.
+    """
+    if config.kernels:
+        soils = sum(kernel.soils for kernel in config.kernels)
+        raise UsageError(
+            f"--c-array cannot write a model with kernel members, as this one has ({soils} soils "
+            "in float32); export a run whose model is a network alone, or leave --c-array out"
+        )
 
 
 def is_installed() -> bool:

@@ -78,7 +78,8 @@ def export_run(
     engines = available(tflite_python)
     # The C source is of the int8 network, whatever profiles the bundle has.
     quantized = c_folder is not None or tuple(profiles) != ("fp32",)
-    finished, spectra = load_finished(run, tuple(targets), quantized=quantized)
+    check = None if c_folder is None else c_array.check_has_no_members
+    finished, spectra = load_finished(run, tuple(targets), quantized=quantized, check=check)
     files = write_models(finished.networks, profiles, formats)
     proofs = prove(finished, files, engines, spectra)
     bundle = assemble_bundle(finished, files, proofs, spectra.held_out)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.export.proof_spectra import ProofSpectra, collect_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
@@ -77,7 +78,11 @@ class Finished:
 
 
 def load_finished(
-    folder: Path, targets: tuple[str, ...] = (), *, quantized: bool
+    folder: Path,
+    targets: tuple[str, ...] = (),
+    *,
+    quantized: bool,
+    check: Callable[[NetworkConfig], None] | None = None,
 ) -> tuple[Finished, ProofSpectra]:
     """Read a finished run, and the spectra that its export is proved on.
 
@@ -86,6 +91,7 @@ def load_finished(
         targets: the targets to keep; none keeps all of them.
         quantized: whether the profiles `weights` and `int8` are needed beside `fp32`. The network
             is quantized now, which takes minutes, where `ccnvr quantize` has not done so before.
+        check: raises an error for a network that cannot be exported as asked for, at once.
 
     Raises:
         UsageError: the folder holds no finished run, lacks the run's domain, was not trained on one
@@ -93,6 +99,8 @@ def load_finished(
         ProofError: there are too few spectra to prove the export on.
     """
     recipe, calibration, report = run_folder.load(folder)
+    if check is not None:
+        check(calibration.network.config)
     trained_on = recipe.properties
     if unknown := [name for name in targets if name not in trained_on]:
         raise UsageError(

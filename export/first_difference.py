@@ -6,6 +6,7 @@ layer in which it first differs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,10 @@ _TOLERANCE = {"fp32": 1e-5, "weights": 1e-5, "int8": 0.015}
 # Against torch in fp32, whose layers differ by the rounding of the weights before them too. It only
 # chooses the name in a message; `parity.LIMITS` decide what is refused.
 _ROUNDING_TOLERANCE = 0.05
+_OF_KERNELS = 1e-4
+"""The least share for kernel members, whose large weights of both signs cancel."""
+
+_KERNEL_LAYER = re.compile(r"kernel\d+(\.components|\.similarities)?")
 
 
 def layer_tolerance(file: ModelFile, *, rounding: bool) -> float:
@@ -65,7 +70,8 @@ def first_difference(expected: Layers, file: ModelFile, spectrum: Float32, toler
         if wrong is None or wrong.shape != right.shape:
             return f"{name}, which it lacks" if wrong is None else f"{name}, of another shape"
         # A layer of zeros alone leaves no scale to compare with.
-        most = tolerance * max(1e-6, float(np.max(np.abs(right))))
+        share = max(tolerance, _OF_KERNELS) if name.startswith("kernel") else tolerance
+        most = share * max(1e-6, float(np.max(np.abs(right))))
         # Written so that NaN counts as a difference.
         if not np.max(np.abs(wrong - right)) <= most:
             return name
@@ -102,6 +108,13 @@ def layers_of_torch(network: CCNVR, spectra: Float32) -> Layers:
     finally:
         for hook in hooks:
             hook.remove()
+    with torch.inference_mode():
+        for number, kernel in enumerate(network.kernel_modules()):
+            layers = kernel.layers(torch.from_numpy(spectra))
+            for part, value in zip(("components", "similarities", ""), layers, strict=True):
+                keep(f"kernel{number}.{part}".removesuffix("."), value)
+    # The outputs are computed last, and a difference in them has its cause in another layer.
+    found["properties"] = found.pop("properties")
     return found
 
 
@@ -136,6 +149,7 @@ def _layers_of_onnx(model: bytes, spectra: Float32) -> Layers:
 def _names(produced: set[str]) -> Iterator[str]:
     yield from (name for name in ("standardised", "pooled", "hidden", "linear") if name in produced)
     yield from (name for name in produced if name.removeprefix("convolution").isdigit())
+    yield from (name for name in produced if _KERNEL_LAYER.fullmatch(name))
 
 
 def _layers_of_tflite(model: bytes, spectra: Float32) -> Layers:
@@ -163,7 +177,9 @@ def _layers_of_tflite(model: bytes, spectra: Float32) -> Layers:
             # and the bands before the filters.
             image = _dequantized(interpreter, detail)
             found[f"convolution{number}"] = image[:, 0].transpose(0, 2, 1)
-        elif name in ("standardised", "pooled", "linear", "properties"):
+        elif name in ("standardised", "pooled", "linear", "properties") or _KERNEL_LAYER.fullmatch(
+            name
+        ):
             found[name] = _dequantized(interpreter, detail)
         elif name in renamed:
             # setdefault, because a `pooled` of two directions must not be replaced by the forward

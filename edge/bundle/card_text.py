@@ -17,6 +17,9 @@ from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.chemometrics.targets import Target
 
+KERNELS = "kernel_members"
+"""The key of a card's training that describes kernel members."""
+
 
 def describe(bundle: Bundle, self_test: str, correction: Correction | None) -> Iterator[str]:
     """Yield the lines that describe a bundle.
@@ -48,6 +51,7 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
             f"{target.highest:.3g}; {_interval(target)}"
             + (f"; method: {target.method}" if target.method else "")
         )
+    yield from _members(card)
     yield _domain(manifest.domain)
     for title, table in card.accuracy.items():
         # Made printable before the text is split, so that a name with a line break stays one line.
@@ -112,8 +116,28 @@ def _training(card: Card) -> list[str]:
     return [
         f"{key}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in stated.items()
-        if key != "recipe" and value
+        if key not in ("recipe", KERNELS) and value
     ]
+
+
+def _members(card: Card) -> Iterator[str]:
+    """Yield the kernel members of the model, and what of the soils travels with them."""
+    stated = _table(card.training, KERNELS)
+    members = stated.get("members")
+    if not isinstance(members, list) or not members:
+        return
+    parts = ["a network"] if stated.get("network") is True else []
+    for member in members:
+        table = member if isinstance(member, dict) else {}
+        parts.append(
+            f"a {table.get('kind', '-')} kernel of {_whole(table, 'soils')} soils in "
+            f"{_whole(table, 'components')} components"
+        )
+    yield f"predicts with the sum of {', '.join(parts)}"
+    yield (
+        "privacy: the principal components of these soils travel in the file, and whoever has it "
+        "can nearly restore their spectra and laboratory values; names and places are not in it"
+    )
 
 
 def _parity(card: Card) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, similarities
 from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
@@ -20,7 +20,7 @@ from ccnvr.edge.network.layers import (
     StoredInt8,
     as_float,
 )
-from ccnvr.edge.network.shape import MATERN, NetworkConfig
+from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.firmware_bridge.arrays import Float32
 
 _EXACT_IN_FLOAT32 = 2**24
@@ -255,7 +255,7 @@ class Kernel:
         self._components = np.ascontiguousarray(folded.components.T)
         self._minus_twice = np.ascontiguousarray(folded.minus_twice.T)
         self._norms, self._usual, self._weights = folded.norms, folded.usual, member.weights
-        self._matern = member.kind == MATERN
+        self._kind = member.kind
 
     def layers(self, spectra: Float32) -> tuple[Float32, Float32, Float32]:
         """Return components `(n, d)`, similarities `(n, soils)` and outputs `(n, outputs)`.
@@ -269,15 +269,7 @@ class Kernel:
         products += (components * components).sum(axis=1, keepdims=True)
         # Rounding may leave the square of a small distance below 0.
         squares = np.clip(products, np.float32(0.0), np.float32(LARGEST_SQUARE))
-        return components, *self._compared(squares)
-
-    def _compared(self, squares: Float32) -> tuple[Float32, Float32]:
-        """Return similarities and outputs, from the squares of the scaled distances."""
-        if self._matern:
-            distances = np.sqrt(squares)
-            similarities: Float32 = (distances + np.float32(1.0)) * np.exp(-distances)
-        else:
-            similarities = np.exp(-squares)
-        different: Float32 = similarities - self._usual
+        similar: Float32 = similarities(self._kind, squares)
+        different: Float32 = similar - self._usual
         outputs: Float32 = different @ self._weights
-        return similarities, outputs
+        return components, similar, outputs

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,19 @@ The similarity is exactly or nearly 0 well before it, at exp(-100) for Matern 3/
 limit a hostile spectrum could give infinity times zero.
 """
 
+_MOST_COMPARED = 256
+
+
+def similarities(kind: str, squares: NDArray[Any]) -> NDArray[Any]:
+    """Return the similarities at scaled squares of distances, see `FoldedKernel`."""
+    if kind == MATERN:
+        distances = np.sqrt(squares)
+        # A one of the squares' own type, which keeps float32 as it is.
+        found: NDArray[Any] = (distances + squares.dtype.type(1.0)) * np.exp(-distances)
+    else:
+        found = np.exp(-squares)
+    return found
+
 
 @dataclass(frozen=True, eq=False)
 class FoldedKernel:
@@ -39,14 +54,14 @@ class FoldedKernel:
     The scale is in the components and the soils. The outputs are `weights @ (similarity - usual)`,
     to which `total_bias` adds the rest.
 
-    `components` is `(d, channels x bands)`, `minus_twice` `(soils, d)`, `norms` `(soils,)` and
-    `weights` `(outputs, soils)`, all float32; `usual` is a number.
+    `components` is `(d, channels x bands)`, `minus_twice` `(soils, d)`, `norms` and `usual`
+    `(soils,)` and `weights` `(outputs, soils)`, all float32.
     """
 
     components: Float32
     minus_twice: Float32
     norms: Float32
-    usual: np.float32
+    usual: Float32
     weights: Float32
 
 
@@ -91,22 +106,30 @@ class KernelMember:
         }
 
     @property
-    def usual(self) -> np.float32:
-        """The similarity of two soils at the root mean square of their distances.
+    def scale(self) -> float:
+        """The factor from components to those of the folded member."""
+        return (math.sqrt(3.0) if self.kind == MATERN else math.sqrt(0.5)) / self.length
+
+    @cached_property
+    def usual(self) -> Float32:
+        """The mean similarity of each soil to some of the others, `(soils,)`, in steps of 1/256.
 
         Large weights of both signs cancel in the outputs, and what float32 loses there is in
         proportion to the similarities. They are several times as large as their differences from
-        this one.
+        these.
         """
-        square = 2.0 * float(self.soils.astype(np.float64).var(axis=0).sum()) / self.length**2
-        if self.kind == MATERN:
-            root = math.sqrt(3.0 * square)
-            return np.float32((1.0 + root) * math.exp(-root))
-        return np.float32(math.exp(-0.5 * square))
+        some = self.soils[:: -(-len(self.soils) // _MOST_COMPARED)].astype(np.float64)
+        soils = self.soils.astype(np.float64)
+        products = -2.0 * soils @ some.T + (some**2).sum(axis=1)
+        squares = np.maximum(products + (soils**2).sum(axis=1)[:, None], 0.0) * self.scale**2
+        mean = similarities(self.kind, squares).mean(axis=1)
+        # In steps, so that model files do not depend on the last bits of a product's sum.
+        usual: Float32 = (np.rint(256.0 * mean) / 256.0).astype(np.float32)
+        return usual
 
     def folded(self) -> FoldedKernel:
         """Return the member as engines compute it."""
-        scale = (math.sqrt(3.0) if self.kind == MATERN else math.sqrt(0.5)) / self.length
+        scale = self.scale
         # Multiplied in float64 and rounded once, so that every engine gets the same constants.
         soils = (scale * self.soils.astype(np.float64)).astype(np.float32)
         return FoldedKernel(
@@ -131,5 +154,5 @@ def total_bias(members: Sequence[KernelMember]) -> Float32:
     """Return what the outputs of folded members lack, `(outputs,)`, which engines add once."""
     total = np.zeros(len(members[0].bias))
     for member in members:
-        total += member.bias + float(member.usual) * member.weights.sum(axis=0, dtype=np.float64)
+        total += member.bias + member.usual.astype(np.float64) @ member.weights
     return total.astype(np.float32)

@@ -37,7 +37,7 @@ def kernel_member(graph: Graph, name: str, member: KernelMember) -> str:
     ]
     squares = graph.node("Clip", [squares, *ends], f"{prefix}clipped")
     similarities = _similarities(graph, prefix, squares, member.kind)
-    usual = graph.constant(f"{prefix}usual", np.array(folded.usual))
+    usual = graph.constant(f"{prefix}usual", folded.usual)
     different = graph.node("Sub", [similarities, usual], f"{prefix}different")
     return product(different, name, "weights", folded.weights)
 

@@ -47,7 +47,7 @@ def kernel_member(graph: Subgraph, name: str, member: KernelMember, spectra: int
         options=schema.MaximumMinimumOptionsT(),
     )
     similarities = _similarities(graph, prefix, squares, soils, member.kind)
-    usual = graph.constant(f"{prefix}usual", np.full((1, 1), folded.usual))
+    usual = graph.constant(f"{prefix}usual", folded.usual[None])
     different = graph.apply(
         Operator.SUB,
         f"{prefix}different",

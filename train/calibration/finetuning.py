@@ -56,6 +56,8 @@ def finetune(
     each spectrum's soil. The calibration given is not changed, and the result keeps its correction
     and its scales of properties and bands.
 
+    Kernel members beside the network stay as they are, and the network learns what is missing.
+
     Raises:
         UsageError: `layers` is not one of `LAYERS`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ccnvr.edge.atomic_files import write_atomically
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.edge.typed import build, to_data
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.network.augment import Mixture, VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.fitting import Fitting
@@ -150,19 +153,56 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def write_network(path: Path, network: CCNVR) -> None:
+    """Write a checkpoint of a network that is not trained further, with any kernel members."""
+    state: dict[str, Any] = {"network": network.state_dict()}
+    if network.config.kernels:
+        # The recipe does not say how many soils the members have, nor whether a network is kept.
+        state["config"] = to_data(network.config)
+    with write_atomically(path) as stream:
+        torch.save(state, stream)
+
+
 def read_network(path: Path, recipe: TrainingRecipe) -> CCNVR:
-    """Return the network of a checkpoint, ready to predict.
+    """Return the network of a checkpoint, ready to predict, with its kernel members.
 
     Raises:
         CcnvrError: the file is damaged, or holds another network.
     """
-    network = CCNVR(recipe.network_config())
+    state, config = read_checkpoint(path), recipe.network_config()
     try:
-        network.load_state_dict(read_checkpoint(path)["network"])
-    except (KeyError, RuntimeError) as error:
+        if "config" in state:
+            stated = build(NetworkConfig, state["config"])
+            check_fits(stated, config)
+            config = stated
+        network = CCNVR(config)
+        network.load_state_dict(state["network"])
+    except (KeyError, RuntimeError, ValueError, UsageError) as error:
         # torch's own message lists each weight on a line of its own.
         raise CcnvrError(
             f"{path} holds another network than its recipe asks for; put the recipe back, or run "
             "ccnvr train in another folder"
         ) from error
     return network.eval()
+
+
+def check_fits(found: NetworkConfig, expected: NetworkConfig) -> None:
+    """Check that a network is that of a recipe, apart from members beside it or in its place.
+
+    A member may also be folded into a linear path that the recipe does not have.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found.kernels:
+        kept = replace(expected, linear=found.linear, standardise=found.standardise)
+        if found.members_only:
+            kept = replace(
+                found,
+                in_channels=expected.in_channels,
+                bands=expected.bands,
+                outputs=expected.outputs,
+            )
+        expected = replace(kept, kernels=found.kernels)
+    if found != expected:
+        raise ValueError("the network is not the one that its recipe describes")

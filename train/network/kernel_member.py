@@ -56,6 +56,15 @@ class KernelModule(nn.Module):
         """Compute the outputs in float64; see the class for shapes."""
         return self.similarities(spectra) @ self.weights.double() + self.bias.double()
 
+    def layers(self, spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return components, similarities and outputs as `NumpySession.layers` names them.
+
+        The components are scaled, and the outputs without the part of `kernels.total_bias`.
+        """
+        member, similarities = self.to_member(), self.similarities(spectra)
+        outputs = (similarities - torch.tensor(member.usual)) @ self.weights.double()
+        return self.project(spectra) * member.scale, similarities, outputs
+
     def project(self, spectra: Tensor) -> Tensor:
         """Return the components `(n, d)` of a model input."""
         centred = spectra.flatten(1).double() - self.centre.double()

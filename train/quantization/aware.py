@@ -54,11 +54,16 @@ class QuantizationAware(nn.Module):
             weights = {
                 # Biases have one axis; they stay float here, since int32 rounds them by next to
                 # nothing.
-                name: _as_int8(value) if value.ndim > 1 else value
+                name: _as_int8(value) if self._is_stored(name, value) else value
                 for name, value in weights.items()
             }
         answer: Tensor = functional_call(self.network, weights, (spectra,))
         return answer
+
+    def _is_stored(self, name: str, value: Tensor) -> bool:
+        """Return whether the quantized network has the parameter as int8."""
+        # Beside kernel members, the linear path stays float.
+        return value.ndim > 1 and not (name == "linear.weight" and self.network.config.kernels)
 
     def train(self, mode: bool = True) -> QuantizationAware:
         """Switch training on for the weights alone: no dropout, and the bands' statistics stay."""

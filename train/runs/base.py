@@ -19,6 +19,7 @@ from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import as_torch
+from ccnvr.train.network.epochs import check_fits
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 
@@ -43,6 +44,18 @@ class Base:
 
     history: dict[str, Any]
     """The soils and the training, from its report or its model card."""
+
+    def check_tunable(self) -> None:
+        """Check that there is a network to fine-tune.
+
+        Raises:
+            UsageError: the model has kernel members only.
+        """
+        if self.calibration.network.config.members_only:
+            raise UsageError(
+                f"{self.source} has kernel members only and no network that could be fine-tuned; "
+                "train a model on your soils with ccnvr train instead"
+            )
 
     def only(self, properties: Sequence[str]) -> Base:
         """Return the base with the outputs for these properties only."""
@@ -103,7 +116,7 @@ def _of_bundle(bundle: Bundle) -> Base:
     if (
         # The card is for people and may be edited: the edge computes with the manifest alone.
         recipe.preprocessing != manifest.preprocessing
-        or recipe.network_config() != network.config
+        or not _describes(recipe, network)
         or (recipe.epo is not None and correction is None)
     ):
         raise BundleError(
@@ -118,6 +131,15 @@ def _of_bundle(bundle: Bundle) -> Base:
         calibration,
         _history(manifest.card.soils, manifest.card.training),
     )
+
+
+def _describes(recipe: TrainingRecipe, network: CCNVR) -> bool:
+    """Return whether a network is the recipe's, with kernel members or without."""
+    try:
+        check_fits(network.config, recipe.network_config())
+    except ValueError:
+        return False
+    return True
 
 
 def _recipe_and_network(bundle: Bundle) -> tuple[TrainingRecipe, CCNVR]:

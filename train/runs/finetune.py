@@ -11,9 +11,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
-from ccnvr.edge.atomic_files import check_absent, make_folder, write_atomically
+from ccnvr.edge.atomic_files import check_absent, make_folder
 from ccnvr.train.calibration.fit import Calibration, predict
 from ccnvr.train.calibration.folds import fold_of
 from ccnvr.train.calibration.recipe_soils import doubts
@@ -61,6 +59,7 @@ def finetune(
     path, folder = Path(soils), Path(out)
     if not isinstance(base, Base):
         base = read_base(str(base))
+    base.check_tunable()
     # An empty folder is as good as none: people make one before they start.
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_absent(folder, "--out")
@@ -132,6 +131,4 @@ def _keep(folder: Path, recipe: TrainingRecipe, calibration: Calibration, soils:
     """Write all files of the run but its report."""
     text = f"{_HEADER}\n{recipe_file.write(recipe)}"
     run_folder.claim(folder, text.encode(), soils, calibration.correction)
-    (folder / run_folder.CHECKPOINT).parent.mkdir()
-    with write_atomically(folder / run_folder.CHECKPOINT) as stream:
-        torch.save({"network": calibration.network.state_dict()}, stream)
+    run_folder.keep_network(folder, calibration.network)

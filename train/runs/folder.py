@@ -22,7 +22,8 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.network.epochs import read_network
+from ccnvr.train.network.ccnvr import CCNVR
+from ccnvr.train.network.epochs import read_network, write_network
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.report import RunReport, data_digest, soils_of
@@ -74,6 +75,13 @@ def claim(
     # Last: a folder with the digest holds all that the digest is of.
     with write_atomically(kept) as stream:
         stream.write(digest.hexdigest().encode())
+
+
+def keep_network(folder: Path, network: CCNVR) -> None:
+    """Write the network of a run that is not trained further, with any kernel members."""
+    checkpoint = folder / CHECKPOINT
+    checkpoint.parent.mkdir(exist_ok=True)
+    write_network(checkpoint, network)
 
 
 def keep_report(folder: Path, report: RunReport, domain: Domain | None) -> None:

@@ -1,0 +1,246 @@
+"""Models with kernel members: engines answer as float64 does, and the way to a bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccnvr.edge.cli import main
+from ccnvr.edge.engines import onnx
+from ccnvr.edge.engines.isolated import IsolatedSession
+from ccnvr.edge.engines.litert import LiteRtSession
+from ccnvr.edge.engines.numpy_reference import NumpySession
+from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.network.kernels import KernelMember
+from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.members import members_alone
+from ccnvr.edge.network.shape import KernelShape
+from ccnvr.export import c_array
+from ccnvr.export.onnx.writer import to_onnx
+from ccnvr.export.tflite.writer import to_tflite
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs, with_outputs
+from ccnvr.train.network.convert import as_torch, to_arrays
+from ccnvr.train.network.convert import with_outputs as arrays_with_outputs
+from ccnvr.train.runs import folder as run_folder
+from tests.support import kernel_members, recipes
+from tests.support.bundles_of_all import all_profiles
+from tests.support.helpers import assert_one_sentence, run_ccnvr
+
+SMALL_LIMIT = 2e-5
+PROMISED = 3e-4
+"""The largest difference from float64, in sd, that an exported model may have."""
+
+ENGINES: dict[str, Callable[[NetworkArrays], Any]] = {
+    "numpy": NumpySession,
+    "onnxruntime": lambda network: onnx.open_model(to_onnx(network)),
+    "litert": lambda network: LiteRtSession(to_tflite(network)),
+    "litert without XNNPACK": lambda network: LiteRtSession(to_tflite(network), xnnpack=False),
+}
+
+kinds = st.lists(
+    st.builds(
+        KernelShape,
+        kind=st.sampled_from(("matern32", "rbf")),
+        length=st.floats(0.01, 100.0),
+        components=st.integers(1, 20),
+        soils=st.integers(1, 60),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=40)
+@given(kinds, st.integers(1, 3), st.integers(1, 40), st.integers(1, 4), st.booleans())
+def test_every_engine_answers_as_float64_does(
+    shapes: list[KernelShape], channels: int, bands: int, outputs: int, linear: bool
+) -> None:
+    network = kernel_members.alone(channels, bands, outputs, tuple(shapes), linear)
+    inputs = np.random.default_rng(3).normal(size=(5, channels, bands)).astype(np.float32)
+    exact = network_outputs(as_torch(network), inputs)
+    for name, engine in ENGINES.items():
+        found = engine(network)(inputs)
+        assert found.dtype == np.float32 and found.shape == exact.shape
+        assert np.abs(found - exact).max() <= SMALL_LIMIT, name
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, *recipes.SHAPES])
+def test_members_beside_a_network_are_written_in_every_profile(
+    changes: dict[str, Any], rng: np.random.Generator
+) -> None:
+    torch.manual_seed(1)
+    network = CCNVR(recipes.network_config(**changes)).eval()
+    both = kernel_members.with_kernels(network)
+    inputs = rng.normal(size=(4, 2, 140)).astype(np.float32)
+    for profile, arrays in all_profiles(both).items():
+        expected = NumpySession(arrays)(inputs)
+        for name in ("onnxruntime", "litert", "litert without XNNPACK"):
+            limit = SMALL_LIMIT
+            if profile == "int8" and name != "onnxruntime":
+                limit += 0.25 * max((one.scale for one in arrays.activations), default=0.0)
+            assert np.abs(ENGINES[name](arrays)(inputs) - expected).max() <= limit, (profile, name)
+
+
+def test_tflite_runtime_answers_as_numpy_does(tflite_python: Path) -> None:
+    network = fitted(391, 32, "matern32")
+    inputs = some_inputs(40)
+    with IsolatedSession("tflite", to_tflite(network), python=tflite_python) as session:
+        found = session(inputs)
+    assert np.abs(found - network_outputs(as_torch(network), inputs)).max() <= PROMISED
+
+
+def test_it_holds_builtin_operators_only_and_one_copy_of_each_array() -> None:
+    network = fitted(391, 32, "rbf")
+    content = to_tflite(network)
+    assert to_tflite(network) == content and to_onnx(network) == to_onnx(network)
+    codes = schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes
+    assert schema.BuiltinOperator.CUSTOM not in {code.builtinCode for code in codes}
+    arrays = sum(value.nbytes for value in network.tensors().values())
+    for written in (content, to_onnx(network)):
+        assert arrays < len(written) < arrays + 12_000
+
+
+CHANNELS, BANDS, OUTPUTS = 4, 150, 3
+
+
+@cache
+def soils() -> tuple[np.ndarray, np.ndarray]:
+    """Model inputs of 3,000 soils that vary in few ways as spectra do, and three properties."""
+    rng = np.random.default_rng(11)
+    ways = np.cumsum(np.cumsum(rng.normal(size=(120, CHANNELS * BANDS)), axis=1), axis=1)
+    ways /= ways.std(axis=1, keepdims=True)
+    amounts = rng.standard_t(5, size=(3000, 120)) / np.arange(1, 121) ** 1.2
+    spectra = 0.5 + amounts @ ways + rng.normal(0.0, 1e-3, (3000, CHANNELS * BANDS))
+    values = np.stack([amounts[:, 0], np.tanh(amounts[:, 1] * 3.0), amounts[:, 2] ** 2], axis=1)
+    values += rng.normal(0.0, 0.3, values.shape)
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    return spectra.astype(np.float32), values
+
+
+@cache
+def fitted(count: int, components: int, kind: str, noise: float = 0.05) -> NetworkArrays:
+    """A process on half-whitened components, its length the median distance, as one member."""
+    spectra, values = soils()
+    known = spectra[:count].astype(np.float64)
+    centre = known.mean(axis=0)
+    _, sizes, ways = np.linalg.svd(known - centre, full_matrices=False)
+    half = np.sqrt(sizes[:components] / np.sqrt(count))
+    directions = ways[:components] / half[:, None]
+    placed = (known - centre) @ directions.T
+    norms = (placed**2).sum(axis=1)
+    squares = np.maximum(norms[:, None] + norms - 2.0 * placed @ placed.T, 0.0)
+    length = float(np.sqrt(np.median(squares)))
+    root = np.sqrt(3.0 * squares) / length
+    similar = (
+        (1.0 + root) * np.exp(-root) if kind == "matern32" else np.exp(-squares / 2.0 / length**2)
+    )
+    weights = np.linalg.solve(similar + noise * np.eye(count), values[:count])
+    arrays = [
+        np.ascontiguousarray(array, dtype=np.float32)
+        for array in (centre, directions, placed, weights, np.zeros(OUTPUTS))
+    ]
+    return members_alone(CHANNELS, BANDS, [KernelMember(kind, length, *arrays)])
+
+
+def some_inputs(count: int) -> np.ndarray:
+    """Inputs of soils that were not fitted and, as many, that were."""
+    spectra, _ = soils()
+    return np.concatenate([spectra[-count:], spectra[:count]]).reshape(-1, CHANNELS, BANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["matern32", "rbf"])
+@pytest.mark.parametrize(("count", "components"), [(391, 32), (2700, 64)])
+def test_a_process_of_many_soils_is_within_what_is_promised(
+    count: int, components: int, kind: str, engine: str
+) -> None:
+    network, inputs = fitted(count, components, kind), some_inputs(200)
+    exact = network_outputs(as_torch(network), inputs)
+    assert np.abs(ENGINES[engine](network)(inputs) - exact).max() <= PROMISED
+
+
+def test_some_of_the_outputs_can_be_kept(rng: np.random.Generator) -> None:
+    network = kernel_members.alone(linear=True)
+    inputs = rng.normal(size=(3, 2, 140)).astype(np.float32)
+    all_outputs = NumpySession(network)(inputs)
+    few = arrays_with_outputs(network, [2, 0])
+    np.testing.assert_allclose(NumpySession(few)(inputs), all_outputs[:, [2, 0]], atol=1e-5)
+    narrow = with_outputs(as_torch(network), [2, 0])
+    np.testing.assert_allclose(network_outputs(narrow, inputs), all_outputs[:, [2, 0]], atol=1e-5)
+
+
+def test_firmware_gets_no_kernel_members() -> None:
+    with pytest.raises(UsageError, match=r"cannot write a model with kernel members.*31 soils"):
+        c_array.micro_model(kernel_members.alone())
+
+
+def with_members(run: Path, folder: Path, alone: bool) -> Path:
+    """A copy of a finished run whose network has kernel members beside it, or gives way to them."""
+    shutil.copytree(run, folder)
+    _, calibration, _ = run_folder.load(folder)
+    config = calibration.network.config
+    network = kernel_members.with_kernels(calibration.network)
+    if alone:
+        kernels = to_arrays(network).kernels
+        network = as_torch(members_alone(config.in_channels, config.bands, kernels))
+    run_folder.keep_network(folder, network)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["beside a network", "alone"])
+def run_with_members(
+    request: pytest.FixtureRequest, finished_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return with_members(finished_run, tmp_path_factory.mktemp("run") / "run", request.param)
+
+
+@pytest.mark.slow
+def test_a_run_with_members_is_exported_inspected_and_run(
+    run_with_members: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "x.ccnvr"
+    assert main(["export", str(run_with_members), "--out", str(bundle)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("litert without XNNPACK") == 3
+    shown = run_ccnvr("inspect", bundle).stdout
+    alone = run_folder.load(run_with_members)[1].network.config.members_only
+    words = "predicts with the sum of " + ("" if alone else "a network, ")
+    assert f"{words}a matern32 kernel of 20 soils in 7 components, a rbf kernel of 11" in shown
+    assert "privacy: the principal components of these soils travel in the file" in shown
+    assert "kernel_members:" not in shown
+    for engine in ("onnx", "litert", "numpy"):
+        for profile in ("fp32", "weights", "int8"):
+            model = ProvedModel(str(bundle), engine, profile)
+            assert model.self_test_difference < (1e-3 if alone or profile != "int8" else 0.2)
+
+
+@pytest.mark.slow
+def test_quantizing_says_what_cannot_be_trained(run_with_members: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run_with_members, tmp_path / "run")
+    done = run_ccnvr("quantize", folder, "--epochs", 1)
+    if run_folder.load(folder)[1].network.config.members_only:
+        assert_one_sentence(done, 2, "kernel members only", "leave --epochs out")
+        assert run_ccnvr("quantize", folder, "--sensitivity").returncode == 0
+    else:
+        assert done.returncode == 0, done.stderr
+        assert main(["export", str(folder), "--out", str(tmp_path / "x.ccnvr")]) == 0
+
+
+@pytest.mark.slow
+def test_c_source_is_refused_before_the_long_work(run_with_members: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "x.ccnvr", "--c-array", tmp_path / "c"]
+    refused = run_ccnvr("export", run_with_members, *out)
+    assert_one_sentence(refused, 2, "kernel members", "leave --c-array out")
+    assert list(tmp_path.iterdir()) == []
