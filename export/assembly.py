@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import Bundle, SelfTest
-from ccnvr.edge.bundle.card_text import KERNELS
-from ccnvr.edge.bundle.manifest import SCHEMA, Card, Manifest
+from ccnvr.edge.bundle.manifest import SCHEMA, Card, Manifest, kernels_entry
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics.domain import PART
 from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
 from ccnvr.edge.engines.numpy_reference import NumpySession
-from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.export.finished import Finished
 from ccnvr.export.model_files import ModelFile
 from ccnvr.export.proof import Proof
@@ -64,18 +62,10 @@ def assemble_bundle(
             accuracy=report.accuracy,
             parity=dict(_card_entry(proof, held_out) for proof in proofs),
             soils=report.soils,
-            training=report.training | _members(calibration.network.config),
+            training=report.training | kernels_entry(calibration.network.config),
         ),
     )
     return Bundle(str(finished.folder), "", manifest, parts)
-
-
-def _members(config: NetworkConfig) -> dict[str, Any]:
-    """Return what the card says of kernel members; nothing of a network alone."""
-    if not config.kernels:
-        return {}
-    members = [asdict(kernel) for kernel in config.kernels]
-    return {KERNELS: {"network": not config.members_only, "members": members}}
 
 
 def _card_entry(proof: Proof, held_out: int) -> tuple[str, dict[str, Any]]:

@@ -11,14 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ccnvr.edge.bundle.archive import Bundle
-from ccnvr.edge.bundle.manifest import Card, Manifest
+from ccnvr.edge.bundle.manifest import KERNELS, Card, Manifest
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.chemometrics.targets import Target
-
-KERNELS = "kernel_members"
-"""The key of a card's training that describes kernel members."""
 
 
 def describe(bundle: Bundle, self_test: str, correction: Correction | None) -> Iterator[str]:

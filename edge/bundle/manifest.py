@@ -13,9 +13,13 @@ from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.edge.chemometrics.preprocess import Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.edge.typed import FILE_KEY, build, to_data
 
 SCHEMA = 1
+
+KERNELS = "kernel_members"
+"""The key of a card's training that describes kernel members."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,13 @@ class Manifest:
     def to_json(self) -> str:
         """Return the content of `manifest.json`."""
         return json.dumps(to_data(self), indent=1, allow_nan=False)
+
+
+def kernels_entry(config: NetworkConfig) -> dict[str, Any]:
+    """Return what a card's training says of kernel members; nothing of a network alone."""
+    if not config.kernels:
+        return {}
+    return {KERNELS: {"network": not config.members_only, "members": to_data(config.kernels)}}
 
 
 def parse(text: str) -> Manifest:

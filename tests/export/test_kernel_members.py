@@ -120,7 +120,7 @@ def soils() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(11)
     ways = np.cumsum(np.cumsum(rng.normal(size=(120, CHANNELS * BANDS)), axis=1), axis=1)
     ways /= ways.std(axis=1, keepdims=True)
-    amounts = rng.standard_t(5, size=(3000, 120)) / np.arange(1, 121) ** 1.2
+    amounts = rng.normal(size=(3000, 120)) / np.arange(1, 121) ** 1.2
     spectra = 0.5 + amounts @ ways + rng.normal(0.0, 1e-3, (3000, CHANNELS * BANDS))
     values = np.stack([amounts[:, 0], np.tanh(amounts[:, 1] * 3.0), amounts[:, 2] ** 2], axis=1)
     values += rng.normal(0.0, 0.3, values.shape)
@@ -129,7 +129,7 @@ def soils() -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def fitted(count: int, components: int, kind: str, noise: float = 0.05) -> NetworkArrays:
+def fitted(count: int, components: int, kind: str, noise: float = 0.15) -> NetworkArrays:
     """A process on half-whitened components, its length the median distance, as one member."""
     spectra, values = soils()
     known = spectra[:count].astype(np.float64)

@@ -17,6 +17,7 @@ import torch
 
 from ccnvr.edge.commands.arguments import number, whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.train.quantization.aware import check_has_network
 from ccnvr.train.quantization.kept import QuantizationReport
 from ccnvr.train.quantization.run import (
     PERCENTILES,
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     # More threads would change the order of sums, and the networks with it.
     torch.set_num_threads(1)
     recipe, calibration, report = run_folder.load(arguments.run)
+    if arguments.epochs:
+        check_has_network(calibration.network.config)
     soils = calibration_split(recipe, run_folder.training_soils(arguments.run, recipe, report))
     settings = QuantizationSettings(
         tuple(arguments.percentile or PERCENTILES), arguments.epochs, arguments.learning_rate

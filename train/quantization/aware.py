@@ -14,7 +14,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ccnvr.edge.network.layers import Activation
+from ccnvr.edge.network.shape import NetworkConfig
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.network.ccnvr import CCNVR
+
+
+def check_has_network(config: NetworkConfig) -> None:
+    """Check that a model has something to train as int8.
+
+    Raises:
+        UsageError: it has kernel members only.
+    """
+    if config.members_only:
+        raise UsageError(
+            "this model has kernel members only, which stay float, so there is nothing to train as "
+            "int8; leave --epochs out"
+        )
 
 
 class QuantizationAware(nn.Module):
@@ -27,12 +42,16 @@ class QuantizationAware(nn.Module):
         network: the float network, which is copied.
         scales: the scale of each activation to round, by its index in `NetworkArrays.activations`.
         int8_weights: whether weights are rounded too.
+
+    Raises:
+        UsageError: the model has no network.
     """
 
     def __init__(
         self, network: CCNVR, scales: Mapping[int, Activation], int8_weights: bool = True
     ) -> None:
         super().__init__()
+        check_has_network(network.config)
         self.network = copy.deepcopy(network)
         self._int8_weights = int8_weights
         layers = self.network.convolutions

@@ -21,7 +21,6 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.layers import Activation, NetworkArrays
 from ccnvr.firmware_bridge.arrays import Float32
-from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import fold_of
@@ -144,11 +143,6 @@ def quantize(
         UsageError: training as int8 is asked for, of a model without a network.
         CcnvrError: the folder cannot be written to.
     """
-    if settings.epochs and calibration.network.config.members_only:
-        raise UsageError(
-            "this model has kernel members only, which stay float, so there is nothing to train as "
-            "int8; leave --epochs out"
-        )
     task = _Task(folder, recipe, calibration, soils, settings, advance)
     preprocess = Preprocessor(
         recipe.preprocessing, recipe.grid.wavelengths(), calibration.correction
