@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -22,17 +23,24 @@ from ccnvr.edge.engines.litert import LiteRtSession
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.kernels import KernelMember
-from ccnvr.edge.network.layers import NetworkArrays
+from ccnvr.edge.network.layers import NetworkArrays, assemble
 from ccnvr.edge.network.members import members_alone
 from ccnvr.edge.network.shape import KernelShape
 from ccnvr.export import c_array
+from ccnvr.export.engines import available
+from ccnvr.export.model_files import WRITERS, ModelFile
 from ccnvr.export.onnx.writer import to_onnx
+from ccnvr.export.parity import Gate
+from ccnvr.export.proof_spectra import ProofError, ProofSpectra, hostile_inputs
 from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import finetuning
 from ccnvr.train.network.ccnvr import CCNVR, network_outputs, with_outputs
 from ccnvr.train.network.convert import as_torch, to_arrays
 from ccnvr.train.network.convert import with_outputs as arrays_with_outputs
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.runs.base import read_base
 from tests.support import kernel_members, recipes
 from tests.support.bundles_of_all import all_profiles
 from tests.support.helpers import assert_one_sentence, run_ccnvr
@@ -244,3 +252,85 @@ def test_c_source_is_refused_before_the_long_work(run_with_members: Path, tmp_pa
     refused = run_ccnvr("export", run_with_members, *out)
     assert_one_sentence(refused, 2, "kernel members", "leave --c-array out")
     assert list(tmp_path.iterdir()) == []
+
+
+def _sign(name: str) -> Callable[[dict[str, Any]], None]:
+    """The largest number of an array, with the other sign."""
+
+    def change(tensors: dict[str, Any]) -> None:
+        place = np.unravel_index(int(np.argmax(np.abs(tensors[name]))), tensors[name].shape)
+        tensors[name][place] *= -1.0
+
+    return change
+
+
+def _soils_reversed(tensors: dict[str, Any]) -> None:
+    tensors["kernel0.soils"] = np.ascontiguousarray(tensors["kernel0.soils"][::-1])
+
+
+def _outputs_reversed(tensors: dict[str, Any]) -> None:
+    tensors["kernel0.weights"] = np.ascontiguousarray(tensors["kernel0.weights"][:, ::-1])
+
+
+def _bias(tensors: dict[str, Any]) -> None:
+    tensors["kernel0.bias"] = tensors["kernel0.bias"] + np.float32(1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [
+        (_sign("kernel0.weights"), "kernel0"),
+        (_sign("kernel0.soils"), "kernel0.similarities"),
+        (_sign("kernel0.centre"), "kernel0.components"),
+        (_sign("kernel0.components"), "kernel0.components"),
+        (_soils_reversed, "kernel0.similarities"),
+        (_outputs_reversed, "kernel0"),
+        (_bias, "properties"),
+    ],
+)
+def test_the_gate_catches_faults_of_members_and_names_the_layer(
+    change: Callable[[dict[str, Any]], None], layer: str
+) -> None:
+    network, inputs = fitted(391, 32, "matern32"), some_inputs(100)
+    spectra = ProofSpectra(
+        inputs,
+        [str(number) for number in range(len(inputs))],
+        np.full((len(inputs), OUTPUTS), np.nan),
+        0,
+        hostile_inputs(inputs),
+    )
+    gate = Gate(as_torch(network), {"fp32": network}, spectra, ("a", "b", "c"))
+    tensors = {name: value.copy() for name, value in network.tensors().items()}
+    change(tensors)
+    wrong = assemble(network.config, "fp32", (), tensors)
+    for engine in available():
+        gate.prove(engine, ModelFile("fp32", engine.format, WRITERS[engine.format](network)))
+        with pytest.raises(ProofError, match=rf"first in layer {layer};"):
+            gate.prove(engine, ModelFile("fp32", engine.format, WRITERS[engine.format](wrong)))
+
+
+@pytest.mark.slow
+def test_fine_tuning_keeps_the_members_or_says_that_there_is_no_network(
+    run_with_members: Path, tmp_path: Path, soils_csv: Path
+) -> None:
+    base = read_base(str(run_with_members))
+    if base.calibration.network.config.members_only:
+        out = tmp_path / "out"
+        refused = run_ccnvr("finetune", run_with_members, soils_csv, "--out", out)
+        assert_one_sentence(refused, 2, "kernel members only and no network", "ccnvr train")
+        assert not out.exists()
+        return
+    rng = np.random.default_rng(2)
+    spectra = 0.5 + 0.01 * np.cumsum(rng.normal(size=(12, base.recipe.grid.bands)), axis=1)
+    values = rng.uniform(3.0, 8.0, (12, len(base.calibration.targets)))
+    recipe = base.recipe
+    context = Fitting(dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, epochs=1)), 0)
+    tuned = finetuning.finetune(context, base.calibration, spectra, values)
+    before, after = to_arrays(base.calibration.network), to_arrays(tuned.network)
+    assert pack_of(after.kernels) == pack_of(before.kernels)
+    assert not np.array_equal(after.tensors()["dense.weight"], before.tensors()["dense.weight"])
+
+
+def pack_of(members: tuple[KernelMember, ...]) -> list[bytes]:
+    return [value.tobytes() for member in members for value in member.tensors().values()]
