@@ -266,12 +266,11 @@ def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
 ) -> None:
     recipe = tmp_path / "two.toml"
     text = comparison.DEFAULT_RECIPE.read_text()
-    recipe.write_text(
-        re.sub(r"(?m)^tests = .*", 'tests = ["CV.98:test", "SC.93:test"]', text).replace(
-            next(line for line in text.splitlines() if line.startswith("libraries")),
-            'libraries = ["CV.98:train", "SC.93:train"]',
-        )
-    )
+    for key, libraries in (("libraries", "train"), ("tests", "test")):
+        replaced = f'{key} = ["CV.98:{libraries}", "SC.93:{libraries}"]'
+        text, count = re.subn(rf"(?m)^{key} = \[[^\]]*\]", replaced, text)
+        assert count == 1
+    recipe.write_text(text)
     monkeypatch.setattr(comparison, "DEFAULT_RECIPE", recipe)
     arguments = [
         "--data",
