@@ -161,20 +161,10 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
             f"{path} has {count} columns named by nm alone, as 1100 or 1102.5, and needs two or "
             f"more; rename those of the spectra (its others begin with {listed(header)})"
         )
-    first, *rest = sets
     large = [found for found in sets if len(found) >= _FEWEST_OF_A_SET]
-    in_nm = [found for found in large if _claim(found) is not Claim.WAVENUMBER]
-    if len(in_nm) == 1:
-        # As in the Open Soil Spectral Library, which has the mid-infrared beside.
-        first, rest = in_nm[0], []
-    second = next((found for found in rest if len(found) >= _FEWEST_OF_A_SET), None)
-    if second is not None and 2 * len(second) > len(first):
-        raise UsageError(
-            f"{path} holds two sets of spectra, in columns named {_ends(header, first)} and "
-            f"{_ends(header, second)}; keep one of them"
-        )
-    places, strays = _without_strays(first)
-    strays += [column for found in large if found is not first for column in found]
+    chosen = _chosen(path, header, sets[0], large)
+    places, strays = _without_strays(chosen)
+    strays += [column for found in large if found is not chosen for column in found]
     numbers = [found.number for found in places.values()]
     if len(set(numbers)) != len(numbers):
         raise NoAxis(
@@ -182,6 +172,27 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
             "name each once"
         )
     return places, strays
+
+
+def _chosen(
+    path: Path, header: list[str], largest: dict[int, Place], large: list[dict[int, Place]]
+) -> dict[int, Place]:
+    """Return the set of columns that is the spectrum.
+
+    Raises:
+        UsageError: there are two such sets.
+    """
+    in_nm = [found for found in large if _claim(found) is not Claim.WAVENUMBER]
+    if len(in_nm) == 1:
+        # As in the Open Soil Spectral Library, which has the mid-infrared beside.
+        return in_nm[0]
+    for second in large[1:]:
+        if 2 * len(second) > len(largest):
+            raise UsageError(
+                f"{path} holds two sets of spectra, in columns named {_ends(header, largest)} and "
+                f"{_ends(header, second)}; keep one of them"
+            )
+    return largest
 
 
 def _without_strays(places: dict[int, Place]) -> tuple[dict[int, Place], list[int]]:
