@@ -24,6 +24,7 @@ LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
 
 FINETUNING: dict[str, Any] = {
     "epochs": 240,
+    "steps": 0,
     "learning_rate": 1e-3,
     "batch_size": 16,
     "weight_decay": 0.01,

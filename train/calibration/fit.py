@@ -63,6 +63,7 @@ def fit(
         UsageError: a batch is smaller than the team.
         ValueError: the recipe has `pretraining`, and `before` is missing.
     """
+    fitting = replace(fitting, recipe=fitting.recipe.for_soils(len(spectra)))
     recipe = fitting.recipe
     smallest = min(fit.batch_size for fit in (recipe.fit, recipe.pretraining) if fit)
     if smallest < fitting.team.size:

@@ -15,6 +15,7 @@ from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.network.team import join
+from ccnvr.train.runs import member_report
 from ccnvr.train.runs import run as runs
 from ccnvr.train.runs.folder import export_command
 
@@ -56,5 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for title, table in report.accuracy.items():
         print(f"\n{title}\n{accuracy_table(table)}")
+    if "members" in report.training:
+        print("\n" + "\n".join(member_report.table(report.training["members"])))
     print(f"\nnext: {export_command(arguments.out)}")
     return 0

@@ -19,7 +19,7 @@ from ccnvr.train.libraries.properties import Property, described
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining
-from ccnvr.train.recipe.settings import Kernel
+from ccnvr.train.recipe.settings import Kernel, MemberSettings
 
 MOST_PROCESSES = 10
 
@@ -83,6 +83,9 @@ class TrainingRecipe:
 
     pretraining: Pretraining | None = None
     """The soils of other libraries that the network learns first."""
+
+    members: MemberSettings | None = field(default=None, metadata={OMITTED_IF_EMPTY: True})
+    """The members that are averaged with the network, or stand in its place."""
 
     definitions: dict[str, Property] = field(
         default_factory=dict, metadata={FILE_KEY: "properties", OMITTED_IF_EMPTY: True}
@@ -183,6 +186,10 @@ class TrainingRecipe:
         """The number of epochs of the network, its pretraining and its teachers."""
         before = self.pretraining.epochs if self.pretraining else 0
         return before + self.fit.epochs * (1 + self.fit.teachers)
+
+    def for_soils(self, count: int) -> TrainingRecipe:
+        """Return the recipe with the length of its fit in epochs of so many soils."""
+        return dataclasses.replace(self, fit=self.fit.for_soils(count)) if self.fit.steps else self
 
     def pretraining_recipe(self) -> TrainingRecipe:
         """Return the recipe of the pretraining; this recipe's properties come first in it.

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.train.recipe.settings import Augmentation
 
 
@@ -17,8 +18,8 @@ class Fit:
         ValueError: a value is out of range.
     """
 
-    epochs: int
-    """Passes over the soils, at least 1."""
+    epochs: int = 0
+    """Passes over the soils, at least 1; 0 if `steps` is given instead."""
 
     batch_size: int = 32
     """Soils in a step of the optimiser, at least 1."""
@@ -55,8 +56,28 @@ class Fit:
     augmentation: Augmentation = field(default_factory=Augmentation)
     """The random changes of the training spectra."""
 
+    steps: int = field(default=0, metadata={OMITTED_IF_EMPTY: True})
+    """If not 0, the steps of the optimiser, which `for_soils` turns into epochs.
+
+    The epochs that a network needs depend on the number of soils; the steps hardly do.
+    """
+
+    def for_soils(self, count: int) -> Fit:
+        """Return the same optimisation with its length in epochs of so many soils."""
+        if not self.steps:
+            return self
+        batches = -(-count // self.batch_size)
+        return dataclasses.replace(self, epochs=-(-self.steps // batches), steps=0)
+
     def __post_init__(self) -> None:
-        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+        if self.steps < 0 or (self.steps and self.epochs):
+            raise ValueError(
+                f"steps = {self.steps} must be at least 1, and stands in place of epochs"
+            )
+        for name, count in (
+            ("epochs", self.epochs or self.steps),
+            ("batch_size", self.batch_size),
+        ):
             if count < 1:
                 raise ValueError(f"{name} = {count} must be at least 1")
         if self.weight_decay < 0.0:
@@ -110,6 +131,7 @@ class Pretraining:
         return dataclasses.replace(
             fit,
             epochs=self.epochs,
+            steps=0,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             teachers=0,

@@ -1,4 +1,4 @@
-"""The settings of augmentation and of Gaussian processes in a training recipe."""
+"""The settings of augmentation, Gaussian processes and members in a training recipe."""
 
 from __future__ import annotations
 
@@ -67,3 +67,48 @@ class Kernel:
         ):
             if not lowest <= value <= highest:
                 raise ValueError(f"{name} = {value} must be from {lowest:g} to {highest:g}")
+
+
+PLSR, MATERN, SVR = MEMBER_KINDS = ("plsr", "matern", "svr")
+"""The kinds of members; all but PLSR compare a spectrum with the training soils."""
+
+
+@dataclass(frozen=True)
+class MemberSettings:
+    """The members that are fitted beside the network; the model is their plain mean.
+
+    Raises:
+        ValueError: a kind is unknown or missing, or another value is out of range.
+    """
+
+    kinds: tuple[str, ...] = MEMBER_KINDS
+    """Some of `MEMBER_KINDS`; at least one but PLSR is needed, which carries the constants."""
+
+    network: bool | str = "auto"
+    """Whether the network is a member too: true, false, or `auto`.
+
+    With `auto`, it is one if repeated cross-validation finds the mean better with it than without,
+    by more than chance; for fewer soils than `FEWEST_FOR_NETWORK` it is not tried.
+    """
+
+    repeats: int = 3
+    """How often the cross-validation is repeated with other folds, 2 to 20."""
+
+    def __post_init__(self) -> None:
+        if unknown := [kind for kind in self.kinds if kind not in MEMBER_KINDS]:
+            raise ValueError(f"kind {unknown[0]!r} is not one of {', '.join(MEMBER_KINDS)}")
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds names one kind twice; name each once")
+        if not set(self.kinds) - {PLSR}:
+            raise ValueError(f"kinds = {list(self.kinds)} needs {MATERN} or {SVR} too")
+        if isinstance(self.network, str) and self.network != "auto":
+            raise ValueError(f'network = {self.network!r} is not true, false or "auto"')
+        if not 2 <= self.repeats <= 20:
+            raise ValueError(f"repeats = {self.repeats} is not from 2 to 20")
+
+
+FEWEST_FOR_NETWORK = 150
+"""The soils below which `network = "auto"` leaves the network out untried.
+
+On 93 to 125 soils the mean was never better with a network (docs/decisions/0071).
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.team import ALONE, Team
-from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.runs.folder import CHECKPOINT, claim, keep_report
+from ccnvr.train.runs import own_recipe
+from ccnvr.train.runs.folder import CHECKPOINT, claim, keep_network, keep_report
+from ccnvr.train.runs.member_folds import fit_mean
 from ccnvr.train.runs.report import RunReport, accuracy_by_library, conclude
 from ccnvr.train.runs.run_data import RunData, load_data
 
@@ -55,12 +57,7 @@ def train(
             data, a soil is both trained on and tested, or a fold leaves too little to train on.
         CcnvrError: a library cannot be fetched, or the folder cannot be written.
     """
-    if isinstance(recipe, TrainingRecipe):
-        # The folder keeps the recipe's text, and two texts of one recipe would be two runs.
-        made, text = recipe, recipe_file.write(recipe)
-    else:
-        text = recipe_file.read(Path(recipe), None if sensor is None else Path(sensor))
-        made = recipe_file.parse(text, Path(recipe))
+    made, text = own_recipe.read(recipe, sensor)
     if made.finetuned:
         name = made.name if isinstance(recipe, TrainingRecipe) else recipe
         raise UsageError(
@@ -80,9 +77,10 @@ def train(
 def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) -> RunReport:
     # On a terminal the bar moves at once; in a log file each refresh is a line, so one a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
+    means = recipe.members is not None
     with tqdm(
-        total=recipe.folds * _untaught(recipe).all_epochs + recipe.all_epochs,
-        unit="epoch",
+        total=_fits_of(recipe) if means else _epochs(recipe, data),
+        unit="fit" if means else "epoch",
         desc="folds",
         # Networks of different sizes follow one another: a short memory would make the forecast
         # jump.
@@ -91,9 +89,13 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
         disable=not team.first,
     ) as bar:
         fits = _Fits(data, folder, bar, team)
-        out_of_fold = _cross_validate(recipe, fits)
-        bar.set_description("all soils")
-        calibration = fits.fit(recipe, np.arange(len(data.soils)), str(CHECKPOINT.parent), 0)
+        mean = fit_mean(recipe, data, partial(fits.fit, recipe), bar.update) if means else None
+        if mean is None:
+            out_of_fold = _cross_validate(recipe, fits)
+            bar.set_description("all soils")
+            calibration = fits.fit(recipe, np.arange(len(data.soils)), str(CHECKPOINT.parent), 0)
+        else:
+            calibration, out_of_fold = mean.calibration, mean.out_of_fold
     accuracy = {
         f"{recipe.folds}-fold cross-validation": accuracy_by_library(data.soils, out_of_fold),
         "soils held out from training": _test(recipe, calibration, data.held_out),
@@ -102,9 +104,25 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
         recipe, calibration, data.soils, out_of_fold, data.folds, accuracy, data.before
     )
     report.training["processes"] = team.size
+    if mean is not None:
+        report.training["members"] = mean.compared(data.soils, report.targets)
     if team.first:
+        if mean is not None:
+            keep_network(folder, calibration.network)
         keep_report(folder, report, domain)
     return report
+
+
+def _epochs(recipe: TrainingRecipe, data: RunData) -> int:
+    """Return the number of epochs of all fits of a run without members."""
+    folds = [int(np.sum(data.folds != fold)) for fold in range(recipe.folds)]
+    every = recipe.for_soils(len(data.soils)).all_epochs
+    return every + sum(_untaught(recipe).for_soils(count).all_epochs for count in folds)
+
+
+def _fits_of(recipe: TrainingRecipe) -> int:
+    """Return the number of fits of a run with members."""
+    return 1 + recipe.folds * recipe.members.repeats if recipe.members else 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,8 @@ class _Fits:
             nonlocal done
             done += 1
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self.bar.update()
+            if recipe.members is None:
+                self.bar.update()
 
         # So that no fold of this run has the seed of another run's fold.
         seed = recipe.fit.seed * 1000 + offset
@@ -143,7 +162,8 @@ class _Fits:
             before=self.data.before,
         )
         # Epochs that the checkpoint had behind it were not counted.
-        self.bar.update(recipe.all_epochs - done)
+        if recipe.members is None:
+            self.bar.update(recipe.for_soils(len(rows)).all_epochs - done)
         return calibration
 
 

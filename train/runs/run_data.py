@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ccnvr.edge.chemometrics.correction import Correction
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.arrays import Integers
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.folds import check_folds, fold_of, grouped, twins_of
+from ccnvr.train.calibration.folds import check_folds, fold_of, grouped, soil_of, twins_of
 from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
@@ -32,6 +33,15 @@ class RunData:
 
     correction: Correction | None
     """The projection of the recipe's [epo], if it has one."""
+
+    @property
+    def groups(self) -> Integers:
+        """The number of the soil that each spectrum shows, `(n,)`."""
+        return soil_of(self.soils)
+
+    def preprocessor(self, recipe: TrainingRecipe) -> Preprocessor:
+        """Return what turns these spectra into model inputs."""
+        return Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), self.correction)
 
     def warnings(self) -> list[str]:
         """Return what may be wrong with the soils, as sentences for the user."""

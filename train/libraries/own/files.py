@@ -49,6 +49,16 @@ def read(path: Path, quantity: str, view: View, defined: Mapping[str, Property])
         return _read(path, quantity, view, defined)
 
 
+def wavelengths(path: Path) -> Array:
+    """Return the wavelengths `(bands,)` of a file's spectra, in nm, increasing.
+
+    Raises:
+        UsageError: it is malformed, which names row and column.
+    """
+    with _advice():
+        return next(_tables(path)).wavelengths_nm
+
+
 @contextmanager
 def _advice() -> Iterator[None]:
     """Say where options are given that a message names, since training takes none of them."""
@@ -62,7 +72,7 @@ def _advice() -> Iterator[None]:
 
 
 def _read(path: Path, quantity: str, view: View, defined: Mapping[str, Property]) -> Soils:
-    tables = parquet.read(path) if path.suffix == ".parquet" else read_blocks(path, NAMED)
+    tables = _tables(path)
     first = next(tables)
     chosen = _choose(first, defined)
     limits = {known: defined.get(known) or KNOWN[known] for known in chosen}
@@ -86,6 +96,10 @@ def _read(path: Path, quantity: str, view: View, defined: Mapping[str, Property]
         f"{known} from {name}: {column.note}" for known, (name, column) in chosen.items()
     )
     return replace(soils, notes={path.name: notes})
+
+
+def _tables(path: Path) -> Iterator[SpectraTable]:
+    return parquet.read(path) if path.suffix == ".parquet" else read_blocks(path, NAMED)
 
 
 def _choose(first: SpectraTable, defined: Mapping[str, Property]) -> dict[str, tuple[str, Column]]:

@@ -1,0 +1,1 @@
+"""Members beside the network: PLSR, a Gaussian process and support vector regression."""

@@ -1,0 +1,113 @@
+"""The members of a model: fitted together, and averaged with or without a network.
+
+Their outputs are standardised properties, as those of a network are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ccnvr.edge.network.kernels import KernelMember
+from ccnvr.edge.network.layers import DenseLayer, NetworkArrays, as_float
+from ccnvr.edge.network.members import members_alone, with_members
+from ccnvr.firmware_bridge.arrays import Array, Float32
+from ccnvr.train.members.plsr import LinearMember, fit_plsr
+from ccnvr.train.members.process import fit_process
+from ccnvr.train.members.projection import Projection
+from ccnvr.train.members.soils import MemberSoils
+from ccnvr.train.members.support_vectors import fit_support_vectors
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs
+from ccnvr.train.network.convert import as_torch, to_arrays
+from ccnvr.train.network.kernel_member import KernelModule
+from ccnvr.train.recipe.settings import MATERN, PLSR, SVR
+
+Member = LinearMember | KernelMember
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """Fitted members by their kinds."""
+
+    fitted: Mapping[str, Member]
+
+    def outputs(self, inputs: Float32) -> dict[str, Array]:
+        """Return standardised properties `(n, targets)` by kind for `(n, channels, bands)`."""
+        return {kind: _outputs(member, inputs) for kind, member in self.fitted.items()}
+
+
+def fit_members(kinds: Sequence[str], soils: MemberSoils) -> Members:
+    """Fit members of these kinds, some of `MEMBER_KINDS`."""
+    projection = Projection.of(soils.inputs, soils.channels)
+    fitted: dict[str, Member] = {}
+    if PLSR in kinds:
+        fitted[PLSR] = fit_plsr(soils, projection)
+    # The machine reads the components that the process has chosen, kept itself or not.
+    process, geometry = fit_process(soils, projection)
+    if MATERN in kinds:
+        fitted[MATERN] = process
+    if SVR in kinds:
+        fitted[SVR] = fit_support_vectors(soils, projection, geometry)
+    return Members({kind: fitted[kind] for kind in kinds})
+
+
+def mean_of(members: Members, channels: int, bands: int, network: CCNVR | None = None) -> CCNVR:
+    """Return the plain mean of all members, and of the network if one is given, as one model.
+
+    Each part is divided by their number, so that the model adds them up. It always has a linear
+    path, into which PLSR is folded and which a fine-tuning may change.
+    """
+    count = len(members.fitted) + (network is not None)
+    kernels = [
+        _share(member, count)
+        for member in members.fitted.values()
+        if isinstance(member, KernelMember)
+    ]
+    linear = next(
+        (member for member in members.fitted.values() if isinstance(member, LinearMember)), None
+    )
+    outputs = len(kernels[0].bias)
+    weights = np.zeros((outputs, channels * bands))
+    if linear is not None:
+        weights = linear.weights / count
+        bias = kernels[0].bias + (linear.intercepts / count).astype(np.float32)
+        kernels[0] = replace(kernels[0], bias=bias)
+    if network is None:
+        return as_torch(members_alone(channels, bands, kernels, weights.astype(np.float32)))
+    return as_torch(_beside(to_arrays(network), count, weights, kernels))
+
+
+def _beside(
+    network: NetworkArrays, count: int, weights: Array, kernels: list[KernelMember]
+) -> NetworkArrays:
+    """Return the network's share of the mean, with weights `(outputs, inputs)` and kernels."""
+    assert network.output is not None
+    if network.standardisation is not None:
+        # The linear path reads the standardised input: x = z / factor + mean.
+        mean = network.standardisation.mean.ravel().astype(np.float64)
+        bias = kernels[0].bias + (weights @ mean).astype(np.float32)
+        kernels = [replace(kernels[0], bias=bias), *kernels[1:]]
+        weights = weights / network.standardisation.factor.ravel()
+    if network.linear is not None:
+        weights = weights + as_float(network.linear) / count
+    share = np.float32(1.0 / count)
+    shared = replace(
+        network,
+        config=replace(network.config, linear=True),
+        output=DenseLayer(as_float(network.output.weight) * share, network.output.bias * share),
+        linear=weights.astype(np.float32),
+    )
+    return with_members(shared, kernels)
+
+
+def _share(member: KernelMember, count: int) -> KernelMember:
+    share = np.float32(1.0 / count)
+    return replace(member, weights=member.weights * share, bias=member.bias * share)
+
+
+def _outputs(member: Member, inputs: Float32) -> Array:
+    if isinstance(member, LinearMember):
+        return member.predict(inputs.reshape(len(inputs), -1).astype(np.float64))
+    return network_outputs(KernelModule.of(member), inputs).astype(np.float64)

@@ -1,0 +1,193 @@
+"""Repeated cross-validation of members, with the network among them where it may be of use.
+
+The model is the plain mean of the members, with or without the network. No single one is chosen and
+none is weighted: choosing by cross-validation and stacking were both worse than the plain mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration.folds import check_folds, fold_of
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.members.choice import is_better, skill
+from ccnvr.train.members.members import Members, fit_members, mean_of
+from ccnvr.train.members.soils import member_soils
+from ccnvr.train.network.ccnvr import network_outputs
+from ccnvr.train.network.scales import make_targets, restore, standardise
+from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK, MemberSettings
+from ccnvr.train.runs import member_report
+from ccnvr.train.runs.run_data import RunData
+
+NETWORK, MEMBERS, BOTH = "network", "mean of the members", "mean with the network"
+
+FitNetwork = Callable[[Integers, str, int], Calibration]
+"""Train the recipe's network on some rows; a folder of the run and a seed tell fits apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeanModel:
+    """The mean that a run keeps, and what repeated cross-validation found."""
+
+    calibration: Calibration
+    """The mean as one network, fitted to all soils."""
+
+    out_of_fold: Array
+    """Its predictions `(n, targets)` of left-out soils, in the first repeat."""
+
+    with_network: bool
+    """Whether the network is a member."""
+
+    reason: str
+    """Why the network is one, or is none."""
+
+    predicted: dict[str, Array] = field(default_factory=dict)
+    """Predictions `(repeats, n, targets)` of left-out soils, by member and mean."""
+
+    def compared(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
+        """Return, for a report, the figures of each member and mean, and the intervals' widths."""
+        return {
+            "model": self.chosen,
+            "network": self.with_network,
+            "reason": self.reason,
+            **member_report.figures(self.predicted, soils, targets),
+            "interval_width": member_report.interval_widths(soils, self.out_of_fold, targets),
+        }
+
+    @property
+    def chosen(self) -> str:
+        """The name of the mean that is kept."""
+        return BOTH if self.with_network else MEMBERS
+
+
+def fit_mean(
+    recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork, on_fit: Callable[[], Any]
+) -> MeanModel:
+    """Cross-validate members and network, choose between their two means, and fit that one."""
+    settings = recipe.members
+    assert settings is not None
+    tried = is_tried(settings, data)
+    all_folds = [_folds(recipe, data, repeat) for repeat in range(settings.repeats)]
+    predicted: dict[str, Array] = {}
+    for repeat, folds in enumerate(all_folds):
+        for fold in range(recipe.folds):
+            rows, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            found = _predict(
+                recipe, data, rows, held_out, fit_network if tried else None, (repeat, fold)
+            )
+            for name, values in found.items():
+                predicted.setdefault(name, np.empty((settings.repeats, *data.soils.values.shape)))[
+                    repeat, held_out
+                ] = values
+            on_fit()
+    with_network, reason = _decide(recipe, data, predicted, all_folds)
+    every = np.arange(len(data.soils))
+    calibration = _final(recipe, data, fit_network(every, "network", 0) if with_network else None)
+    on_fit()
+    kept = BOTH if with_network else MEMBERS
+    return MeanModel(calibration, predicted[kept][0], with_network, reason, predicted)
+
+
+def is_tried(settings: MemberSettings, data: RunData) -> bool:
+    """Return whether the network is trained at all."""
+    if settings.network == "auto":
+        return len(np.unique(data.groups)) >= FEWEST_FOR_NETWORK
+    return bool(settings.network)
+
+
+def _folds(recipe: TrainingRecipe, data: RunData, repeat: int) -> Integers:
+    # The first repeat has the run's own folds, whose errors the intervals are made of.
+    if not repeat:
+        return data.folds
+    folds = fold_of(data.soils, recipe.folds, recipe.fit.seed + repeat)
+    check_folds(recipe, data.soils, folds)
+    return folds
+
+
+def _predict(
+    recipe: TrainingRecipe,
+    data: RunData,
+    rows: Integers,
+    held_out: Integers,
+    fit_network: FitNetwork | None,
+    place: tuple[int, int],
+) -> dict[str, Array]:
+    """Return predictions of left-out soils `(n, targets)` by each member and each mean."""
+    repeat, fold = place
+    offset = repeat * recipe.folds + fold + 1
+    preprocess = data.preprocessor(recipe)
+    inputs = preprocess.batch(data.soils.spectra[held_out])
+    outputs = _fitted(recipe, data, rows, offset).outputs(inputs)
+    # Averaged as the model adds them up: standardised and transformed.
+    members = list(outputs.values())
+    outputs[MEMBERS] = np.mean(members, axis=0)
+    if fit_network is not None:
+        part = f"fold-{fold}" if not repeat else f"repeat-{repeat}-fold-{fold}"
+        network = fit_network(rows, part, offset).network
+        outputs[NETWORK] = network_outputs(network, inputs).astype(np.float64)
+        outputs[BOTH] = np.mean([*members, outputs[NETWORK]], axis=0)
+    targets = make_targets(recipe, data.soils.values[rows])
+    return {name: restore(targets, values) for name, values in outputs.items()}
+
+
+def _decide(
+    recipe: TrainingRecipe, data: RunData, predicted: dict[str, Array], all_folds: list[Integers]
+) -> tuple[bool, str]:
+    """Return whether the network is a member, and why."""
+    settings = recipe.members
+    assert settings is not None
+    if settings.network != "auto":
+        return bool(settings.network), "as the recipe says"
+    if BOTH not in predicted:
+        return False, f"not tried on fewer than {FEWEST_FOR_NETWORK} soils"
+    with_it, without = (
+        np.concatenate(
+            [
+                skill(data.soils.values, predicted[name][repeat], folds)
+                for repeat, folds in enumerate(all_folds)
+            ]
+        )
+        for name in (BOTH, MEMBERS)
+    )
+    gain = f"mean R2 {with_it.mean():.3f} with it, {without.mean():.3f} without"
+    if is_better(with_it, without, recipe.folds):
+        return True, gain
+    return False, f"{gain}, no more than chance"
+
+
+def _final(recipe: TrainingRecipe, data: RunData, network: Calibration | None) -> Calibration:
+    every = np.arange(len(data.soils))
+    members = _fitted(recipe, data, every, 0)
+    mean = mean_of(
+        members,
+        len(recipe.channels),
+        recipe.grid.bands,
+        None if network is None else network.network,
+    )
+    return Calibration(mean, make_targets(recipe, data.soils.values), data.correction)
+
+
+def _fitted(recipe: TrainingRecipe, data: RunData, rows: Integers, offset: int) -> Members:
+    assert recipe.members is not None
+    soils = data.soils
+    targets = make_targets(recipe, soils.values[rows])
+    standardised = standardise(targets, soils.values[rows])
+    # A row without any value teaches members nothing.
+    known = ~np.all(np.isnan(standardised), axis=1)
+    fitted_to = member_soils(
+        recipe,
+        data.preprocessor(recipe),
+        soils.spectra[rows][known],
+        standardised[known],
+        data.groups[rows][known],
+        recipe.fit.seed * 1000 + offset,
+    )
+    return fit_members(recipe.members.kinds, fitted_to)

@@ -1,0 +1,101 @@
+"""What a run with members reports: each member beside the means, and how wide intervals are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ccnvr.edge.chemometrics.metrics import accuracy
+from ccnvr.edge.chemometrics.targets import Target
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.train.libraries.soils import Soils
+
+TOO_WIDE = 0.9
+"""The width of an interval, relative to that of the soils' values, that says no more than these."""
+
+_TITLES = {"plsr": "PLSR", "matern": "Matern process", "svr": "SVR"}
+
+
+def figures(
+    predicted: Mapping[str, Array], soils: Soils, targets: tuple[Target, ...]
+) -> dict[str, Any]:
+    """Return R2 and RMSE of members and means, and the number of repeats that they are means of.
+
+    `predicted` is `(repeats, n, targets)` by the name of a member or mean; `r2_sd` is the standard
+    deviation of R2 over the repeats.
+    """
+    return {
+        "repeats": len(next(iter(predicted.values()))),
+        "rows": {
+            _TITLES.get(name, name): {
+                target.name: _figures(soils.column(target.name), repeats[:, :, column])
+                for column, target in enumerate(targets)
+            }
+            for name, repeats in predicted.items()
+        },
+    }
+
+
+def interval_widths(
+    soils: Soils, out_of_fold: Array, targets: tuple[Target, ...]
+) -> dict[str, float]:
+    """Return the mean width of each property's interval, as a share of the soils' own spread.
+
+    The spread is the range of the measured values without the lowest and the highest 5 %, which
+    holds as many soils as the interval does and needs no spectrum.
+    """
+    widths = {}
+    for column, target in enumerate(targets):
+        values = soils.column(target.name)
+        low, high = np.nanquantile(values, [0.05, 0.95])
+        if target.half_width_90 is None or not high > low:
+            continue
+        outputs = target.standardise(out_of_fold[~np.isnan(values), column])
+        width = target.restore(outputs + target.half_width_90) - target.restore(
+            outputs - target.half_width_90
+        )
+        widths[target.name] = round(float(np.mean(width) / (high - low)), 3)
+    return widths
+
+
+def table(members: dict[str, Any]) -> list[str]:
+    """Return the lines that `ccnvr train` prints of what `compared` returned."""
+    rows: dict[str, dict[str, dict[str, float]]] = members["rows"]
+    names = list(next(iter(rows.values())))
+    width = max(map(len, rows)) + 3
+    lines = [
+        f"R2 over {members['repeats']} repeats of the cross-validation, +- its spread",
+        " " * width + "".join(f"{name:>16}" for name in names),
+    ]
+    for row, figures in rows.items():
+        mark = "* " if row == members["model"] else "  "
+        cells = (f"{figures[name]['r2']:.3f} +-{figures[name]['r2_sd']:.3f}" for name in names)
+        lines.append(f"{mark}{row:<{width - 2}}" + "".join(f"{cell:>16}" for cell in cells))
+    kind = "with" if members["network"] else "without"
+    lines.append(f"* the model: {kind} the network ({members['reason']})")
+    return [*lines, "", *width_lines(members["interval_width"])]
+
+
+def width_lines(widths: dict[str, float]) -> list[str]:
+    """Return what is said of the intervals' widths."""
+    listed = ", ".join(f"{name} {width:.2f}" for name, width in widths.items())
+    lines = [f"mean width of the 90 % intervals, as a share of the soils' own spread: {listed}"]
+    if wide := [name for name, width in widths.items() if width >= TOO_WIDE]:
+        lines.append(
+            f"warning: for {', '.join(wide)} the intervals are no better than the soils' own "
+            "spread, so a prediction says little; add soils, or leave the property out"
+        )
+    return lines
+
+
+def _figures(measured: Array, repeats: Array) -> dict[str, float]:
+    found = [accuracy(measured, predicted) for predicted in repeats]
+    scores = np.array([figures.r2 if figures.r2 is not None else np.nan for figures in found])
+    errors = np.array([figures.rmse if figures.rmse is not None else np.nan for figures in found])
+    return {
+        "r2": round(float(scores.mean()), 4),
+        "r2_sd": round(float(scores.std(ddof=1)), 4),
+        "rmse": round(float(errors.mean()), 4),
+    }
