@@ -110,5 +110,5 @@ class MemberSettings:
 FEWEST_FOR_NETWORK = 150
 """The soils below which `network = "auto"` leaves the network out untried.
 
-On 93 to 125 soils the mean was never better with a network (docs/decisions/0071).
+On 100 soils a network adds nothing to the mean and takes most of the time (docs/decisions/0071).
 """
