@@ -33,4 +33,4 @@ def test_reading_a_recipe_loads_no_torch(path: Path) -> None:
 
 
 def test_there_are_recipes_to_read() -> None:
-    assert len(RECIPES) == 8
+    assert len(RECIPES) == 7
