@@ -87,6 +87,9 @@ def obp() -> Case:
     ask(0x120010, data=struct.pack("<H", 3), wanted=4)
     ask(0x110000, struct.pack("<I", 100_000))
     ask(0x120000, struct.pack("<H", 3))
+    # Before each scan both are asked for again, because a restart would have changed them.
+    ask(0x110000, struct.pack("<I", 100_000))
+    ask(0x120000, struct.pack("<H", 3))
     ask(0x110410, data=b"\1", wanted=4)
     ask(0x101100, b"".join(struct.pack("<H", 1_500 + pixel) for pixel in range(1_024)))
     ask(0x400001, struct.pack("<f", 31.5), b"\0")

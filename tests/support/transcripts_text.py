@@ -27,6 +27,8 @@ def as7265x() -> Case:
         (b"ATVERSW\r\n", b"12.0.0 OK\n"),
         (b"ATINTTIME=10\r\n", b"OK\n"),
         (b"ATINTTIME\r\n", b"10 OK\n"),
+        # Asked for again before the scan, because a restart would have changed it.
+        (b"ATINTTIME\r\n", b"10 OK\n"),
         (b"ATLED1=100\r\n", b"OK\n"),
         (b"ATTCSMD=3\r\n", b"OK\n"),
         (b"ATDATA\r\n", data),

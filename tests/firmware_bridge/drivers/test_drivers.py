@@ -231,8 +231,13 @@ def test_the_rate_of_an_ocean_is_raised_and_found_again_after_a_crash(tmp_path: 
         setup.instrument.close()
         setup.reopen(open_port(url, "obp"))
         assert setup.error(setup.scan()) == 0.0
-        # The instrument loses its power, and is at 9600 baud again.
+        # The instrument loses its power, and is at 9600 baud again: it has restarted, and is
+        # identified anew.
         device.reset()
+        with pytest.raises(InstrumentRestarted, match="it has forgotten its baud rate"):
+            setup.scan()
+        setup.instrument.close()
+        setup.reopen(open_port(url, "obp"))
         assert setup.error(setup.scan()) == 0.0
         assert device.baud == 115_200
         setup.instrument.close()
