@@ -45,7 +45,8 @@ MODEL = "ccnvr train"
 
 def _snv(spectra: Array) -> Array:
     centred: Array = spectra - spectra.mean(axis=1, keepdims=True)
-    return centred / spectra.std(axis=1, keepdims=True)
+    scaled: Array = centred / spectra.std(axis=1, keepdims=True)
+    return scaled
 
 
 def _rivals(bands: int, soils: int) -> dict[str, Any]:

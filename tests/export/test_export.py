@@ -235,7 +235,7 @@ def test_an_export_in_fp32_alone_does_not_quantize(finished_run: Path, tmp_path:
         (["--only", "onnx,torchscript"], "'torchscript' is not one of network, onnx, tflite"),
         (["--profile", "int4"], "'int4' is not one of fp32, weights, int8"),
         (["--targets", "clay"], "was not trained on clay but on OC, pH"),
-        (["--targets", "gold"], "'gold' is not one of"),
+        (["--targets", "gold"], "was not trained on gold but on OC, pH; name some"),
         (
             ["--tflite-python", "/nowhere/python"],
             "/nowhere/python is not a Python interpreter",

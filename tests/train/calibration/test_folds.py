@@ -117,7 +117,7 @@ def test_a_fold_without_a_soil_is_refused(tmp_path: Path) -> None:
         properties=made.properties,
     )
     five = dataclasses.replace(made, folds=5)
-    with pytest.raises(UsageError, match=r"^fold 5 of 5 holds no soil"):
+    with pytest.raises(UsageError, match=r"^fold 5 of 5 is empty"):
         check_folds(five, pool, fold_of(pool, 5, 1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sklearn.cross_decomposition import PLSRegression
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.kernels import KernelMember
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.train.calibration.folds import grouped
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.members import process
@@ -38,7 +39,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecipe:
 
 
 @pytest.fixture(scope="module")
-def inputs(recipe: TrainingRecipe) -> Array:
+def inputs(recipe: TrainingRecipe) -> Float32:
     """Model inputs `(n, channels, bands)` of real soils."""
     soils = load_soils(("UL.120",), recipe)
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
@@ -62,7 +63,7 @@ def members(soils: MemberSoils) -> Members:
 
 
 def test_each_soil_is_copied_with_noise_and_tilt_of_its_own(
-    soils: MemberSoils, inputs: Array
+    soils: MemberSoils, inputs: Float32
 ) -> None:
     copies = soils.inputs.reshape(COPIES, *inputs.shape)
     apart = copies - inputs
@@ -117,7 +118,7 @@ def test_leaving_a_soil_out_by_formula_is_leaving_it_out(soils: MemberSoils) -> 
 
 
 def test_members_know_the_soils_and_ignore_what_was_not_measured(
-    members: Members, soils: MemberSoils, inputs: Array
+    members: Members, soils: MemberSoils, inputs: Float32
 ) -> None:
     n = len(inputs)
     outputs = members.outputs(inputs.astype(np.float32))
@@ -135,13 +136,18 @@ def test_members_know_the_soils_and_ignore_what_was_not_measured(
 
 
 def test_the_mean_adds_up_to_its_members_with_and_without_a_network(
-    members: Members, recipe: TrainingRecipe, inputs: Array
+    members: Members, recipe: TrainingRecipe, inputs: Float32
 ) -> None:
     spectra = inputs.astype(np.float32)
     found = list(members.outputs(spectra).values())
     alone = mean_of(members, 2, 140)
     np.testing.assert_allclose(network_outputs(alone, spectra), np.mean(found, axis=0), atol=2e-5)
-    for changes in ({}, {"linear": True}, {"linear": True, "standardise": True}):
+    changed: tuple[dict[str, Any], ...] = (
+        {},
+        {"linear": True},
+        {"linear": True, "standardise": True},
+    )
+    for changes in changed:
         torch.manual_seed(1)
         shape = dataclasses.replace(recipe.network, **changes)
         config = dataclasses.replace(recipe, network=shape).network_config()
@@ -150,7 +156,8 @@ def test_the_mean_adds_up_to_its_members_with_and_without_a_network(
         network(torch.from_numpy(spectra))
         network.eval()
         both = mean_of(members, 2, 140, network)
-        expected = np.mean([*found, network_outputs(network, spectra)], axis=0)
+        every: list[Any] = [*found, network_outputs(network, spectra)]
+        expected = np.mean(every, axis=0)
         np.testing.assert_allclose(network_outputs(both, spectra), expected, atol=1e-4)
         np.testing.assert_allclose(NumpySession(to_arrays(both))(spectra), expected, atol=1e-3)
 
