@@ -96,7 +96,7 @@ def _file(name: str, folder: Path) -> Path:
 def _compare(name: str) -> None:
     with TemporaryDirectory() as folder:
         path = _file(name, Path(folder))
-        text = RECIPE.read_text().replace("my_soils.csv", str(path))
+        text = RECIPE.read_text().replace("my-soils.csv", str(path))
         recipe = recipe_file.parse(own_recipe.complete(text), RECIPE)
         data = load_data(recipe)
     started = time.process_time()

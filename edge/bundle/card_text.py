@@ -127,7 +127,7 @@ def _members(card: Card) -> Iterator[str]:
     for member in members:
         table = member if isinstance(member, dict) else {}
         parts.append(
-            f"a {table.get('kind', '-')} kernel of {_whole(table, 'soils')} soils in "
+            f"a kernel ({table.get('kind', '-')}) of {_whole(table, 'soils')} spectra in "
             f"{_whole(table, 'components')} components"
         )
     yield f"predicts with the sum of {', '.join(parts)}"

@@ -340,7 +340,7 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
         )
     ]
     header = "sample_id,OC,pH," + ",".join(map(str, soils.wavelengths_nm))
-    (tmp_path / "my_soils.csv").write_text("\n".join([header, *rows]))
+    (tmp_path / "my-soils.csv").write_text("\n".join([header, *rows]))
     (tmp_path / "recipe.toml").write_text(template)
     trained = run_ccnvr("train", "recipe.toml", "--out", "run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
