@@ -225,7 +225,8 @@ def test_a_run_with_members_is_exported_inspected_and_run(
     shown = run_ccnvr("inspect", bundle).stdout
     alone = run_folder.load(run_with_members)[1].network.config.members_only
     words = "predicts with the sum of " + ("" if alone else "a network, ")
-    assert f"{words}a kernel (matern32) of 20 spectra in 7 components, a kernel (rbf) of 11" in shown
+    words += "a kernel (matern32) of 20 spectra in 7 components, a kernel (rbf) of 11"
+    assert words in shown
     assert "privacy: the principal components of these soils travel in the file" in shown
     assert "kernel_members:" not in shown
     for engine in ("onnx", "litert", "numpy"):
