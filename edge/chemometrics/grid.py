@@ -199,8 +199,8 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
     if gap > WIDEST_GAP_NM:
         raise WavelengthError(
             f"bands lie up to {gap:.1f} nm apart where the model needs {WIDEST_GAP_NM:g} nm or "
-            "less; give spectra with all bands that the instrument measured, or train a model "
-            "whose [grid] has gaps where bands are missing"
+            "less; check the unit of the wavelengths, give all bands that the instrument measured, "
+            "or train a model without the missing ones, by gaps in the [grid] of its recipe"
         )
 
 
@@ -238,12 +238,15 @@ def _way_out(first: float, last: float) -> str:
     """
     if last < 100.0:
         return "these look like micrometres: label the bands in nm, which is 1,000 times as much"
-    if first > 2_600.0:
+    if first >= 2_500.0:
         return (
-            "these are the mid-infrared, for which a bundle of its own must be trained, or "
-            "wavenumbers in cm-1, which are 10,000,000 divided by the wavelength in nm"
+            "if these are the mid-infrared, train a model of its own for it; if they are "
+            "wavenumbers in cm-1, give 10,000,000 over each, which is nm"
         )
-    return "use a bundle made for this range, or, to train one, a [grid] inside it"
+    return (
+        "use a model (a .ccnvr file) trained for this range, or train one by a recipe whose [grid] "
+        "lies inside it"
+    )
 
 
 def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:

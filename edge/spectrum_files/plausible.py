@@ -68,8 +68,8 @@ def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> 
         )
     if np.median(values) > _RAW_COUNTS:
         return Fault(
-            "these look like raw counts",
-            "divide them by the white reference, less the dark one",
+            "these look like raw counts, or reflectance times 10,000",
+            "save reflectance as a fraction, which of counts is (soil - dark) / (white - dark)",
             True,
         )
     if np.mean(values < 0.0) > 0.02 and low > -1.0:

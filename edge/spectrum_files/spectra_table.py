@@ -113,8 +113,9 @@ class SpectraTable:
         if reflectance.size and water_is_missing(wavelengths, reflectance):
             raise UsageError(
                 f"{self.path} has spectra without the water band at 1917 nm that every soil has, "
-                f"so its axis may not be {self.reading.axis}: name its unit in the file, or give "
-                "--axis wavenumber or um, or nm if you are sure"
+                f"if its axis is read as {self.reading.axis}; check that the values are in the "
+                "order of the wavelengths, and give the unit: --axis wavenumber or um, or nm if "
+                "you are sure"
             )
 
     def _impossible(
@@ -129,8 +130,8 @@ class SpectraTable:
                 offer=False,
             )  # fmt: skip
         fault = (
-            f"has {quantity} {values[band]:g} at {seen[band]:g} nm, which must lie between "
-            f"{low:g} and {high:g}"
+            f"has {quantity} {values[band]:g} at {seen[band]:g} nm, which must lie above "
+            f"{low:g} and below {high:g}"
         )
         reason = plausible.explained(seen, values, low, high)
         if reason is not None and (self.quantity is None or not reason.of_scale):
@@ -145,8 +146,8 @@ class SpectraTable:
         """
         if offer and self.quantity is None:
             remedy += (
-                ", or say what the file holds by --quantity, in a recipe by file_quantity: "
-                f"{', '.join(QUANTITIES)}"
+                ", or, if the file holds another quantity, say which of "
+                f"{', '.join(QUANTITIES)} by --quantity (file_quantity in a recipe for training)"
             )
         elif offer:
             fault += f", and the file itself says that it holds {self.quantity}"

@@ -245,7 +245,7 @@ TABLES = [
          raw(lambda: pairs(NM, -np.log10(first()), "nm,Absorbance"))),
     Kind("Tables", "several quantities beside the wavelengths", "a.csv",
          text([["Wavelength", "Reference", "Reflectance", "White"],
-               *columns(rows())[1:]]), "name quantities; keep the wavelengths and one of them"),
+               *columns(rows())[1:]]), "('Reflectance') and not by a soil"),
     Kind("Tables", "a line `sep=;` on top", "a.csv", text(rows(), ";", before="sep=;\r\n")),
     Kind("Tables", "blank lines on top", "a.csv", text(rows(), before="\r\n\r\n")),
     Kind("Tables", "a title and a date on top", "a.csv",
@@ -285,7 +285,7 @@ TABLES = [
          text([row + ([f"d1_{name}" for name in row[1:]] if at == 0 else row[1:])
                for at, row in enumerate(rows())]), "holds two sets of spectra"),
     Kind("Tables", "the same bands twice", "a.csv",
-         text([row + row[1:] for row in rows()]), "name each once"),
+         text([row + row[1:] for row in rows()]), "keep one column of each wavelength"),
     Kind("Tables", "the Open Soil Spectral Library's near and mid-infrared", "a.csv",
          text([row + ([f"scan_mir.{at}_abs" for at in range(600, 4001, 10)] if row[0] == "sample_id"
                       else ["0.5"] * 341)
@@ -314,15 +314,15 @@ TABLES = [
 
 AXES = [
     Kind("Axes", "numbers of bands, 0 to 525", "a.csv",
-         text(rows([str(at) for at in range(NM.size)])), "are counts (0 to 525"),
+         text(rows([str(at) for at in range(NM.size)])), "count the bands (0 to 525"),
     Kind("Axes", "numbers of bands, 1 to 4200", "a.csv",
          text(rows([str(at) for at in range(1, 4201)],
                    np.array([np.interp(np.linspace(400, 2500, 4200), NM, r) for r in soils()]))),
-         "are counts (1 to 4200"),
+         "count the bands (1 to 4200"),
     Kind("Axes", "R's own names, `V1` to `V526`", "a.csv",
-         text(rows([f"V{at}" for at in range(1, NM.size + 1)])), "are counts"),
+         text(rows([f"V{at}" for at in range(1, NM.size + 1)])), "count the bands"),
     Kind("Axes", "every fourth number of a band, 0, 4, 8 ...", "a.csv",
-         text(rows([str(4 * at) for at in range(NM.size)])), "nothing measures 0 nm"),
+         text(rows([str(4 * at) for at in range(NM.size)])), "no instrument measures at 0 nm"),
     Kind("Axes", "micrometres that nothing names", "a.csv",
          text(rows([f"{nm / 1000:g}" for nm in NM])), "these look like micrometres"),
     Kind("Axes", "the same with `--axis um`", "a.csv",
@@ -370,7 +370,7 @@ NO_SOILS = [
     Kind("No soils", "raw counts as reflectance", "a.csv", text(rows(values=soils() * 40_000)),
          "these look like raw counts"),
     Kind("No soils", "percent as reflectance", "a.csv", text(rows(values=soils() * 100)),
-         "must lie between 0 and 2"),
+         "must lie above 0 and below 2"),
     Kind("No soils", "the same with `--quantity percent`", "a.csv",
          text(rows(values=soils() * 100)), options=("--quantity", "percent")),
     Kind("No soils", "absorbance as reflectance", "a.csv", text(rows(values=-np.log10(soils()))),
@@ -445,7 +445,8 @@ INSTRUMENTS = [
     Kind("Others", "a picture", "a.png", raw(lambda: b"\x89PNG\r\n\x1a\n" + bytes(40)),
          "is a picture"),
     Kind("Others", "a table of something else", "log.csv",
-         raw(lambda: b"time,plot,weather\n10:04,F1,dry\n"), "has 0 columns named by nm"),
+         raw(lambda: b"time,plot,weather\n10:04,F1,dry\n"),
+         "has 0 columns named by a wavelength in nm"),
 ]  # fmt: skip
 
 KINDS = [*TABLES, *AXES, *NO_SOILS, *INSTRUMENTS]

@@ -73,8 +73,8 @@ def understand(
     span = f"{ordered[0]:g} to {ordered[-1]:g}"
     if _counts(ordered):
         raise NotAnAxis(
-            f"are counts ({span} in steps of 1), since nothing measures {ordered[0]:g} nm; name "
-            "each band by its wavelength in nm"
+            f"count the bands ({span} in steps of 1) and are no wavelengths, since no instrument "
+            f"measures at {ordered[0]:g} nm; name each band by its wavelength in nm"
         )
     stated = _STATED.get(claim)
     if option is not None and stated is not None and option is not stated:
@@ -128,8 +128,8 @@ def _deduced(ordered: Array, claim: Claim) -> AxisUnit:
         )
     if low < _SHORTEST_NM:
         raise NotAnAxis(
-            f"run {span}, and nothing measures {low:g} nm: they look like counts of bands; name "
-            "each band by its wavelength in nm"
+            f"run {span} and are no wavelengths, since no instrument measures at {low:g} nm: they "
+            "seem to number the bands; name each band by its wavelength in nm"
         )
     if high <= _LONGEST_NM:
         if _sampled_by_laser(ordered):
@@ -143,8 +143,8 @@ def _deduced(ordered: Array, claim: Claim) -> AxisUnit:
         return AxisUnit.NANOMETRE
     if low > _LONGEST_NM:
         raise NotAnAxis(
-            f"run {span}, and these look like wavenumbers in cm-1: give --axis wavenumber, or name "
-            "the bands by nm, which is 10,000,000 over the wavenumber"
+            f"run {span}, and these look like wavenumbers in cm-1: give --axis wavenumber; if they "
+            "are Angstrom, name the bands by nm, a tenth of each number"
         )
     raise NotAnAxis(
         f"run {span}, and these look like wavenumbers in cm-1 of the mid-infrared: give --axis "

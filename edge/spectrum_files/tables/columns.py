@@ -61,7 +61,10 @@ def why_not(source: Source, options: TableOptions) -> str | None:
     try:
         _check(_places(source, found, whole=True), found, options)
     except NotAnAxis as error:
-        return f"{source.path} has places on an axis in its column {found.column + 1}: they {error}"
+        return (
+            f"{source.path} has wavelengths or wavenumbers in its column {found.column + 1}: they "
+            f"{error}"
+        )
     return None
 
 
@@ -97,7 +100,8 @@ def read(source: Source, options: TableOptions) -> SpectraTable:
         unit, stated = axis.understand(places, found.claim, options.unit)
     except NotAnAxis as error:
         raise UsageError(
-            f"{source.path} has places on an axis in its column {found.column + 1}: they {error}"
+            f"{source.path} has wavelengths or wavenumbers in its column {found.column + 1}: they "
+            f"{error}"
         ) from None
     if len(set(places.tolist())) != len(places):
         raise UsageError(f"{source.path} has a wavelength in several rows; keep one row of each")
@@ -223,8 +227,9 @@ def _soil_columns(source: Source, found: _Columns) -> tuple[list[int], list[str]
     quantities = [header[column] for column in columns if _is_quantity(header[column])]
     if quantities and len(columns) > 1:
         raise UsageError(
-            f"{source.path} has several columns beside its wavelengths, of which "
-            f"{listed(quantities)} name quantities; keep the wavelengths and one of them"
+            f"{source.path} has {len(columns)} columns beside its wavelengths, named by what was "
+            f"measured ({listed(quantities)}) and not by a soil; keep the wavelengths and the one "
+            "column to be read"
         )
     return columns, [header[column] for column in index if header[column].strip()]
 

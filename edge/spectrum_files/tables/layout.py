@@ -158,8 +158,9 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
     if not sets:
         count = sum(names.place(name, decimal) is not None for name in header)
         raise NoSpectra(
-            f"{path} has {count} columns named by nm alone, as 1100 or 1102.5, and needs two or "
-            f"more; rename those of the spectra (its others begin with {listed(header)})"
+            f"{path} has {count} columns named by a wavelength in nm, as 1100 or 1102.5, and needs "
+            "two or more; name each band so, or leave the file out if it holds no spectra (its "
+            f"columns begin with {listed(header)})"
         )
     large = [found for found in sets if len(found) >= _FEWEST_OF_A_SET]
     chosen = _chosen(path, header, sets[0], large)
@@ -167,9 +168,11 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
     strays += [column for found in large if found is not chosen for column in found]
     numbers = [found.number for found in places.values()]
     if len(set(numbers)) != len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        same = [header[column] for column, found in places.items() if found.number == twice]
         raise NoAxis(
-            f"{path} has {len(numbers)} wavelength columns of {len(set(numbers))} wavelengths; "
-            "name each once"
+            f"{path} has {len(numbers)} columns of only {len(set(numbers))} wavelengths, as "
+            f"{listed(same)} are the same; keep one column of each wavelength"
         )
     return places, strays
 

@@ -87,13 +87,16 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
         (lambda text: "", ["bad.csv is empty"]),
         (
             lambda text: "sample_id,OC\na,1\n",
-            ["has 0 columns named by nm alone", "begin with 'sample_id', 'OC'"],
+            ["has 0 columns named by a wavelength in nm", "begin with 'sample_id', 'OC'"],
         ),
         (
             lambda text: "sample_id,P1100,P1102\na,1,2\n",
             ["has columns named 'P1100' to 'P1102'", "do not say what they are", "--axis nm"],
         ),
-        (lambda text: "sample_id,1100,1100.0\na,1,2\n", ["2 wavelength columns of 1 wavelengths"]),
+        (
+            lambda text: "sample_id,1100,1100.0\na,1,2\n",
+            ["2 columns of only 1 wavelengths, as '1100', '1100.0'"],
+        ),
         (
             lambda text: (
                 text + text.splitlines()[1].replace(text.splitlines()[1].split(",")[0], "")
@@ -136,7 +139,7 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
         2,
         "sample 'black'",
         "reflectance 0 at 1104 nm",
-        "between 0 and 2",
+        "above 0 and below 2",
     )
     path.write_text(f"{header}\nflat,{','.join(['0.4'] * columns)}\n")
     assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'flat'", "constant")
@@ -146,14 +149,14 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     )
     # Percent taken for absorbance would be a black that no soil has.
     as_absorbance = run_ccnvr("predict", "default", path, "--quantity", "absorbance")
-    assert_one_sentence(as_absorbance, 2, "absorbance 42", "between -0.3 and 6")
+    assert_one_sentence(as_absorbance, 2, "absorbance 42", "above -0.3 and below 6")
     wet_looking = (
         f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
     )
     path.write_text(wet_looking)
     words = (
         f"{path} row 2: sample 'x' rises at 1917 nm, read as reflectance",
-        "or leave it out, or say",
+        "or leave it out, or, if the file holds another quantity",
         "by --quantity",
     )
     assert_one_sentence(run_ccnvr("predict", "default", path), 2, *words)

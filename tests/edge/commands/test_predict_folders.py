@@ -145,7 +145,7 @@ def test_conversion_keeps_columns_and_refuses_what_does_not_belong_together(
     for files, words in (
         ([plain, other], f"{other} has other wavelengths than {plain}"),
         ([plain, path], f"{path} has other columns than {plain}"),
-        ([put(tmp_path, "percent as reflectance", "d.csv")], "must lie between 0 and 2"),
+        ([put(tmp_path, "percent as reflectance", "d.csv")], "must lie above 0 and below 2"),
         ([plain, "--out", plain], f"--out {plain} is a file that is read"),
     ):
         kept = plain.read_bytes()

@@ -352,7 +352,7 @@ def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
     # Where --quantity cannot help, it is not advised.
     for values, words in (
         (SOIL / 100.0, "holds fractions and not percent"),
-        (SOIL * 1000.0, "between 0 and 200"),
+        (SOIL * 1000.0, "above 0 and below 200"),
     ):
         (tmp_path / "b.sig").write_bytes(build.sig(NM, values))
         refused = run_ccnvr("predict", "default", tmp_path / "b.sig")
@@ -366,7 +366,7 @@ def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
     (tmp_path / "a.spc").write_bytes(build.spc(1100, 2498, [100 * SOIL]))
     unsaid = run_ccnvr("predict", "default", tmp_path / "a.spc")
     assert_one_sentence(
-        unsaid, 2, "a.spc spectrum 1: sample 'a' has reflectance", "between 0 and 2", "percent"
+        unsaid, 2, "a.spc spectrum 1: sample 'a' has reflectance", "above 0 and below 2", "percent"
     )
     assert (
         run_ccnvr("predict", "default", tmp_path / "a.spc", "--quantity", "percent").returncode == 0

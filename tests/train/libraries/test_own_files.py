@@ -353,7 +353,7 @@ def test_what_a_file_does_not_hold_is_refused(
         ):
             with pytest.raises(
                 UsageError,
-                match=rf"{path} row {first + row}: sample {words}.*in a recipe by file_quantity",
+                match=rf"{path} row {first + row}: sample {words}.*\(file_quantity in a recipe",
             ):
                 libraries.load_library(str(path), GRID, quantity=quantity)
 
@@ -374,7 +374,7 @@ def test_a_file_whose_wavelengths_do_not_serve_is_named(tmp_path: Path) -> None:
     for name in (str(path), "UL.120"):
         with pytest.raises(
             WavelengthError,
-            match=rf"^{name}: the spectrum covers .* or, to train one, a \[grid\] inside it",
+            match=rf"^{name}: the spectrum covers .*by a recipe whose \[grid\] lies inside it",
         ):
             libraries.load_library(name, Grid(1104.0, 2.0, 900))
     coarse = {

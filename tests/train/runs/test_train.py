@@ -378,8 +378,8 @@ def test_a_file_that_holds_something_else_leaves_no_folder(tmp_path: Path, quant
     path = recipes.write(tmp_path, f'file_quantity = "{quantity}"\n{changed}')
     with pytest.raises(
         UsageError,
-        match=rf"{mine} row 2: sample 'field-0' .*in a recipe by "
-        r"file_quantity",
+        match=rf"{mine} row 2: sample 'field-0' .*"
+        r"\(file_quantity in a recipe",
     ):
         runs.train(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
