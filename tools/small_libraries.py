@@ -42,6 +42,8 @@ from ccnvr.train.runs.run_data import RunData, load_data
 RECIPE = Path(own_recipe.__file__).parents[1] / "recipes" / "own_library_recipe.toml"
 MODEL = "ccnvr train"
 
+_COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24)
+
 
 def _snv(spectra: Array) -> Array:
     centred: Array = spectra - spectra.mean(axis=1, keepdims=True)
@@ -50,7 +52,7 @@ def _snv(spectra: Array) -> Array:
 
 
 def _rivals(bands: int, soils: int) -> dict[str, Any]:
-    components = {"n_components": list(range(1, min(25, soils // 4, bands)))}
+    components = {"n_components": [n for n in _COMPONENTS if n < min(25, soils // 4, bands)]}
     machine = make_pipeline(
         FunctionTransformer(_snv), StandardScaler(), SVR(epsilon=0.05, max_iter=200_000)
     )
@@ -61,9 +63,7 @@ def _rivals(bands: int, soils: int) -> dict[str, Any]:
         "GP": make_pipeline(
             FunctionTransformer(_snv), StandardScaler(), GaussianProcessRegressor(kernel)
         ),
-        "SVR": GridSearchCV(
-            machine, {"svr__C": [1.0, 10.0, 100.0, 1000.0], "svr__gamma": gammas}, cv=5
-        ),
+        "SVR": GridSearchCV(machine, {"svr__C": [1.0, 10.0, 100.0], "svr__gamma": gammas}, cv=5),
     }
 
 

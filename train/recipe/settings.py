@@ -107,8 +107,8 @@ class MemberSettings:
             raise ValueError(f"repeats = {self.repeats} is not from 2 to 20")
 
 
-FEWEST_FOR_NETWORK = 150
+FEWEST_FOR_NETWORK = 500
 """The soils below which `network = "auto"` leaves the network out untried.
 
-On 100 soils a network adds nothing to the mean and takes most of the time (docs/decisions/0071).
+On 460 soils it added nothing to the mean and took most of the time (docs/decisions/0071).
 """
