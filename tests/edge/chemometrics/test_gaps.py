@@ -233,12 +233,17 @@ def test_what_an_instrument_measures_in_a_gap_is_never_read(inside: float) -> No
     scan = SimpleNamespace(counts=spoilt, saturated=False, settings=None)
     assert Pipeline(predictor, info)(scan) == expected  # type: ignore[arg-type]
     lamp = np.where(in_gap, 0.0, 1e4)
-    dark, white = (SimpleNamespace(counts=each, saturated=False) for each in (0.0 * lamp, lamp))
+    dark, white = (
+        SimpleNamespace(counts=each, saturated=False, temperature_c=25.0)
+        for each in (0.0 * lamp, lamp)
+    )
     for reference in (dark, white):
         reference.settings = SimpleNamespace(integration_us=1)
     counting = dataclasses.replace(info, quantity=Quantity.COUNTS)
     references = References(dark, white, 1.0)  # type: ignore[arg-type]
-    scan = SimpleNamespace(counts=lamp * soil, saturated=False, settings=white.settings)
+    scan = SimpleNamespace(
+        counts=lamp * soil, saturated=False, settings=white.settings, temperature_c=25.0
+    )
     (value,) = Pipeline(predictor, counting, references)(_scan(scan)).estimates.values()
     assert value.value == pytest.approx(next(iter(expected.estimates.values())).value)
 
