@@ -92,7 +92,7 @@ def assert_one_sentence(result: subprocess.CompletedProcess[str], code: int, *wo
     lines = [
         line
         for line in result.stderr.splitlines()
-        if "taking the" not in line and not line.startswith(("ccnvr: engine ", "ccnvr: scan "))
+        if "taking the" not in line and not re.match(r"ccnvr: (engine |scan \S+: )", line)
     ]
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("ccnvr: ")

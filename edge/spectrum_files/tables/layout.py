@@ -166,6 +166,12 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
     chosen = _chosen(path, header, sets[0], large)
     places, strays = _without_strays(chosen)
     strays += [column for found in large if found is not chosen for column in found]
+    _check_each_once(path, header, places)
+    return places, strays
+
+
+def _check_each_once(path: Path, header: list[str], places: dict[int, Place]) -> None:
+    """Refuse columns of which two name one wavelength."""
     numbers = [found.number for found in places.values()]
     if len(set(numbers)) != len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
@@ -174,7 +180,6 @@ def _bands(path: Path, header: list[str], decimal: str) -> tuple[dict[int, Place
             f"{path} has {len(numbers)} columns of only {len(set(numbers))} wavelengths, as "
             f"{listed(same)} are the same; keep one column of each wavelength"
         )
-    return places, strays
 
 
 def _chosen(

@@ -85,7 +85,10 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert scans_printed(result.stdout) == 2
     lines = result.stderr.splitlines()
-    assert [line.split()[0] for line in lines] == ["<6>engine", "<6>taking", "<6>taking", "<6>2"]
+    # The made-up soil is out of the domain, which is a warning.
+    started, warning, ended = lines[:-2], lines[-2], lines[-1]
+    assert [line.split()[0] for line in started] == ["<6>engine", *["<6>taking"] * 3]
+    assert warning.startswith("<4>scan") and ended.startswith("<6>2 scans predicted")
     failed = run_under_journal(*CCNVR, "run", "--instrument", "serial:///dev/ttyNONE")
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("<3>") and "no such port" in failed.stderr
