@@ -146,10 +146,12 @@ def test_interrupted_it_ends_in_order(
     url, store = simulator_process(), tmp_path / "s.sqlite"
     command = [*CCNVR, "run", "--instrument", url, "--store", str(store)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    assert process.stdout is not None and process.stderr is not None
     head = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGTERM)
-    tail, errors = process.communicate(timeout=30)
+    # Not `communicate`, which would lose what the lines read before left in the buffer.
+    tail, errors = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=30)
     assert process.returncode == 0, errors
     printed = [json.loads(line)["scan_id"] for line in [*head, *tail.splitlines()]]
     assert printed == scan_ids(store) == expected_ids(len(printed))

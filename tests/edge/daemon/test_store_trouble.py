@@ -133,14 +133,16 @@ def test_a_failing_disk_is_waited_for_said_once_by_its_cause(
         text=True,
         env=environment,
     )
-    assert process.stdout is not None
+    assert process.stdout is not None and process.stderr is not None
     shown = [process.stdout.readline() for _ in range(10)]
     trigger.write_text(f"{what} 0 1000000000")
     time.sleep(2)
     assert process.poll() is None
     trigger.unlink()
     ended = time.monotonic()
-    rest, errors = process.communicate(timeout=60)
+    # Not `communicate`, which would lose what the lines read before left in the buffer.
+    rest, errors = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
     assert process.returncode == 0, errors
     assert time.monotonic() - ended < 15
     assert errors.count(f"{words}") == 1, errors
