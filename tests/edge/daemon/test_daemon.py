@@ -149,9 +149,9 @@ def test_interrupted_it_ends_in_order(
     assert process.stdout is not None and process.stderr is not None
     head = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGTERM)
-    # Not `communicate`, which would lose what the lines read before left in the buffer.
+    # `communicate` alone would lose what reading the lines before left in the buffer.
     tail, errors = process.stdout.read(), process.stderr.read()
-    process.wait(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode == 0, errors
     printed = [json.loads(line)["scan_id"] for line in [*head, *tail.splitlines()]]
     assert printed == scan_ids(store) == expected_ids(len(printed))

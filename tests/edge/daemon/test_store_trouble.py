@@ -140,9 +140,9 @@ def test_a_failing_disk_is_waited_for_said_once_by_its_cause(
     assert process.poll() is None
     trigger.unlink()
     ended = time.monotonic()
-    # Not `communicate`, which would lose what the lines read before left in the buffer.
+    # `communicate` alone would lose what reading the lines before left in the buffer.
     rest, errors = process.stdout.read(), process.stderr.read()
-    process.wait(timeout=60)
+    process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert time.monotonic() - ended < 15
     assert errors.count(f"{words}") == 1, errors
