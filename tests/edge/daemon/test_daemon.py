@@ -471,6 +471,7 @@ def test_a_saturated_scan_is_stored_and_answered_with_rescan(
     assert soil["predictions"]["OC"]["value"] is not None
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_waited_for_and_loses_nothing(tmp_path: Path) -> None:
     """On a real file system of 600 kB, in a mount namespace of its own, which then grows."""
     disk = tmp_path / "disk"

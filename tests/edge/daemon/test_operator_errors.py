@@ -28,6 +28,7 @@ def test_a_right_day_has_numbers_and_no_prompt(field: Field) -> None:
     assert len(field.right.unflagged()) == len(field.right.records) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.name)
 def test_an_error_has_its_prompt_and_no_wrong_number_without_a_flag(
     field: Field, error: OperatorError

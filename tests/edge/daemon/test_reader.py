@@ -57,6 +57,7 @@ def boots_of_scans_and_references(path: Path) -> list[tuple[int, int, int]]:
         return [(int(i.split("-")[2]), d, w) for i, d, w in connection.execute(query)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(12, 60, 5))
 def test_references_of_another_boot_never_serve_whenever_the_power_fails(
     tmp_path: Path, first: int
@@ -147,6 +148,7 @@ def test_a_warming_detector_is_flagged_or_gets_new_references(tmp_path: Path) ->
         assert (references_taken(path) == 1) == (when == "flag")
 
 
+@pytest.mark.slow
 def test_a_disturbed_instrument_that_counts_no_starts_may_have_restarted(tmp_path: Path) -> None:
     quiet = run("sim://?driver=asd&pace=0", tmp_path / "a.sqlite", 4)
     assert not any("restart_possible" in record["flags"] for record in quiet)

@@ -82,6 +82,7 @@ for what in ("CUT", "EIO"):
 """
 
 
+@pytest.mark.slow
 def test_each_write_and_sync_of_a_scan_fails_in_turn_and_the_store_is_whole(
     shim: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_each_write_and_sync_of_a_scan_fails_in_turn_and_the_store_is_whole(
         assert stored[:last] == [f"S1-2-{number}" for number in range(1, last + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -152,6 +154,7 @@ def test_a_failing_disk_is_waited_for_said_once_by_its_cause(
     assert len(printed) == 60
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_program_is_waited_for_and_a_stop_is_obeyed_meanwhile(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def test_a_kind_is_read_rightly_or_answered(
         assert any(words in note for note in found.notes), found.notes
 
 
+@pytest.mark.slow
 def test_the_page_of_files_is_made_from_the_kinds() -> None:
     """`python -m tools.file_kinds` writes it."""
     assert page.PAGE.read_text() == page.text(), "run: python -m tools.file_kinds"
