@@ -6,6 +6,8 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 
 APPLICATION_ID = int.from_bytes(b"ccnv", "big")
 
@@ -119,13 +121,15 @@ def first_difference(connection: sqlite3.Connection, version: int) -> str | None
     return f"column {unlike[0][1]} of its table {unlike[0][0]}" if unlike else None
 
 
-def columns(table: str) -> dict[str, str]:
+@cache
+def columns(table: str) -> Mapping[str, str]:
     """Return the names of a table's columns with their types, in the order of its records."""
+    # Kept, because each query of the store asks for them, and the schema never changes.
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.executescript("".join(VERSIONS))
         rows = fresh.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
-        return dict(rows.fetchall())
+        return MappingProxyType(dict(rows.fetchall()))
     finally:
         fresh.close()
 
