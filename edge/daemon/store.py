@@ -7,29 +7,28 @@ again after a crash is not stored again.
 from __future__ import annotations
 
 import json
-import logging
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ccnvr.edge.daemon import host_clock
 from ccnvr.edge.daemon.database import Database, Statement, StoreError
-from ccnvr.edge.daemon.host_clock import Moment
+from ccnvr.edge.daemon.records import (
+    StoredReference,
+    clock_columns,
+    counts_of,
+    delivered_record,
+    measured,
+    same_counts,
+    stored_reference,
+)
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.storage.counts import decode, encode
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.salvage import Record, is_sound
 from ccnvr.edge.storage.schema import checksum, columns
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
-
-_LOG = logging.getLogger(__name__)
 
 _SCAN_COLUMNS = tuple(name for name in columns("scans") if name != "id")
 
@@ -37,15 +36,6 @@ _REFERENCE_COLUMNS = tuple(name for name in columns("reference_scans") if name !
 
 _SPARE_REFERENCES = 8
 """How many references are read beyond those asked for, in case some are damaged."""
-
-
-@dataclass(frozen=True)
-class StoredReference:
-    """A dark or white scan in the store, with its id and the moment of its commit."""
-
-    id: int
-    scan: Scan
-    moment: Moment
 
 
 class Store:
@@ -77,7 +67,7 @@ class Store:
         found = self._select("scans", "scan_id = ?", (scan_id,))
         if not found or not is_sound(found[0]):
             return False
-        if not _same_counts(_counts(found[0]), scan):
+        if not same_counts(counts_of(found[0]), scan):
             raise self._repeated_id(scan_id)
         return True
 
@@ -115,14 +105,14 @@ class Store:
             "scan_id": info.scan_id(scan.number),
             "time": moment.wall.isoformat(timespec="milliseconds"),
             "instrument": info.serial,
-            **_measured(scan),
+            **measured(scan),
             "dark_id": dark_id,
             "white_id": white_id,
             "bundle_sha256": bundle,
             "predictions": json.dumps(estimates),
             "flags": json.dumps(prediction.flags),
             "latency_ms": float(latency_ms),
-            **_clocks(moment),
+            **clock_columns(moment),
         }
         # The scan comes last, because the count of rows is that of the last statement.
         advances = tuple(_advance(stream, last_id) for stream, last_id in delivered.items())
@@ -208,8 +198,8 @@ class Store:
             "number": scan.number,
             "kind": int(scan.kind),
             "time": moment.wall.isoformat(),
-            **_measured(scan),
-            **_clocks(moment),
+            **measured(scan),
+            **clock_columns(moment),
             "suspect": suspect,
         }
         self.database.change(_insert("reference_scans", _REFERENCE_COLUMNS, record))
@@ -219,7 +209,7 @@ class Store:
         if (
             not stored
             or stored[0].scan.kind is not scan.kind
-            or not _same_counts(stored[0].scan.counts, scan)
+            or not same_counts(stored[0].scan.counts, scan)
         ):
             raise self._repeated_id(info.scan_id(scan.number))
         return stored[0]
@@ -281,7 +271,7 @@ class Store:
         A damaged record has no predictions, and the flag `rescan:damaged_record`.
         """
         rows = self._select("scans", "id > ?", (last_id,), f"ORDER BY id LIMIT {int(limit)}")
-        return [(int(row["id"]), _delivered(row)) for row in rows]
+        return [(int(row["id"]), delivered_record(row)) for row in rows]
 
     def close(self) -> None:
         """Close the store; if this is its owner, other daemons can open it from now on."""
@@ -293,7 +283,7 @@ class Store:
         """Return up to `limit` references for which an SQL condition holds, newest first."""
         order = f"ORDER BY id DESC LIMIT {limit + _SPARE_REFERENCES}"
         rows = self._select("reference_scans", condition, values, order)
-        return [_stored_reference(row) for row in rows if is_sound(row)][:limit]
+        return [stored_reference(row) for row in rows if is_sound(row)][:limit]
 
     def _select(
         self, table: str, condition: str, values: tuple[object, ...], order: str = ""
@@ -330,79 +320,3 @@ def _advance(stream: str, last_id: int) -> Statement:
 def _forgotten(info: InstrumentInfo, kind: ScanKind) -> str:
     """Return the name under which the last reference that no longer compares is kept."""
     return f"forgotten {kind.name.lower()} of {info.serial}"
-
-
-def _measured(scan: Scan) -> Record:
-    """Return the columns that samples and references share."""
-    settings = scan.settings
-    form, counts = encode(scan.counts, settings.averages)
-    return {
-        "integration_us": settings.integration_us,
-        "averages": settings.averages,
-        # NaN, the temperature of an instrument without a thermometer, is NULL.
-        "temperature_c": None if math.isnan(scan.temperature_c) else float(scan.temperature_c),
-        "saturated": int(scan.saturated),
-        "counts": counts,
-        "counts_format": int(form),
-    }
-
-
-def _counts(record: Mapping[str, Any]) -> NDArray[np.float64]:
-    # Schemas 1 and 2 had no column for the format.
-    return decode(record["counts_format"] or 0, record["counts"], record["averages"])
-
-
-def _same_counts(stored: NDArray[np.float64], scan: Scan) -> bool:
-    return stored.tobytes() == scan.counts.astype("<f8").tobytes()
-
-
-def _clocks(moment: Moment) -> Record:
-    """Return the columns that tell how sure a time is."""
-    return {
-        "host_boot": moment.host_boot,
-        "uptime_s": moment.uptime_s,
-        "clock_synchronised": moment.synchronised,
-    }
-
-
-def _stored_reference(record: Mapping[str, Any]) -> StoredReference:
-    temperature, synchronised = record["temperature_c"], record["clock_synchronised"]
-    scan = Scan(
-        record["number"],
-        ScanKind(record["kind"]),
-        _counts(record),
-        Settings(record["integration_us"], record["averages"]),
-        bool(record["saturated"]),
-        math.nan if temperature is None else temperature,
-    )
-    moment = Moment(
-        datetime.fromisoformat(record["time"]),
-        record["host_boot"],
-        record["uptime_s"],
-        None if synchronised is None else bool(synchronised),
-    )
-    return StoredReference(record["id"], scan, moment)
-
-
-def _delivered(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record as streams deliver it."""
-    sound = is_sound(record)
-    if not sound:
-        _LOG.error(
-            "record %d (scan %s) of the store is damaged and has no prediction; take the scan"
-            " again",
-            record["id"],
-            ascii(record["scan_id"]),
-        )
-    synchronised = record["clock_synchronised"]
-    return {
-        # Text even where a damaged record holds something else.
-        "scan_id": str(record["scan_id"]),
-        "time": str(record["time"]),
-        "instrument": str(record["instrument"]),
-        "predictions": json.loads(record["predictions"]) if sound else {},
-        "flags": json.loads(record["flags"]) if sound else ["rescan:damaged_record"],
-        "latency_ms": record["latency_ms"] if sound else None,
-        # Null in what an earlier version stored, and where the computer does not say.
-        "clock_synchronised": None if synchronised is None else bool(synchronised),
-    }
