@@ -203,43 +203,11 @@ def test_a_store_of_an_older_version_is_refused_and_left_as_it_is(
     assert path.read_bytes() == before
 
 
-VERSION_1 = """
-CREATE TABLE scans (
-    id INTEGER PRIMARY KEY,
-    scan_id TEXT NOT NULL UNIQUE,
-    time TEXT NOT NULL,
-    instrument TEXT NOT NULL,
-    integration_us INTEGER NOT NULL,
-    averages INTEGER NOT NULL,
-    temperature_c REAL,
-    saturated INTEGER NOT NULL,
-    counts BLOB NOT NULL,
-    dark_id INTEGER REFERENCES reference_scans (id),
-    white_id INTEGER REFERENCES reference_scans (id),
-    bundle_sha256 TEXT NOT NULL,
-    predictions TEXT NOT NULL,
-    flags TEXT NOT NULL,
-    latency_ms REAL NOT NULL
-) STRICT;
-CREATE TABLE reference_scans (
-    id INTEGER PRIMARY KEY,
-    serial TEXT NOT NULL,
-    boot INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    time TEXT NOT NULL,
-    integration_us INTEGER NOT NULL,
-    averages INTEGER NOT NULL,
-    temperature_c REAL,
-    saturated INTEGER NOT NULL,
-    counts BLOB NOT NULL,
-    UNIQUE (serial, boot, number)
-) STRICT;
-CREATE TABLE cursors (stream TEXT PRIMARY KEY, last_id INTEGER NOT NULL) STRICT;
-PRAGMA application_id = 1667460726;
-PRAGMA user_version = 1;
-"""
-"""The schema of the release before the store had migrations (commit 9c37a97)."""
+DUMP = Path(__file__).with_name("store_of_9c37a97.sql").read_text("utf-8")
+"""A store that the release before migrations (commit 9c37a97) wrote itself, as SQL."""
+
+VERSION_1 = "\n".join(line for line in DUMP.splitlines() if not line.startswith("INSERT"))
+"""The schema of that store, without its rows."""
 
 
 def make_version_1(path: Path) -> None:
@@ -286,9 +254,8 @@ def test_a_store_of_the_predecessor_opens_and_is_read_whole(path: Path, owner: b
 
 
 def test_a_store_written_by_the_predecessor_s_code_is_read_whole(path: Path) -> None:
-    dump = Path(__file__).with_name("store_of_9c37a97.sql").read_text("utf-8")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(dump)
+        connection.executescript(DUMP)
         before = connection.execute("SELECT id, scan_id, counts, predictions FROM scans").fetchall()
     store = Store(path, owner=True)
     records = store.records_after(0)
