@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVR
 
+from ccnvr.edge.chemometrics.preprocess import snv
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration import fit as fitting
@@ -45,23 +46,17 @@ MODEL = "ccnvr train"
 _COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24)
 
 
-def _snv(spectra: Array) -> Array:
-    centred: Array = spectra - spectra.mean(axis=1, keepdims=True)
-    scaled: Array = centred / spectra.std(axis=1, keepdims=True)
-    return scaled
-
-
 def _rivals(bands: int, soils: int) -> dict[str, Any]:
     components = {"n_components": [n for n in _COMPONENTS if n < min(25, soils // 4, bands)]}
     machine = make_pipeline(
-        FunctionTransformer(_snv), StandardScaler(), SVR(epsilon=0.05, max_iter=200_000)
+        FunctionTransformer(snv), StandardScaler(), SVR(epsilon=0.05, max_iter=200_000)
     )
     gammas = [scale / bands for scale in (0.01, 0.1, 1.0)]
     kernel = ConstantKernel() * RBF(np.sqrt(bands)) + WhiteKernel(0.1)
     return {
         "PLSR": GridSearchCV(PLSRegression(scale=False), components, cv=5),
         "GP": make_pipeline(
-            FunctionTransformer(_snv), StandardScaler(), GaussianProcessRegressor(kernel)
+            FunctionTransformer(snv), StandardScaler(), GaussianProcessRegressor(kernel)
         ),
         "SVR": GridSearchCV(machine, {"svr__C": [1.0, 10.0, 100.0], "svr__gamma": gammas}, cv=5),
     }

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.spectrum_files.messages import cleaned
 from ccnvr.edge.spectrum_files.read import read_tables
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
+from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             for note in table.reading.notes:
                 if (table.path, note) not in seen:
                     seen.add((table.path, note))
-                    print(f"ccnvr: {cleaned(f'{table.path}: {note}')}", file=sys.stderr)
+                    tell(cleaned(f"{table.path}: {note}"))
             yield table
 
     with write_atomically(arguments.out) as stream:
@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         # Otherwise the wrapper would close the stream, which is synced and renamed after this
         # block.
         text.detach()
-    print(f"ccnvr: {count} spectra are in {arguments.out}", file=sys.stderr)
+    tell(f"{count} spectra are in {arguments.out}")
     return 0
 
 
 def _pass_over(path: Path) -> None:
-    print(f"ccnvr: {cleaned(f'passed over {path}, since it holds no spectra')}", file=sys.stderr)
+    tell(cleaned(f"passed over {path}, since it holds no spectra"))

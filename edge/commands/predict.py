@@ -18,6 +18,7 @@ from ccnvr.edge.commands.arguments import add_model_choice
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.messages import NoSpectra, cleaned
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, read_file
+from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _MOST_LISTED = 20
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.out) as stream:
             stream.write(text.encode())
     if pictures is not None:
-        print(f"ccnvr: {pictures.draw(model)}", file=sys.stderr)
+        tell(pictures.draw(model))
     return 1 if outcome.failures else 0
 
 
@@ -110,17 +111,16 @@ def _report(outcome: Outcome) -> None:
     """Say on standard error what was passed over, left out and chosen."""
     for note, paths in outcome.notes.items():
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        print(f"ccnvr: {cleaned(f'{paths[0]}{others}: {note}')}", file=sys.stderr)
+        tell(cleaned(f"{paths[0]}{others}: {note}"))
     if passed_over := outcome.passed_over:
         names = ", ".join(path.name for path in passed_over[:5])
         more = " ..." if len(passed_over) > 5 else ""
         message = f"passed over, since they hold no spectra: {names}{more}"
-        print(f"ccnvr: {cleaned(message)}", file=sys.stderr)
+        tell(cleaned(message))
     if failures := outcome.failures:
         for failure in failures[:_MOST_LISTED]:
-            print(f"ccnvr: left out: {failure}", file=sys.stderr)
-        print(
-            f"ccnvr: {len(failures)} of {len(failures) + outcome.files} files were left out; the "
-            "predictions of the others are complete",
-            file=sys.stderr,
+            tell(f"left out: {failure}")
+        tell(
+            f"{len(failures)} of {len(failures) + outcome.files} files were left out; the "
+            "predictions of the others are complete"
         )
