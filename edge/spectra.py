@@ -59,10 +59,7 @@ def read_spectra(
 def _file_spectra(
     table: SpectraTable, quantity: str | None, range_nm: tuple[float, float] | None
 ) -> FileSpectra:
-    if table.quantity is not None and quantity not in (None, table.quantity):
-        raise UsageError(
-            f"{table.path} says that it holds {table.quantity}; leave out quantity={quantity!r}"
-        )
+    held = table.agreed_quantity(quantity, f"quantity={quantity!r}")
     # Before the values are checked, since the ends that it cuts off may hold noise.
     if range_nm is not None:
         low, high = range_nm
@@ -72,7 +69,7 @@ def _file_spectra(
         table = dataclasses.replace(
             table, wavelengths_nm=table.wavelengths_nm[kept], spectra=table.spectra[:, kept]
         )
-    reflectance = table.reflectance(table.quantity or quantity or "reflectance")
+    reflectance = table.reflectance(held)
     return FileSpectra(table.path, table.sample_ids, table.wavelengths_nm, absorbance(reflectance))
 
 

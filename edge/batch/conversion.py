@@ -61,7 +61,7 @@ def _check_alike(first: SpectraTable, table: SpectraTable) -> None:
 
 def _checked(table: SpectraTable, quantity: str | None) -> Array:
     """Return the table's reflectance, checked over the bands with values that it can have."""
-    held = table.quantity or quantity or "reflectance"
+    held = table.held_quantity(quantity)
     low, high = QUANTITIES[held]
     possible = np.all((table.spectra > low) & (table.spectra < high), axis=0)
     usable = _longest_run(possible)

@@ -27,7 +27,7 @@ def explained(blocks: Iterable[SpectraTable], quantity: str | None) -> str:
         low = min(low, float(np.nanmin(table.spectra, initial=np.inf)))
         high = max(high, float(np.nanmax(table.spectra, initial=-np.inf)))
     wavelengths = first.wavelengths_nm
-    held = first.quantity or quantity or "reflectance"
+    held = first.held_quantity(quantity)
     said = "the file says so" if first.quantity else "--quantity says so" if quantity else "assumed"
     of_axis = "stated" if first.reading.axis_stated else "deduced from the numbers"
     lines = [

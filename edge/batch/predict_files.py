@@ -191,11 +191,8 @@ def fractions(table: SpectraTable, quantity: str | None, bands: slice | Integers
     Raises:
         UsageError: the two disagree, or a spectrum cannot be used.
     """
-    if table.quantity is not None and quantity not in (None, table.quantity):
-        raise UsageError(
-            f"{table.path} says that it holds {table.quantity}; leave out --quantity {quantity}"
-        )
-    return table.reflectance(table.quantity or quantity or "reflectance", bands)
+    held = table.agreed_quantity(quantity, f"--quantity {quantity}")
+    return table.reflectance(held, bands)
 
 
 def _one_by_one(predictor: Predictor, table: SpectraTable, spectra: Array) -> list[Prediction]:

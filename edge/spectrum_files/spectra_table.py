@@ -71,6 +71,20 @@ class SpectraTable:
                     "one soil alike"
                 )
 
+    def held_quantity(self, quantity: str | None) -> str:
+        """Return the quantity that the file states, or else the user's, or else reflectance."""
+        return self.quantity or quantity or "reflectance"
+
+    def agreed_quantity(self, quantity: str | None, option: str) -> str:
+        """Return the quantity held, if the file and the user agree; `option` is what they said.
+
+        Raises:
+            UsageError: the file states another quantity.
+        """
+        if self.quantity is not None and quantity not in (None, self.quantity):
+            raise UsageError(f"{self.path} says that it holds {self.quantity}; leave out {option}")
+        return self.held_quantity(quantity)
+
     def reflectance(self, quantity: str, bands: slice | Integers = slice(None)) -> Array:
         """Return the spectra's `bands` as fractions of reflectance, `(n, bands)`.
 
