@@ -20,8 +20,8 @@ from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.inference.prompts import prompts
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.quality.prompts import prompts
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
 from ccnvr.firmware_bridge.instrument import LinkStatistics, Scan

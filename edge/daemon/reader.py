@@ -19,7 +19,7 @@ from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.proved_model import ProvedModel
-from ccnvr.edge.inference.reference_checks import ReferenceRefused
+from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.edge.storage.health import Patience
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError, InstrumentRestarted

@@ -11,7 +11,7 @@ from ccnvr.edge.daemon.config import ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.edge.inference.reference_checks import check_white
+from ccnvr.edge.quality.reference_checks import check_white
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 

@@ -12,7 +12,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.edge.inference.reference_checks import check_dark
+from ccnvr.edge.quality.reference_checks import check_dark
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan

@@ -15,7 +15,7 @@ import pytest
 
 from ccnvr.edge.daemon import config, host_clock, main_loop
 from ccnvr.edge.daemon.host_clock import Moment
-from ccnvr.edge.inference.reference_checks import ReferenceRefused
+from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.serving.faults import Line, parse
 from ccnvr.firmware_bridge.serving.port import TcpPort

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ccnvr.edge.inference.reference_checks import ReferenceRefused, check_dark, check_white
+from ccnvr.edge.quality.reference_checks import ReferenceRefused, check_dark, check_white
 from ccnvr.firmware_bridge.simulators.bench import lamp_times_efficiency
 
 NM = np.linspace(1100.0, 2500.0, 256)
