@@ -6,12 +6,12 @@ import logging
 import time
 from dataclasses import dataclass
 
-from ccnvr.edge.daemon import host_clock
 from ccnvr.edge.daemon.config import ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.quality.reference_checks import check_white
+from ccnvr.edge.storage import host_clock
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ccnvr.edge.daemon import host_clock
 from ccnvr.edge.daemon.database import Database, Statement, StoreError
-from ccnvr.edge.daemon.records import (
+from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.storage import host_clock
+from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.storage.records import (
     StoredReference,
     clock_columns,
     counts_of,
@@ -24,8 +26,6 @@ from ccnvr.edge.daemon.records import (
     same_counts,
     stored_reference,
 )
-from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.salvage import Record, is_sound
 from ccnvr.edge.storage.schema import checksum, columns
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ccnvr.edge.daemon import config, host_clock, main_loop
-from ccnvr.edge.daemon.host_clock import Moment
+from ccnvr.edge.daemon import config, main_loop
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
+from ccnvr.edge.storage import host_clock
+from ccnvr.edge.storage.host_clock import Moment
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.serving.faults import Line, parse
 from ccnvr.firmware_bridge.serving.port import TcpPort

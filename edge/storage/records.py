@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.daemon.host_clock import Moment
 from ccnvr.edge.storage.counts import decode, encode
+from ccnvr.edge.storage.host_clock import Moment
 from ccnvr.edge.storage.salvage import Record, is_sound
 from ccnvr.firmware_bridge.instrument import Scan, ScanKind, Settings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.edge.daemon import host_clock
-from ccnvr.edge.daemon.host_clock import Moment, age_s
+from ccnvr.edge.storage import host_clock
+from ccnvr.edge.storage.host_clock import Moment, age_s
 
 THEN = Moment(datetime(2026, 11, 29, 12, tzinfo=UTC), "boot-1", 500.0, True)
 
