@@ -214,7 +214,7 @@ def test_the_joined_table_needs_a_grid_with_its_gaps(
         libraries.load_library("icraf", Grid(430.0, 10.0, 201))
     listed = json.loads(run_ccnvr("data", "icraf", "--json").stdout)
     assert listed["soils"]["pH_KCl"] == 120 and "CC BY 4.0" in listed["licence"]
-    assert listed["parts"] == ["country=...", "profiles=..."]
+    assert listed["parts"] == ["country=...", "profiles=...", "countries=..."]
 
 
 def test_soils_are_selected_by_country_and_by_profile(
@@ -236,6 +236,13 @@ def test_soils_are_selected_by_country_and_by_profile(
     assert len(ids("country=Kenya")) == 30
     shares = [ids(f"profiles={share}/3") for share in (1, 2, 3)]
     assert set.union(*shares) == every and sum(map(len, shares)) == 120
+    assert ids("profiles=1/3/0") == shares[0] != ids("profiles=1/3/1")
+    shares = [ids(f"countries={share}/2/1") for share in (1, 2)]
+    assert set.union(*shares) == every and sum(map(len, shares)) == 120
+    assert all(
+        not ids(f"country={name}") & shares[0] or ids(f"country={name}") <= shares[0]
+        for name in ("Kenya", "Mali")
+    )
     soils = libraries.load_library("icraf:profiles=1/3", CUT)
     others = libraries.load_library("icraf:profiles!=1/3", CUT)
     assert soils.sites and others.sites and not set(soils.sites) & set(others.sites)
@@ -246,11 +253,12 @@ def test_soils_are_selected_by_country_and_by_profile(
     [
         ("country=Kenia", "no soil has the country 'Kenia'; did you mean 'Kenya'"),
         ("country!=Atlantis", "no soil has the country 'Atlantis'; there are Congo"),
-        ("region=Africa", "selects by region, and not by country or profiles"),
+        ("region=Africa", "selects by region, and not by country or profiles or countries"),
         ("profiles=6/5", "is not a share of the profiles"),
         ("profiles=half", "is not a share of the profiles"),
-        ("train", "select soils by country=... or profiles=..."),
-        ("country=", "select soils by country=... or profiles=..."),
+        ("countries=1/5/x", "is not a share of the countries; give one such as countries=1/5"),
+        ("train", "select soils by country=... or profiles=... or countries=..."),
+        ("country=", "select soils by country=... or profiles=... or countries=..."),
     ],
 )
 def test_a_part_that_cannot_be_is_named(

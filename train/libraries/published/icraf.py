@@ -20,6 +20,7 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.spectrum_files.limesoda import DataError
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.parts import SHARED
 from ccnvr.train.libraries.published.tables import Bands, Row, Table
 from ccnvr.train.libraries.sensor import View
 from ccnvr.train.libraries.soils import Gathering, Soils
@@ -34,7 +35,7 @@ ORIGIN = "from the Dataverse record doi 10.34725/DVN/MFHA9C at data.worldagrofor
 GAPS_NM = ((1360.0, 1450.0), (1800.0, 1950.0))
 """The first and the last band that the joined table lacks in each of the air's water bands."""
 
-LABELS = ("country", "profiles")
+LABELS = ("country", *SHARED)
 
 # Column and factor to our unit. Percent by mass x 10 = g/kg.
 _JOINED = {
