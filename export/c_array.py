@@ -204,6 +204,8 @@ def _input_and_output(
 ) -> str:
     grid, channels = preprocessing.grid, preprocessing.channels
     bands = f"{grid.bands} bands, {grid.start_nm:g} to {grid.stop_nm:g} nm by {grid.step_nm:g} nm"
+    if grid.wavelengths_nm:
+        bands = f"the bands at {', '.join(f'{nm:g}' for nm in grid.wavelengths_nm)} nm"
     if grid.gaps:
         missing = " and ".join(f"{first:g} to {last:g} nm" for first, last in grid.gaps)
         bands += f" without {missing}, which no filter crosses"

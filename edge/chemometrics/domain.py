@@ -74,7 +74,8 @@ class DomainShape:
     @property
     def channel(self) -> Channel:
         """The smoothing, as a channel of a preprocessing."""
-        return Channel(self.window, polyorder=2, deriv=0, snv=False)
+        # Separate bands are not smoothed.
+        return Channel(self.window, polyorder=2 if self.window > 1 else 0, deriv=0, snv=False)
 
     def preprocessing(self, grid: Grid) -> Preprocessing:
         """Return the preprocessing whose output `views` reads, on the model's grid.

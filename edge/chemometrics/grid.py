@@ -1,7 +1,8 @@
 """The wavelength grid of a model, and the interpolation of an instrument's bands onto it.
 
 A grid may have gaps, such as the bands of the air's water vapour. They part it into segments, and
-whatever works along the wavelengths stays inside a segment.
+whatever works along the wavelengths stays inside a segment. A grid of separate bands lists them,
+for sensors that measure nothing in between; each of these bands is a segment of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ WIDEST_GAP_NM = 12.0
 """The widest gap between bands inside the model's range.
 
 The narrowest useful features of soil are about 25 nm wide, so a wider gap could hide one.
+"""
+
+BAND_TOLERANCE_NM = 5.0
+"""How far an instrument's band may lie from the one of a grid of separate bands that it stands for.
+
+It is a quarter of the width of a multispectral sensor's bands, over which soils hardly change.
 """
 
 
@@ -51,26 +58,33 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Grid:
-    """Evenly spaced wavelengths in nm, of which those in the gaps are missing.
+    """Evenly spaced wavelengths in nm, of which those in the gaps are missing, or separate bands.
+
+    A grid of separate bands needs `wavelengths_nm` alone; the other fields follow from it.
 
     Raises:
-        ValueError: there are too few or too many bands, a wavelength is not positive, or a gap does
-            not lie between bands.
+        ValueError: there are too few or too many bands, a wavelength is not positive, a gap does
+            not lie between bands, or separate bands do not increase or contradict other fields.
     """
 
-    start_nm: float
+    start_nm: float = 0.0
     """The first wavelength."""
 
-    step_nm: float
-    """The distance between neighbouring bands of a segment."""
+    step_nm: float = 0.0
+    """The distance between neighbouring bands of a segment; of separate bands, the smallest one."""
 
-    bands: int
+    bands: int = 0
     """The number of bands that are present."""
 
     gaps: tuple[tuple[float, ...], ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
     """The first and the last missing wavelength of each gap, in nm, increasing."""
 
+    wavelengths_nm: tuple[float, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
+    """The wavelengths of separate bands, increasing; none for an evenly spaced grid."""
+
     def __post_init__(self) -> None:
+        if self.wavelengths_nm:
+            self._derive_from_bands()
         if (
             not 2 <= self.bands <= MOST_BANDS
             or not 0 < self.step_nm < 1e4
@@ -79,9 +93,28 @@ class Grid:
             raise ValueError(
                 f"grid of {self.bands} bands from {self.start_nm} nm by {self.step_nm} nm is not "
                 "possible; "
-                f"2 to {MOST_BANDS} bands and positive wavelengths are"
+                f"give start_nm, step_nm and 2 to {MOST_BANDS} bands, or wavelengths_nm"
             )
         self._check_gaps()
+
+    def _derive_from_bands(self) -> None:
+        """Set the other fields from separate bands, and check that none contradicts them."""
+        nm = self.wavelengths_nm
+        steps = [second - first for first, second in pairwise(nm)]
+        # Written so that NaN fails.
+        if len(nm) > MOST_BANDS or not all(step > 0.0 for step in steps) or self.gaps:
+            raise ValueError(
+                f"wavelengths_nm with {len(nm)} bands and {len(self.gaps)} gaps is not possible; "
+                f"give 2 to {MOST_BANDS} increasing wavelengths in nm, and no gaps"
+            )
+        derived = {"start_nm": nm[0], "step_nm": min(steps, default=0.0), "bands": len(nm)}
+        for name, value in derived.items():
+            if getattr(self, name) not in (0, value):
+                raise ValueError(
+                    f"{name} = {getattr(self, name):g} of the grid contradicts its wavelengths_nm, "
+                    f"from which {value:g} follows; leave it out"
+                )
+            object.__setattr__(self, name, value)
 
     def _check_gaps(self) -> None:
         ends = [nm for gap in self.gaps for nm in gap]
@@ -137,11 +170,13 @@ class Grid:
     @property
     def stop_nm(self) -> float:
         """The last wavelength, in nm."""
+        if self.wavelengths_nm:
+            return self.wavelengths_nm[-1]
         starts, counts = self._segments
         return self.start_nm + self.step_nm * (starts[-1] + counts[-1] - 1)
 
     def steps(self) -> Integers:
-        """Return how many steps each band lies above `start_nm`, `(bands,)`."""
+        """Return how many steps each band of a grid with even steps lies above `start_nm`."""
         starts, counts = self._segments
         steps: Integers = np.concatenate(
             [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
@@ -150,20 +185,26 @@ class Grid:
 
     def wavelengths(self) -> Array:
         """Return the wavelengths `(bands,)` that are present, in nm."""
+        if self.wavelengths_nm:
+            return np.array(self.wavelengths_nm)
         return self.start_nm + self.step_nm * self.steps().astype(np.float64)
 
     def segments(self) -> tuple[slice, ...]:
         """Return the bands of each segment; a grid without gaps is one segment."""
+        if self.wavelengths_nm:
+            return tuple(slice(band, band + 1) for band in range(self.bands))
         ends = np.cumsum([0, *self._segments[1]]).tolist()
         return tuple(slice(start, end) for start, end in pairwise(ends))
 
     @property
     def shortest_segment(self) -> int:
         """The number of bands of the shortest segment, which limits a filter's window."""
-        return min(self._segments[1])
+        return 1 if self.wavelengths_nm else min(self._segments[1])
 
     def __str__(self) -> str:
         """Return range and gaps, such as `400-2450 nm without 1360-1450 and 1800-1950`."""
+        if self.wavelengths_nm:
+            return f"{self.bands} bands of {self.start_nm:g}-{self.stop_nm:g} nm"
         gaps = " and ".join(f"{first:g}-{last:g}" for first, last in self.gaps)
         return f"{self.start_nm:g}-{self.stop_nm:g} nm" + (f" without {gaps}" if gaps else "")
 
@@ -184,6 +225,9 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             f"the {wavelengths_nm.size} wavelengths must be two or more increasing numbers in nm; "
             "check the instrument's calibration or the file's header"
         )
+    if grid.wavelengths_nm:
+        _check_separate(wavelengths_nm, grid)
+        return
     first, last = wavelengths_nm[0], wavelengths_nm[-1]
     if first > grid.start_nm or last < grid.stop_nm:
         raise WavelengthError(
@@ -202,6 +246,45 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             "less; check the unit of the wavelengths, give all bands that the instrument measured, "
             "or train a model without the missing ones, by gaps in the [grid] of its recipe"
         )
+
+
+def _check_separate(wavelengths_nm: Array, grid: Grid) -> None:
+    """Check that each separate band of a grid can be taken from the instrument's bands."""
+    missing = grid.wavelengths()[_weights(wavelengths_nm, grid).sum(axis=1) == 0.0]
+    if missing.size:
+        listed = ", ".join(f"{nm:g}" for nm in missing[:3]) + (", ..." if missing.size > 3 else "")
+        raise WavelengthError(
+            f"the instrument has no band within {BAND_TOLERANCE_NM:g} nm of {listed} nm, which "
+            f"the model with {grid} needs; use a model for this instrument's bands"
+        )
+
+
+def _weights(wavelengths_nm: Array, grid: Grid) -> Array:
+    """Return the weights `(grid bands, instrument bands)` of linear interpolation onto the grid.
+
+    Separate bands are interpolated only between bands that lie as close as in a continuous
+    spectrum. Otherwise the nearest band within the tolerance stands for them, or none does.
+    """
+    target = grid.wavelengths()
+    # Clipped, because a grid that ends exactly on the last band has no band to the right of it.
+    right = np.clip(
+        np.searchsorted(wavelengths_nm, target, side="right"), 1, wavelengths_nm.size - 1
+    )
+    left = right - 1
+    apart = wavelengths_nm[right] - wavelengths_nm[left]
+    share = (target - wavelengths_nm[left]) / apart
+    present = np.ones(target.size)
+    if grid.wavelengths_nm:
+        between = (apart <= WIDEST_GAP_NM) & (share >= 0.0) & (share <= 1.0)
+        nearest = np.round(np.clip(share, 0.0, 1.0))
+        off = np.abs(wavelengths_nm[left] + nearest * apart - target)
+        share = np.where(between, share, nearest)
+        present = np.where(between | (off <= BAND_TOLERANCE_NM), 1.0, 0.0)
+    matrix = np.zeros((grid.bands, wavelengths_nm.size))
+    rows = np.arange(grid.bands)
+    matrix[rows, left] = (1.0 - share) * present
+    matrix[rows, right] += share * present
+    return matrix
 
 
 def _widest_gap(wavelengths_nm: Array, first: float, last: float) -> float:
@@ -223,6 +306,9 @@ def bands_read(wavelengths_nm: Array, grid: Grid) -> Integers:
     These are, for each segment, the bands from the last one at or below it to the first one at or
     above it, because its ends are interpolated. All others may hold anything.
     """
+    if grid.wavelengths_nm:
+        weighted: Integers = np.flatnonzero(np.any(_weights(wavelengths_nm, grid) > 0.0, axis=0))
+        return weighted
     on_grid, read = grid.wavelengths(), np.zeros(wavelengths_nm.size, dtype=bool)
     for segment in grid.segments():
         start, stop = _reach(wavelengths_nm, on_grid[segment][0], on_grid[segment][-1])
@@ -256,15 +342,4 @@ def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:
         WavelengthError: the wavelengths do not cover the grid, so it would extrapolate.
     """
     check_wavelengths(wavelengths_nm, grid)
-    target = grid.wavelengths()
-    # Clipped, because a grid that ends exactly on the last band has no band to the right of it.
-    right = np.clip(
-        np.searchsorted(wavelengths_nm, target, side="right"), 1, wavelengths_nm.size - 1
-    )
-    left = right - 1
-    share = (target - wavelengths_nm[left]) / (wavelengths_nm[right] - wavelengths_nm[left])
-    matrix = np.zeros((grid.bands, wavelengths_nm.size))
-    rows = np.arange(grid.bands)
-    matrix[rows, left] = 1.0 - share
-    matrix[rows, right] += share
-    return matrix
+    return _weights(wavelengths_nm, grid)

@@ -158,6 +158,8 @@ def _shape(grid: Grid, origin: list[str], fold_of: Integers) -> DomainShape | No
     window = 2 * int(np.ceil(SMOOTHED_NM / grid.step_nm / 2.0 - 0.5)) + 1
     shortest = grid.shortest_segment
     window = max(3, min(window, shortest if shortest % 2 else shortest - 1))
+    if grid.wavelengths_nm:
+        window = 1
     # Not coarser than the smoothing, so that no feature falls between the bands that are kept.
     every = max(1, min(round(_KEPT_NM / grid.step_nm), window))
     return DomainShape(window, every, COMPONENTS, libraries, FALSE_ALARMS)

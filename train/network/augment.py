@@ -174,6 +174,10 @@ class VariedInputs:
 
 def _ramp(grid: Grid) -> Array:
     """Return a straight line over the wavelengths from -1 to 1, `(bands,)`."""
+    if grid.wavelengths_nm:
+        nm = grid.wavelengths()
+        over_nm: Array = 2.0 * (nm - nm[0]) / (nm[-1] - nm[0]) - 1.0
+        return over_nm
     steps = grid.steps()
     line: Array = np.linspace(-1.0, 1.0, int(steps[-1]) + 1)[steps]
     return line

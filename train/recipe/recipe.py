@@ -119,6 +119,12 @@ class TrainingRecipe:
             self.teacher_config(number)
         if self.sensor is not None:
             _check_covered(self.grid, self.sensor)
+        changes = self.fit.augmentation
+        if self.grid.wavelengths_nm and (changes.shift_nm or changes.broadening_nm):
+            raise ValueError(
+                "augmentation has shift_nm or broadening_nm, which need neighbouring bands, and "
+                "the grid has separate ones (wavelengths_nm); take them out"
+            )
         self._check_libraries()
         if self.pretraining is not None:
             self._check_pretraining(self.pretraining)
