@@ -34,10 +34,13 @@ def encode(counts: NDArray[np.float64], averages: int) -> tuple[CountsFormat, by
     exact = counts.astype("<f8").tobytes()
     with np.errstate(invalid="ignore", over="ignore"):
         sums = np.rint(counts * averages)
-        if np.all(np.abs(sums) < 2.0**31) and (sums / averages).astype("<f8").tobytes() == exact:
-            # Unsigned, so that differences wrap around instead of overflowing.
-            whole = sums.astype("<i4").view("<u4")
-            return CountsFormat.SUMS, _pack(np.diff(whole, prepend=np.zeros(1, "<u4")))
+        if np.all(np.abs(sums) < 2.0**31):
+            whole = sums.astype("<i4")
+            # Compared after the conversion, because whole numbers have no -0.0.
+            if (whole / averages).astype("<f8").tobytes() == exact:
+                # Unsigned, so that differences wrap around instead of overflowing.
+                differences = np.diff(whole.view("<u4"), prepend=np.zeros(1, "<u4"))
+                return CountsFormat.SUMS, _pack(differences)
         single = counts.astype("<f4")
     if single.astype("<f8").tobytes() == exact:
         return CountsFormat.FLOAT32, _pack(single)
