@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from ccnvr.edge.daemon.database import Database, Statement, StoreError
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import host_clock
+from ccnvr.edge.storage.context import NO_CONTEXT, SampleIdentity, ScanContext
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.records import (
     StoredReference,
@@ -28,6 +29,7 @@ from ccnvr.edge.storage.records import (
 )
 from ccnvr.edge.storage.salvage import Record, is_sound
 from ccnvr.edge.storage.schema import checksum, columns
+from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 _SCAN_COLUMNS = tuple(name for name in columns("scans") if name != "id")
@@ -36,6 +38,51 @@ _REFERENCE_COLUMNS = tuple(name for name in columns("reference_scans") if name !
 
 _SPARE_REFERENCES = 8
 """How many references are read beyond those asked for, in case some are damaged."""
+
+
+@dataclass(frozen=True)
+class NewScan:
+    """A scan to be stored, with its prediction.
+
+    Attributes:
+        info: the instrument.
+        scan: the scan, or the mean of a sample's replicates.
+        prediction: its prediction.
+        references: the ids of its dark and white references, or None if it has none.
+        bundle: the SHA-256 of the bundle's manifest.
+        latency_ms: the time from the scan's arrival to its prediction, in ms.
+        context: the sample, the place and the purpose.
+        scan_id: the id of a mean; "" for a scan, which has the instrument's.
+    """
+
+    info: InstrumentInfo
+    scan: Scan
+    prediction: Prediction
+    references: tuple[int, int] | None
+    bundle: str
+    latency_ms: float
+    context: ScanContext = NO_CONTEXT
+    scan_id: str = ""
+
+    def as_record(self) -> Record:
+        """Return the columns of the store, with the present time."""
+        estimates = {name: asdict(one) for name, one in self.prediction.estimates.items()}
+        moment = host_clock.now()
+        dark_id, white_id = self.references or (None, None)
+        return {
+            "scan_id": self.scan_id or self.info.scan_id(self.scan.number),
+            "time": moment.wall.isoformat(timespec="milliseconds"),
+            "instrument": self.info.serial,
+            **measured(self.scan),
+            "dark_id": dark_id,
+            "white_id": white_id,
+            "bundle_sha256": self.bundle,
+            "predictions": json.dumps(estimates),
+            "flags": json.dumps(self.prediction.flags),
+            "latency_ms": float(self.latency_ms),
+            **clock_columns(moment),
+            **self.context.as_columns(),
+        }
 
 
 class Store:
@@ -98,28 +145,69 @@ class Store:
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
         """
-        estimates = {name: asdict(estimate) for name, estimate in prediction.estimates.items()}
-        moment = host_clock.now()
-        dark_id, white_id = references or (None, None)
-        record = {
-            "scan_id": info.scan_id(scan.number),
-            "time": moment.wall.isoformat(timespec="milliseconds"),
-            "instrument": info.serial,
-            **measured(scan),
-            "dark_id": dark_id,
-            "white_id": white_id,
-            "bundle_sha256": bundle,
-            "predictions": json.dumps(estimates),
-            "flags": json.dumps(prediction.flags),
-            "latency_ms": float(latency_ms),
-            **clock_columns(moment),
-        }
+        new = NewScan(info, scan, prediction, references, bundle, latency_ms)
+        self.add(new, delivered=delivered)
+
+    def add(
+        self,
+        new: NewScan,
+        mean: NewScan | None = None,
+        *,
+        delivered: Mapping[str, int] = MappingProxyType({}),
+        ends_job: bool = False,
+    ) -> None:
+        """Commit a scan with its prediction; on disk when this returns.
+
+        A scan that is stored already is left as it is, unless its record is damaged.
+
+        Args:
+            new: the scan.
+            mean: the record of the sample whose last replicate the scan is.
+            delivered: the id of the last record that each stream has delivered.
+            ends_job: whether the job that `begin_job` noted is done.
+
+        Raises:
+            StoreError: another scan is stored under its id, or the disk is full.
+        """
+        record = new.as_record()
+        before = [_advance(stream, last_id) for stream, last_id in delivered.items()]
+        if mean is not None:
+            before.append(_insert("scans", _SCAN_COLUMNS, mean.as_record()))
+        if ends_job:
+            before.append(("DELETE FROM jobs", ()))
         # The scan comes last, because the count of rows is that of the last statement.
-        advances = tuple(_advance(stream, last_id) for stream, last_id in delivered.items())
         insert = _insert("scans", _SCAN_COLUMNS, record)
-        if not self.database.change(*advances, insert) and not self.holds(info, scan):
+        if not self.database.change(*before, insert) and not self.holds(new.info, new.scan):
             damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
             self.database.change(damaged, insert)
+
+    def begin_job(self, info: InstrumentInfo, sample: SampleIdentity, replicates: int) -> None:
+        """Note which sample is about to be scanned, in case the daemon dies before its record."""
+        self.database.change(
+            (
+                "INSERT OR REPLACE INTO jobs VALUES (1, ?, ?, ?, ?)",
+                (info.serial, info.boot, replicates, json.dumps(asdict(sample))),
+            )
+        )
+
+    def begun_job(self, info: InstrumentInfo) -> tuple[SampleIdentity, int] | None:
+        """Return sample and number of replicates of a job that did not end, or None.
+
+        Only a job of this power-on of the instrument counts.
+        """
+        rows = self.database.query(
+            "SELECT sample, replicates FROM jobs WHERE serial = ? AND boot = ?",
+            (info.serial, info.boot),
+        )
+        try:
+            return (build(SampleIdentity, json.loads(rows[0][0])), rows[0][1]) if rows else None
+        except ValueError:  # damaged: the scans are kept, without the sample's name
+            return None
+
+    def end_job(self) -> None:
+        """Forget the job that `begin_job` noted, if there is one."""
+        if self.database.query("SELECT 1 FROM jobs"):
+            self.database.change(("DELETE FROM jobs", ()))
 
     def missing_before(self, info: InstrumentInfo, scan: Scan) -> int:
         """Return how many numbers of this power-on, up to a scan's, are in no record.
@@ -169,11 +257,12 @@ class Store:
         )
         if (pages - free) * size <= most_bytes or not delivered:
             return 0
-        # The newest scan stays, because the next id follows from it.
+        # The newest scan stays, because the next id follows from it; those of the check sample
+        # stay, because the limits of its chart follow from the first ones.
         return self.database.change(
             (
                 "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE id <= ?"
-                " AND id < (SELECT max(id) FROM scans) ORDER BY id LIMIT ?)",
+                " AND id < (SELECT max(id) FROM scans) AND purpose IS NULL ORDER BY id LIMIT ?)",
                 (min(delivered.values()), most),
             )
         )
@@ -268,10 +357,17 @@ class Store:
     def records_after(self, last_id: int, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
         """Return up to `limit` records that follow `last_id`, in order, each with its id.
 
-        A damaged record has no predictions, and the flag `rescan:damaged_record`.
+        Replicates and scans of the check sample are left out. A damaged record has no predictions,
+        and the flag `rescan:damaged_record`.
         """
-        rows = self._select("scans", "id > ?", (last_id,), f"ORDER BY id LIMIT {int(limit)}")
+        condition = "id > ? AND purpose IS NULL AND replicate_of IS NULL"
+        rows = self._select("scans", condition, (last_id,), f"ORDER BY id LIMIT {int(limit)}")
         return [(int(row["id"]), delivered_record(row)) for row in rows]
+
+    def record(self, scan_id: str) -> dict[str, Any] | None:
+        """Return the record of a scan as streams deliver it; None if it is not stored."""
+        rows = self._select("scans", "scan_id = ?", (scan_id,))
+        return delivered_record(rows[0]) if rows else None
 
     def close(self) -> None:
         """Close the store; if this is its owner, other daemons can open it from now on."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.storage.context import ScanContext, context_of
 from ccnvr.edge.storage.counts import decode, encode
 from ccnvr.edge.storage.host_clock import Moment
 from ccnvr.edge.storage.salvage import Record, is_sound
@@ -96,7 +97,7 @@ def delivered_record(record: Mapping[str, Any]) -> dict[str, Any]:
             ascii(record["scan_id"]),
         )
     synchronised = record["clock_synchronised"]
-    return {
+    delivered = {
         # Text even where a damaged record holds something else.
         "scan_id": str(record["scan_id"]),
         "time": str(record["time"]),
@@ -107,3 +108,18 @@ def delivered_record(record: Mapping[str, Any]) -> dict[str, Any]:
         # Null in what an earlier version stored, and where the computer does not say.
         "clock_synchronised": None if synchronised is None else bool(synchronised),
     }
+    return {**delivered, **_of_context(context_of(record))} if sound else delivered
+
+
+def _of_context(context: ScanContext) -> dict[str, Any]:
+    """Return the keys of a delivered record for sample, place and replicates, if there are any."""
+    found: dict[str, Any] = {}
+    if context.sample.known:
+        found["sample"] = context.sample.as_data()
+    if context.place is not None:
+        found["position"] = context.place.as_data()
+    if context.replicates:
+        found["replicates"] = context.replicates
+    if context.purpose is not None:
+        found["purpose"] = context.purpose
+    return found

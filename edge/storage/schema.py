@@ -69,6 +69,30 @@ ALTER TABLE reference_scans ADD COLUMN counts_format INTEGER;
 ALTER TABLE reference_scans ADD COLUMN checksum INTEGER;
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """,
+    # Version 4: which sample was measured, where, and for what. `purpose` is NULL for a sample's
+    # record, `replicate_of` the id of the record that a replicate belongs to, `replicates` the ids
+    # of a record's replicates. `jobs` has at most one row, while a job is carried out.
+    """
+ALTER TABLE scans ADD COLUMN sample_id TEXT;
+ALTER TABLE scans ADD COLUMN depth_top_cm REAL;
+ALTER TABLE scans ADD COLUMN depth_bottom_cm REAL;
+ALTER TABLE scans ADD COLUMN operator TEXT;
+ALTER TABLE scans ADD COLUMN note TEXT;
+ALTER TABLE scans ADD COLUMN latitude REAL;
+ALTER TABLE scans ADD COLUMN longitude REAL;
+ALTER TABLE scans ADD COLUMN position_accuracy_m REAL;
+ALTER TABLE scans ADD COLUMN purpose TEXT;
+ALTER TABLE scans ADD COLUMN replicate_of TEXT;
+ALTER TABLE scans ADD COLUMN replicates TEXT;
+CREATE INDEX scans_by_purpose ON scans (purpose, id) WHERE purpose IS NOT NULL;
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    replicates INTEGER NOT NULL,
+    sample TEXT NOT NULL
+) STRICT;
+""",
 )
 """The SQL that leads from each schema version to the next, beginning with an empty file.
 

@@ -159,7 +159,7 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 3"):
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 4"):
         Store(newer, owner=True)
     foreign = tmp_path / "foreign.sqlite"
     connection = sqlite3.connect(foreign)
