@@ -51,7 +51,7 @@ class NewScan:
         references: the ids of its dark and white references, or None if it has none.
         bundle: the SHA-256 of the bundle's manifest.
         latency_ms: the time from the scan's arrival to its prediction, in ms.
-        context: the sample, the place and the purpose.
+        context: the sample, the position and the purpose.
         scan_id: the id of a mean; "" for a scan, which has the instrument's.
     """
 

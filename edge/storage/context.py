@@ -1,4 +1,4 @@
-"""What is stored of a scan beside its counts: the sample, the place and the purpose."""
+"""What is stored of a scan beside its counts: the sample, the position and the purpose."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ NO_SAMPLE = SampleIdentity()
 
 
 @dataclass(frozen=True)
-class Place:
+class GeoPosition:
     """Where a scan was taken: WGS 84 latitude and longitude in degrees.
 
-    `accuracy_m` is the radius in m that holds the true place with some 95 %; NaN if not known.
+    `accuracy_m` is the radius in m that holds the true position with some 95 %; NaN if not known.
     """
 
     latitude: float
@@ -97,7 +97,7 @@ class Place:
     accuracy_m: float = math.nan
 
     def as_data(self) -> dict[str, float | None]:
-        """Return the place as JSON values."""
+        """Return the position as JSON values."""
         known = math.isfinite(self.accuracy_m)
         return {
             "latitude": self.latitude,
@@ -112,7 +112,7 @@ class ScanContext:
 
     Attributes:
         sample: the sample.
-        place: where it was scanned; None if not known.
+        position: where it was scanned; None if not known.
         purpose: CHECK for the check sample, None for a sample.
         replicate_of: the id of the record that a replicate belongs to; None for other scans.
         replicates: the ids of the replicates that a record is the mean of, by "used" and
@@ -120,23 +120,23 @@ class ScanContext:
     """
 
     sample: SampleIdentity = NO_SAMPLE
-    place: Place | None = None
+    position: GeoPosition | None = None
     purpose: str | None = None
     replicate_of: str | None = None
     replicates: Mapping[str, list[str]] = field(default_factory=dict)
 
     def as_columns(self) -> dict[str, object]:
         """Return the columns of the store; what is absent is NULL."""
-        sample, place = self.sample, self.place
-        accuracy = place.accuracy_m if place else math.nan
+        sample, position = self.sample, self.position
+        accuracy = position.accuracy_m if position else math.nan
         return {
             "sample_id": sample.id or None,
             "depth_top_cm": _real(sample.top_cm),
             "depth_bottom_cm": _real(sample.bottom_cm),
             "operator": sample.operator or None,
             "note": sample.note or None,
-            "latitude": place.latitude if place else None,
-            "longitude": place.longitude if place else None,
+            "latitude": position.latitude if position else None,
+            "longitude": position.longitude if position else None,
             "position_accuracy_m": accuracy if math.isfinite(accuracy) else None,
             "purpose": self.purpose,
             "replicate_of": self.replicate_of,
@@ -154,9 +154,9 @@ def context_of(record: Mapping[str, Any]) -> ScanContext:
     Raises:
         ValueError: the columns hold what no version has written.
     """
-    place, accuracy = None, record["position_accuracy_m"]
+    position, accuracy = None, record["position_accuracy_m"]
     if record["latitude"] is not None and record["longitude"] is not None:
-        place = Place(
+        position = GeoPosition(
             record["latitude"], record["longitude"], math.nan if accuracy is None else accuracy
         )
     return ScanContext(
@@ -167,7 +167,7 @@ def context_of(record: Mapping[str, Any]) -> ScanContext:
             record["operator"] or "",
             record["note"] or "",
         ),
-        place,
+        position,
         record["purpose"],
         record["replicate_of"],
         json.loads(record["replicates"] or "{}"),

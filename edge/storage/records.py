@@ -116,8 +116,8 @@ def _of_context(context: ScanContext) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if context.sample.known:
         found["sample"] = context.sample.as_data()
-    if context.place is not None:
-        found["position"] = context.place.as_data()
+    if context.position is not None:
+        found["position"] = context.position.as_data()
     if context.replicates:
         found["replicates"] = context.replicates
     if context.purpose is not None:

@@ -12,12 +12,12 @@ import pytest
 
 from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.storage import salvage
-from ccnvr.edge.storage.context import CHECK, Place, SampleIdentity, ScanContext, escaped
+from ccnvr.edge.storage.context import CHECK, GeoPosition, SampleIdentity, ScanContext, escaped
 from ccnvr.firmware_bridge.instrument import ScanKind
 from tests.edge.daemon.test_store import INFO, PREDICTION, SETTINGS, scan
 
 SAMPLE = SampleIdentity("Plot 7/2", 0, 15.5, "Ana", "after rain")
-PLACE = Place(-33.123456789, 151.2, 3.5)
+POSITION = GeoPosition(-33.123456789, 151.2, 3.5)
 
 SCHEMA_3 = Path(__file__).with_name("store_of_79d9827.sql").read_text("utf-8")
 """A store of schema 3, which the commit before this schema wrote."""
@@ -34,7 +34,7 @@ def new(number: int, context: ScanContext, scan_id: str = "") -> NewScan:
 
 def test_a_sample_comes_back_with_its_scan_and_after_a_repair(path: Path) -> None:
     store = Store(path, owner=True)
-    store.add(new(1, ScanContext(SAMPLE, PLACE)))
+    store.add(new(1, ScanContext(SAMPLE, POSITION)))
     store.add(new(2, ScanContext()))
     (_, named), (_, plain) = store.records_after(0)
     assert named["sample"] == {
