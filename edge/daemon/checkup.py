@@ -10,8 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccnvr.edge.daemon.database import repair_store
 from ccnvr.edge.storage import salvage, schema, wal
+from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.owner_lock import OwnerLock
 from ccnvr.edge.storage.trouble import StoreError

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import NoReturn
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.daemon.database import repair_store
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.store import Store
@@ -22,6 +21,7 @@ from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.quality.prompts import prompts
+from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
 from ccnvr.firmware_bridge.instrument import LinkStatistics, Scan

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ccnvr.edge.daemon.database import Database, Statement, StoreError
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.context import NO_CONTEXT, SampleIdentity, ScanContext
+from ccnvr.edge.storage.database import Database, Statement, StoreError
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.records import (
     StoredReference,

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.database import StoreError
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import schema
 from ccnvr.edge.storage.counts import decode
+from ccnvr.edge.storage.database import StoreError
 from ccnvr.edge.storage.host_clock import age_s, now
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 

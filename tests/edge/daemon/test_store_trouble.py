@@ -19,8 +19,8 @@ import pytest
 
 from ccnvr.edge.daemon import config
 from ccnvr.edge.daemon import main_loop as daemon
-from ccnvr.edge.daemon.database import StoreError
 from ccnvr.edge.daemon.store import Store
+from ccnvr.edge.storage.database import StoreError
 from ccnvr.edge.storage.health import Health, Patience
 from tests.edge.daemon.test_store import INFO, PREDICTION, add, scan
 from tests.support.helpers import CCNVR, ROOT
