@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 
 from ccnvr.edge.batch.predict_files import Row
-from ccnvr.edge.chemometrics.targets import Estimate, Target
+from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Estimate, Target
 
 
 def as_json_lines(rows: Iterable[Row]) -> str:
@@ -27,7 +27,10 @@ def as_json_lines(rows: Iterable[Row]) -> str:
 
 
 def as_csv(rows: Iterable[Row], targets: tuple[Target, ...]) -> str:
-    """Return a CSV table with a value, a low and a high end for each target."""
+    """Return a CSV table with a value, a low and a high end for each target.
+
+    If the model has intervals for new places, a column says which soils got them.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [
@@ -35,10 +38,13 @@ def as_csv(rows: Iterable[Row], targets: tuple[Target, ...]) -> str:
         for target in targets
         for bound in ("", " low", " high")
     ]
-    writer.writerow(["sample_id", *header, "flags"])
+    two_kinds = any(target.half_width_90_new_places is not None for target in targets)
+    writer.writerow(["sample_id", *header, *(["places"] if two_kinds else []), "flags"])
     for sample_id, estimates, flags in rows:
         numbers = [number for target in targets for number in _numbers(estimates[target.name])]
-        writer.writerow([sample_id, *numbers, " ".join(flags)])
+        # A property without an interval for new places has that for known ones.
+        places = NEW if NEW in {one.places for one in estimates.values()} else KNOWN
+        writer.writerow([sample_id, *numbers, *([places] if two_kinds else []), " ".join(flags)])
     return text.getvalue()
 
 

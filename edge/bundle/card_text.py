@@ -155,19 +155,22 @@ def _table(of: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _interval(target: Target) -> str:
     if target.half_width_90 is None:
         return "no interval"
-    share = (
-        "for every spectrum"
-        if target.difficulty is None
-        else "x 0.5 to 2 by the spectrum's difficulty"
-    )
-    return f"90 % interval +-{target.half_width_90:.3g} sd {share}"
+    share = "for every spectrum"
+    if target.difficulty is not None:
+        reach = target.difficulty.reach
+        share = f"x {1.0 / reach:.3g} to {reach:.3g} by the spectrum's difficulty"
+    new = target.half_width_90_new_places
+    places = "" if new is None else f", at least +-{new:.3g} sd where the place may be new"
+    return f"90 % interval +-{target.half_width_90:.3g} sd {share}{places}"
 
 
 def _domain(shape: DomainShape | None) -> str:
     if shape is None:
         return "no domain: spectra unlike the training soils are not flagged"
+    sure = shape.sure_within
+    within = f"; only soils within {sure:.2g} of its limits are surely known" if sure < 1.0 else ""
     return (
         f"domain: flags spectra unlike the soils of {', '.join(shape.libraries)} (Q and T2 of "
         f"{shape.components} components each, absorbance and SNV); about {shape.false_alarms:.0%} "
-        "of soils like them are flagged too"
+        f"of soils like them are flagged too{within}"
     )

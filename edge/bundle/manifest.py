@@ -76,10 +76,11 @@ class Manifest:
             )
         libraries = 0 if self.domain is None else len(self.domain.libraries)
         for target in self.targets:
-            if target.difficulty is not None and len(target.difficulty.libraries) != libraries:
+            known = () if target.difficulty is None else target.difficulty.libraries
+            # A difficulty without libraries needs no domain.
+            if known and len(known) != libraries:
                 raise ValueError(
-                    f"the difficulty of target {target.name} is for "
-                    f"{len(target.difficulty.libraries)} libraries where "
+                    f"the difficulty of target {target.name} is for {len(known)} libraries where "
                     f"the domain has {libraries}"
                 )
 

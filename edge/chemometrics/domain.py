@@ -44,6 +44,7 @@ class DomainShape:
     Absorbance is smoothed over `window` bands of the model's grid, and every `every`-th band is
     used. `components` is the number of principal components of each of the `libraries`.
     `false_alarms` is the share of soils like the training soils that are flagged nevertheless.
+    Soils whose distance is at most `sure_within` are surely like the training soils.
 
     Raises:
         ValueError: a value is not possible.
@@ -54,6 +55,7 @@ class DomainShape:
     components: int
     libraries: tuple[str, ...]
     false_alarms: float
+    sure_within: float = 1.0
 
     def __post_init__(self) -> None:
         self.channel  # noqa: B018  raises ValueError if the window is not possible
@@ -70,6 +72,9 @@ class DomainShape:
                 f"{self.false_alarms} is not possible; 1 to {_MOST_LIBRARIES} libraries and a "
                 "share between 0 and 1 are"
             )
+
+        if not 0.0 <= self.sure_within <= 1.0:
+            raise ValueError(f"sure_within = {self.sure_within} of a domain must be from 0 to 1")
 
     @property
     def channel(self) -> Channel:
@@ -104,11 +109,13 @@ class Position:
 
     `nearest` is the number of the nearest library, `distance` the largest ratio of a distance to
     its limit, which is at most 1 in the domain. `exceeded` names the distances beyond their limits.
+    `sure` says whether the spectrum is so near that its soil surely is like the training soils.
     """
 
     nearest: int
     distance: float
     exceeded: tuple[str, ...]
+    sure: bool = False
 
     @property
     def flags(self) -> list[str]:
@@ -190,8 +197,7 @@ class Domain:
         """
         return [self._position(ratios) for ratios in self.ratios(self.shape.views(smoothed))]
 
-    @staticmethod
-    def _position(ratios: Array) -> Position:
+    def _position(self, ratios: Array) -> Position:
         """Return the position of one spectrum from its `ratios`, `(L, 2 views, Q and T2)`."""
         # The nearest library is the one whose worst distance is the smallest, because a spectrum
         # is in the domain only if all distances to one library are within their limits.
@@ -201,7 +207,8 @@ class Domain:
         exceeded = tuple(
             name for name, ratio in zip(DISTANCES, worst, strict=True) if not ratio <= 1.0
         )
-        return Position(nearest, float(worst.max()), exceeded)
+        distance = float(worst.max())
+        return Position(nearest, distance, exceeded, distance <= self.shape.sure_within)
 
     def to_bytes(self) -> bytes:
         """Return the file of a bundle: the arrays in the order of the fields, as `<f4`."""

@@ -22,6 +22,11 @@ TRANSFORMS = ("identity", "log1p")
 GAUSSIAN_90 = 1.6449
 """The half width of a normal distribution's central 90 % interval, in standard deviations."""
 
+KNOWN, NEW = "known", "new"
+"""The places that an interval is for: those that the model's soils come from, or any other."""
+
+_MOST_BINS = 100
+
 # exp(200) is 7e86; float64 overflows beyond exp(709).
 _LARGEST_LOG1P = 200.0
 
@@ -31,14 +36,17 @@ class Difficulty:
     """A model of the expected error on a spectrum, relative to the usual error.
 
     Its logarithm is `constant + output x (the standardised output) + distance x log(distance in
-    the domain) + libraries[nearest library]`. It is clipped to at most `LARGEST_LOG` from 0, so
-    that no interval vanishes or explodes, whatever the spectrum.
+    the domain) + libraries[nearest library]`, plus `by_bin` of the bin of outputs between `edges`
+    that the output lies in. It is clipped so that the factor is from `1 / reach` to `reach` and no
+    interval vanishes or explodes, whatever the spectrum.
+
+    Without `libraries` it does not know the domain, and `distance` counts for nothing.
 
     Raises:
-        ValueError: a coefficient is not finite or too large.
+        ValueError: a coefficient is not finite or too large, `reach` is not from 1 to 100, or the
+            edges do not increase or do not fit the bins.
     """
 
-    LARGEST_LOG: ClassVar[float] = float(np.log(2.0))
     # Bounds the logarithm: a training soil itself may lie at distance 0.
     LEAST_DISTANCE: ClassVar[float] = 1e-3
 
@@ -46,28 +54,46 @@ class Difficulty:
     output: float
     distance: float
     libraries: tuple[float, ...]
+    # Bundles of before this key existed reach from half to twice the usual width.
+    reach: float = 2.0
+    edges: tuple[float, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
+    by_bin: tuple[float, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
 
     def __post_init__(self) -> None:
-        if not all(
-            abs(value) < 1e3
-            for value in (self.constant, self.output, self.distance, *self.libraries)
-        ):
+        numbers = (self.constant, self.output, self.distance, *self.libraries)
+        if not all(abs(value) < 1e3 for value in (*numbers, *self.edges, *self.by_bin)):
             raise ValueError(
                 f"difficulty {self} is not possible; each of its numbers must lie within 1000 of 0"
             )
+        if not 1.0 <= self.reach <= 100.0:
+            raise ValueError(f"the reach {self.reach} of a difficulty must be from 1 to 100")
+        bins = len(self.edges) + 1 if self.edges else len(self.by_bin)
+        if len(self.by_bin) != bins or bins > _MOST_BINS or list(self.edges) != sorted(self.edges):
+            raise ValueError(
+                f"{len(self.edges)} edges for {len(self.by_bin)} bins of a difficulty are not "
+                f"possible; edges must increase, be one fewer than bins, and at most {_MOST_BINS} "
+                "bins are allowed"
+            )
 
-    def factor(self, outputs: Array, nearest: NDArray[np.int64], distance: Array) -> Array:
+    def factor(
+        self,
+        outputs: Array,
+        nearest: NDArray[np.int64] | None = None,
+        distance: Array | None = None,
+    ) -> Array:
         """Return the factor on the half width of each spectrum's interval; 1 is usual.
 
-        Standardised outputs, numbers of the nearest libraries and distances have one shape `(n,)`.
+        Standardised outputs, numbers of the nearest libraries and distances have one shape `(n,)`;
+        the last two are for a difficulty that knows the domain.
         """
-        logarithm = (
-            self.constant
-            + self.output * outputs
-            + self.distance * np.log(np.maximum(distance, self.LEAST_DISTANCE))
-            + np.array(self.libraries)[nearest]
-        )
-        factors: Array = np.exp(np.clip(logarithm, -self.LARGEST_LOG, self.LARGEST_LOG))
+        logarithm = self.constant + self.output * outputs
+        if self.libraries and nearest is not None and distance is not None:
+            logarithm += self.distance * np.log(np.maximum(distance, self.LEAST_DISTANCE))
+            logarithm += np.array(self.libraries)[nearest]
+        if self.by_bin:
+            logarithm += np.array(self.by_bin)[np.searchsorted(self.edges, outputs, side="right")]
+        limit = float(np.log(self.reach))
+        factors: Array = np.exp(np.clip(logarithm, -limit, limit))
         return factors
 
 
@@ -78,9 +104,10 @@ class Target:
     A standardised output z stands for the value `inverse(mean + sd * z)`, where `inverse` undoes
     `transform`. `lowest` and `highest` are the range of the training soils, in `unit`.
     `half_width_90` is the half width of the 90 % interval in standardised units: the interval is
-    `inverse(mean + sd * (z -+ half_width_90 x difficulty))`. Without a `difficulty`, which needs
-    the bundle's domain, all spectra have the same half width. `method` says how the laboratory
-    measured the property, as a procedure's URI or in words.
+    `inverse(mean + sd * (z -+ half_width_90 x difficulty))`. Without a `difficulty` all spectra
+    have the same half width. `half_width_90_new_places` is the least half width of soils that may
+    come from other places than the training soils; without it nothing is known of such places.
+    `method` says how the laboratory measured the property, as a procedure's URI or in words.
 
     Raises:
         ValueError: a value is not possible.
@@ -95,6 +122,7 @@ class Target:
     highest: float
     half_width_90: float | None = None
     difficulty: Difficulty | None = None
+    half_width_90_new_places: float | None = field(default=None, metadata={OMITTED_IF_EMPTY: True})
     method: str = field(default="", metadata={OMITTED_IF_EMPTY: True})
 
     def __post_init__(self) -> None:
@@ -114,6 +142,13 @@ class Target:
         ):
             raise ValueError(
                 f"range or half_width_90 {self.half_width_90} of target {self.name} is not possible"
+            )
+        new = self.half_width_90_new_places
+        # The smaller of two half widths would be for the unknown, which no calibration gives.
+        if new is not None and (self.half_width_90 is None or not 0.0 < new < 1e3):
+            raise ValueError(
+                f"half_width_90_new_places {new} of target {self.name} is not possible; it must be "
+                "above 0 and stand beside half_width_90"
             )
 
     def standardise(self, values: Array) -> Array:
@@ -141,13 +176,16 @@ class Target:
 class Estimate:
     """A predicted value with its 90 % interval, all in `unit`.
 
-    `low` and `high` are None if the bundle has no interval for the property.
+    `low` and `high` are None if the bundle has no interval for the property. `places` says which
+    soils the interval is for: those like the training soils (`known`), or soils that may come from
+    places that the model knows nothing of (`new`), whose interval is wider.
     """
 
     value: float
     unit: str
     low: float | None
     high: float | None
+    places: str = KNOWN
 
     def __str__(self) -> str:
         """Return value, interval and unit, such as `8.06 [1.05, 14.9] g/kg`."""
@@ -175,26 +213,53 @@ def half_widths(
     if target.half_width_90 is None:
         return None
     halves = np.full(standardised.shape, target.half_width_90)
-    if target.difficulty is None or positions is None:
+    if target.difficulty is not None:
+        if not target.difficulty.libraries:
+            halves *= target.difficulty.factor(standardised)
+        elif positions is not None:
+            nearest = np.array([position.nearest for position in positions])
+            distance = np.array([position.distance for position in positions])
+            halves *= target.difficulty.factor(standardised, nearest, distance)
+    # Without a domain no soil is surely from a known place.
+    new = target.half_width_90_new_places
+    if new is None:
         return halves
-    nearest = np.array([position.nearest for position in positions])
-    distance = np.array([position.distance for position in positions])
-    return halves * target.difficulty.factor(standardised, nearest, distance)
+    wider: Array = np.maximum(halves, new)
+    if positions is not None:
+        sure = np.array([position.sure for position in positions])
+        wider[sure] = halves[sure]
+    return wider
 
 
-def estimate(target: Target, standardised: float, half: float | None) -> Estimate:
+def places(target: Target, position: Position | None) -> str:
+    """Return the places that the interval of a spectrum is for, `KNOWN` or `NEW`."""
+    if target.half_width_90_new_places is None or (position is not None and position.sure):
+        return KNOWN
+    return NEW
+
+
+def estimate(
+    target: Target, standardised: float, half: float | None, position: Position | None = None
+) -> Estimate:
     """Return the estimate for one standardised output and the half width of its interval."""
     halves = None if half is None else np.array([half])
-    return estimates(target, np.array([standardised]), halves)[0]
+    positions = None if position is None else [position]
+    return estimates(target, np.array([standardised]), halves, positions)[0]
 
 
-def estimates(target: Target, standardised: Array, halves: Array | None) -> list[Estimate]:
+def estimates(
+    target: Target,
+    standardised: Array,
+    halves: Array | None,
+    positions: Sequence[Position] | None = None,
+) -> list[Estimate]:
     """Return the estimates for the outputs `(n,)` of many spectra and their half widths `(n,)`."""
     values = target.restore(standardised).tolist()
     if halves is None:
         return [Estimate(value, target.unit, None, None) for value in values]
     lows, highs = (target.restore(standardised + side * halves).tolist() for side in (-1.0, 1.0))
+    where: Sequence[Position | None] = [None] * len(values) if positions is None else positions
     return [
-        Estimate(value, target.unit, low, high)
-        for value, low, high in zip(values, lows, highs, strict=True)
+        Estimate(value, target.unit, low, high, places(target, position))
+        for value, low, high, position in zip(values, lows, highs, where, strict=True)
     ]

@@ -156,7 +156,9 @@ class Predictor:
         # The model's errors were measured on spectra with next to no noise, so they are independent
         # of those that noise adds, and the half widths add in quadrature.
         found = [
-            estimates(target, column, None if half is None else _in_quadrature(half, noise))
+            estimates(
+                target, column, None if half is None else _in_quadrature(half, noise), positions
+            )
             for target, column, half, noise in zip(
                 targets, outputs.T, halves, by_noise.T, strict=True
             )

@@ -51,7 +51,7 @@ def test_one_object_a_line_and_a_summary_last(records: list[dict[str, Any]]) -> 
         assert scan["scan_id"] == f"SIM-512-1-{number}"
         assert list(scan["predictions"]) == PROPERTIES
         for estimate in scan["predictions"].values():
-            assert list(estimate) == ["value", "unit", "low", "high"]
+            assert list(estimate) == ["value", "unit", "low", "high", "places"]
         assert set(scan["reference"]) == {"OC", "pH", "clay"}
         assert scan["latency_ms"] > 0
     summary = last["summary"]

@@ -84,7 +84,7 @@ def test_five_predictions_from_a_simulator_in_another_process(
         assert list(record) == KEYS
         assert set(record["predictions"]) == {"OC", "N", "CEC", "pH", "clay"}
         for estimate in record["predictions"].values():
-            assert list(estimate) == ["value", "unit", "low", "high"]
+            assert list(estimate) == ["value", "unit", "low", "high", "places"]
             assert estimate["low"] <= estimate["value"] <= estimate["high"]
     # The fifth scan sees the first soil again, through other noise.
     assert records[4]["predictions"]["OC"]["value"] == pytest.approx(

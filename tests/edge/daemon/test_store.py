@@ -57,7 +57,7 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
     ((identifier, record),) = store.records_after(0)
     assert record["scan_id"] == "S1-2-1"
     assert record["predictions"] == {
-        "OC": {"value": 12.5, "unit": "g/kg", "low": None, "high": None}
+        "OC": {"value": 12.5, "unit": "g/kg", "low": None, "high": None, "places": "known"}
     }
     assert (record["flags"], record["latency_ms"], record["instrument"]) == (["a", "b"], 1.25, "S1")
     assert abs((datetime.now(UTC) - datetime.fromisoformat(record["time"])).total_seconds()) < 60

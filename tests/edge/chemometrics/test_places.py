@@ -1,0 +1,120 @@
+"""Two intervals: one for soils like those known, one for soils that may be from new places."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ccnvr.edge.batch.rows import as_csv
+from ccnvr.edge.bundle.card_text import describe
+from ccnvr.edge.bundle.manifest import Manifest, parse
+from ccnvr.edge.chemometrics import domain as domains
+from ccnvr.edge.chemometrics.domain import Position
+from ccnvr.edge.chemometrics.preprocess import absorbance
+from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target, estimates, half_widths
+from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.inference.proved_model import ProvedModel, load_bundle
+from ccnvr.edge.spectrum_files import limesoda
+
+SURE, UNSURE = Position(0, 0.2, (), sure=True), Position(0, 0.8, ())
+TARGET = Target("pH", "pH", "identity", 6.0, 1.0, 4.0, 9.0, 0.5, half_width_90_new_places=0.8)
+
+
+def test_only_soils_that_are_sure_have_the_interval_of_known_places() -> None:
+    outputs = np.zeros(2)
+    halves = half_widths(TARGET, outputs, [SURE, UNSURE])
+    assert halves is not None and halves.tolist() == [0.5, 0.8]
+    sure, unsure = estimates(TARGET, outputs, halves, [SURE, UNSURE])
+    assert (sure.places, sure.low, sure.high) == (KNOWN, 5.5, 6.5)
+    assert (unsure.places, unsure.low, unsure.high) == (NEW, 5.2, 6.8)
+    # Without a domain nothing is sure.
+    without = half_widths(TARGET, outputs)
+    assert without is not None and without.tolist() == [0.8, 0.8]
+    assert [one.places for one in estimates(TARGET, outputs, halves)] == [NEW, NEW]
+    # A difficult soil's interval does not shrink because its place may be new.
+    hard = dataclasses.replace(TARGET, difficulty=Difficulty(np.log(3.0), 0.0, 0.0, (0.0,), 8.0))
+    assert half_widths(hard, outputs, [SURE, UNSURE]) == pytest.approx([1.5, 1.5])
+
+
+def test_bins_of_the_output_widen_the_interval_and_reach_limits_it() -> None:
+    difficulty = Difficulty(
+        0.0, 0.0, 0.0, (), reach=8.0, edges=(0.0, 1.0), by_bin=(0.0, float(np.log(2.0)), 5.0)
+    )
+    assert difficulty.factor(np.array([-1.0, 0.0, 0.5, 1.0])) == pytest.approx([1, 2, 2, 8])
+    # Bundles from before there was a reach.
+    assert Difficulty(9.0, 0.0, 0.0, (0.0,)).reach == 2.0
+    for wrong in ({"edges": (1.0, 0.0)}, {"by_bin": (0.0,)}, {"reach": 0.5}, {"reach": 200.0}):
+        with pytest.raises(ValueError, match="difficult"):
+            dataclasses.replace(difficulty, **wrong)
+    for width in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="half_width_90_new_places"):
+            dataclasses.replace(TARGET, half_width_90_new_places=width)
+    with pytest.raises(ValueError, match="beside half_width_90"):
+        dataclasses.replace(TARGET, half_width_90=None)
+
+
+@pytest.fixture(scope="module")
+def model() -> ProvedModel:
+    return load_bundle(engine="numpy")
+
+
+def _manifest(model: ProvedModel, sure_within: float) -> Manifest:
+    manifest = model.bundle.manifest
+    assert manifest.domain is not None
+    targets = tuple(
+        dataclasses.replace(target, half_width_90_new_places=4.0) for target in manifest.targets
+    )
+    domain = dataclasses.replace(manifest.domain, sure_within=sure_within)
+    return dataclasses.replace(manifest, targets=targets, domain=domain)
+
+
+@pytest.mark.parametrize(("sure_within", "places"), [(0.0, NEW), (1.0, KNOWN)])
+def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
+    model: ProvedModel, sure_within: float, places: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = model.bundle.manifest.preprocessing.grid
+    published = limesoda.load("UL.120")
+    wavelengths, soils = published.wavelengths_nm, absorbance(published.reflectance[:8])
+    before = model.bind(wavelengths).batch(soils)
+    # Bundles without intervals for new places are as they were.
+    assert {one.places for prediction in before for one in prediction.values()} == {KNOWN}
+    today, manifest = model.bundle.manifest.targets, _manifest(model, sure_within)
+    assert model.domain is not None and manifest.domain is not None
+    monkeypatch.setattr(model, "bundle", dataclasses.replace(model.bundle, manifest=manifest))
+    monkeypatch.setattr(
+        model,
+        "domain",
+        domains.read(model.domain.to_bytes(), manifest.domain, grid),
+    )
+    after = Predictor(model, wavelengths).batch(soils)
+    rows: list[Any] = []
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if not any(flag.startswith("out_of_domain") for flag in old.flags):
+            assert {one.places for one in new.values()} == {places}
+        for name in old:
+            if new[name].places == KNOWN:
+                assert new[name] == old[name]
+            else:
+                assert new[name].value == old[name].value
+                low, high, wide = old[name].low, old[name].high, new[name]
+                assert low is not None and high is not None and wide.high is not None
+                assert wide.high - (wide.low or 0.0) > high - low
+        rows.append((str(number), new.estimates, list(new.flags)))
+    header, *lines = as_csv(rows, manifest.targets).splitlines()
+    assert header.endswith(",places,flags") and any(f",{places}," in line for line in lines)
+    assert ",places," not in as_csv(rows, today)
+
+
+def test_the_card_says_both_widths_and_the_manifest_keeps_them(model: ProvedModel) -> None:
+    manifest = _manifest(model, 0.25)
+    assert parse(manifest.to_json()) == manifest
+    lines = list(describe(dataclasses.replace(model.bundle, manifest=manifest), "", None))
+    assert any("at least +-4 sd where the place may be new" in line for line in lines)
+    assert any("only soils within 0.25 of its limits are surely known" in line for line in lines)
+    today = "\n".join(describe(model.bundle, "", None))
+    assert "place may be new" not in today and "surely known" not in today
+    assert "x 0.5 to 2 by the spectrum's difficulty" in today
+    assert "half_width_90_new_places" not in model.bundle.manifest.to_json()
