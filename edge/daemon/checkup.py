@@ -88,7 +88,7 @@ def _of_records(path: Path, log: wal.LogState) -> Iterator[Finding]:
                 yield Finding(False, f"its schema {version} is newer than this ccnvr; update ccnvr")
             elif whole != "ok":
                 yield Finding(False, f"the file is damaged ({whole})", repairable=True)
-            elif version < schema.FIRST_WITH_CHECKSUMS:
+            elif version < schema.SCHEMA:
                 yield Finding(True, f"schema {version}: ccnvr run brings it to {schema.SCHEMA}")
             else:
                 yield _of_checksums(connection)

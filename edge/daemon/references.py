@@ -63,7 +63,7 @@ class ReferenceKeeper:
             InstrumentError: the pair cannot serve.
         """
         # Checked before it is stored: a bad pair must not be found again at the next start.
-        pipeline = self._pipeline(dark, white)
+        pipeline = self._pipeline(dark, white, self.config.white_panel_reflectance)
         if self.config.accept_white:
             self.store.forget_earlier(self.info, ScanKind.WHITE)
         bands = self.predictor.bands
@@ -79,7 +79,9 @@ class ReferenceKeeper:
             )
         ids = (
             self.store.add_reference(self.info, dark).id,
-            self.store.add_reference(self.info, white).id,
+            self.store.add_reference(
+                self.info, white, panel_reflectance=self.config.white_panel_reflectance
+            ).id,
         )
         return PreparedPipeline(pipeline, ids, time.monotonic() + self.config.max_age_s)
 
@@ -112,10 +114,13 @@ class ReferenceKeeper:
         ages = [host_clock.age_s(reference.moment, present) for reference in (dark, white)]
         # An unknown age does not count as fresh.
         oldest_s = max(float("inf") if age is None else age for age in ages)
-        if not of_any_age and oldest_s >= self.config.max_age_s:
+        panel = white.panel_reflectance or self.config.white_panel_reflectance
+        # Another panel than the one that was measured needs a new white.
+        replaced = panel != self.config.white_panel_reflectance
+        if not of_any_age and (replaced or oldest_s >= self.config.max_age_s):
             return None
         try:
-            pipeline = self._pipeline(dark.scan, white.scan)
+            pipeline = self._pipeline(dark.scan, white.scan, panel)
         except InstrumentError:
             # The pair was stored for a model that reads other bands.
             return None
@@ -123,8 +128,6 @@ class ReferenceKeeper:
         fresh_until = time.monotonic() + self.config.max_age_s - oldest_s
         return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until)
 
-    def _pipeline(self, dark: Scan, white: Scan) -> Pipeline:
-        references = References(
-            dark, white, self.config.white_panel_reflectance, self.config.max_drift_c
-        )
+    def _pipeline(self, dark: Scan, white: Scan, panel_reflectance: float) -> Pipeline:
+        references = References(dark, white, panel_reflectance, self.config.max_drift_c)
         return Pipeline(self.predictor, self.info, references)

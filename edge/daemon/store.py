@@ -23,6 +23,7 @@ from ccnvr.edge.storage.records import (
     clock_columns,
     counts_of,
     delivered_record,
+    instrument_columns,
     measured,
     same_counts,
     stored_reference,
@@ -35,6 +36,8 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 _SCAN_COLUMNS = tuple(name for name in columns("scans") if name != "id")
 
 _REFERENCE_COLUMNS = tuple(name for name in columns("reference_scans") if name != "id")
+
+_INSTRUMENT_COLUMNS = tuple(name for name in columns("instruments") if name != "id")
 
 _SPARE_REFERENCES = 8
 """How many references are read beyond those asked for, in case some are damaged."""
@@ -67,7 +70,7 @@ class NewScan:
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
         estimates = {name: asdict(one) for name, one in self.prediction.estimates.items()}
-        moment = host_clock.now()
+        moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {
             "scan_id": self.scan_id or self.info.scan_id(self.scan.number),
@@ -79,6 +82,7 @@ class NewScan:
             "bundle_sha256": self.bundle,
             "predictions": json.dumps(estimates),
             "flags": json.dumps(self.prediction.flags),
+            "verdict": json.dumps(asdict(verdict)) if verdict else None,
             "latency_ms": float(self.latency_ms),
             **clock_columns(moment),
             **self.context.as_columns(),
@@ -103,6 +107,7 @@ class Store:
     ) -> None:
         self.path = path
         self.database = Database(path, owner=owner, patience=patience)
+        self._instrument: tuple[InstrumentInfo, int] | None = None
 
     def holds(self, info: InstrumentInfo, scan: Scan) -> bool:
         """Return whether a sample's scan is stored; one whose record is damaged is not.
@@ -169,10 +174,10 @@ class Store:
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
         """
-        record = new.as_record()
+        record = self._record(new)
         before = [_advance(stream, last_id) for stream, last_id in delivered.items()]
         if mean is not None:
-            before.append(_insert("scans", _SCAN_COLUMNS, mean.as_record()))
+            before.append(_insert("scans", _SCAN_COLUMNS, self._record(mean)))
         if ends_job:
             before.append(("DELETE FROM jobs", ()))
         # The scan comes last, because the count of rows is that of the last statement.
@@ -208,6 +213,21 @@ class Store:
         """Forget the job that `begin_job` noted, if there is one."""
         if self.database.query("SELECT 1 FROM jobs"):
             self.database.change(("DELETE FROM jobs", ()))
+
+    def _record(self, new: NewScan) -> Record:
+        return {**new.as_record(), "instrument_id": self._instrument_id(new.info)}
+
+    def _instrument_id(self, info: InstrumentInfo) -> int:
+        """Return the id of what an instrument states about itself, stored if it is new."""
+        # By identity: a driver makes one object for each connection, and comparing them costs more.
+        if self._instrument is None or self._instrument[0] is not info:
+            record = {**instrument_columns(info), "time": host_clock.now().wall.isoformat()}
+            self.database.change(_insert("instruments", _INSTRUMENT_COLUMNS, record))
+            rows = self.database.query(
+                "SELECT id FROM instruments WHERE digest = ?", (record["digest"],)
+            )
+            self._instrument = info, int(rows[0][0])
+        return self._instrument[1]
 
     def missing_before(self, info: InstrumentInfo, scan: Scan) -> int:
         """Return how many numbers of this power-on, up to a scan's, are in no record.
@@ -268,7 +288,11 @@ class Store:
         )
 
     def add_reference(
-        self, info: InstrumentInfo, scan: Scan, suspect: str | None = None
+        self,
+        info: InstrumentInfo,
+        scan: Scan,
+        suspect: str | None = None,
+        panel_reflectance: float | None = None,
     ) -> StoredReference:
         """Commit a dark or white scan; one that is stored already is left as it is.
 
@@ -276,6 +300,7 @@ class Store:
             info: the instrument.
             scan: the scan.
             suspect: why later white references must not be compared with this one, if so.
+            panel_reflectance: the reflectance of the panel of a white reference.
 
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
@@ -290,6 +315,7 @@ class Store:
             **measured(scan),
             **clock_columns(moment),
             "suspect": suspect,
+            "panel_reflectance": panel_reflectance,
         }
         self.database.change(_insert("reference_scans", _REFERENCE_COLUMNS, record))
         stored = self._references(

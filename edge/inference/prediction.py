@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.quality.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,12 @@ class Prediction(Mapping[str, Estimate]):
 
     `estimates` is empty if the spectrum cannot be used. `flags` says why, as in
     `rescan:saturated`, or warns about the estimates, as in `out_of_domain:Q` or `OC:noisy`.
+    `verdict` is None where no tolerance was stated.
     """
 
     estimates: dict[str, Estimate]
     flags: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
     def __getitem__(self, name: str) -> Estimate:
         """Return the estimate of the property `name`, such as `OC`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -17,18 +18,24 @@ from ccnvr.edge.storage.context import ScanContext, context_of
 from ccnvr.edge.storage.counts import decode, encode
 from ccnvr.edge.storage.host_clock import Moment
 from ccnvr.edge.storage.salvage import Record, is_sound
-from ccnvr.firmware_bridge.instrument import Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 _LOG = logging.getLogger(__name__)
+
+_DIGESTED = ("serial", "quantity", "model", "firmware", "saturation_counts")
 
 
 @dataclass(frozen=True)
 class StoredReference:
-    """A dark or white scan in the store, with its id and the moment of its commit."""
+    """A dark or white scan in the store, with its id and the moment of its commit.
+
+    `panel_reflectance` is that of the panel of a white reference; None where it was not stored.
+    """
 
     id: int
     scan: Scan
     moment: Moment
+    panel_reflectance: float | None = None
 
 
 def measured(scan: Scan) -> Record:
@@ -83,7 +90,24 @@ def stored_reference(record: Mapping[str, Any]) -> StoredReference:
         record["uptime_s"],
         None if synchronised is None else bool(synchronised),
     )
-    return StoredReference(record["id"], scan, moment)
+    return StoredReference(record["id"], scan, moment, record["panel_reflectance"])
+
+
+def instrument_columns(info: InstrumentInfo) -> Record:
+    """Return the columns that say how an instrument's counts are to be read."""
+    form, wavelengths = encode(info.wavelengths_nm, 1)
+    stated: Record = {
+        "serial": info.serial,
+        "wavelengths": wavelengths,
+        "wavelengths_format": int(form),
+        "quantity": info.quantity.value,
+        "model": info.model,
+        "firmware": info.firmware,
+        "saturation_counts": int(info.saturation_counts),
+    }
+    # The bands as numbers: another zlib may compress them to other bytes.
+    words = [*(str(stated[name]) for name in _DIGESTED), info.wavelengths_nm.tobytes().hex()]
+    return {**stated, "digest": hashlib.sha256("\n".join(words).encode()).hexdigest()}
 
 
 def delivered_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +128,8 @@ def delivered_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "instrument": str(record["instrument"]),
         "predictions": json.loads(record["predictions"]) if sound else {},
         "flags": json.loads(record["flags"]) if sound else ["rescan:damaged_record"],
+        # Null where no tolerance was stated.
+        "verdict": json.loads(record["verdict"]) if sound and record["verdict"] else None,
         "latency_ms": record["latency_ms"] if sound else None,
         # Null in what an earlier version stored, and where the computer does not say.
         "clock_synchronised": None if synchronised is None else bool(synchronised),

@@ -23,6 +23,11 @@ from ccnvr.edge.storage.pages import FetchPage, Row, leaf_rows
 
 SCANS, REFERENCES, CURSORS = "scans", "reference_scans", "cursors"
 
+INSTRUMENTS, REPREDICTIONS = "instruments", "repredictions"
+
+TABLES = (SCANS, REFERENCES, INSTRUMENTS, REPREDICTIONS)
+"""The tables whose records have checksums."""
+
 Record = dict[str, object]
 
 MAGIC = b"SQLite format 3\0"
@@ -248,10 +253,14 @@ def _table_of(row: Row) -> str | None:
         return SCANS
     if len(row) >= 12 and kinds == [str, int, int]:
         return REFERENCES
+    if kinds == [str, bytes, int]:
+        return INSTRUMENTS
+    if len(row) == 8 and kinds == [str, str, str]:
+        return REPREDICTIONS
     return None
 
 
-_COLUMNS = {table: schema.columns(table) for table in (SCANS, REFERENCES)}
+_COLUMNS = {table: schema.columns(table) for table in TABLES}
 
 
 def _record(table: str, row_id: int, row: Row) -> Record | None:

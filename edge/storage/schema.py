@@ -93,6 +93,38 @@ CREATE TABLE jobs (
     sample TEXT NOT NULL
 ) STRICT;
 """,
+    # Version 5: what is needed to compute a scan's spectrum again without its instrument, the
+    # verdict on each scan, and what other bundles predict for it. All new columns are NULL in what
+    # earlier versions stored.
+    """
+ALTER TABLE scans ADD COLUMN instrument_id INTEGER;
+ALTER TABLE scans ADD COLUMN verdict TEXT;
+ALTER TABLE reference_scans ADD COLUMN panel_reflectance REAL;
+CREATE TABLE instruments (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    wavelengths BLOB NOT NULL,
+    wavelengths_format INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    model TEXT NOT NULL,
+    firmware TEXT NOT NULL,
+    saturation_counts INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    digest TEXT NOT NULL UNIQUE,
+    checksum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE repredictions (
+    id INTEGER PRIMARY KEY,
+    scan_id TEXT NOT NULL,
+    bundle_sha256 TEXT NOT NULL,
+    time TEXT NOT NULL,
+    predictions TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    verdict TEXT,
+    checksum INTEGER NOT NULL,
+    UNIQUE (scan_id, bundle_sha256)
+) STRICT;
+""",
 )
 """The SQL that leads from each schema version to the next, beginning with an empty file.
 

@@ -42,6 +42,7 @@ KEYS = [
     "instrument",
     "predictions",
     "flags",
+    "verdict",
     "latency_ms",
     "clock_synchronised",
 ]

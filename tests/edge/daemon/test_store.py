@@ -22,7 +22,8 @@ from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import schema
 from ccnvr.edge.storage.counts import decode
-from ccnvr.edge.storage.database import StoreError
+from ccnvr.edge.storage.database import StoreError, repair_store
+from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.host_clock import age_s, now
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
@@ -159,7 +160,7 @@ def test_files_that_are_no_store_are_refused(path: Path, tmp_path: Path) -> None
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 4"):
+    with pytest.raises(StoreError, match="has schema 9 and this ccnvr knows 5"):
         Store(newer, owner=True)
     foreign = tmp_path / "foreign.sqlite"
     connection = sqlite3.connect(foreign)
@@ -239,6 +240,7 @@ def test_a_store_of_the_predecessor_opens_and_is_read_whole(path: Path, owner: b
         "instrument": "S1",
         "predictions": {},
         "flags": ["a"],
+        "verdict": None,
         "latency_ms": 1.5,
         "clock_synchronised": None,
     }
@@ -274,6 +276,53 @@ def test_a_store_written_by_the_predecessor_s_code_is_read_whole(path: Path) -> 
         assert store.holds(info, Scan(number, ScanKind.SAMPLE, counts, SETTINGS, False, 30.0))
     white = store.newest_reference(info, ScanKind.WHITE, SETTINGS)
     assert white is not None and white.scan.counts.shape == (512,)
+    store.close()
+
+
+def test_what_an_instrument_states_is_stored_once_and_survives_a_repair(path: Path) -> None:
+    store = Store(path, owner=True)
+    for number, info in ((1, INFO), (2, INFO), (3, replace(INFO, boot=3))):
+        store.add_scan(info, scan(number), PREDICTION, None, "digest", 1.0)
+    store.add_scan(replace(INFO, firmware="f2"), scan(4), PREDICTION, None, "digest", 1.0)
+    query = "SELECT instrument_id FROM scans ORDER BY scans.id"
+    assert store.database.query(query) == [(1,), (1,), (1,), (2,)]
+    store.close()
+    repair_store(path, Health(silent=True))
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT wavelengths_format, wavelengths, serial, quantity, saturation_counts, firmware"
+            " FROM instruments ORDER BY id"
+        ).fetchall()
+    np.testing.assert_array_equal(decode(rows[0][0], rows[0][1], 1), INFO.wavelengths_nm)
+    assert [row[2:] for row in rows] == [("S1", "counts", 100, "f"), ("S1", "counts", 100, "f2")]
+
+
+def test_a_store_of_schema_3_opens_and_its_records_stay_sound(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript("".join(schema.VERSIONS[:3]))
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        values: dict[str, object] = {
+            "scan_id": "S1-2-1",
+            "time": "2026-11-23T05:00:01.000+00:00",
+            "instrument": "S1",
+            "integration_us": 10_000,
+            "averages": 16,
+            "saturated": 0,
+            "counts": b"",
+            "bundle_sha256": "",
+            "predictions": "{}",
+            "flags": "[]",
+            "latency_ms": 1.0,
+        }
+        values["checksum"] = schema.checksum(values)
+        places = ", ".join("?" * len(values))
+        connection.execute(
+            f"INSERT INTO scans ({', '.join(values)}) VALUES ({places})", tuple(values.values())
+        )
+    store = Store(path, owner=True)
+    ((_, record),) = store.records_after(0)
+    assert (record["scan_id"], record["flags"]) == ("S1-2-1", [])
     store.close()
 
 

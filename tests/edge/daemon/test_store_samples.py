@@ -13,6 +13,7 @@ import pytest
 from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.storage import salvage
 from ccnvr.edge.storage.context import CHECK, GeoPosition, SampleIdentity, ScanContext, escaped
+from ccnvr.edge.storage.schema import SCHEMA
 from ccnvr.firmware_bridge.instrument import ScanKind
 from tests.edge.daemon.test_store import INFO, PREDICTION, SETTINGS, scan
 
@@ -134,7 +135,7 @@ def test_a_store_of_schema_3_is_read_whole(path: Path) -> None:
     assert store.records_after(0)[-1][1]["sample"]["id"] == "Plot 7/2"
     store.close()
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
 
 
 @pytest.mark.parametrize(
