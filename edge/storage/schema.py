@@ -71,7 +71,8 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """,
     # Version 4: which sample was measured, where, and for what. `purpose` is NULL for a sample's
     # record, `replicate_of` the id of the record that a replicate belongs to, `replicates` the ids
-    # of a record's replicates. `jobs` has at most one row, while a job is carried out.
+    # of a record's replicates. `jobs` has at most one row, while a job is carried out; its
+    # `replicates` are 0 for the check sample.
     """
 ALTER TABLE scans ADD COLUMN sample_id TEXT;
 ALTER TABLE scans ADD COLUMN depth_top_cm REAL;

@@ -1,0 +1,1 @@
+"""The measuring workflow: jobs, their control from outside, replicates, check sample, position."""

@@ -1,0 +1,113 @@
+"""The chart of the check sample: what is expected of it, and whether the last scan is so.
+
+The check sample is an internal soil standard, as IEEE P4005 proposes one: a soil of which only has
+to be known that it does not change. Its first measurements give mean and standard deviation of each
+property; the limits of the chart are mean +- 3 standard deviations (Shewhart 1931, Economic Control
+of Quality of Manufactured Product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+FLAG = "check_sample"
+"""The flag of predictions made while the check sample is outside its limits."""
+
+_DEVIATIONS = 3.0
+_LEAST_SHARE = 0.05
+"""The least distance of a limit, as a share of the interval's half width: less matters to nobody,
+and a simulated or heavily averaged check sample hardly scatters."""
+
+RUN = 8
+"""So many measurements in a row on one side of the mean are a trend (Western Electric 1956)."""
+
+
+@dataclass(frozen=True)
+class ControlLimits:
+    """Mean and limits of one property of the check sample."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CheckChart:
+    """The chart of a check sample.
+
+    Attributes:
+        measured: how many measurements there are.
+        needed: from how many of them, the first ones, the limits are learnt.
+        limits: the limits of each property; empty until they are learnt.
+        latest: the values of the last measurement.
+        outside: the properties whose last value is outside the limits.
+        trends: the properties whose last `RUN` values lie on one side of the mean.
+    """
+
+    measured: int
+    needed: int
+    limits: Mapping[str, ControlLimits]
+    latest: Mapping[str, float]
+    outside: tuple[str, ...]
+    trends: tuple[str, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the chart as JSON values."""
+        return {**asdict(self), "text": str(self)}
+
+    def __str__(self) -> str:
+        if not self.limits:
+            return (
+                f"measured {self.measured} of {self.needed} times that its limits are learnt from"
+            )
+        if self.outside:
+            parts = (
+                f"{name} {self.latest[name]:.3g} instead of {self.limits[name].low:.3g} to "
+                f"{self.limits[name].high:.3g}"
+                for name in self.outside
+            )
+            return (
+                f"outside its limits ({', '.join(parts)}); clean the white panel, let the lamp "
+                "warm up, and take new references"
+            )
+        trend = (
+            f", but the last {RUN} of {', '.join(self.trends)} lie on one side of the mean"
+            if self.trends
+            else ""
+        )
+        return f"within its limits (measurement {self.measured}){trend}"
+
+
+def chart_of(history: Sequence[Mapping[str, Mapping[str, Any]]], needed: int) -> CheckChart:
+    """Return the chart of measurements, oldest first: the predictions of records of the store."""
+    usable = [one for one in history if one]
+    latest = {name: float(one["value"]) for name, one in usable[-1].items()} if usable else {}
+    if len(usable) < needed:
+        return CheckChart(len(usable), needed, {}, latest, (), ())
+    # Another version of a model may predict other properties.
+    names = [name for name in latest if all(name in one for one in usable)]
+    limits = {name: _limits([one[name] for one in usable[:needed]]) for name in names}
+    outside = tuple(
+        name for name in names if not limits[name].low <= latest[name] <= limits[name].high
+    )
+    trends = tuple(
+        name
+        for name in names
+        if len(usable) >= needed + RUN
+        and len({one[name]["value"] > limits[name].mean for one in usable[-RUN:]}) == 1
+    )
+    return CheckChart(len(usable), needed, limits, latest, outside, trends)
+
+
+def _limits(learnt: Sequence[Mapping[str, Any]]) -> ControlLimits:
+    values = np.array([float(one["value"]) for one in learnt])
+    mean = float(values.mean())
+    away = _DEVIATIONS * float(values.std(ddof=1))
+    if learnt[0]["low"] is not None and learnt[0]["high"] is not None:
+        half = (float(learnt[0]["high"]) - float(learnt[0]["low"])) / 2.0
+        away = max(away, _LEAST_SHARE * half)
+    return ControlLimits(mean, mean - away, mean + away)
