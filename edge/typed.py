@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +29,18 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 class StructureError(ValueError):
     """The error for a value that does not fit the structure; the message names its key."""
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise a ValueError unless a value lies in its range, ends included."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} = {value} is outside {low} to {high}")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise a ValueError unless a value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} = {value!r} is not one of {', '.join(choices)}")
 
 
 def build(cls: type[T], data: object, where: str = "") -> T:

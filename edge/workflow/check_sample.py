@@ -84,6 +84,7 @@ class CheckChart:
 
 def chart_of(history: Sequence[Mapping[str, Mapping[str, Any]]], needed: int) -> CheckChart:
     """Return the chart of measurements, oldest first: the predictions of records of the store."""
+    # A scan that cannot be used has no predictions, and tells nothing of the check sample.
     usable = [one for one in history if one]
     latest = {name: float(one["value"]) for name, one in usable[-1].items()} if usable else {}
     if len(usable) < needed:
@@ -91,16 +92,15 @@ def chart_of(history: Sequence[Mapping[str, Mapping[str, Any]]], needed: int) ->
     # Another version of a model may predict other properties.
     names = [name for name in latest if all(name in one for one in usable)]
     limits = {name: _limits([one[name] for one in usable[:needed]]) for name in names}
-    outside = tuple(
-        name for name in names if not limits[name].low <= latest[name] <= limits[name].high
-    )
-    trends = tuple(
-        name
-        for name in names
-        if len(usable) >= needed + RUN
-        and len({one[name]["value"] > limits[name].mean for one in usable[-RUN:]}) == 1
-    )
-    return CheckChart(len(usable), needed, limits, latest, outside, trends)
+    outside = [name for name in names if not limits[name].low <= latest[name] <= limits[name].high]
+    # Measurements that the limits were learnt from tell nothing against them.
+    later = usable[needed:][-RUN:]
+    trends = [name for name in names if _on_one_side([one[name] for one in later], limits[name])]
+    return CheckChart(len(usable), needed, limits, latest, tuple(outside), tuple(trends))
+
+
+def _on_one_side(run: Sequence[Mapping[str, Any]], limits: ControlLimits) -> bool:
+    return len(run) == RUN and len({one["value"] > limits.mean for one in run}) == 1
 
 
 def _limits(learnt: Sequence[Mapping[str, Any]]) -> ControlLimits:
@@ -109,5 +109,6 @@ def _limits(learnt: Sequence[Mapping[str, Any]]) -> ControlLimits:
     away = _DEVIATIONS * float(values.std(ddof=1))
     if learnt[0]["low"] is not None and learnt[0]["high"] is not None:
         half = (float(learnt[0]["high"]) - float(learnt[0]["low"])) / 2.0
+        # The standard deviation of a few measurements may happen to be next to nothing.
         away = max(away, _LEAST_SHARE * half)
     return ControlLimits(mean, mean - away, mean + away)

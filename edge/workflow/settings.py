@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ccnvr.edge.storage.context import MOST_ID
+from ccnvr.edge.typed import check_choice, check_range
 from ccnvr.edge.workflow.requests import MOST_REPLICATES
 
 MOST_LEARNT = 100
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise a ValueError unless a value lies in its range."""
-    if not low <= value <= high:
-        raise ValueError(f"{name} = {value} is outside {low} to {high}")
-
-
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a ValueError unless a value is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} = {value!r} is not one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -61,27 +49,3 @@ class CheckSampleConfig:
         check_choice("every", self.every, ("never", "white"))
         check_range("the length of name", len(self.name), 1, MOST_ID)
         check_range("learn", self.learn, 3, MOST_LEARNT)
-
-
-@dataclass(frozen=True)
-class PositionConfig:
-    """Where positions come from.
-
-    `source` is "none", "gpsd" or "nmea". `gpsd` is the HOST:PORT of gpsd, `port` the URL of a
-    receiver that sends NMEA 0183, such as "serial:///dev/ttyUSB0?baud=9600". A position older than
-    `max_age_s` is not stored with a scan.
-    """
-
-    source: str = "none"
-    gpsd: str = "127.0.0.1:2947"
-    port: str = ""
-    max_age_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_choice("source", self.source, ("none", "gpsd", "nmea"))
-        check_range("max_age_s", self.max_age_s, 0.5, 3_600.0)
-        host, _, number = self.gpsd.rpartition(":")
-        if not host or not number.isdecimal() or not 1 <= int(number[:6]) <= 65_535:
-            raise ValueError(f"gpsd = {self.gpsd!r} is not HOST:PORT")
-        if self.source == "nmea" and not self.port:
-            raise ValueError("port names no receiver; give serial:///dev/NAME?baud=9600")

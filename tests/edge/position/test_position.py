@@ -17,12 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccnvr.edge.position import keeper as module
+from ccnvr.edge.position.gpsd import MOST_LINE, GpsdParser
+from ccnvr.edge.position.keeper import PositionConfig, PositionKeeper
+from ccnvr.edge.position.nmea import NmeaParser
 from ccnvr.edge.storage.context import GeoPosition
-from ccnvr.edge.workflow import position as module
-from ccnvr.edge.workflow.gpsd import MOST_LINE, GpsdParser
-from ccnvr.edge.workflow.nmea import NmeaParser
-from ccnvr.edge.workflow.position import PositionKeeper
-from ccnvr.edge.workflow.settings import PositionConfig
 
 TPV = {"class": "TPV", "mode": 3, "lat": -33.5, "lon": 151.25, "eph": 2.5}
 

@@ -7,12 +7,13 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ccnvr.edge.position.gpsd import GpsdParser
+from ccnvr.edge.position.nmea import NmeaParser
 from ccnvr.edge.storage.context import GeoPosition
-from ccnvr.edge.workflow.gpsd import GpsdParser
-from ccnvr.edge.workflow.nmea import NmeaParser
-from ccnvr.edge.workflow.settings import PositionConfig
+from ccnvr.edge.typed import check_choice, check_range
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.transport import SerialTransport
 
@@ -23,9 +24,36 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _SILENT_S = 20.0
 """A source that says nothing for so long is opened again: a TCP peer may be gone without a word."""
 
+_LEAVE_S = 1.0
+"""How long the end of the thread is waited for, in s."""
+
 _LARGEST_M = 1e6
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PositionConfig:
+    """Where positions come from.
+
+    `source` is "none", "gpsd" or "nmea". `gpsd` is the HOST:PORT of gpsd, `port` the URL of a
+    receiver that sends NMEA 0183, such as "serial:///dev/ttyUSB0?baud=9600". A position older than
+    `max_age_s` is not stored with a scan.
+    """
+
+    source: str = "none"
+    gpsd: str = "127.0.0.1:2947"
+    port: str = ""
+    max_age_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_choice("source", self.source, ("none", "gpsd", "nmea"))
+        check_range("max_age_s", self.max_age_s, 0.5, 3_600.0)
+        host, _, number = self.gpsd.rpartition(":")
+        if not host or not number.isdecimal() or not 1 <= int(number[:6]) <= 65_535:
+            raise ValueError(f"gpsd = {self.gpsd!r} is not HOST:PORT")
+        if self.source == "nmea" and not self.port:
+            raise ValueError("port names no receiver; give serial:///dev/NAME?baud=9600")
 
 
 class PositionParser(Protocol):
@@ -70,7 +98,8 @@ class PositionKeeper(threading.Thread):
     def close(self) -> None:
         """End the thread."""
         self._stopping.set()
-        self.join()
+        # A connection to a host that does not answer takes longer; the thread is a daemon.
+        self.join(_LEAVE_S)
 
     def run(self) -> None:
         """Run the thread: follow the source, and open it again when it is lost."""

@@ -1,0 +1,78 @@
+"""What the reader of the instrument remembers from one connection to the next."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ccnvr.edge.storage.context import GeoPosition
+from ccnvr.edge.workflow.control import Control, Job
+
+_LOG = logging.getLogger(__name__)
+
+
+def nowhere() -> GeoPosition | None:
+    """Return the position where no source of positions is configured."""
+    return None
+
+
+@dataclass
+class Course:
+    """The course of a run with its instrument; used by the reader's thread alone.
+
+    Attributes:
+        control: where jobs come from, and where the status is shown.
+        position: returns the present position at once.
+        remaining: the number of samples still to take; None if there is no limit.
+        renew: whether new references are wanted, even if fresh ones are stored.
+        resumed: whether the run goes on with an instrument that served before.
+        attended: whether someone is there who can bring the white panel: the person who starts the
+            daemon is, and later nobody may be.
+        proved: whether the instrument has given a scan.
+        serial: the serial number of the instrument whose references serve; "" before the first.
+        link_was_lost: whether an instrument that counts no starts may have restarted since its
+            references were taken.
+        retries_before: the repeats of commands until the references were taken.
+        last_warning: the last warning about the instrument, which is not repeated.
+        job: the job that is carried out now.
+        stopping: set when no further scan is to be taken.
+    """
+
+    control: Control = field(default_factory=Control)
+    position: Callable[[], GeoPosition | None] = nowhere
+    remaining: int | None = None
+    renew: bool = False
+    resumed: bool = False
+    attended: bool = True
+    proved: bool = False
+    serial: str = ""
+    link_was_lost: bool = False
+    retries_before: int = 0
+    last_warning: str = ""
+    job: Job | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def done(self) -> bool:
+        """Whether no further sample is to be taken."""
+        return self.remaining == 0 or self.stopping.is_set()
+
+    def warn_once(self, message: str) -> None:
+        """Log a warning unless it repeats the last one; an instrument may be away for days."""
+        if message != self.last_warning:
+            _LOG.warning("%s", message)
+        self.last_warning = message
+
+    def answered(self) -> None:
+        """Note that the instrument has given a scan."""
+        if self.last_warning:
+            _LOG.info("the instrument answers again")
+        self.proved, self.last_warning = True, ""
+
+    def fail_job(self, reason: str) -> None:
+        """End the present job, if there is one, without success."""
+        if self.job is not None:
+            self.job.fail(reason)
+        self.job = None
