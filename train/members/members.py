@@ -5,7 +5,7 @@ Their outputs are standardised properties, as those of a network are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from ccnvr.train.members.support_vectors import fit_support_vectors
 from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 from ccnvr.train.network.convert import as_torch, to_arrays
 from ccnvr.train.network.kernel_member import KernelModule
-from ccnvr.train.recipe.settings import MATERN, PLSR, SVR
+from ccnvr.train.recipe.settings import MATERN, PLSR, SVR, MemberSettings
 
 Member = LinearMember | KernelMember
 
@@ -38,18 +38,19 @@ class Members:
         return {kind: _outputs(member, inputs) for kind, member in self.fitted.items()}
 
 
-def fit_members(kinds: Sequence[str], soils: MemberSoils) -> Members:
-    """Fit members of these kinds, some of `MEMBER_KINDS`."""
+def fit_members(settings: MemberSettings, soils: MemberSoils) -> Members:
+    """Fit the members that these settings name."""
+    kinds, most_soils = settings.kinds, settings.most_soils
     projection = Projection.of(soils.inputs, soils.channels)
     fitted: dict[str, Member] = {}
     if PLSR in kinds:
         fitted[PLSR] = fit_plsr(soils, projection)
     # The machine reads the components that the process has chosen, kept itself or not.
-    process, geometry = fit_process(soils, projection)
+    process, geometry = fit_process(soils, projection, most_soils, settings.most_components)
     if MATERN in kinds:
         fitted[MATERN] = process
     if SVR in kinds:
-        fitted[SVR] = fit_support_vectors(soils, projection, geometry)
+        fitted[SVR] = fit_support_vectors(soils, projection, geometry, most_soils)
     return Members({kind: fitted[kind] for kind in kinds})
 
 

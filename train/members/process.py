@@ -1,8 +1,10 @@
 """A Gaussian process with a Matern 3/2 kernel on half-whitened principal components, as a member.
 
 The number of components, the length and the noise are those with the least error when each soil is
-left out, all of its copies together. Rasmussen and Williams 2006, Gaussian Processes for Machine
-Learning, MIT Press: equations 2.25 (mean), 4.17 (Matern) and 5.12 (leave-one-out prediction).
+left out, all of its copies together. For many soils the process is fitted to inducing soils, or has
+its noise chosen by them: see `inducing.py`. Rasmussen and Williams 2006, Gaussian Processes for
+Machine Learning, MIT Press: equations 2.25 (mean), 4.17 (Matern) and 5.12 (leave-one-out
+prediction).
 """
 
 from __future__ import annotations
@@ -11,25 +13,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve
 
 from ccnvr.edge.network.kernels import KernelMember
 from ccnvr.edge.network.shape import MATERN
 from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.train.members.covariance import matern, squared_distances
+from ccnvr.train.members.inducing import Inducing, Noise, blocks_of, draw
 from ccnvr.train.members.projection import Projection
 from ccnvr.train.members.soils import MemberSoils
 
-COMPONENTS = (16, 32, 64)
+COMPONENTS = (16, 32, 64, 128, 256)
 LENGTHS = (1.0, 2.0, 4.0)
 """In units of the median distance between soils."""
 
-NOISES = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""The variance of the noise, in units of the process's own variance."""
-
-NUGGET = 0.1
-"""The share of the noise that copies of a soil do not share; it keeps the matrix invertible."""
+NOISE = Noise((0.02, 0.05, 0.1, 0.2, 0.4), unshared=0.1)
 
 MOST_CHOSEN_ON = 800
 """The most spectra that components and length are chosen on, because time grows with their cube."""
+
+MOST_EXACTLY = 1500
+"""The most spectra that components, length and noise are chosen on without inducing soils."""
+
+MOST_TRIED_ON = 2000
+INDUCING_TRIED = 400
+"""The most spectra, and the inducing ones of them, that components and length are chosen on."""
+
+MOST_SOILS = 6000
+"""The most spectra that a process is fitted to itself, because memory grows with their square."""
+
+FEWEST_INDUCING = 800
+"""The inducing soils that the noise is chosen on, and those of libraries above `MOST_SOILS`."""
 
 
 @dataclass(frozen=True)
@@ -46,96 +60,148 @@ class Geometry:
     """The length of the process, in the units of the components."""
 
 
-def fit_process(soils: MemberSoils, projection: Projection) -> tuple[KernelMember, Geometry]:
-    """Fit a process to each property; all of them share components and length."""
+def fit_process(
+    soils: MemberSoils, projection: Projection, most_soils: int = 0, most_components: int = 64
+) -> tuple[KernelMember, Geometry]:
+    """Fit a process to each property; all of them share components and length.
+
+    It compares a spectrum with all rows of `soils`, or, if they are more than `most_soils`, with so
+    many inducing ones; 0 takes all, up to `MOST_SOILS`. Of `COMPONENTS` those up to
+    `most_components` are tried.
+    """
     loadings = projection.half_whitened()
     points = (soils.inputs - projection.centre) @ loadings.T
-    geometry = _choose(soils, points)
+    geometry = _choose(soils, points, most_components)
     points = points[:, : geometry.components]
-    covariance = matern(squared_distances(points, points), geometry.length)
-    weights, bias = np.zeros((len(points), soils.values.shape[1])), []
-    for column, values in enumerate(soils.values.T):
-        rows = np.flatnonzero(~np.isnan(values))
-        mean, found = _best(covariance[np.ix_(rows, rows)], values[rows], soils.groups[rows])
-        weights[rows, column] = found
-        bias.append(mean)
+    kept, weights = _fit(soils, points, geometry.length, most_soils)
     member = KernelMember(
         MATERN,
         geometry.length,
         centre=projection.centre.astype(np.float32),
         components=loadings[: geometry.components].astype(np.float32),
-        soils=points.astype(np.float32),
+        soils=points[kept].astype(np.float32),
         weights=weights.astype(np.float32),
-        bias=np.array(bias, dtype=np.float32),
+        bias=np.nanmean(soils.values, axis=0).astype(np.float32),
     )
     return member, geometry
 
 
-def squared_distances(points: Array, others: Array) -> Array:
-    """Return the squared distances `(n, m)` between points `(n, d)` and `(m, d)`."""
-    # |a - b|^2 = |a|^2 + |b|^2 - 2ab; rounding may leave it slightly below 0.
-    squares = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2.0 * points @ others.T
-    clipped: Array = np.maximum(squares, 0.0)
-    return clipped
+def inducing_rows(points: Array, most_soils: int) -> Integers | None:
+    """Return the inducing ones of points `(n, d)`, or None if all of them are compared with."""
+    if most_soils and len(points) > most_soils:
+        return draw(points, most_soils)
+    return draw(points, FEWEST_INDUCING) if len(points) > MOST_SOILS else None
 
 
-def matern(squares: Array, length: float) -> Array:
-    """Return the Matern 3/2 covariance for squared distances."""
-    distances = np.sqrt(3.0 * squares) / length
-    covariance: Array = (1.0 + distances) * np.exp(-distances)
-    return covariance
+def _fit(
+    soils: MemberSoils, points: Array, length: float, most_soils: int
+) -> tuple[Integers, Array]:
+    """Return the rows that a spectrum is compared with `(m,)` and their weights `(m, targets)`."""
+    kept = inducing_rows(points, most_soils)
+    if kept is None:
+        return np.arange(len(points)), _fit_exactly(soils, points, length)
+    inducing = _inducing(points, kept, length)
+    weights = [
+        _best(inducing.solved(rows, values, groups, NOISE))
+        for rows, values, groups in _measured(soils)
+    ]
+    return kept, np.stack(weights, axis=1)
 
 
-def _choose(soils: MemberSoils, points: Array) -> Geometry:
+def _fit_exactly(soils: MemberSoils, points: Array, length: float) -> Array:
+    """Return the weights `(n, targets)` of a process that compares with all rows."""
+    covariance = matern(squared_distances(points, points), length)
+    weights = np.zeros((len(points), soils.values.shape[1]))
+    many = len(points) > MOST_EXACTLY
+    inducing = _inducing(points, draw(points, FEWEST_INDUCING), length) if many else None
+    for column, (rows, values, groups) in enumerate(_measured(soils)):
+        between = covariance[np.ix_(rows, rows)]
+        if inducing is None:
+            weights[rows, column] = _best(_solved(between, values, groups))
+        else:
+            # An inverse for each noise would take minutes.
+            errors = [error for error, _ in inducing.solved(rows, values, groups, NOISE)]
+            noise = NOISE.variances[int(np.argmin(errors))]
+            between += noise * NOISE.shared_by(groups, values)
+            weights[rows, column] = solve(between, values - values.mean(), assume_a="pos")
+    return weights
+
+
+def _inducing(points: Array, kept: Integers, length: float) -> Inducing:
+    covariance = matern(squared_distances(points, points[kept]), length)
+    return Inducing.of(covariance, kept)
+
+
+def _measured(soils: MemberSoils) -> Iterator[tuple[Integers, Array, Integers]]:
+    """Yield the rows in which each property was measured, its values there, and their groups."""
+    for values in soils.values.T:
+        rows = np.flatnonzero(~np.isnan(values))
+        yield rows, values[rows], soils.groups[rows]
+
+
+def _choose(soils: MemberSoils, points: Array, most_components: int) -> Geometry:
     """Return the components and the length with the least error over all properties."""
     rows = np.flatnonzero(soils.first)
-    if len(rows) > MOST_CHOSEN_ON:
-        rows = np.random.default_rng(len(rows)).choice(rows, MOST_CHOSEN_ON, replace=False)
+    # One set of inducing soils for all, since errors are those of the other soils.
+    kept = None
+    if len(points) > MOST_EXACTLY:
+        rows = _some(rows, MOST_TRIED_ON)
+        kept = draw(points[rows, :most_components], INDUCING_TRIED)
+    else:
+        rows = _some(rows, MOST_CHOSEN_ON)
+    some = soils.rows(rows)
     best, least = None, np.inf
     # Components are nested, so one analysis serves all counts.
-    for count in sorted({min(count, points.shape[1]) for count in COMPONENTS}):
-        squares = squared_distances(points[rows, :count], points[rows, :count])
-        median = float(np.sqrt(np.median(squares[np.triu_indices(len(rows), 1)])))
+    counts = [count for count in COMPONENTS if count <= most_components]
+    for count in sorted({min(count, points.shape[1]) for count in counts}):
+        tried = points[rows, :count]
+        squares = squared_distances(tried, tried if kept is None else tried[kept])
+        between = np.triu_indices(len(squares), 1, squares.shape[1])
+        median = float(np.sqrt(np.median(squares[between])))
         for factor in LENGTHS:
             length = factor * max(median, 1e-6)
-            missed = _missed(soils.rows(rows), matern(squares, length))
+            missed = _missed(some, matern(squares, length), kept)
             if best is None or missed < least:
                 best, least = Geometry(count, median, length), missed
     assert best is not None
     return best
 
 
-def _missed(soils: MemberSoils, covariance: Array) -> float:
+def _some(rows: Integers, most: int) -> Integers:
+    if len(rows) <= most:
+        return rows
+    return np.random.default_rng(len(rows)).choice(rows, most, replace=False)
+
+
+def _missed(soils: MemberSoils, covariance: Array, kept: Integers | None) -> float:
     """Return the sum over the properties of the least mean squared error of left-out soils."""
-    total = 0.0
-    for values in soils.values.T:
-        known = np.flatnonzero(~np.isnan(values))
-        total += min(
+    inducing = None if kept is None else Inducing.of(covariance, kept)
+    return sum(
+        min(
             error
-            for error, _ in _solved(
-                covariance[np.ix_(known, known)], values[known], soils.groups[known]
+            for error, _ in (
+                _solved(covariance[np.ix_(rows, rows)], values, groups)
+                if inducing is None
+                else inducing.solved(rows, values, groups, NOISE)
             )
         )
-    return total
+        for rows, values, groups in _measured(soils)
+    )
 
 
-def _best(covariance: Array, values: Array, groups: Integers) -> tuple[float, Array]:
-    """Return the mean and the weights `(n,)` with the noise that misses left-out soils least."""
-    _, weights = min(_solved(covariance, values, groups), key=lambda found: found[0])
-    return float(values.mean()), weights
+def _best(found: Iterator[tuple[float, Array]]) -> Array:
+    """Return the weights with the noise that misses left-out soils least."""
+    return min(found, key=lambda each: each[0])[1]
 
 
 def _solved(covariance: Array, values: Array, groups: Integers) -> Iterator[tuple[float, Array]]:
     """Yield the mean squared error of left-out soils and the weights `(n,)` for each noise."""
     centred = values - values.mean()
-    # What the laboratory missed of a soil is the same for all of its copies.
-    shared = (groups[:, None] == groups).astype(np.float64)
-    blocks = list(_blocks(groups))
-    for noise in NOISES:
-        disturbed = covariance + (1.0 - NUGGET) * noise * shared
-        disturbed[np.diag_indices(len(values))] += NUGGET * noise
+    shared = NOISE.shared_by(groups, values)
+    blocks = list(blocks_of(groups))
+    for variance in NOISE.variances:
         # All blocks of the inverse are needed, so a factorisation alone would not do.
-        inverse = np.linalg.inv(disturbed)
+        inverse = np.linalg.inv(covariance + variance * shared)
         weights = inverse @ centred
         error = sum(
             float(
@@ -149,12 +215,3 @@ def _solved(covariance: Array, values: Array, groups: Integers) -> Iterator[tupl
             for rows in blocks
         )
         yield error / len(values), weights
-
-
-def _blocks(groups: Integers) -> Iterator[Integers]:
-    """Yield, for each number of rows that soils have, the rows of these soils `(soils, rows)`."""
-    order = np.argsort(groups, kind="stable")
-    _, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    for count in np.unique(counts):
-        first = starts[counts == count]
-        yield order[first[:, None] + np.arange(count)]

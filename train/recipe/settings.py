@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class MemberSettings:
     repeats: int = 3
     """How often the cross-validation is repeated with other folds, 2 to 20."""
 
+    most_soils: int = field(default=0, metadata={OMITTED_IF_EMPTY: True})
+    """The most spectra of soils that a kernel member compares a spectrum with, at least 10.
+
+    Of more, so many are drawn that are spread over all, and the member learns from all of them what
+    to predict from these; 0 compares with all, up to 6,000.
+    """
+
+    most_components: int = 64
+    """The most principal components that soils are compared in, 16 to 256.
+
+    Of 16, 32, 64, 128 and 256 those up to it are tried.
+    """
+
     def __post_init__(self) -> None:
         if unknown := [kind for kind in self.kinds if kind not in MEMBER_KINDS]:
             raise ValueError(f"kind {unknown[0]!r} is not one of {', '.join(MEMBER_KINDS)}")
@@ -105,6 +120,10 @@ class MemberSettings:
             raise ValueError(f'network = {self.network!r} is not true, false or "auto"')
         if not 2 <= self.repeats <= 20:
             raise ValueError(f"repeats = {self.repeats} is not from 2 to 20")
+        if self.most_soils and not 10 <= self.most_soils <= 6000:
+            raise ValueError(f"most_soils = {self.most_soils} is not 0 or from 10 to 6000")
+        if not 16 <= self.most_components <= 256:
+            raise ValueError(f"most_components = {self.most_components} is not from 16 to 256")
 
 
 FEWEST_FOR_NETWORK = 500

@@ -190,4 +190,4 @@ def _fitted(recipe: TrainingRecipe, data: RunData, rows: Integers, offset: int) 
         data.groups[rows][known],
         recipe.fit.seed * 1000 + offset,
     )
-    return fit_members(recipe.members.kinds, fitted_to)
+    return fit_members(recipe.members, fitted_to)

@@ -19,6 +19,7 @@ from ccnvr.train.calibration.folds import grouped
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.members import process
 from ccnvr.train.members.choice import is_better, skill
+from ccnvr.train.members.covariance import matern, squared_distances
 from ccnvr.train.members.members import Members, fit_members, mean_of
 from ccnvr.train.members.plsr import pls_coefficients
 from ccnvr.train.members.projection import Projection
@@ -28,7 +29,7 @@ from ccnvr.train.network.convert import to_arrays
 from ccnvr.train.network.scales import make_targets, standardise
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.recipe.settings import MEMBER_KINDS
+from ccnvr.train.recipe.settings import MEMBER_KINDS, MemberSettings
 from tests.support import recipes
 
 
@@ -59,7 +60,7 @@ def soils(recipe: TrainingRecipe) -> MemberSoils:
 
 @pytest.fixture(scope="module")
 def members(soils: MemberSoils) -> Members:
-    return fit_members(MEMBER_KINDS, soils)
+    return fit_members(MemberSettings(), soils)
 
 
 def test_each_soil_is_copied_with_noise_and_tilt_of_its_own(
@@ -103,15 +104,15 @@ def test_leaving_a_soil_out_by_formula_is_leaving_it_out(soils: MemberSoils) -> 
     points = Projection.of(soils.inputs, soils.channels).scores(soils.inputs)[few, :8]
     values, groups = soils.values[few, 0], soils.groups[few]
     values = values - values.mean()
-    covariance = process.matern(process.squared_distances(points, points), 2.0)
-    noise = process.NOISES[1]
+    covariance = matern(squared_distances(points, points), 2.0)
+    noise = process.NOISE.variances[1]
     error, _ = list(process._solved(covariance, values, groups))[1]
     missed = 0.0
     for group in np.unique(groups):
         out, left = groups == group, groups != group
         shared = groups[left][:, None] == groups[left]
-        disturbed = covariance[np.ix_(left, left)] + (1.0 - process.NUGGET) * noise * shared
-        disturbed += process.NUGGET * noise * np.eye(int(left.sum()))
+        disturbed = covariance[np.ix_(left, left)] + (1.0 - process.NOISE.unshared) * noise * shared
+        disturbed += process.NOISE.unshared * noise * np.eye(int(left.sum()))
         predicted = covariance[np.ix_(out, left)] @ np.linalg.solve(disturbed, values[left])
         missed += float(np.sum((predicted - values[out]) ** 2))
     assert error == pytest.approx(missed / len(values), rel=1e-6)
