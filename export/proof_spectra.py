@@ -22,6 +22,9 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 # thousand add time and no certainty.
 WANTED_SPECTRA = 500
 FEWEST_SPECTRA = 200
+FEWEST_MIXED = 10
+"""The real spectra without which no mixtures are made of them."""
+
 MOST_SPECTRA = 2000
 
 
@@ -34,11 +37,12 @@ class ProofSpectra:
     """Real and hostile model inputs, and what the laboratory measured in the real soils.
 
     Attributes:
-        real: inputs `(n, channels, bands)` of real soils.
-        names: the sample id of each real soil.
+        real: inputs `(n, channels, bands)` of real soils, and of mixtures of them at the end.
+        names: the sample id of each real soil, and what each mixture is of.
         properties: the laboratory's values `(n, targets)`, NaN where not measured.
         held_out: how many of the real soils, the first ones, took no part in training.
         hostile: inputs `(1, channels, bands)` that no soil has, by a name that describes them.
+        mixtures: how many of the real soils, the last ones, are mixtures of two others.
     """
 
     real: Float32
@@ -46,6 +50,7 @@ class ProofSpectra:
     properties: Array
     held_out: int
     hostile: dict[str, Float32]
+    mixtures: int = 0
 
     def only(self, columns: Sequence[int]) -> ProofSpectra:
         """Return the same spectra with these columns of `properties` alone."""
@@ -63,7 +68,8 @@ def collect_spectra(
     of the moisture set follow, where it is at hand: no library contains them, although geeves has
     the same soils. If these do not suffice either, the training soils follow. They say nothing
     about accuracy, but show just as well whether two programs agree. The soils of LimeSoDa, where
-    it is installed, stand in where all of these are fewer than `FEWEST_SPECTRA`.
+    it is installed and covers the grid, stand in where all of these are fewer than
+    `FEWEST_SPECTRA`; and mixtures of two soils, where there are still fewer.
 
     Args:
         recipe: the recipe that the run was trained by.
@@ -71,7 +77,7 @@ def collect_spectra(
         correction: the correction that the model's spectra go through.
 
     Raises:
-        ProofError: there are fewer than `FEWEST_SPECTRA` even so.
+        ProofError: there are fewer than `FEWEST_MIXED` real spectra.
     """
     names, spectra, properties = _held_out(recipe)
     held_out = len(names)
@@ -83,20 +89,48 @@ def collect_spectra(
             names += more.sample_ids
             spectra = np.concatenate([spectra, more.spectra])
             properties = np.concatenate([properties, more.values])
-    if len(names) < FEWEST_SPECTRA:
+    if len(names) < FEWEST_MIXED:
         raise ProofError(
-            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_SPECTRA} are "
-            "needed; train again with more 'tests' in the recipe, or, if it is not installed yet, "
-            "install LimeSoDa (pip install --no-deps LimeSoDa==0.1.5), whose soils stand in where "
-            "they cover the model's wavelengths"
+            f"{len(names)} real spectra are too few to prove an export on, {FEWEST_MIXED} are "
+            "needed; train again with more 'tests' in the recipe"
         )
+    mixtures = max(0, FEWEST_SPECTRA - len(names))
+    if mixtures:
+        mixed, more_names = _mixtures(spectra, names, mixtures)
+        names, spectra = names + more_names, np.concatenate([spectra, mixed])
+        not_measured = np.full((mixtures, properties.shape[1]), np.nan)
+        properties = np.concatenate([properties, not_measured])
     # The held-out soils come first, so that none of them is cut off before a training soil.
     rows = slice(0, MOST_SPECTRA)
     preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths(), correction)
     inputs = preprocess.batch(spectra[rows])
     return ProofSpectra(
-        inputs, names[rows], properties[rows], min(held_out, len(inputs)), hostile_inputs(inputs)
+        inputs,
+        names[rows],
+        properties[rows],
+        min(held_out, len(inputs)),
+        hostile_inputs(inputs),
+        mixtures,
     )
+
+
+def _mixtures(spectra: Array, names: list[str], count: int) -> tuple[Array, list[str]]:
+    """Return absorbance `(count, bands)` of mixtures of two soils each, and their names.
+
+    A mixture of two soils is a spectrum that a soil may have, so engines that agree on mixtures
+    agree on soils.
+    """
+    # Seeded, so that two exports are proved on the same inputs.
+    rng = np.random.default_rng(0)
+    # Two different rows each: the second is at least one row further on, around the end.
+    first = rng.integers(len(names), size=count)
+    second = (first + rng.integers(1, len(names), size=count)) % len(names)
+    share = rng.uniform(0.2, 0.8, size=(count, 1))
+    mixed = share * spectra[first] + (1.0 - share) * spectra[second]
+    return mixed, [
+        f"mixture of {names[one]} and {names[other]}"
+        for one, other in zip(first.tolist(), second.tolist(), strict=True)
+    ]
 
 
 def _held_out(recipe: TrainingRecipe) -> tuple[list[str], Array, Array]:

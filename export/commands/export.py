@@ -91,9 +91,11 @@ def _print_proof(export: Export) -> None:
         if properties
         else ""
     )
+    mixed = f", and {spectra.mixtures} mixtures of two" if spectra.mixtures else ""
     print(
-        f"\ndifference in sd on {len(spectra.real)} real spectra, {spectra.held_out} of them held "
-        f"out from training, and on {len(spectra.hostile)} hostile ones{change}"
+        f"\ndifference in sd on {len(spectra.real) - spectra.mixtures} real spectra, "
+        f"{spectra.held_out} of them held out from training{mixed}, and on "
+        f"{len(spectra.hostile)} hostile ones{change}"
     )
     columns = f"{'profile':<9}{'engine':<24}{'against':<18}{'largest':>9}{'rms':>9}{'hostile':>9}"
     print(columns + "".join(f"{name:>{wide}}" for name in properties))

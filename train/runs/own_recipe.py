@@ -61,9 +61,9 @@ def read(
 def complete(text: str, folder: Path = Path()) -> str:
     """Return a recipe's text with the tables that it leaves to its files, in `folder`.
 
-    These are `[grid]` (the range that all of its files cover), `[[channels]]` and `[transforms]`
-    (all properties of the files, untransformed). A text that is not valid is returned as it is,
-    since reading it as a recipe says why.
+    These are `[grid]` (the range that all of its files and its sensor cover), `[[channels]]` and
+    `[transforms]` (all properties of the files, untransformed). A text that is not valid is
+    returned as it is, since reading it as a recipe says why.
 
     Raises:
         UsageError: a file cannot be used, the files share no range, or no property was measured in
@@ -79,7 +79,7 @@ def complete(text: str, folder: Path = Path()) -> str:
         return text
     # A table that the recipe states is never changed, only one that it leaves out is added.
     found = Grid(**stated["grid"]) if "grid" in stated else None
-    grid = found or grid_of([files.wavelengths(path) for path in own])
+    grid = found or grid_of([files.wavelengths(path) for path in own] + _sensor_of(stated))
     added = [] if found else _grid_lines(grid)
     if "channels" not in stated:
         added += _channel_lines(grid)
@@ -97,6 +97,21 @@ def _files_of(stated: dict[str, Any]) -> list[str]:
         for name in (named if isinstance(named, list) else [])
         if isinstance(name, str) and name.endswith(files.ENDINGS)
     ]
+
+
+def _sensor_of(stated: dict[str, Any]) -> list[Array]:
+    """Return the bands of a recipe's sensor, whose range the grid must lie in too; none if odd.
+
+    What is wrong with a sensor is said when the recipe is read.
+    """
+    sensor = stated.get("instrument")
+    centres = sensor.get("centres_nm") if isinstance(sensor, dict) else None
+    try:
+        bands = np.array(centres, dtype=np.float64)
+    except (TypeError, ValueError):
+        return []
+    increases = bands.ndim == 1 and bands.size > 1 and bool(np.all(np.diff(bands) > 0.0))
+    return [bands] if increases else []
 
 
 def _grid_lines(grid: Grid) -> list[str]:
@@ -149,7 +164,7 @@ def grid_of(wavelengths: list[Array]) -> Grid:
     )
     native = max(float(np.median(np.diff(bands))) for bands in wavelengths)
     # Half a nanometre is finer than any instrument here resolves.
-    step = np.ceil(2.0 * max(native, (last - first) / (MOST_BANDS - 1)) - 1e-6) / 2.0
+    step = float(np.ceil(2.0 * max(native, (last - first) / (MOST_BANDS - 1)) - 1e-6) / 2.0)
     if (last - first) / step < FEWEST_BANDS - 1:
         step = (last - first) / (FEWEST_BANDS - 1) * (1.0 - 1e-9)
     inside = 1e-3 * step
@@ -160,7 +175,7 @@ def grid_of(wavelengths: list[Array]) -> Grid:
             gaps[-1] = (gaps[-1][0], max(gaps[-1][1], after - inside))
         else:
             gaps.append((before + inside, after - inside))
-    return Grid.between(first, last, float(step), tuple(gaps))
+    return Grid.between(first, last, step, tuple(gaps))
 
 
 def channels_of(grid: Grid) -> tuple[Channel, ...]:

@@ -30,6 +30,9 @@ from ccnvr.train.runs.member_folds import fit_mean
 from ccnvr.train.runs.report import RunReport, accuracy_by_library, conclude
 from ccnvr.train.runs.run_data import RunData, load_data
 
+HELD_OUT = "soils held out from training"
+"""The title of the table of the recipe's tests, in reports and model cards."""
+
 
 def train(
     recipe: TrainingRecipe | Path | str,
@@ -98,8 +101,10 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
             calibration, out_of_fold = mean.calibration, mean.out_of_fold
     accuracy = {
         f"{recipe.folds}-fold cross-validation": accuracy_by_library(data.soils, out_of_fold),
-        "soils held out from training": _test(recipe, calibration, data.held_out),
     }
+    # Without tests there is nothing to show a table of.
+    if len(data.held_out):
+        accuracy[HELD_OUT] = _test(recipe, calibration, data.held_out)
     report, domain = conclude(
         recipe, calibration, data.soils, out_of_fold, data.folds, accuracy, data.before
     )
@@ -189,7 +194,5 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits) -> Array:
 def _test(
     recipe: TrainingRecipe, calibration: fitting.Calibration, held_out: Soils
 ) -> AccuracyTable:
-    if not len(held_out):
-        return {}
     predicted = fitting.predict(recipe, calibration, held_out.spectra)
     return accuracy_by_library(held_out, predicted)

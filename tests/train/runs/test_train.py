@@ -347,6 +347,7 @@ def test_the_recipe_to_start_from_trains_on_a_user_s_file(tmp_path: Path) -> Non
     for said in ("PLSR", "Matern process", "SVR", "* mean of the members", "without the network"):
         assert said in trained.stdout
     assert "as a share of the soils' own spread: OC" in trained.stdout
+    assert "soils held out from training" not in trained.stdout  # there are no tests
     found = tomllib.loads((tmp_path / "run" / "recipe.toml").read_text())
     assert found["grid"] == {"start_nm": 400.0, "step_nm": 4.0, "bands": 513}
     assert list(found["transforms"]) == ["OC", "pH"]
