@@ -12,10 +12,11 @@ from ccnvr.firmware_bridge.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ccnvr.edge.chemometrics.targets import Estimate
+    from ccnvr.edge.inference.models import ModelFamily, load_bundle
     from ccnvr.edge.inference.pipeline import Pipeline, References
     from ccnvr.edge.inference.prediction import Prediction
     from ccnvr.edge.inference.predictor import Predictor
-    from ccnvr.edge.inference.proved_model import ProvedModel, load_bundle
+    from ccnvr.edge.inference.proved_model import ProvedModel
     from ccnvr.edge.spectra import FileSpectra, read_spectra
     from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 else:  # hidden from type checkers, which would otherwise accept any name
@@ -25,13 +26,14 @@ else:  # hidden from type checkers, which would otherwise accept any name
             "CcnvrError": "ccnvr.firmware_bridge.errors",
             "Estimate": "ccnvr.edge.chemometrics.targets",
             "FileSpectra": "ccnvr.edge.spectra",
+            "ModelFamily": "ccnvr.edge.inference.models",
             "Pipeline": "ccnvr.edge.inference.pipeline",
             "Prediction": "ccnvr.edge.inference.prediction",
             "Predictor": "ccnvr.edge.inference.predictor",
             "ProvedModel": "ccnvr.edge.inference.proved_model",
             "References": "ccnvr.edge.inference.pipeline",
             "UsageError": "ccnvr.firmware_bridge.errors",
-            "load_bundle": "ccnvr.edge.inference.proved_model",
+            "load_bundle": "ccnvr.edge.inference.models",
             "read_spectra": "ccnvr.edge.spectra",
         },
     )
@@ -40,6 +42,7 @@ __all__ = [
     "CcnvrError",
     "Estimate",
     "FileSpectra",
+    "ModelFamily",
     "Pipeline",
     "Prediction",
     "Predictor",

@@ -26,7 +26,7 @@ from ccnvr.firmware_bridge.simulators.handheld import (
     synthetic_soils,
 )
 from tests.support import recipes
-from tests.support.helpers import CCNVR, ROOT, run_ccnvr
+from tests.support.helpers import CCNVR, NETWORK_BUNDLE, ROOT, run_ccnvr
 from tools import tflite_environment
 
 # A second thread slows small networks down many times over on a busy machine.
@@ -101,7 +101,7 @@ def tflite_python() -> Path:
 @pytest.fixture(scope="session")
 def model() -> ProvedModel:
     """The bundle that comes with the package."""
-    return ProvedModel("default")
+    return ProvedModel(NETWORK_BUNDLE)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ccnvr.edge.batch.predict_files import FilePredictions
-from ccnvr.edge.inference.proved_model import ProvedModel, load_bundle
+from ccnvr.edge.inference.models import Model, load_bundle
 from ccnvr.edge.spectrum_files.tables.layout import TableOptions
 from ccnvr.firmware_bridge.errors import CcnvrError
 from tests.support.file_kinds import KINDS
@@ -43,8 +43,8 @@ class Outcome:
 
 
 @cache
-def _model() -> ProvedModel:
-    return load_bundle("default")
+def _model() -> Model:
+    return load_bundle("default", tell=lambda chosen: None)
 
 
 def outcome(path: Path, options: tuple[str, ...]) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +41,9 @@ _GAP_STEPS = 3.0
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """One spectrum to be drawn."""
+    """One spectrum to be drawn, with the model that predicted it."""
 
+    model: ProvedModel
     sample_id: str
     wavelengths_nm: Array
     absorbance: Array
@@ -77,10 +78,16 @@ class Pictures:
                 return
             self._spectra.append(
                 # A view would keep the whole block of the table in memory.
-                _Spectrum(sample_id, predicted.wavelengths_nm, spectrum.copy(), prediction)
+                _Spectrum(
+                    predicted.model,
+                    sample_id,
+                    predicted.wavelengths_nm,
+                    spectrum.copy(),
+                    prediction,
+                )
             )
 
-    def draw(self, model: ProvedModel) -> str:
+    def draw(self) -> str:
         """Write all pictures; return a sentence that says which.
 
         Raises:
@@ -90,20 +97,19 @@ class Pictures:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CcnvrError(f"{self._folder} cannot be made ({error.strerror})") from error
-        page = _Page(model)
+        pages = {spectrum.model.bundle.digest: _Page(spectrum.model) for spectrum in self._spectra}
         names: set[str] = set()
         for spectrum in self._spectra[:MOST_PAGES]:
-            _save(
-                page.draw(spectrum), self._folder / f"{_file_name(spectrum.sample_id, names)}.png"
-            )
+            figure = pages[spectrum.model.bundle.digest].draw(spectrum)
+            _save(figure, self._folder / f"{_file_name(spectrum.sample_id, names)}.png")
         sheets = 0
         if len(self._spectra) > 1:
             for first in range(0, len(self._spectra), PER_SHEET):
                 sheets += 1
-                figure = page.sheet(self._spectra[first : first + PER_SHEET])
+                figure = _sheet(self._spectra[first : first + PER_SHEET], pages)
                 _save(figure, self._folder / f"contact-sheet-{sheets:02d}.png")
-        pages = min(len(self._spectra), MOST_PAGES)
-        said = f"{pages} spectra are drawn in {self._folder}"
+        drawn = min(len(self._spectra), MOST_PAGES)
+        said = f"{drawn} spectra are drawn in {self._folder}"
         if sheets:
             said += f", and {len(self._spectra)} on {sheets} contact sheets"
         left_out = self._count - len(self._spectra)
@@ -130,7 +136,7 @@ class _Page:
         places = figure.add_gridspec(1, 5)
         left, right = figure.add_subfigure(places[:3]), figure.add_subfigure(places[3:])
         upper, lower = left.subplots(2, 1, sharex=True)
-        self._draw_spectrum(upper, spectrum)
+        self.draw_spectrum(upper, spectrum)
         upper.set(ylabel="absorbance", title=_printable(spectrum.sample_id))
         for number, channel in enumerate(self._input(spectrum), start=1):
             lower.plot(
@@ -149,29 +155,13 @@ class _Page:
         right.suptitle(_wrapped(flags), fontsize="small", color=color)
         return figure
 
-    def sheet(self, spectra: list[_Spectrum]) -> Figure:
-        """Return a contact sheet of spectra with the first property's prediction."""
-        from matplotlib.figure import Figure
-
-        rows = -(-len(spectra) // _COLUMNS)
-        figure = Figure(figsize=(11.0, 0.6 + 1.7 * rows), layout="constrained")
-        panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
-        for axes in panels.flat[len(spectra) :]:
-            axes.set_axis_off()
-        for axes, spectrum in zip(panels.flat, spectra, strict=False):
-            self._draw_spectrum(axes, spectrum)
-            title = f"{_printable(spectrum.sample_id, 18)}  {self._short(spectrum.prediction)}"
-            color = _FLAGGED if spectrum.prediction.flags else "black"
-            axes.set_title(title, fontsize="x-small", color=color)
-            axes.tick_params(labelsize="x-small")
-        figure.supxlabel("wavelength (nm); a red title has flags", fontsize="small")
-        return figure
-
-    def _short(self, prediction: Prediction) -> str:
+    def short(self, prediction: Prediction) -> str:
+        """Return the prediction of the first property in words."""
         target = self._targets[0]
         return f"{target.name} {prediction[target.name].value:.3g} {target.unit}"
 
-    def _draw_spectrum(self, axes: Axes, spectrum: _Spectrum) -> None:
+    def draw_spectrum(self, axes: Axes, spectrum: _Spectrum) -> None:
+        """Draw a spectrum over the usual absorbance of the model's training soils."""
         if self._usual is not None:
             wavelengths, low, high = _broken(*self._usual)
             axes.fill_between(wavelengths, low, high, color=_RANGE, linewidth=0.0)
@@ -184,6 +174,26 @@ class _Page:
             bound = Preprocessor(self._preprocessing, spectrum.wavelengths_nm, self._correction)
             self._bound = bound
         return bound(spectrum.absorbance).astype(np.float64)
+
+
+def _sheet(spectra: list[_Spectrum], pages: Mapping[str, _Page]) -> Figure:
+    """Return a contact sheet of spectra with the first property's prediction."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(spectra) // _COLUMNS)
+    figure = Figure(figsize=(11.0, 0.6 + 1.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(spectra) :]:
+        axes.set_axis_off()
+    for axes, spectrum in zip(panels.flat, spectra, strict=False):
+        page = pages[spectrum.model.bundle.digest]
+        page.draw_spectrum(axes, spectrum)
+        title = f"{_printable(spectrum.sample_id, 18)}  {page.short(spectrum.prediction)}"
+        color = _FLAGGED if spectrum.prediction.flags else "black"
+        axes.set_title(title, fontsize="x-small", color=color)
+        axes.tick_params(labelsize="x-small")
+    figure.supxlabel("wavelength (nm); a red title has flags", fontsize="small")
+    return figure
 
 
 def _broken(wavelengths_nm: Array, *curves: Array) -> tuple[Array, ...]:

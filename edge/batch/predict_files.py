@@ -11,7 +11,8 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.grid import naming_source
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
-from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.chemometrics.targets import Estimate, Target
+from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -33,6 +34,7 @@ class Predicted:
     """
 
     path: Path
+    model: ProvedModel
     sample_ids: list[str]
     wavelengths_nm: Array
     absorbance: Array
@@ -46,9 +48,11 @@ Watcher = Callable[[Predicted], None]
 class Outcome:
     """The rows predicted from files; `passed_over` hold no spectra, `failures` are the messages of
     folders' files that could not be used, and `notes` the choices of readers by their text.
+    `targets` are the properties, by name, of all models that predicted.
     """
 
     rows: list[Row] = field(default_factory=list)
+    targets: dict[str, Target] = field(default_factory=dict)
     files: int = 0
     passed_over: list[Path] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -66,7 +70,7 @@ class FilePredictions:
     """Predicts files by one model.
 
     Args:
-        model: the model.
+        model: the model; of a family, the best one for each file's bands.
         quantity: what files hold that do not say, one of `QUANTITIES`; None means reflectance.
         options: what the user says of tables.
         watch: is given each block with its predictions.
@@ -74,7 +78,7 @@ class FilePredictions:
 
     def __init__(
         self,
-        model: ProvedModel,
+        model: Model,
         quantity: str | None = None,
         options: TableOptions = AS_IT_SAYS,
         watch: Watcher | None = None,
@@ -83,7 +87,7 @@ class FilePredictions:
         self._quantity = quantity
         self._options = options
         self._watch = watch
-        self._bound: tuple[Array, Predictor] | None = None
+        self._bound: tuple[Array, ProvedModel, Predictor] | None = None
 
     def predict(self, paths: list[Path], refuse: Callable[[Path], None]) -> Outcome:
         """Predict all spectra of files and of folders' files.
@@ -130,6 +134,9 @@ class FilePredictions:
         # Only now: of a file that fails half way, no row is kept.
         for table in tables:
             outcome.note(table)
+            model, _ = self._bind(table)
+            for target in model.bundle.manifest.targets:
+                outcome.targets.setdefault(target.name, target)
         outcome.rows += rows
         outcome.files += 1
 
@@ -140,7 +147,7 @@ class FilePredictions:
             UsageError: a spectrum cannot be used; names its file and its sample.
             WavelengthError: the wavelengths do not cover the model's grid; names the file.
         """
-        predictor = self._predictor(table)
+        model, predictor = self._bind(table)
         reflectance = fractions(table, self._quantity, predictor.bands)
         spectra = absorbance(reflectance)
         try:
@@ -151,18 +158,20 @@ class FilePredictions:
             predictions = _one_by_one(predictor, table, spectra)
         if self._watch is not None:
             used = table.wavelengths_nm[predictor.bands]
-            self._watch(Predicted(table.path, table.sample_ids, used, spectra, predictions))
+            self._watch(Predicted(table.path, model, table.sample_ids, used, spectra, predictions))
         for sample_id, prediction in zip(table.sample_ids, predictions, strict=True):
             yield sample_id, prediction.estimates, list(prediction.flags)
 
-    def _predictor(self, table: SpectraTable) -> Predictor:
-        """Return the predictor for a table's wavelengths, the last one if they are the same."""
+    def _bind(self, table: SpectraTable) -> tuple[ProvedModel, Predictor]:
+        """Return model and predictor for a table's bands, the last ones if these are the same."""
         # Binding compiles the preprocessing, which takes longer than a prediction; files of one
         # instrument share it.
-        if self._bound is None or not np.array_equal(self._bound[0], table.wavelengths_nm):
+        nm = table.wavelengths_nm
+        if self._bound is None or not np.array_equal(self._bound[0], nm):
             with naming_source(table.path):
-                self._bound = table.wavelengths_nm, self._model.bind(table.wavelengths_nm)
-        return self._bound[1]
+                model = self._model.for_wavelengths(nm)
+                self._bound = nm, model, model.bind(nm)
+        return self._bound[1:]
 
 
 def _read_ahead(tables: Iterator[SpectraTable]) -> Iterator[SpectraTable]:
@@ -177,9 +186,7 @@ def _read_ahead(tables: Iterator[SpectraTable]) -> Iterator[SpectraTable]:
             yield table
 
 
-def predict_blocks(
-    model: ProvedModel, blocks: Iterable[SpectraTable], quantity: str | None
-) -> list[Row]:
+def predict_blocks(model: Model, blocks: Iterable[SpectraTable], quantity: str | None) -> list[Row]:
     """Return the rows of all blocks; see `FilePredictions.rows`."""
     predictions = FilePredictions(model, quantity)
     return [row for table in blocks for row in predictions.rows(table)]

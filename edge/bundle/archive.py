@@ -30,10 +30,16 @@ MODEL_FORMATS = ("network", "onnx", "tflite")
 
 SELF_TEST = "selftest.json"
 
-# The default bundle has 12 files of 2.6 MB in all.
+DEFAULT = "default"
+"""The name of the family of bundles that comes with ccnvr, see `family`."""
+
+MODELS = "models"
+"""The folder of the package with the family's bundles."""
+
+# A bundle of three profiles and three formats has 12 files of 2.6 MB in all.
 _LARGEST_BYTES = 64 << 20
 _MOST_PARTS = 16
-# Parsed JSON takes many times its size in memory; those of the default bundle have 22 and 11 kB.
+# Parsed JSON takes many times its size in memory; those of such a bundle have 22 and 11 kB.
 _LARGEST_JSON_BYTES = 1 << 20
 
 
@@ -120,18 +126,27 @@ class Bundle:
 
 
 def read(path: str | Path) -> Bundle:
-    """Read and verify a bundle; `default` stands for the one that comes with ccnvr.
+    """Read and verify a bundle; `default:NAME` stands for one of those that come with ccnvr.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or the whole family was named.
         BundleError: the bundle is truncated, altered or too large, or has another schema.
     """
-    if str(path) == "default":
-        # As a resource of the package, which need not lie in a folder of its own.
-        with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
-            # Messages name the bundle as the user did.
-            return replace(_read_file(packaged), source=str(path))
-    return _read_file(Path(path))
+    family, _, name = str(path).partition(":")
+    if family != DEFAULT:
+        return _read_file(Path(path))
+    folder = files("ccnvr.edge") / MODELS
+    known = sorted(file.name for file in folder.iterdir() if file.name.endswith(".ccnvr"))
+    if f"{name}.ccnvr" not in known:
+        named = ", ".join(f"{DEFAULT}:{file.removesuffix('.ccnvr')}" for file in known)
+        raise UsageError(
+            f"{str(path)!r} is not one bundle of the default family; name one of {named}, or a "
+            ".ccnvr file"
+        )
+    # As a resource of the package, which need not lie in a folder of its own.
+    with as_file(folder / f"{name}.ccnvr") as packaged:
+        # Messages name the bundle as the user did.
+        return replace(_read_file(packaged), source=str(path))
 
 
 def _read_file(path: Path) -> Bundle:

@@ -22,6 +22,10 @@ KERNELS = "kernel_members"
 """The key of a card's training that describes kernel members."""
 
 
+PLACES = "places held out"
+"""The title of a card's table of accuracy in places that no soil of was trained on."""
+
+
 @dataclass(frozen=True)
 class Part:
     """The size and the SHA-256 of one file of the bundle."""

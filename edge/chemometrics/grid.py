@@ -52,6 +52,9 @@ def naming_source(name: object) -> Iterator[None]:
 # bundle's manifest.
 MOST_GAPS = 16
 
+# Ranges that end below the one or begin above the other are no Vis-NIR instrument's.
+_LEAST_NM, _MOST_NM = 100.0, 2_500.0
+
 _ROUNDING = 1e-6
 """The share of a step by which a band may miss the end of a gap and still lie on it."""
 
@@ -216,11 +219,7 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
         WavelengthError: they are not finite or not increasing, do not cover a segment of the grid,
             or have a gap inside it.
     """
-    if (
-        wavelengths_nm.size < 2
-        or not np.all(np.isfinite(wavelengths_nm))
-        or np.any(np.diff(wavelengths_nm) <= 0)
-    ):
+    if not _increase(wavelengths_nm):
         raise WavelengthError(
             f"the {wavelengths_nm.size} wavelengths must be two or more increasing numbers in nm; "
             "check the instrument's calibration or the file's header"
@@ -246,6 +245,23 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
             "less; check the unit of the wavelengths, give all bands that the instrument measured, "
             "or train a model without the missing ones, by gaps in the [grid] of its recipe"
         )
+
+
+def _increase(wavelengths_nm: Array) -> bool:
+    return bool(
+        wavelengths_nm.size >= 2
+        and np.all(np.isfinite(wavelengths_nm))
+        and np.all(np.diff(wavelengths_nm) > 0.0)
+    )
+
+
+def in_vis_nir(wavelengths_nm: Array) -> bool:
+    """Return whether wavelengths `(bands,)` increase and can be those of a Vis-NIR instrument."""
+    return (
+        _increase(wavelengths_nm)
+        and bool(wavelengths_nm[-1] >= _LEAST_NM)
+        and bool(wavelengths_nm[0] < _MOST_NM)
+    )
 
 
 def _check_separate(wavelengths_nm: Array, grid: Grid) -> None:
@@ -322,9 +338,9 @@ def _way_out(first: float, last: float) -> str:
 
     A range that no Vis-NIR instrument has is probably in another unit.
     """
-    if last < 100.0:
+    if last < _LEAST_NM:
         return "these look like micrometres: label the bands in nm, which is 1,000 times as much"
-    if first >= 2_500.0:
+    if first >= _MOST_NM:
         return (
             "if these are the mid-infrared, train a model of its own for it; if they are "
             "wavenumbers in cm-1, give 10,000,000 over each, which is nm"

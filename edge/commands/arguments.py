@@ -11,6 +11,9 @@ from ccnvr.edge.network.layout import PROFILES
 
 T = TypeVar("T", int, float)
 
+BUNDLE_HELP = "a .ccnvr file, 'default' (the best for the bands) or 'default:NAME'"
+"""What names a bundle; `ccnvr inspect default` lists the names."""
+
 
 def _bounded(convert: Callable[[str], T], what: str, low: float, high: float) -> Callable[[str], T]:
     def parse(text: str) -> T:

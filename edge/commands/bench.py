@@ -14,18 +14,17 @@ from collections.abc import Iterator
 from ccnvr.edge.benchmark.engines import EngineFigures, compare
 from ccnvr.edge.benchmark.link import FASTEST_WIRE_BAUD, throughput
 from ccnvr.edge.benchmark.stages import stage_milliseconds
-from ccnvr.edge.commands.arguments import add_model_choice, whole_number
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, whole_number
 from ccnvr.edge.engines.registry import Choice
-from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.inference.models import load_bundle
+from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths
 
 Rows = dict[str, dict[str, float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr bench`."""
-    parser.add_argument(
-        "bundle", nargs="?", default="default", help="a .ccnvr file, or 'default' (the default)"
-    )
+    parser.add_argument("bundle", nargs="?", default="default", help=f"{BUNDLE_HELP} (the default)")
     add_model_choice(parser)
     parser.add_argument(
         "--rounds",
@@ -51,13 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _stages_and_engines(arguments: argparse.Namespace) -> Iterator[str]:
     # Opened first, so that the trial of a bundle that is new here is not timed.
-    model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
+    named = load_bundle(arguments.bundle, arguments.engine, arguments.profile)
+    model = named.for_wavelengths(pixel_wavelengths())
     medians = stage_milliseconds(model, arguments.rounds)
     stages: Rows = {
         name: {"median_ms": round(ms, 4), "ratio_to_inference": round(ms / medians["inference"], 3)}
         for name, ms in medians.items()
     }
-    engines = compare(arguments.bundle, model, arguments.rounds)
+    engines = compare(model.bundle.source, model, arguments.rounds)
     if arguments.json:
         # The keys keep the word "backend", which programs read.
         figures = {_label(choice): vars(row) for choice, row in engines.items()}

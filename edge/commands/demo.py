@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 
 from ccnvr.edge.atomic_files import check_absent, write_atomically
-from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.commands.arguments import add_model_choice, whole_number
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, whole_number
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import main_loop
 from ccnvr.edge.demo.reports import JsonReport, TextReport
 from ccnvr.edge.demo.simulator_process import simulator_process
 from ccnvr.edge.demo.soils import choose_soils, to_csv
-from ccnvr.edge.engines.registry import choose
+from ccnvr.edge.inference.models import load_bundle
+from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="seed of the choice of soils and of the noise (1)",
     )
-    parser.add_argument(
-        "--bundle", default="default", metavar="FILE", help="a .ccnvr file, or 'default'"
-    )
+    parser.add_argument("--bundle", default="default", metavar="FILE", help=BUNDLE_HELP)
     add_model_choice(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per line, with a summary last"
@@ -61,28 +59,27 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.save_soils) as stream:
             stream.write(to_csv(soils).encode())
         return 0
-    # Read here as well as by the daemon: the report needs the targets before the first record.
-    bundle = bundles.read(arguments.bundle)
-    choice = choose(arguments.engine, arguments.profile, bundle)
-    report = (JsonReport if arguments.json else TextReport)(soils, bundle.manifest.targets)
+    # Opened here as well as by the daemon: the report needs the targets before the first record.
+    named = load_bundle(arguments.bundle, arguments.engine, arguments.profile)
+    model = named.for_wavelengths(pixel_wavelengths())
+    report = (JsonReport if arguments.json else TextReport)(soils, model.bundle.manifest.targets)
     with tempfile.TemporaryDirectory(prefix="ccnvr-demo-") as folder:
         table = Path(folder) / "soils.csv"
         table.write_text(to_csv(soils))
         with simulator_process(table, arguments.seed) as url:
-            model = {
-                "bundle": arguments.bundle,
-                "engine": arguments.engine,
-                "profile": arguments.profile,
-            }
             settings = configuration.load(
                 None,
                 {
                     "instrument": {"url": url},
-                    "model": model,
+                    "model": {
+                        "bundle": model.bundle.source,
+                        "engine": arguments.engine,
+                        "profile": arguments.profile,
+                    },
                     "store": {"path": f"{folder}/demo.sqlite"},
                 },
             )
-            report.begin(url, choice)
+            report.begin(url, model.choice)
             result = main_loop.run(settings, len(soils), report.record)
     report.end(result)
     return 0 if result.predicted == len(soils) else 1

@@ -14,8 +14,8 @@ from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.batch.pictures import Pictures
 from ccnvr.edge.batch.predict_files import FilePredictions, Outcome
 from ccnvr.edge.batch.rows import as_csv, as_json_lines
-from ccnvr.edge.commands.arguments import add_model_choice
-from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice
+from ccnvr.edge.inference.models import load_bundle
 from ccnvr.edge.spectrum_files.messages import NoSpectra, cleaned
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, read_file
 from ccnvr.edge.standard_error import tell
@@ -26,7 +26,7 @@ _MOST_LISTED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr predict`."""
-    parser.add_argument("bundle", help="a .ccnvr file, or 'default'; not needed with --explain")
+    parser.add_argument("bundle", help=f"{BUNDLE_HELP}; not needed with --explain")
     # argparse must not require files: with --explain the first one takes the bundle's place.
     parser.add_argument("file", type=Path, nargs="*", help="files of spectra, or folders of them")
     add_table_options(parser)
@@ -66,12 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (Path(arguments.bundle), *arguments.file):
         refuse(path)
     pictures = None if arguments.plot is None else Pictures(arguments.plot)
-    model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
+    chosen: list[str] = []
+    model = load_bundle(arguments.bundle, arguments.engine, arguments.profile, chosen.append)
     watch = None if pictures is None else pictures.watch
     predictions = FilePredictions(model, arguments.quantity, table_options(arguments), watch)
     outcome = predictions.predict(arguments.file, refuse)
     _report(outcome)
-    targets = model.bundle.manifest.targets
+    targets = list(outcome.targets.values())
     text = as_json_lines(outcome.rows) if arguments.json else as_csv(outcome.rows, targets)
     # Written after all files are read, so that an error leaves no partial table.
     if arguments.out is None:
@@ -80,7 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         with write_atomically(arguments.out) as stream:
             stream.write(text.encode())
     if pictures is not None:
-        tell(pictures.draw(model))
+        tell(pictures.draw())
+    # After all that may fail, so that an error is the only line on standard error.
+    for words in chosen:
+        tell(words)
     return 1 if outcome.failures else 0
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ccnvr.edge.commands.arguments import add_model_choice, number, whole_number
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, number, whole_number
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import log, main_loop
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle",
         metavar="FILE",
-        help="a .ccnvr file, or 'default' for the one that comes with ccnvr",
+        help=BUNDLE_HELP,
     )
     # None, so that an option that is not given leaves the configuration file's value alone.
     add_model_choice(parser, default=None)

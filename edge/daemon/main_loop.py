@@ -17,6 +17,7 @@ from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Deliver, Stream
+from ccnvr.edge.inference.models import Model, load_bundle
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -70,8 +71,11 @@ def run(
             stored.
         OSError: `deliver` failed, for example because the reader of a pipe went away.
     """
-    model = ProvedModel(config.model.bundle, config.model.engine, config.model.profile)
-    _LOG.info("engine %s", model.choice)
+    model = load_bundle(
+        config.model.bundle, config.model.engine, config.model.profile, tell=_LOG.info
+    )
+    if isinstance(model, ProvedModel):
+        _LOG.info("engine %s", model.choice)
     patience = Patience(health or Health(), threading.Event())
     total = RunSummary(0, LinkStatistics())
     while True:
@@ -94,9 +98,7 @@ def run(
 class _Run:
     """The daemon from the opening of its store to the closing."""
 
-    def __init__(
-        self, config: Config, model: ProvedModel, deliver: Deliver, patience: Patience
-    ) -> None:
+    def __init__(self, config: Config, model: Model, deliver: Deliver, patience: Patience) -> None:
         self.predicted = 0
         self._config = config
         self._model = model
@@ -173,7 +175,7 @@ class _Run:
             work.scan,
             prediction,
             references,
-            self._model.bundle.digest,
+            self._model.for_wavelengths(work.info.wavelengths_nm).bundle.digest,
             latency_ms,
             delivered if due else {},
         )

@@ -17,8 +17,8 @@ from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover, Work
 from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
 from ccnvr.edge.daemon.store import Store
+from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import Pipeline
-from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.edge.storage.health import Patience
 from ccnvr.firmware_bridge.connect.registry import open_instrument
@@ -49,7 +49,7 @@ class Reader(threading.Thread):
 
     Args:
         config: the daemon's configuration.
-        model: the model that the references must suit.
+        model: the model that the references must suit; of a family, the best for the instrument.
         count: the number of samples to take; None means until `stop`.
         renew: take new references first, even if fresh ones are stored.
         patience: how to wait for trouble of the store to pass; None raises it at once.
@@ -58,7 +58,7 @@ class Reader(threading.Thread):
     def __init__(
         self,
         config: Config,
-        model: ProvedModel,
+        model: Model,
         count: int | None,
         renew: bool = False,
         patience: Patience | None = None,

@@ -44,7 +44,7 @@ class ProvedModel:
     """A verified bundle opened on an engine, after its self-test has passed.
 
     Args:
-        bundle_path: a `.ccnvr` file, or `default` for the bundle that comes with ccnvr.
+        bundle_path: a `.ccnvr` file, or `default:NAME` for a bundle that comes with ccnvr.
         engine: `onnx`, `litert`, `tflite`, `numpy`, or `auto` for the first that is installed.
         profile: `fp32`, `weights`, `int8`, or `auto` for the most precise in the bundle.
 
@@ -80,6 +80,10 @@ class ProvedModel:
             BundleError: the model fails on the bundle's self-test soils at these wavelengths.
         """
         return Predictor(self, wavelengths_nm)
+
+    def for_wavelengths(self, wavelengths_nm: Array) -> ProvedModel:
+        """Return the model itself, as `ModelFamily` returns the one for an instrument's bands."""
+        return self
 
     def outputs(self, inputs: Float32) -> Float32:
         """Return standardised outputs `(n, targets)` for model input `(n, channels, bands)`.
@@ -177,18 +181,3 @@ class ProvedModel:
         return BundleError(
             f"bundle {self.bundle.source} fails its self-test: {error}; export it again"
         )
-
-
-def load_bundle(
-    path: str | Path = "default", engine: str = AUTO, profile: str = AUTO
-) -> ProvedModel:
-    """Read a bundle, open it on an engine and run its self-test.
-
-    `load_bundle("default").bind(wavelengths_nm)` gives a predictor for an instrument. See
-    `ProvedModel` for the arguments.
-
-    Raises:
-        UsageError: there is no such file, or the engine is unknown or not installed.
-        BundleError: the bundle is damaged, or its self-test fails on the engine.
-    """
-    return ProvedModel(path, engine, profile)

@@ -16,7 +16,7 @@ from ccnvr.edge.benchmark import engines
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.manifest import Card
 from ccnvr.edge.cli import COMMANDS, main
-from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
+from tests.support.helpers import CCNVR, NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -145,7 +145,11 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
 
 @pytest.mark.slow
 def test_inspect_shows_any_card_that_a_bundle_may_carry(tmp_path: Path) -> None:
-    default, path, escape = bundles.read("default"), tmp_path / "foreign.ccnvr", "\x1b[2J\r\n\ud800"
+    default, path, escape = (
+        bundles.read(NETWORK_BUNDLE),
+        tmp_path / "foreign.ccnvr",
+        "\x1b[2J\r\n\ud800",
+    )
     soils = {
         "trained_on": {"a": None, "b": [1], "c": {"d": 2}, "e": True, f"name{escape}": 7},
         "measured": {"OC": None, "N": 3, f"pH{escape}": 4},

@@ -43,7 +43,7 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 from tests.support import recipes
 from tests.support.bundles_of_all import all_profiles
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 from tests.support.soil_files import write_soils
 
 SHAPES: list[dict[str, Any]] = [
@@ -476,7 +476,7 @@ def test_an_export_overwrites_no_file_but_a_bundle(
     assert main(["export", str(finished_run), "--out", str(library)]) == 2
     assert f"{library} exists already and is not a bundle" in capsys.readouterr().err
     assert library.read_text() == "sample_id,OC\n"
-    content = bundles.read("default")
+    content = bundles.read(NETWORK_BUNDLE)
     bundles.write(old, content.manifest, content.parts)
     assert (
         main(

@@ -19,6 +19,7 @@ from ccnvr.edge.network.shape import Convolution, NetworkConfig
 from ccnvr.export.model_files import write_models
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.convert import to_arrays, with_int8_convolutions, with_int8_weights
+from tests.support.helpers import NETWORK_BUNDLE
 
 
 def all_profiles(network: CCNVR) -> dict[str, NetworkArrays]:
@@ -35,7 +36,7 @@ def all_profiles(network: CCNVR) -> dict[str, NetworkArrays]:
 
 def write(path: Path) -> Path:
     """Write the default bundle with a small network of random weights in place of its own."""
-    default = bundles.read("default")
+    default = bundles.read(NETWORK_BUNDLE)
     preprocessing, targets = default.manifest.preprocessing, default.manifest.targets
     torch.manual_seed(20)
     config = NetworkConfig(

@@ -15,6 +15,10 @@ from typing import IO
 from ccnvr.edge.cli import main
 
 ROOT = Path(__file__).parents[2]
+NETWORK_BUNDLE = "default:nir-open-4"
+NETWORK_FILE = ROOT / "edge" / "models" / "nir-open-4.ccnvr"
+"""A bundle of a network alone, in all formats and profiles, and its file."""
+
 CCNVR = [sys.executable, "-m", "ccnvr.edge.cli"]
 
 
@@ -93,7 +97,7 @@ def assert_one_sentence(result: subprocess.CompletedProcess[str], code: int, *wo
     lines = [
         line
         for line in result.stderr.splitlines()
-        if "taking the" not in line and not re.match(r"ccnvr: (engine |scan \S+: )", line)
+        if "taking the" not in line and not re.match(r"ccnvr: (engine |model |scan \S+: )", line)
     ]
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("ccnvr: ")

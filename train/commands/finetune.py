@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy_table
-from ccnvr.edge.commands.arguments import number, whole_number
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, number, whole_number
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "base",
         metavar="BASE",
-        help="'default', a .ccnvr file, or the folder of a finished ccnvr train",
+        help=f"{BUNDLE_HELP}, or the folder of a finished ccnvr train",
     )
     parser.add_argument(
         "soils",

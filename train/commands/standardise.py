@@ -14,16 +14,19 @@ from pathlib import Path
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics.correction import WIDEST_WINDOW
-from ccnvr.edge.commands.arguments import whole_number
+from ccnvr.edge.chemometrics.grid import naming_source
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, whole_number
+from ccnvr.edge.inference.models import load_bundle
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.own import files as own_files
 from ccnvr.train.standardisation import Figures, PdsSettings, adapt_by_line, adapt_by_pds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr standardise`."""
-    parser.add_argument("bundle", help="a .ccnvr file, or 'default'")
+    parser.add_argument("bundle", help=BUNDLE_HELP)
     parser.add_argument(
         "--field",
         type=Path,
@@ -74,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     # Before the work, and refused where it would overwrite the bundle that is adapted.
     bundles.check_destination(arguments.out, arguments.bundle)
-    model = ProvedModel(arguments.bundle)
+    model = _opened(arguments.bundle, arguments.field)
     if arguments.method == "pds":
         settings = PdsSettings(arguments.window, arguments.components)
         adapted = adapt_by_pds(
@@ -89,6 +92,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(_table(adapted.figures))
         print(f"wrote {arguments.out}")
     return 0
+
+
+def _opened(bundle: str, field: Path) -> ProvedModel:
+    model = load_bundle(bundle)
+    if isinstance(model, ProvedModel):
+        return model
+    with naming_source(field):
+        return model.for_wavelengths(own_files.wavelengths(field))
 
 
 def _table(figures: Figures) -> str:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.bundle import archive as bundles
-from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
+from ccnvr.edge.bundle import family
+from ccnvr.edge.bundle.archive import DEFAULT, Bundle, BundleError, model_file_name
+from ccnvr.edge.chemometrics.grid import naming_source
 from ccnvr.edge.network.file import unpack
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
+from ccnvr.train.libraries.own import files as own_files
 from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.network.ccnvr import CCNVR, with_outputs
 from ccnvr.train.network.convert import as_torch
@@ -23,15 +26,13 @@ from ccnvr.train.network.epochs import check_fits
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import folder as run_folder
 
-DEFAULT = "default"
-
 
 @dataclass(frozen=True, eq=False)
 class Base:
     """A trained model that can be trained further."""
 
     source: str
-    """What the user named it by: `default`, a file or a folder."""
+    """What the user named it by: `default:NAME`, a file or a folder."""
 
     digest: str
     """The sha256 of its manifest or checkpoint."""
@@ -70,15 +71,21 @@ class Base:
         )
 
 
-def read_base(source: str) -> Base:
-    """Read `default`, a .ccnvr file, or the folder of a finished run.
+def read_base(source: str, soils: Path | None = None) -> Base:
+    """Read a bundle of the default family, a .ccnvr file, or the folder of a finished run.
+
+    Of the whole family, `default`, the best bundle for the bands of the file `soils` is read.
 
     Raises:
         UsageError: the source is none of these.
+        WavelengthError: no bundle of the family serves the bands of `soils`; names the file.
         BundleError: the bundle is damaged, or does not hold what fine-tuning needs.
     """
     path = Path(source)
-    if source == DEFAULT or path.is_file():
+    if source == DEFAULT and soils is not None:
+        with naming_source(soils):
+            source = family.choose(own_files.wavelengths(soils)).source
+    if source.partition(":")[0] == DEFAULT or path.is_file():
         return _of_bundle(bundles.read(source))
     if not path.is_dir():
         raise UsageError(

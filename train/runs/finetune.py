@@ -58,7 +58,7 @@ def finetune(
     """
     path, folder = Path(soils), Path(out)
     if not isinstance(base, Base):
-        base = read_base(str(base))
+        base = read_base(str(base), path)
     base.check_tunable()
     # An empty folder is as good as none: people make one before they start.
     if not (folder.is_dir() and not any(folder.iterdir())):

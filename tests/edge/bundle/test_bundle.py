@@ -6,7 +6,6 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,14 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.errors import UsageError
+from tests.support.helpers import NETWORK_BUNDLE, NETWORK_FILE
 
 
 @pytest.fixture
 def default(tmp_path: Path) -> Path:
-    """A copy of the default bundle."""
+    """A copy of a bundle."""
     path = tmp_path / "copy.ccnvr"
-    with as_file(files("ccnvr.edge") / "default.ccnvr") as packaged:
-        path.write_bytes(packaged.read_bytes())
+    path.write_bytes(NETWORK_FILE.read_bytes())
     return path
 
 
@@ -47,7 +46,7 @@ def edit_manifest(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[st
 
 
 def test_the_packaged_bundle_goes_by_the_name_that_was_given() -> None:
-    assert bundles.read("default").source == "default"
+    assert bundles.read(NETWORK_BUNDLE).source == NETWORK_BUNDLE
 
 
 def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.augment import Mixture, VariedInputs
 from ccnvr.train.recipe.settings import Augmentation
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
-BANDS = ProvedModel("default").bundle.manifest.preprocessing.grid.bands
+BANDS = ProvedModel(NETWORK_BUNDLE).bundle.manifest.preprocessing.grid.bands
 """The number of grid bands of the default bundle."""
 CHANNELS = (Channel(snv=False), Channel(), Channel(7, 2, 1), Channel(9, 3, 2, snv=False))
 
@@ -156,7 +156,7 @@ def test_what_is_no_correction_is_refused(
 
 def adapted(path: Path, content: bytes) -> Path:
     """The default bundle with this correction, but with its original self-test."""
-    bundle = bundles.read("default")
+    bundle = bundles.read(NETWORK_BUNDLE)
     parts = {**bundle.parts, corrections.PART: content}
     described = {name: bundles.part_of(part) for name, part in parts.items()}
     bundles.write(path, dataclasses.replace(bundle.manifest, parts=described), parts)
@@ -222,7 +222,7 @@ def test_damaged_bytes_never_get_further_than_a_bundle_error(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     content = pack(standardisation(np.ones((BANDS, 1)), np.zeros(BANDS)))
-    manifest = bundles.read("default").manifest
+    manifest = bundles.read(NETWORK_BUNDLE).manifest
     for _ in range(300):
         damaged = bytearray(content)
         damaged[rng.integers(400) if rng.random() < 0.5 else -1 - rng.integers(400)] ^= (

@@ -37,6 +37,7 @@ from ccnvr.train.libraries.sensor import Sensor, View, bands_used
 from ccnvr.train.libraries.standards import Pairs, fit_pds
 from ccnvr.train.network.augment import Mixture, VariedInputs
 from ccnvr.train.recipe.settings import Augmentation
+from tests.support.helpers import NETWORK_BUNDLE
 
 WATER = Grid(1104.0, 4.0, 293, ((1360.0, 1450.0), (1800.0, 1912.0)))
 CHANNELS = (
@@ -182,7 +183,7 @@ def test_an_instrument_must_cover_each_segment_and_no_gap() -> None:
 
 
 def test_old_manifests_are_unchanged_to_the_byte_and_gaps_are_kept() -> None:
-    bundle = bundles.read("default")
+    bundle = bundles.read(NETWORK_BUNDLE)
     text = bundle.manifest.to_json()
     assert parse(text).to_json() == text
     assert '"gaps"' not in text
@@ -202,7 +203,7 @@ class Model:
         on_grid = soils @ resampling_matrix(wavelengths, grid).T
         manifest = SimpleNamespace(
             preprocessing=Preprocessing(grid, CHANNELS),
-            targets=bundles.read("default").manifest.targets[:1],
+            targets=bundles.read(NETWORK_BUNDLE).manifest.targets[:1],
         )
         self.bundle: Any = SimpleNamespace(
             manifest=manifest, source="-", self_test=lambda: SimpleNamespace(absorbance=on_grid)
@@ -311,5 +312,5 @@ def test_pds_stays_inside_a_segment() -> None:
 
 def test_the_c_header_names_the_gaps() -> None:
     preprocessing = Preprocessing(WATER, (Channel(),))
-    said = _input_and_output(preprocessing, bundles.read("default").manifest.targets, False)
+    said = _input_and_output(preprocessing, bundles.read(NETWORK_BUNDLE).manifest.targets, False)
     assert "293 bands, 1104 to 2480 nm by 4 nm without 1360 to 1450 nm and 1800 to 1912 nm" in said

@@ -16,8 +16,9 @@ from ccnvr.edge.chemometrics.domain import Position
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target, estimates, half_widths
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.edge.inference.proved_model import ProvedModel, load_bundle
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
+from tests.support.helpers import NETWORK_BUNDLE
 
 SURE, UNSURE = Position(0, 0.2, (), sure=True), Position(0, 0.8, ())
 TARGET = Target("pH", "pH", "identity", 6.0, 1.0, 4.0, 9.0, 0.5, half_width_90_new_places=0.8)
@@ -58,7 +59,7 @@ def test_bins_of_the_output_widen_the_interval_and_reach_limits_it() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> ProvedModel:
-    return load_bundle(engine="numpy")
+    return ProvedModel(NETWORK_BUNDLE, engine="numpy")
 
 
 def _manifest(model: ProvedModel, sure_within: float) -> Manifest:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_FILE, assert_one_sentence, run_ccnvr
 
 
 def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv: Path) -> None:
@@ -182,8 +181,7 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
 def test_nothing_that_is_read_is_written_over(soils_csv: Path, tmp_path: Path) -> None:
     folder, bundle, linked = tmp_path / "folder", tmp_path / "mine.ccnvr", tmp_path / "linked.csv"
     folder.mkdir()
-    with resources.as_file(resources.files("ccnvr.edge") / "default.ccnvr") as packaged:
-        bundle.write_bytes(packaged.read_bytes())
+    bundle.write_bytes(NETWORK_FILE.read_bytes())
     for name in ("a.csv", "b.csv"):
         (folder / name).write_bytes(soils_csv.read_bytes())
     linked.symlink_to(folder / "b.csv")

@@ -87,7 +87,7 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     lines = result.stderr.splitlines()
     # The made-up soil is out of the domain, which is a warning.
     started, warning, ended = lines[:-2], lines[-2], lines[-1]
-    assert [line.split()[0] for line in started] == ["<6>engine", *["<6>taking"] * 3]
+    assert [line.split()[0] for line in started] == ["<6>model", *["<6>taking"] * 3]
     assert warning.startswith("<4>scan") and ended.startswith("<6>2 scans predicted")
     failed = run_under_journal(*CCNVR, "run", "--instrument", "serial:///dev/ttyNONE")
     assert failed.returncode == 1

@@ -26,7 +26,7 @@ from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 from tools import hostile_models
 
 pytestmark = pytest.mark.slow
@@ -426,7 +426,7 @@ def with_model(path: Path, change: Callable[[Any], None]) -> Path:
     """The default bundle with a changed ONNX model as its only model file."""
     import onnx
 
-    source = bundles.read("default")
+    source = bundles.read(NETWORK_BUNDLE)
     model = onnx.load_from_string(source.parts[model_file_name("fp32", "onnx")])
     change(model)
     parts = {name: part for name, part in source.parts.items() if not name.startswith("model.")}

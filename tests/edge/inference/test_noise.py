@@ -23,13 +23,14 @@ from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.messages import ScanRequest
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, onto_pixels
 from ccnvr.train.libraries import load as libraries
+from tests.support.helpers import NETWORK_BUNDLE
 
 BANDS = np.arange(1104.0, 2494.0, 4.0)
 
 
 @pytest.fixture(scope="module")
 def model() -> ProvedModel:
-    return ProvedModel("default")
+    return ProvedModel(NETWORK_BUNDLE)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ def test_self_test_soils_that_an_instrument_cannot_show_are_the_bundle_s_fault(
     model: ProvedModel,
 ) -> None:
     grid = model.bundle.manifest.preprocessing.grid
-    coarse = ProvedModel("default")
+    coarse = ProvedModel(NETWORK_BUNDLE)
     flat = tuple(np.where(np.arange(grid.bands)[::-1] % 3 % 2, 0.9, 0.4).tolist())
     parts = {
         **model.bundle.parts,
@@ -269,7 +270,7 @@ def test_a_model_without_intervals_says_nothing_of_noise(
         dataclasses.replace(target, half_width_90=None) for target in model.bundle.manifest.targets
     ]
     manifest = dataclasses.replace(model.bundle.manifest, targets=tuple(without))
-    bare = ProvedModel("default")
+    bare = ProvedModel(NETWORK_BUNDLE)
     bare.bundle = dataclasses.replace(bare.bundle, manifest=manifest)
     found = bare.bind(BANDS)(soil_like(BANDS) + rng.normal(0.0, 3e-3, BANDS.size))
     assert {estimate.low for estimate in found.values()} == {None}

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
+from ccnvr.edge.inference.models import load_bundle
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.inference.proved_model import load_bundle
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.errors import UsageError
+from tests.support.helpers import NETWORK_BUNDLE
 
 OC = Estimate(12.5, "g/kg", 10.0, 15.0)
 
@@ -36,7 +38,8 @@ def test_predictions_are_equal_by_estimates_and_flags_and_cannot_be_changed() ->
 
 
 def test_a_loaded_bundle_predicts_its_self_test_soils() -> None:
-    model = load_bundle(engine="numpy")
+    model = load_bundle(NETWORK_BUNDLE, engine="numpy")
+    assert isinstance(model, ProvedModel)
     assert (model.choice.engine.name, model.choice.profile) == ("numpy", "fp32")
     grid = model.bundle.manifest.preprocessing.grid
     test = model.bundle.self_test()

@@ -27,6 +27,7 @@ from ccnvr.train.runs import finetune, own_soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.outcome import FinetuningSettings
+from tests.support.helpers import NETWORK_BUNDLE
 from tests.support.soil_files import write_soils
 
 
@@ -42,7 +43,7 @@ def altered(
     parts: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """The default bundle with another recipe in its card, without a part, or with more of them."""
-    bundle = bundles.read("default")
+    bundle = bundles.read(NETWORK_BUNDLE)
     training = bundle.manifest.card.training
     if card is not None:
         training = {**training, "recipe": {**training["recipe"], **card} if card else None}
@@ -65,7 +66,9 @@ def test_a_bundle_that_lacks_what_fine_tuning_needs_is_refused(tmp_path: Path) -
         bases.read_base(altered(tmp_path, card={"channels": [{}] * 4}))
     with pytest.raises(CcnvrError, match="cannot be fine-tuned: unknown key 'colour'"):
         bases.read_base(altered(tmp_path, card={"colour": "red"}))
-    rounded = pack(with_int8_weights(unpack(bundles.read("default").parts["model.fp32.network"])))
+    rounded = pack(
+        with_int8_weights(unpack(bundles.read(NETWORK_BUNDLE).parts["model.fp32.network"]))
+    )
     with pytest.raises(CcnvrError, match="its profile is weights"):
         bases.read_base(altered(tmp_path, parts={"model.fp32.network": rounded}))
 

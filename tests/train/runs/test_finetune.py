@@ -31,6 +31,7 @@ from ccnvr.train.runs import finetune, own_soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs.outcome import FinetuningSettings
 from tests.support import recipes
+from tests.support.helpers import NETWORK_BUNDLE
 from tests.support.soil_files import write_soils
 
 QUICK = ("--epochs", "2", "--folds", "2")
@@ -190,7 +191,7 @@ def test_a_fine_tuned_run_is_no_run_of_training(
 def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     """And tells that it has seen these soils, though the file names them anew."""
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
-    base = bases.read_base("default")
+    base = bases.read_base(NETWORK_BUNDLE)
     out = tmp_path / "mine"
     outcome = finetune.finetune(base, soils, out, FinetuningSettings("head", epochs=1, folds=5))
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
@@ -208,7 +209,7 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     }
     assert changed == {"dense.weight", "dense.bias", "linear.weight"}
     assert after["output.weight"].shape == (3, 64)
-    assert report.training["base"]["sha256"] == bundles.read("default").digest
+    assert report.training["base"]["sha256"] == bundles.read(NETWORK_BUNDLE).digest
     assert all(parameter.requires_grad for parameter in calibration.network.parameters())
 
 
