@@ -38,7 +38,7 @@ from ccnvr.train.runs.report import accuracy_by_library
 from ccnvr.train.studies import domain as domain_study
 from ccnvr.train.studies import out_of_fold
 from tests.support import recipes
-from tests.support.helpers import run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
 
@@ -335,7 +335,7 @@ def test_slope_and_bias_adapt_a_bundle(
     printed = capsys.readouterr().out
     assert "OC (g/kg)" in printed and "pH (pH)" in printed and "CEC" not in printed
     measured = limesoda.load("SL.125").properties["OC"][:12]
-    before, after = (answers(bundle, files["laboratory"]) for bundle in (Path("default"), out))
+    before, after = (answers(bundle, files["laboratory"]) for bundle in (Path(NETWORK_BUNDLE), out))
     assert abs(np.mean(after - measured)) < 1e-2 < abs(np.mean(before - measured))
     assert rms(after - measured) < rms(before - measured)
 
