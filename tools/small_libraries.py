@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVR
+from torch import nn
 
 from ccnvr.edge.chemometrics.preprocess import snv
 from ccnvr.edge.spectrum_files import limesoda
@@ -96,8 +97,10 @@ def _compare(name: str) -> None:
         data = load_data(recipe)
     started = time.process_time()
 
-    def network(rows: Integers, part: str, offset: int) -> Calibration:
-        context = Fitting(recipe, recipe.fit.seed * 1000 + offset)
+    def network(
+        rows: Integers, part: str, offset: int, teachers: tuple[nn.Module, ...]
+    ) -> Calibration:
+        context = Fitting(recipe, recipe.fit.seed * 1000 + offset, teachers=teachers)
         return fitting.fit(context, data.soils.spectra[rows], data.soils.values[rows])
 
     nothing: Callable[[], Any] = lambda: None  # noqa: E731

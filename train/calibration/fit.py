@@ -53,7 +53,8 @@ def fit(
     """Train on absorbance `(n, bands)` on the recipe's grid and on properties `(n, targets)`.
 
     With `teachers` or `gaussian_processes` in the recipe, these are trained first, and the network
-    that is kept learns from their mean as well as from the laboratory's values. With
+    that is kept learns from their mean, and that of the fitting's own teachers, as well as from the
+    laboratory's values. With
     `pretraining`, it first learns these soils together with the soils `before`, which the caller
     has loaded with `load_before`.
 
@@ -121,7 +122,10 @@ def _pretrained(
 
 
 def fit_teachers(fitting: Fitting, inputs: VariedInputs, lesson: Lesson) -> tuple[nn.Module, ...]:
-    """Train the teachers: networks, which learn from unmixed soils, and Gaussian processes."""
+    """Return those of the fitting, and the recipe's networks and Gaussian processes once trained.
+
+    The networks learn from unmixed soils.
+    """
     recipe, teachers = fitting.recipe, list[nn.Module]()
     alone = fitting.with_fit(mixing=0.0)
     for number in range(recipe.fit.teachers):
@@ -135,7 +139,7 @@ def fit_teachers(fitting: Fitting, inputs: VariedInputs, lesson: Lesson) -> tupl
         teachers += [
             GaussianProcess(kernel, soils, measured).eval() for kernel in recipe.gaussian_processes
         ]
-    return tuple(teachers)
+    return (*fitting.teachers, *teachers)
 
 
 def _seed_of_teacher(seed: int, number: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe.recipe import TrainingRecipe
 
@@ -36,6 +38,9 @@ class Fitting:
 
     team: Team = ALONE
     """The processes that train together; all of them use the same soils."""
+
+    teachers: tuple[nn.Module, ...] = ()
+    """Models that were fitted before and teach beside those that the recipe names."""
 
     def with_fit(self, **changes: Any) -> Fitting:
         """Return this fitting with other settings of the recipe's optimisation."""

@@ -103,6 +103,9 @@ class MemberSettings:
     to predict from these; 0 compares with all, up to 6,000.
     """
 
+    teach: bool = field(default=False, metadata={OMITTED_IF_EMPTY: True})
+    """Whether the network learns from the members' mean too, as from a teacher."""
+
     most_components: int = 64
     """The most principal components that soils are compared in, 16 to 256.
 

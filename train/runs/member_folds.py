@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array, Integers
@@ -21,6 +22,8 @@ from ccnvr.train.members.choice import is_better, skill
 from ccnvr.train.members.members import Members, fit_members, mean_of
 from ccnvr.train.members.soils import member_soils
 from ccnvr.train.network.ccnvr import network_outputs
+from ccnvr.train.network.convert import to_arrays
+from ccnvr.train.network.folded_model import FoldedModel
 from ccnvr.train.network.scales import make_targets, restore, standardise
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK, MemberSettings
@@ -29,8 +32,11 @@ from ccnvr.train.runs.run_data import RunData
 
 NETWORK, MEMBERS, BOTH = "network", "mean of the members", "mean with the network"
 
-FitNetwork = Callable[[Integers, str, int], Calibration]
-"""Train the recipe's network on some rows; a folder of the run and a seed tell fits apart."""
+FitNetwork = Callable[[Integers, str, int, tuple[nn.Module, ...]], Calibration]
+"""Train the recipe's network on some rows, with some teachers.
+
+A folder of the run and a seed tell fits apart.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +95,7 @@ def fit_mean(
                 ] = values
             on_fit()
     with_network, reason = _decide(recipe, data, predicted, all_folds)
-    every = np.arange(len(data.soils))
-    calibration = _final(recipe, data, fit_network(every, "network", 0) if with_network else None)
+    calibration = _final(recipe, data, fit_network if with_network else None)
     on_fit()
     kept = BOTH if with_network else MEMBERS
     return MeanModel(calibration, predicted[kept][0], with_network, reason, predicted)
@@ -125,13 +130,14 @@ def _predict(
     offset = repeat * recipe.folds + fold + 1
     preprocess = data.preprocessor(recipe)
     inputs = preprocess.batch(data.soils.spectra[held_out])
-    outputs = _fitted(recipe, data, rows, offset).outputs(inputs)
+    fitted = _fitted(recipe, data, rows, offset)
+    outputs = fitted.outputs(inputs)
     # Averaged as the model adds them up: standardised and transformed.
     members = list(outputs.values())
     outputs[MEMBERS] = np.mean(members, axis=0)
     if fit_network is not None:
         part = f"fold-{fold}" if not repeat else f"repeat-{repeat}-fold-{fold}"
-        network = fit_network(rows, part, offset).network
+        network = fit_network(rows, part, offset, _teachers(recipe, fitted)).network
         outputs[NETWORK] = network_outputs(network, inputs).astype(np.float64)
         outputs[BOTH] = np.mean([*members, outputs[NETWORK]], axis=0)
     targets = make_targets(recipe, data.soils.values[rows])
@@ -163,15 +169,21 @@ def _decide(
     return False, f"{gain}, no more than chance"
 
 
-def _final(recipe: TrainingRecipe, data: RunData, network: Calibration | None) -> Calibration:
+def _teachers(recipe: TrainingRecipe, fitted: Members) -> tuple[nn.Module, ...]:
+    """Return the mean of the members as a teacher, if the recipe says that they teach."""
+    assert recipe.members is not None
+    if not recipe.members.teach:
+        return ()
+    return (FoldedModel(to_arrays(mean_of(fitted, len(recipe.channels), recipe.grid.bands))),)
+
+
+def _final(recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork | None) -> Calibration:
     every = np.arange(len(data.soils))
     members = _fitted(recipe, data, every, 0)
-    mean = mean_of(
-        members,
-        len(recipe.channels),
-        recipe.grid.bands,
-        None if network is None else network.network,
-    )
+    network = None
+    if fit_network is not None:
+        network = fit_network(every, "network", 0, _teachers(recipe, members)).network
+    mean = mean_of(members, len(recipe.channels), recipe.grid.bands, network)
     return Calibration(mean, make_targets(recipe, data.soils.values), data.correction)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from ccnvr.edge.atomic_files import remove_leftovers
@@ -140,9 +141,17 @@ class _Fits:
     team: Team
 
     def fit(
-        self, recipe: TrainingRecipe, rows: Integers, part: str, offset: int
+        self,
+        recipe: TrainingRecipe,
+        rows: Integers,
+        part: str,
+        offset: int,
+        teachers: tuple[nn.Module, ...] = (),
     ) -> fitting.Calibration:
-        """Train on some soils, from the checkpoint in the folder's `part` if there is one."""
+        """Train on some soils, from the checkpoint in the folder's `part` if there is one.
+
+        `teachers` teach beside those that the recipe names.
+        """
         folder = self.folder / part
         folder.mkdir(exist_ok=True)
         # An interrupted write leaves a temporary file behind.
@@ -160,7 +169,7 @@ class _Fits:
         # So that no fold of this run has the seed of another run's fold.
         seed = recipe.fit.seed * 1000 + offset
         calibration = fitting.fit(
-            Fitting(recipe, seed, folder / CHECKPOINT.name, on_epoch, self.team),
+            Fitting(recipe, seed, folder / CHECKPOINT.name, on_epoch, self.team, teachers),
             self.data.soils.spectra[rows],
             self.data.soils.values[rows],
             correction=self.data.correction,

@@ -26,6 +26,7 @@ from ccnvr.train.members.projection import Projection
 from ccnvr.train.members.soils import COPIES, MemberSoils, member_soils
 from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 from ccnvr.train.network.convert import to_arrays
+from ccnvr.train.network.folded_model import FoldedModel
 from ccnvr.train.network.scales import make_targets, standardise
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
@@ -161,6 +162,13 @@ def test_the_mean_adds_up_to_its_members_with_and_without_a_network(
         expected = np.mean(every, axis=0)
         np.testing.assert_allclose(network_outputs(both, spectra), expected, atol=1e-4)
         np.testing.assert_allclose(NumpySession(to_arrays(both))(spectra), expected, atol=1e-3)
+
+
+def test_a_model_of_members_teaches_what_it_predicts(members: Members, inputs: Float32) -> None:
+    spectra = inputs.astype(np.float32)
+    alone = mean_of(members, 2, 140)
+    taught = network_outputs(FoldedModel(to_arrays(alone)), spectra)
+    np.testing.assert_allclose(taught, network_outputs(alone, spectra), atol=1e-3)
 
 
 def test_a_gain_counts_beyond_the_noise_of_the_folds() -> None:
