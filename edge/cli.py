@@ -81,6 +81,11 @@ COMMANDS = {
         "record the bytes between a host and an instrument",
         "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
+    "decode": Command(
+        "ccnvr.edge.commands.decode",
+        "decode short records of a radio",
+        "ccnvr decode 121f00a3c5...",
+    ),
     "data": Command(
         "ccnvr.train.commands.data",
         "list the spectral libraries to train on",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.edge.typed import StructureError, build
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
@@ -124,6 +125,8 @@ class Config:
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    lines: LinesConfig = field(default_factory=LinesConfig)
 
     @property
     def store_path(self) -> Path:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import NoReturn
 
+from ccnvr.edge.daemon.broadcast import Broadcast
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.store import Store
-from ccnvr.edge.daemon.stream import Deliver, Stream
 from ccnvr.edge.inference.models import Model, load_bundle
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
@@ -25,6 +25,7 @@ from ccnvr.edge.quality.prompts import prompts
 from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
+from ccnvr.edge.streams.destination import Deliver
 from ccnvr.firmware_bridge.instrument import LinkStatistics, Scan
 
 _LOG = logging.getLogger(__name__)
@@ -104,28 +105,28 @@ class _Run:
         self._model = model
         self._patience = patience
         self._store = Store(config.store_path, owner=True, patience=patience)
-        self._stream = Stream("stdout", config.store_path, deliver, patience)
+        self._streams = Broadcast(config, deliver, patience)
 
     def serve(self, count: int | None, renew: bool, before: RunSummary) -> RunSummary:
         """Serve the instrument; return what this run and those before it did."""
         reader = Reader(self._config, self._model, count, renew, self._patience)
         try:
             with _stopping_on_signals(reader, self._patience.stopping):
-                self._stream.start()
+                self._streams.start()
                 reader.start()
                 try:
                     self._predict_all(reader)
                 finally:
                     # Both threads end before the store is closed, because that releases its lock.
                     reader.abandon()
-                    self._stream.finish()
+                    self._streams.finish()
         except StoreMoved as moved:
             self._rescue(moved)
         finally:
             self._store.close()
             before.statistics.add(reader.statistics)
-        if self._stream.error is not None:
-            raise self._stream.error
+        if self._streams.error is not None:
+            raise self._streams.error
         return replace(before, predicted=before.predicted + self.predicted)
 
     def _predict_all(self, reader: Reader) -> None:
@@ -147,7 +148,7 @@ class _Run:
                 self._store.seal()
             else:
                 flags = self._predict(item)
-                self._stream.wake()
+                self._streams.wake()
                 # Said once, and not again for each of a thousand wet soils.
                 if told != (told := prompts(flags)):
                     _tell(item, told)
@@ -156,7 +157,7 @@ class _Run:
             committed = None if isinstance(item, Seal) else item.scan
             # Without a stream nobody sees the predictions, so the run ends; scans already taken
             # are still stored.
-            if self._stream.error is not None:
+            if self._streams.error is not None:
                 reader.stop()
 
     def _predict(self, work: Work) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ class _Run:
         prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
         latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
         references = work.prepared.reference_ids if work.prepared else None
-        delivered = self._delivered()
+        delivered = self._streams.delivered
         # In batches: each commit of a cursor writes one more page.
         due = self.predicted % CURSOR_EVERY == 0
         if self._store.database.log_lost:
@@ -196,10 +197,6 @@ class _Run:
                 f"{missing} scans of this power-on before {scan_id} are not in the store: lost, or "
                 "taken by another program"
             )
-
-    def _delivered(self) -> dict[str, int]:
-        last = self._stream.delivered
-        return {} if last is None else {self._stream.cursor_name: last}
 
     def _rescue(self, moved: StoreMoved) -> NoReturn:
         """Copy a store that was taken away, and say where to."""

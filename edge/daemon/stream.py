@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.streams.destination import Destination, Undelivered
 
 _BATCH = 100
 """How many records are read from the store at once."""
-
-Deliver = Callable[[dict[str, Any]], None]
 
 
 class Stream(threading.Thread):
@@ -24,9 +21,8 @@ class Stream(threading.Thread):
     scan, and the stream itself only at its end, since each commit writes to the disk.
 
     Args:
-        name: the name of the stream's cursor in the store.
+        destination: where records go; an exception from it ends the stream.
         store_path: the store.
-        deliver: takes one record; an exception from it ends the stream.
         patience: how to wait for trouble of the store to pass.
 
     Attributes:
@@ -36,15 +32,15 @@ class Stream(threading.Thread):
     """
 
     def __init__(
-        self, name: str, store_path: Path, deliver: Deliver, patience: Patience | None = None
+        self, destination: Destination, store_path: Path, patience: Patience | None = None
     ) -> None:
-        super().__init__(name=f"stream-{name}", daemon=True)
+        super().__init__(name=f"stream-{destination.name}", daemon=True)
         self.error: BaseException | None = None
-        self.cursor_name = name
+        self.cursor_name = destination.name
         self.delivered: int | None = None
         self._patience = patience
         self._store_path = store_path
-        self._deliver = deliver
+        self._destination = destination
         self._news = threading.Event()
         self._stopping = threading.Event()
 
@@ -57,6 +53,8 @@ class Stream(threading.Thread):
         # In this order: a thread that the news wakes must see that it is to stop.
         self._stopping.set()
         self._news.set()
+        if self._destination.stop is not None:
+            self._destination.stop()
         self.join()
 
     def run(self) -> None:
@@ -66,6 +64,8 @@ class Stream(threading.Thread):
             store = Store(self._store_path, patience=self._patience)
             try:
                 self._deliver_records(store)
+            except Undelivered:
+                pass  # the cursor stands before what did not arrive
             finally:
                 store.close()
         except BaseException as error:  # the main loop raises it again in its own thread
@@ -73,7 +73,7 @@ class Stream(threading.Thread):
 
     def _deliver_records(self, store: Store) -> None:
         committed = self.delivered = store.cursor(self.cursor_name)
-        first = True
+        first, settle = True, self._destination.settle
         try:
             while True:
                 # Both are read before the query: a record committed after it wakes the next round.
@@ -81,8 +81,12 @@ class Stream(threading.Thread):
                 stopping = self._stopping.is_set()
                 records = store.records_after(self.delivered, _BATCH)
                 for last, record in records:
-                    self._deliver(record)
-                    self.delivered = last
+                    self._destination.deliver(record)
+                    if settle is None:
+                        self.delivered = last
+                if records and settle is not None:
+                    settle()
+                    self.delivered = records[-1][0]
                 if len(records) == _BATCH or (records and first):
                     # What an earlier run left would come again and again if each is killed before
                     # its first scan; and a long backlog should not come twice.

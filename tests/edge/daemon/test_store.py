@@ -25,6 +25,7 @@ from ccnvr.edge.storage.counts import decode
 from ccnvr.edge.storage.database import StoreError, repair_store
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.host_clock import age_s, now
+from ccnvr.edge.streams.destination import Destination
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 SETTINGS = Settings(10_000, 16)
@@ -344,7 +345,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
 def test_a_stream_delivers_each_record_once_across_restarts(path: Path) -> None:
     store, seen = Store(path, owner=True), []
     for first in (1, 11):
-        stream = Stream("test", path, lambda record: seen.append(record["scan_id"]))
+        stream = Stream(Destination("test", lambda record: seen.append(record["scan_id"])), path)
         stream.start()
         for number in range(first, first + 10):
             add(store, number)
@@ -367,7 +368,7 @@ def test_a_delivery_that_fails_is_delivered_again(path: Path) -> None:
         seen.append(record["scan_id"])
 
     for deliver in (fails_at_two, lambda record: seen.append(record["scan_id"])):
-        stream = Stream("test", path, deliver)
+        stream = Stream(Destination("test", deliver), path)
         stream.start()
         stream.finish()
     assert seen == ["S1-2-1", "S1-2-2", "S1-2-3"]

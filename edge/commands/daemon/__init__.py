@@ -1,0 +1,1 @@
+"""Subcommands that run the daemon, and that read what it has stored."""

@@ -1,0 +1,1 @@
+"""Streams of predictions to other programs: MQTT, Home Assistant, QField, short records."""

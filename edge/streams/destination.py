@@ -1,0 +1,32 @@
+"""Places that the daemon's records are delivered to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Deliver = Callable[[dict[str, Any]], None]
+"""Takes one record."""
+
+
+class Undelivered(Exception):
+    """What was handed over last has not arrived, and the stream is to end; it comes again."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A place that records are delivered to.
+
+    Attributes:
+        name: the name of its cursor in the store.
+        deliver: takes one record.
+        settle: waits until all records that were taken have arrived, and raises `Undelivered` if
+            the daemon ends before; None if they have arrived when `deliver` returns.
+        stop: is told, from another thread, that the daemon ends, so that nothing waits for long.
+    """
+
+    name: str
+    deliver: Deliver
+    settle: Callable[[], None] | None = None
+    stop: Callable[[], None] | None = None

@@ -1,0 +1,61 @@
+"""The state of a device, for whoever watches many: what its latest predictions had in common.
+
+One retained message at `topic/device/state` holds it, so that a watcher who comes late sees all
+devices at once. A lamp that ages, a dirty window or a field of unknown soils show as a share of
+flagged scans that grows; docs/streams.md tells what to look for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+from ccnvr.edge.streams.mqtt import Message
+from ccnvr.edge.streams.settings import MqttConfig
+
+RECENT = 100
+"""The number of latest scans that the shares are of."""
+
+
+class DeviceState:
+    """The state of one device.
+
+    Args:
+        config: the broker and the device's name.
+        version: the version of ccnvr.
+        model: the name of the bundle.
+    """
+
+    def __init__(self, config: MqttConfig, version: str, model: str) -> None:
+        self._config = config
+        self._version, self._model = version, model
+        self._kinds: deque[frozenset[str]] = deque(maxlen=RECENT)
+        self._last: dict[str, str] = {}
+
+    def learn(self, record: Mapping[str, Any]) -> None:
+        """Take a record into the shares."""
+        self._kinds.append(frozenset(_kind(flag) for flag in record["flags"]))
+        self._last = {key: str(record[key]) for key in ("scan_id", "time", "instrument")}
+
+    def message(self) -> Message:
+        """Return the retained message of the state."""
+        counts = Counter(kind for kinds in self._kinds for kind in kinds)
+        state = {
+            "device": self._config.device_id,
+            "ccnvr": self._version,
+            "model": self._model,
+            "last": self._last or None,
+            "scans": len(self._kinds),
+            "shares": {
+                kind: round(count / len(self._kinds), 3) for kind, count in sorted(counts.items())
+            },
+        }
+        return Message(f"{self._config.base}/state", json.dumps(state), retain=True)
+
+
+def _kind(flag: str) -> str:
+    """Return the kind of a flag: `out_of_domain:Q` and `OC:noisy` are `out_of_domain`, `noisy`."""
+    first, _, second = flag.partition(":")
+    return second if second in ("noisy", "outside_training_range") else first

@@ -1,0 +1,109 @@
+"""Home Assistant's MQTT discovery: one device with a sensor for each property.
+
+The message is retained at `homeassistant/device/<id>/config` and sent again when Home Assistant
+says that it has started. Its fields: "MQTT", device discovery payload, in the documentation of
+Home Assistant's integrations (read 2026).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ccnvr.edge.streams.mqtt import Message
+from ccnvr.edge.streams.settings import MqttConfig
+
+PROJECT = "https://github.com/ccnvr/ccnvr"
+
+DEVICE_CLASSES = {"pH": "ph"}
+"""The device classes of Home Assistant that stand for a property; they have no unit."""
+
+ICONS = {"OC": "mdi:leaf", "N": "mdi:sprout", "clay": "mdi:layers", "CEC": "mdi:magnet"}
+
+
+def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model: str) -> Message:
+    """Return the discovery message of a device.
+
+    Args:
+        config: the broker and the device's name.
+        units: the unit of each property.
+        version: the version of ccnvr.
+        model: the name of the bundle.
+    """
+    identifier = f"ccnvr_{config.device_id}"
+    topic = f"{config.base}/prediction"
+    components: dict[str, dict[str, Any]] = {}
+    for name, unit in units.items():
+        key = "".join(letter if letter.isalnum() else "_" for letter in name)
+        # Texts of a bundle go into JSON alone, and into a template only as such an escaped key.
+        value = f"value_json.predictions[{json.dumps(name)}]"
+        known = f"{value} is defined"
+        more = "scan_id=value_json.scan_id, time=value_json.time, flags=value_json.flags"
+        components[key] = {
+            "p": "sensor",
+            "unique_id": f"{identifier}_{key}",
+            "name": name,
+            "state_class": "measurement",
+            "value_template": f"{{{{ ({value}.value | round(2)) if {known} else None }}}}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": (
+                f"{{{{ dict({value} if {known} else {{}}, {more}) | tojson }}}}"
+            ),
+        }
+        if name in DEVICE_CLASSES:
+            components[key]["device_class"] = DEVICE_CLASSES[name]
+        else:
+            components[key]["unit_of_measurement"] = unit
+        if name in ICONS:
+            components[key]["icon"] = ICONS[name]
+    payload = {
+        "dev": {
+            "ids": [identifier],
+            "name": f"ccnvr {config.device_id}",
+            "mf": "ccnvr",
+            "mdl": model,
+            "sw": version,
+        },
+        "o": {"name": "ccnvr", "sw": version, "url": PROJECT},
+        "cmps": components,
+        "state_topic": topic,
+        "availability": [{"topic": f"{config.base}/availability"}],
+        "qos": 1,
+    }
+    return Message(
+        f"{config.discovery_topic}/device/{identifier}/config", json.dumps(payload), retain=True
+    )
+
+
+def birth_topic(config: MqttConfig) -> str:
+    """Return the topic at which Home Assistant says that it has started."""
+    return f"{config.discovery_topic}/status" if config.home_assistant else ""
+
+
+@dataclass
+class Announcement:
+    """The discovery message, which follows from the properties that predictions have shown."""
+
+    config: MqttConfig
+    version: str
+    model: str
+    _units: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, record: Mapping[str, Any]) -> Message | None:
+        """Return a new message if a record has a property that no earlier one had."""
+        found = {
+            str(name): str(estimate.get("unit", ""))
+            for name, estimate in record["predictions"].items()
+        }
+        if not self.config.home_assistant or found.items() <= self._units.items():
+            return None
+        self._units |= found
+        return self.message()
+
+    def message(self) -> Message | None:
+        """Return the message, or None before the first prediction."""
+        if not self._units:
+            return None
+        return discovery(self.config, dict(self._units), self.version, self.model)
