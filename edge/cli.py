@@ -39,7 +39,7 @@ COMMANDS = {
         "ccnvr demo --spectra 20",
     ),
     "run": Command(
-        "ccnvr.edge.commands.run",
+        "ccnvr.edge.commands.daemon.run",
         "stream predictions from an instrument",
         "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
     ),
@@ -72,7 +72,7 @@ COMMANDS = {
         "ccnvr instruments --udev 70-ccnvr.rules",
     ),
     "doctor": Command(
-        "ccnvr.edge.commands.doctor",
+        "ccnvr.edge.commands.daemon.doctor",
         "examine a store, and repair it",
         "ccnvr doctor ccnvr.sqlite --repair",
     ),
@@ -82,7 +82,7 @@ COMMANDS = {
         "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
     "decode": Command(
-        "ccnvr.edge.commands.decode",
+        "ccnvr.edge.commands.daemon.decode",
         "decode short records of a radio",
         "ccnvr decode 121f00a3c5...",
     ),

@@ -169,7 +169,7 @@ class Publisher:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ContentType = "application/json" if message.scan_id else "text/plain"
         if message.scan_id:
             properties.UserProperty = ("scan_id", message.scan_id)
@@ -184,10 +184,11 @@ class Publisher:
 
     def _new_client(self) -> Any:
         import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
 
         config = self._config
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=f"ccnvr-{config.device_id}",
             protocol=paho.MQTTv5,
         )

@@ -66,7 +66,7 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
 
     The first `MOST_PROPERTIES` properties that have a number are kept.
     """
-    estimates = {}
+    estimates: dict[str, ShortEstimate] = {}
     for name in PROPERTIES:
         if name in record["predictions"] and len(estimates) < MOST_PROPERTIES:
             found = record["predictions"][name]
@@ -137,7 +137,7 @@ def decode(data: bytes) -> ShortRecord:
     _, crc, time, latitude, longitude, bits = _HEAD.unpack_from(data)
     if bits >> len(FLAGS):
         raise ValueError(f"the flags {bits:#04x} have bits without a meaning")
-    estimates = {}
+    estimates: dict[str, ShortEstimate] = {}
     for place in range(count):
         kind, value, half = _EACH.unpack_from(data, _HEAD.size + place * _EACH.size)
         if kind >> 2 >= len(PROPERTIES) or PROPERTIES[kind >> 2] in estimates:

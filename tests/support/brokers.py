@@ -13,6 +13,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -76,7 +77,7 @@ class Subscriber:
         self.messages: list[Any] = []
         self._news = threading.Condition()
         self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=f"subscriber-{uuid.uuid4()}",
             protocol=paho.MQTTv5,
         )
@@ -87,7 +88,7 @@ class Subscriber:
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.on_message = self._take
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         self._client.loop_start()

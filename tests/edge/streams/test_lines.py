@@ -101,7 +101,7 @@ def test_readers_beyond_the_limit_are_turned_away_until_others_leave(
 def test_a_port_in_use_is_refused_in_one_sentence(
     server: LineServer, connect: Callable[[], Any]
 ) -> None:
-    with pytest.raises(CcnvrError, match="cannot be opened .* give another"):
+    with pytest.raises(CcnvrError, match=r"cannot be opened .* give another"):
         LineServer(LinesConfig(port=server.port))
 
 
