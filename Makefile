@@ -65,7 +65,7 @@ bench: $(VENV)/.edge
 
 # Rebuilds the bundle that comes with the package; CCNVR_DATA names the folder of NIRsoil.RData.
 model: $(VENV)/.dev
-	$(BIN)/ccnvr train train/recipes/default_recipe.toml --out runs/default
+	$(BIN)/ccnvr train train/recipes/nirsoil_best_recipe.toml --out runs/default
 	$(BIN)/ccnvr export runs/default --out edge/default.ccnvr
 
 # Trains the study's single network from nothing and prints its R2 on nirsoil's official test part; under 5 minutes on a core.

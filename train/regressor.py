@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ccnvr.train.recipe.recipe import TrainingRecipe
 
 
-RECIPES = {"best": "default_recipe.toml", "paper": "paper_recipe.toml"}
+RECIPES = {"best": "nirsoil_best_recipe.toml", "paper": "paper_recipe.toml"}
 """By mode: the recipe that parameters which are None are taken from."""
 
 # As many as a property needs in `network.scales`.

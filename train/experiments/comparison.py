@@ -31,7 +31,7 @@ from ccnvr.train.rivals.tuning import Budget
 Vary = Callable[[Array, int], Array]
 """A function from spectra and a repetition's seed to changed spectra."""
 
-DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default_recipe.toml"
+DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "nirsoil_best_recipe.toml"
 
 GRID = libraries.NEAR_INFRARED
 
