@@ -51,11 +51,16 @@ class FamilyMember:
 
     @property
     def r2(self) -> dict[str, float]:
-        """R2 of each property that it predicts, in places that were held out; {} if unknown."""
-        table = self.manifest.card.accuracy.get(PLACES, {}).get("all", {})
-        rows = {target.name: table.get(target.name, {}) for target in self.manifest.targets}
-        found = {name: row.get("r2") for name, row in rows.items()}
-        return {name: float(r2) for name, r2 in found.items() if r2 is not None}
+        """R2 of each property that it predicts, in places that were held out; {} if unknown.
+
+        It is that of the values as they are learnt, on a logarithm where the target has one.
+        """
+        # A card may hold anything, also in a bundle that someone put into the installation.
+        places = self.manifest.card.training.get(PLACES)
+        stated = places.get("r2") if isinstance(places, dict) else None
+        found = stated if isinstance(stated, dict) else {}
+        names = [target.name for target in self.manifest.targets]
+        return {name: found[name] for name in names if isinstance(found.get(name), float)}
 
     @property
     def score(self) -> float:

@@ -18,7 +18,8 @@ def family_lines() -> Iterator[str]:
         instruments = f"; {member.instruments}" if member.instruments else ""
         yield f"{member.name:<12}{cells}  {member.needs}{instruments}"
     yield ""
-    yield "R2 is that in countries and libraries left out of the training, ? is not known"
+    yield "R2 is that in countries and libraries left out of the training (of OC, N and CEC on a"
+    yield "logarithm); - is not predicted, ? is not known"
     yield "'default' takes the largest sum of R2 among the models whose bands an instrument has"
     yield f"ccnvr inspect {members[0].source} describes one of them"
 

@@ -22,8 +22,8 @@ KERNELS = "kernel_members"
 """The key of a card's training that describes kernel members."""
 
 
-PLACES = "places held out"
-"""The title of a card's table of accuracy in places that no soil of was trained on."""
+PLACES = "places"
+"""The key of a card's training that tells how well it predicts in places that it has no soil of."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from tests.support.helpers import NETWORK_FILE, assert_one_sentence, run_ccnvr
 def member(name: str, grid: Grid, **r2: float) -> FamilyMember:
     """A member with this grid and this accuracy; the rest is that of a real bundle."""
     manifest = bundles.read(NETWORK_FILE).manifest
-    table: dict[str, Any] = {"all": {prop: {"n": 9, "r2": value} for prop, value in r2.items()}}
     return FamilyMember(
         name,
         dataclasses.replace(
@@ -29,7 +27,7 @@ def member(name: str, grid: Grid, **r2: float) -> FamilyMember:
             preprocessing=dataclasses.replace(
                 manifest.preprocessing, grid=grid, channels=manifest.preprocessing.channels[:1]
             ),
-            card=Card(accuracy={PLACES: table}, training={"instruments": f"the {name} kind"}),
+            card=Card(training={"instruments": f"the {name} kind", PLACES: {"r2": r2}}),
         ),
     )
 
