@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn, TextIO, cast
 
 from ccnvr.edge.standard_error import discard, tell
+from ccnvr.edge.streams.line_output import NAME as OUTPUT
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
@@ -138,9 +139,6 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-_OUTPUT = "standard output"
-
-
 class _NamedOutput:
     """Standard output with its name in its errors, so that those of other files are told apart."""
 
@@ -163,7 +161,7 @@ class _NamedOutput:
         try:
             return action(*values)
         except OSError as error:
-            error.filename = _OUTPUT
+            error.filename = OUTPUT
             raise
 
 
@@ -190,9 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stdout = None
         return _output_failed("the reader of standard output went away")
     except OSError as error:
-        if error.filename == _OUTPUT:
+        if error.filename == OUTPUT:
             stdout = None
-            return _output_failed(f"{_OUTPUT} cannot be written ({error.strerror})")
+            return _output_failed(f"{OUTPUT} cannot be written ({error.strerror})")
         named = error.filename or "a file or device"
         tell(f"{named} cannot be used ({error.strerror or error}); correct that", logging.ERROR)
         return 1

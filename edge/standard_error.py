@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
+import threading
 
 _DEBUG_PRIORITY = 7
 _PRIORITIES = (
@@ -14,6 +16,23 @@ _PRIORITIES = (
     (logging.INFO, 6),
 )
 """Lowest level and syslog priority; see sd-daemon(3)."""
+
+
+_LONGEST_LINE = 4_000
+"""A line in bytes that a pipe takes at once where it takes anything; less than PIPE_BUF."""
+
+_lock = threading.Lock()
+_blocking = True
+_lost = 0
+
+
+def never_block() -> None:
+    """Drop lines that standard error does not take at once, for the rest of the process.
+
+    For a daemon: whoever reads its log and stops reading must not stop the measuring.
+    """
+    global _blocking
+    _blocking = False
 
 
 def tell(message: str, level: int = logging.INFO) -> None:
@@ -26,11 +45,41 @@ def tell(message: str, level: int = logging.INFO) -> None:
         discard()
     # One line: the journal would take each further line for a message of its own.
     text = " ".join(message.splitlines())
+    line = f"<{_priority(level)}>{text}\n" if _to_journal() else f"ccnvr: {text}\n"
+    if not _blocking and (descriptor := _descriptor()) is not None:
+        _write_or_drop(descriptor, line)
+        return
     try:
-        sys.stderr.write(f"<{_priority(level)}>{text}\n" if _to_journal() else f"ccnvr: {text}\n")
+        sys.stderr.write(line)
         sys.stderr.flush()
     except (OSError, ValueError):
         discard()
+
+
+def _write_or_drop(descriptor: int, line: str) -> None:
+    """Write a line if the descriptor takes it now; count it as lost if not."""
+    global _lost
+    with _lock:
+        if _lost:
+            line = line.replace("\n", f" ({_lost} earlier messages could not be written)\n")
+        data = line.encode("utf-8", "replace")
+        if len(data) > _LONGEST_LINE:
+            data = data[: _LONGEST_LINE - 4] + b"...\n"
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        try:
+            # Past Python's buffer, which would keep what was not written and try it again.
+            ready = bool(poll.poll(0)) and os.write(descriptor, data) > 0
+        except OSError:
+            ready = False
+        _lost = 0 if ready else _lost + 1
+
+
+def _descriptor() -> int | None:
+    try:
+        return sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None  # a test or a program has put something without a file in its place
 
 
 def discard() -> None:

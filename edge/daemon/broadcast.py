@@ -98,3 +98,6 @@ class Broadcast:
 
     def _stream(self, destination: Destination) -> Stream:
         return Stream(destination, self._config.store_path, self._patience)
+
+
+__all__ = ["STANDARD_OUTPUT", "Broadcast", "Deliver"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ccnvr.edge.daemon.references import PreparedPipeline
@@ -18,7 +18,7 @@ QUEUE_LENGTH = 2
 """One scan is predicted while the next waits; more would only delay the newest prediction."""
 
 _LOOK_UP_S = 0.2
-"""How often a waiting reader looks whether the main loop has given up, in s."""
+"""How often those who wait look whether the other side has given up, in s."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,18 @@ class Handover:
         self._in_flight = 0
         self._abandoned = threading.Event()
 
-    def next(self) -> Item:
-        """Wait for the reader's next item. For the main loop."""
-        return self._work.get()
+    def next(self, must_end: Callable[[], bool] = lambda: False) -> Item:
+        """Wait for the reader's next item. For the main loop.
+
+        Once `must_end` is true and nothing has come, the reader is taken for ended: it may wait for
+        the instrument much longer than a user waits for the end of the daemon.
+        """
+        while True:
+            try:
+                return self._work.get(timeout=_LOOK_UP_S)
+            except queue.Empty:
+                if must_end():
+                    return Ended(None)
 
     def confirm(self, scan: Scan) -> None:
         """Tell the reader that a scan is committed. For the main loop."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ccnvr.edge.standard_error import tell
+from ccnvr.edge.standard_error import never_block, tell
 
 LOGGER_NAME = "ccnvr"
 """The root of ccnvr's loggers; those of libraries are left as they are."""
@@ -28,8 +28,10 @@ class StandardErrorHandler(logging.Handler):
 def to_standard_error(level: int = logging.INFO) -> Iterator[logging.Logger]:
     """Write ccnvr's log records from `level` up to standard error while the block runs.
 
-    Gives the root of ccnvr's loggers.
+    Gives the root of ccnvr's loggers. From now on, a standard error that takes nothing loses
+    messages instead of holding up the process.
     """
+    never_block()
     logger, handler = logging.getLogger(LOGGER_NAME), StandardErrorHandler()
     level_before = logger.level
     logger.addHandler(handler)

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from types import FrameType
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
-from ccnvr.edge.daemon.broadcast import Broadcast
+from ccnvr.edge.daemon.broadcast import Broadcast, Deliver
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
+from ccnvr.edge.daemon.setup import LinkStatistics, RunSummary, Setup, reloaded
 from ccnvr.edge.daemon.store import Store
-from ccnvr.edge.inference.models import Model, load_bundle
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.quality.prompts import prompts
+from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.storage.database import repair_store
-from ccnvr.edge.storage.health import Health, Patience
+from ccnvr.edge.storage.health import STEP_S, Health, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
-from ccnvr.edge.streams.destination import Deliver
-from ccnvr.firmware_bridge.instrument import LinkStatistics, Scan
+from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """The number of scans that a run predicted, the statistics of its link, and repairs."""
-
-    predicted: int
-    statistics: LinkStatistics
-    repairs: int = 0
 
 
 CURSOR_EVERY = 8
@@ -46,6 +32,9 @@ CURSOR_EVERY = 8
 PRUNE_EVERY, PRUNE_AT_ONCE = 32, 128
 """Scans between two looks at the store's size, and how many are deleted at once: faster than they
 come, so that a store whose limit was lowered gets there."""
+
+_LEAVE_AFTER_S = 0.5
+"""How long a reader that is late is waited for after all, in s."""
 
 LOG_BYTES = 4_000_000
 """What a store's log and shared memory take beside its main file, at most."""
@@ -57,6 +46,8 @@ def run(
     deliver: Deliver,
     renew: bool = False,
     health: Health | None = None,
+    supervision: Supervision | None = None,
+    reload: Callable[[], Config] | None = None,
 ) -> RunSummary:
     """Run the daemon: read scans, predict, store and deliver them.
 
@@ -66,68 +57,121 @@ def run(
         deliver: takes each record, in a thread of its own.
         renew: take new dark and white references first, even if fresh ones are stored.
         health: is told what is wrong and what was lost, for those who ask.
+        supervision: signals and service manager, if the caller looks at them too.
+        reload: returns the configuration to go on with after SIGHUP; None goes on with `config`.
 
     Raises:
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays
             stored.
         OSError: `deliver` failed, for example because the reader of a pipe went away.
     """
-    model = load_bundle(
-        config.model.bundle, config.model.engine, config.model.profile, tell=_LOG.info
-    )
-    if isinstance(model, ProvedModel):
-        _LOG.info("engine %s", model.choice)
-    patience = Patience(health or Health(), threading.Event())
-    total = RunSummary(0, LinkStatistics())
-    while True:
-        rest = None if count is None else count - total.predicted
-        run = _Run(config, model, deliver, patience)
-        try:
-            return run.serve(rest, renew, total)
-        except StoreDamaged as damage:
-            # Once for each damage: a repaired store that is damaged again has a broken disk.
-            if run.predicted == 0 and total.repairs:
-                raise
-            patience.health.note(str(damage))
-            repair_store(config.store_path, patience.health)
-            total = replace(
-                total, predicted=total.predicted + run.predicted, repairs=total.repairs + 1
-            )
-            renew = False
+    supervision = supervision or Supervision()
+    signals = supervision.signals
+    patience = Patience(health or Health(), signals.stopping, supervision.progress)
+    rounds = _Rounds(count, deliver, patience, supervision)
+    with supervision.active():
+        setup, earlier = Setup.of(config), None
+        while not signals.ending:
+            already = rounds.total.predicted
+            try:
+                rounds.serve(setup, renew, resumed=earlier is not None)
+            except CcnvrError as error:
+                # SIGHUP must not end the daemon, even if the new configuration is of no use.
+                if earlier is None or rounds.total.predicted > already:
+                    raise
+                _LOG.error("%s; going on with the former configuration", error)
+                setup = earlier
+                continue
+            if rounds.remaining == 0 or not signals.stopping.is_set():
+                break
+            supervision.reloading()
+            signals.next_round()
+            renew, earlier = False, setup
+            setup = reloaded(setup, reload)
+    return rounds.total
+
+
+class _Rounds:
+    """The rounds of a run: another one after each SIGHUP and each repair of the store."""
+
+    def __init__(
+        self, count: int | None, deliver: Deliver, patience: Patience, supervision: Supervision
+    ) -> None:
+        self.total = RunSummary(0, LinkStatistics())
+        self._count = count
+        self._deliver = deliver
+        self._patience = patience
+        self._supervision = supervision
+
+    @property
+    def remaining(self) -> int | None:
+        """The number of scans still to predict; None if there is no limit."""
+        return None if self._count is None else max(0, self._count - self.total.predicted)
+
+    def serve(self, setup: Setup, renew: bool, resumed: bool) -> None:
+        """Serve the instrument until the count is reached or a signal comes.
+
+        Args:
+            setup: configuration and model.
+            renew: take new references first.
+            resumed: go on after SIGHUP, so that whatever the instrument does may pass.
+        """
+        while True:
+            run = _Run(setup, self._deliver, self._patience, self._supervision)
+            try:
+                run.serve(self.remaining, renew, resumed, self.total.statistics)
+                return
+            except StoreDamaged as damage:
+                # Once for each damage: a repaired store that is damaged again has a broken disk.
+                if run.predicted == 0 and self.total.repairs:
+                    raise
+                self._patience.health.note(str(damage))
+                repair_store(setup.config.store_path, self._patience.health)
+                self.total = replace(self.total, repairs=self.total.repairs + 1)
+                renew = False
+            finally:
+                self.total = replace(self.total, predicted=self.total.predicted + run.predicted)
 
 
 class _Run:
     """The daemon from the opening of its store to the closing."""
 
-    def __init__(self, config: Config, model: Model, deliver: Deliver, patience: Patience) -> None:
+    def __init__(
+        self, setup: Setup, deliver: Deliver, patience: Patience, supervision: Supervision
+    ) -> None:
         self.predicted = 0
-        self._config = config
-        self._model = model
+        self._config = setup.config
+        self._model = setup.model
         self._patience = patience
-        self._store = Store(config.store_path, owner=True, patience=patience)
-        self._streams = Broadcast(config, deliver, patience)
+        self._supervision = supervision
+        self._store = Store(setup.config.store_path, owner=True, patience=patience)
+        self._streams = Broadcast(setup.config, deliver, patience)
 
-    def serve(self, count: int | None, renew: bool, before: RunSummary) -> RunSummary:
-        """Serve the instrument; return what this run and those before it did."""
-        reader = Reader(self._config, self._model, count, renew, self._patience)
+    def serve(
+        self, count: int | None, renew: bool, resumed: bool, statistics: LinkStatistics
+    ) -> None:
+        """Serve the instrument, and add to the statistics of the link."""
+        reader = Reader(self._config, self._model, count, renew, self._patience, resumed)
         try:
-            with _stopping_on_signals(reader, self._patience.stopping):
-                self._streams.start()
-                reader.start()
-                try:
-                    self._predict_all(reader)
-                finally:
-                    # Both threads end before the store is closed, because that releases its lock.
-                    reader.abandon()
-                    self._streams.finish()
+            self._supervision.signals.call_on_stop(reader.stop)
+            self._streams.start()
+            reader.start()
+            self._supervision.ready()
+            try:
+                self._predict_all(reader)
+            finally:
+                # Both threads end before the store is closed, because that releases its lock. A
+                # reader that waits for its instrument longer than a user for the end is left.
+                reader.abandon(_LEAVE_AFTER_S if self._supervision.signals.must_end() else None)
+                self._streams.finish()
         except StoreMoved as moved:
             self._rescue(moved)
         finally:
+            self._supervision.progress.waiting()
             self._store.close()
-            before.statistics.add(reader.statistics)
+            statistics.add(reader.statistics)
         if self._streams.error is not None:
             raise self._streams.error
-        return replace(before, predicted=before.predicted + self.predicted)
 
     def _predict_all(self, reader: Reader) -> None:
         """Predict what the reader hands over until it ends.
@@ -136,10 +180,12 @@ class _Run:
         when the next commit lies behind it in the log may the reader acknowledge it, whereupon the
         instrument forgets it. So a power cut that damages the last page takes no scan away.
         """
-        committed: Scan | None = None
+        committed: Work | None = None
         told: list[str] = []
         while True:
-            item = reader.handover.next()
+            self._supervision.progress.waiting()
+            item = reader.handover.next(self._supervision.signals.must_end)
+            self._supervision.progress.doing(STEP_S)
             if isinstance(item, Ended):
                 if item.error is not None:
                     raise item.error
@@ -153,8 +199,8 @@ class _Run:
                 if told != (told := prompts(flags)):
                     _tell(item, told)
             if committed is not None:
-                reader.handover.confirm(committed)
-            committed = None if isinstance(item, Seal) else item.scan
+                reader.handover.confirm(committed.scan)
+            committed = None if isinstance(item, Seal) else item
             # Without a stream nobody sees the predictions, so the run ends; scans already taken
             # are still stored.
             if self._streams.error is not None:
@@ -214,24 +260,3 @@ def _tell(work: Work, told: list[str]) -> None:
     """Tell the operator what to do about a scan."""
     for prompt in told:
         _LOG.warning("scan %s: %s", work.info.scan_id(work.scan.number), prompt)
-
-
-@contextmanager
-def _stopping_on_signals(reader: Reader, stopping: threading.Event) -> Iterator[None]:
-    """Stop the reader on SIGINT or SIGTERM, so that scans already taken are stored first.
-
-    A second signal ends the process at once, as SIGKILL would. Nothing is lost by that: what is
-    not acknowledged waits in the instrument.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stopping.set()
-        reader.stop()
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

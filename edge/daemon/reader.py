@@ -20,9 +20,10 @@ from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
-from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.service.progress import Progress
+from ccnvr.edge.storage.health import STEP_S, Patience
 from ccnvr.firmware_bridge.connect.registry import open_instrument
-from ccnvr.firmware_bridge.errors import CcnvrError, InstrumentError, InstrumentRestarted
+from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted
 from ccnvr.firmware_bridge.instrument import (
     Instrument,
     LinkStatistics,
@@ -53,6 +54,7 @@ class Reader(threading.Thread):
         count: the number of samples to take; None means until `stop`.
         renew: take new references first, even if fresh ones are stored.
         patience: how to wait for trouble of the store to pass; None raises it at once.
+        resumed: go on with an instrument that served before, so that no fault of it is final.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Reader(threading.Thread):
         count: int | None,
         renew: bool = False,
         patience: Patience | None = None,
+        resumed: bool = False,
     ) -> None:
         super().__init__(name="reader", daemon=True)
         self.handover = Handover()
@@ -73,7 +76,7 @@ class Reader(threading.Thread):
         self._patience = patience
         # The person who starts the daemon can bring the white panel; later, nobody may be there.
         self._attended = True
-        self._proved = False
+        self._proved = self._resumed = resumed
         self._serial = ""
         # Whether an instrument that counts no starts may have restarted since its references were
         # taken: the link was lost, or a command had to be repeated.
@@ -81,6 +84,7 @@ class Reader(threading.Thread):
         self._retries_before = 0
         self._last_warning = ""
         self._stopping = threading.Event()
+        self._progress = patience.progress if patience else Progress()
 
     def stop(self) -> None:
         """Take no further scan, but hand over and acknowledge those already taken.
@@ -89,14 +93,18 @@ class Reader(threading.Thread):
         """
         self._stopping.set()
 
-    def abandon(self) -> None:
+    def abandon(self, timeout_s: float | None = None) -> None:
         """End without waiting for the main loop, and wait for the thread.
 
         Scans that are not committed stay in the instrument.
+
+        Args:
+            timeout_s: how long to wait for a thread that waits for the instrument; None for as long
+                as that takes.
         """
         self.handover.abandon()
         self._stopping.set()
-        self.join()
+        self.join(timeout_s)
 
     def run(self) -> None:
         """Run the thread: serve the instrument until done, then hand over the end."""
@@ -110,10 +118,12 @@ class Reader(threading.Thread):
                 store.close()
         except BaseException as raised:  # the main loop raises it again in its own thread
             error = raised
+        self._progress.waiting()
         self.handover.end(error)
 
     def _keep_connected(self, store: Store) -> None:
         while True:
+            self._declare()
             try:
                 instrument = open_instrument(self._config.instrument.url)
                 try:
@@ -150,13 +160,14 @@ class Reader(threading.Thread):
         prepared = self._references(instrument, keeper)
         taken_at = -float("inf")
         retake = self._config.reference.when_expired == "retake"
-        while not self._done():
+        while prepared is not None and not self._done():
             doubts = self._doubts(instrument, keeper, prepared)
             if doubts and retake:
                 prepared = self._take_references(instrument, keeper)
                 continue
             # What is committed by now is acknowledged without waiting; the rest after later scans.
             self._acknowledge(instrument, wait=False)
+            self._declare(self._config.run.interval_s)
             if self._stopping.wait(
                 max(0.0, taken_at + self._config.run.interval_s - time.monotonic())
             ):
@@ -208,11 +219,15 @@ class Reader(threading.Thread):
             self._hand_over(keeper, prepared[scan.settings], scan, ("read_later",))
             self._acknowledge(instrument, wait=True)
 
-    def _references(self, instrument: Instrument, keeper: ReferenceKeeper) -> PreparedPipeline:
+    def _references(
+        self, instrument: Instrument, keeper: ReferenceKeeper
+    ) -> PreparedPipeline | None:
         """Return the stored pair of references if it may be used, or else take a new one.
 
+        Return None if the reader is stopped while it waits for the white panel.
+
         Raises:
-            CcnvrError: a new pair is needed and nobody may be there to bring the white panel.
+            InstrumentError: the pair cannot serve.
         """
         if keeper.info.quantity is not Quantity.COUNTS:
             return PreparedPipeline(Pipeline(keeper.predictor, keeper.info), None, float("inf"))
@@ -220,36 +235,67 @@ class Reader(threading.Thread):
         # flagged.
         prepared = keeper.find(keeper.settings, of_any_age=not self._attended)
         if prepared is None or self._renew:
-            if not self._attended and self._config.reference.when_expired == "flag":
-                what = (
-                    "the instrument was started again, so its references no longer hold"
-                    if keeper.info.serial == self._serial
-                    else f"instrument {keeper.info.serial} answers where {self._serial} did, and "
-                    "has no references"
-                )
-                raise CcnvrError(
-                    f"{what}; put the white panel under the probe and start ccnvr run again"
-                )
-            prepared = self._take_references(instrument, keeper)
+            if self._attended or self._config.reference.when_expired == "retake":
+                prepared = self._take_references(instrument, keeper)
+            else:
+                prepared = self._await_panel(instrument, keeper)
+            if prepared is None:
+                return None
         self._attended, self._serial = False, keeper.info.serial
         return prepared
 
-    def _take_references(self, instrument: Instrument, keeper: ReferenceKeeper) -> PreparedPipeline:
+    def _await_panel(
+        self, instrument: Instrument, keeper: ReferenceKeeper
+    ) -> PreparedPipeline | None:
+        """Ask for the white panel until it is there; return None if the reader is stopped.
+
+        The instrument lost its power, or another one was plugged in, while nobody may have been
+        there. The panel is recognised by the instrument's earlier whites; without any, only a
+        person can tell that it is in place.
+        """
+        what = (
+            "the instrument was started again, so its references no longer hold"
+            if keeper.info.serial == self._serial
+            else f"instrument {keeper.info.serial} answers where {self._serial} did, and has no "
+            "references"
+        )
+        known = bool(keeper.earlier_whites())
+        self._warn_once(
+            f"{what}; put the white panel under the probe"
+            + ("" if known else ", then send SIGHUP (systemctl reload ccnvr)")
+        )
+        while not self._stopping.wait(ASK_AGAIN_S):
+            self._declare(ASK_AGAIN_S)
+            if not known:
+                continue
+            try:
+                return self._take_pair(instrument, keeper)
+            except ReferenceRefused as refused:
+                self._warn_once(f"{refused}; trying again until the white panel is there")
+        return None
+
+    def _take_references(
+        self, instrument: Instrument, keeper: ReferenceKeeper
+    ) -> PreparedPipeline | None:
         """Take dark and white, and again if the numbers show a mistake that a person can mend.
+
+        Return None if the reader is stopped meanwhile.
 
         Raises:
             InstrumentError: the pair cannot serve; none of it is stored.
         """
-        for _ in range(ASKS - 1):
+        asked = 0
+        while True:
             try:
                 return self._take_pair(instrument, keeper)
             except ReferenceRefused as refused:
-                if not self._attended:
+                asked += 1
+                # After SIGHUP the daemon goes on asking: a signal must not end it.
+                if not self._attended or (asked == ASKS and not self._resumed):
                     raise
                 _LOG.warning("%s; taking both again in %.0f s", refused, ASK_AGAIN_S)
                 if self._stopping.wait(ASK_AGAIN_S):
-                    raise
-        return self._take_pair(instrument, keeper)
+                    return None
 
     def _take_pair(self, instrument: Instrument, keeper: ReferenceKeeper) -> PreparedPipeline:
         """Take dark and white, check and store them, then acknowledge them.
@@ -262,6 +308,7 @@ class Reader(threading.Thread):
         for kind in (ScanKind.DARK, ScanKind.WHITE):
             hint = "" if kind is ScanKind.DARK else "; the white panel must be under the probe"
             _LOG.info("taking the %s reference%s", kind.name.lower(), hint)
+            self._declare()
             scans.append(instrument.scan(kind))
         prepared = keeper.prepare(*scans)
         self._renew, self._link_was_lost, self._retries_before = False, False, retries
@@ -279,18 +326,29 @@ class Reader(threading.Thread):
         if self._last_warning:
             _LOG.info("the instrument answers again")
         self._proved, self._last_warning = True, ""
+        self._progress.status = "measuring"
         if self._remaining is not None:
             self._remaining -= 1
+        self._progress.waiting()
         self.handover.put(Work(keeper.info, prepared, scan, time.monotonic(), flags))
 
     def _warn_once(self, message: str) -> None:
         """Log a warning unless it repeats the last one; an instrument may be away for days."""
         if message != self._last_warning:
             _LOG.warning("%s", message)
-        self._last_warning = message
+        self._last_warning = self._progress.status = message
+
+    def _declare(self, pause_s: float = 0.0) -> None:
+        """Declare by when this thread will have moved on, so that a stuck one is noticed."""
+        settings = self._config.instrument
+        # Three times, because some drivers read a scan twice and repeat what was damaged.
+        scan_s = 3e-6 * settings.integration_us * settings.averages
+        self._progress.doing(pause_s + scan_s + STEP_S)
 
     def _acknowledge(self, instrument: Instrument, *, wait: bool) -> None:
         """Acknowledge the committed scans; with `wait`, every scan that was handed over."""
+        if wait:
+            self._progress.waiting()
         for scan in self.handover.newly_confirmed(wait=wait):
             instrument.acknowledge(scan)
 

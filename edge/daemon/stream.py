@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ccnvr.edge.streams.destination import Destination, Undelivered
 
 _BATCH = 100
 """How many records are read from the store at once."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class Stream(threading.Thread):
@@ -64,8 +67,10 @@ class Stream(threading.Thread):
             store = Store(self._store_path, patience=self._patience)
             try:
                 self._deliver_records(store)
-            except Undelivered:
-                pass  # the cursor stands before what did not arrive
+            except Undelivered as why:
+                # The cursor stands before what did not arrive.
+                if str(why):
+                    _LOG.warning("%s", why)
             finally:
                 store.close()
         except BaseException as error:  # the main loop raises it again in its own thread

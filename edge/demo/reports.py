@@ -9,7 +9,7 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.chemometrics.targets import Target
-from ccnvr.edge.daemon.main_loop import RunSummary
+from ccnvr.edge.daemon.setup import RunSummary
 from ccnvr.edge.demo.soils import DemoSoil
 from ccnvr.edge.engines.registry import Choice
 

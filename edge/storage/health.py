@@ -7,10 +7,15 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from ccnvr.edge.service.progress import Progress
+
 _LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """The pause doubles from try to try; its end bounds how late the daemon notices the cause's end."""
+
+STEP_S = 60.0
+"""By when a thread of the daemon moves on unless it says otherwise, in s; a disk may be slow."""
 
 
 @dataclass
@@ -67,9 +72,11 @@ class Patience:
 
     health: Health
     stopping: threading.Event
+    progress: Progress = field(default_factory=Progress)
 
     def wait(self, problem: str, tries: int) -> bool:
         """Wait before the next try and return True; return False if the daemon is to stop."""
         self.health.degraded(problem)
+        self.progress.doing(STEP_S)
         pause = min(FIRST_PAUSE_S * 2 ** min(tries, 10), LONGEST_PAUSE_S)
         return not self.stopping.wait(pause)

@@ -3,7 +3,7 @@
 Each scan is stored before it is shown, so after a crash the same command continues where the last
 run ended. The first run, and any run without fresh references, takes a dark and a white reference:
 have the white panel under the probe. The flags of a record say when a scan must be taken again
-(rescan:...) and what else limits its use.
+(rescan:...) and what else limits its use. SIGHUP has the configuration file read again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, number, whole_number
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import log, main_loop
+from ccnvr.edge.service.supervision import Supervision
+from ccnvr.edge.streams.line_output import LineOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,15 +79,21 @@ def run(arguments: argparse.Namespace) -> int:
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in given.items()
     }
-    settings = configuration.load(arguments.config, overrides)
+
+    def load() -> configuration.Config:
+        return configuration.load(arguments.config, overrides)
+
+    settings, supervision = load(), Supervision()
+    output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
     with log.to_standard_error() as logger:
         renew = arguments.new_references or arguments.accept_white
-        summary = main_loop.run(settings, arguments.count, _print_line, renew=renew)
+        summary = main_loop.run(
+            settings,
+            arguments.count,
+            lambda record: output.write(json.dumps(record)),
+            renew=renew,
+            supervision=supervision,
+            reload=load if arguments.config else None,
+        )
         logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
     return 0
-
-
-def _print_line(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
-    # At once: a program that reads the pipe must not wait until a buffer is full.
-    sys.stdout.flush()

@@ -28,7 +28,6 @@ from ccnvr.edge.daemon import config
 from ccnvr.edge.daemon import main_loop as daemon
 from ccnvr.edge.daemon.main_loop import CURSOR_EVERY
 from ccnvr.firmware_bridge.connect.registry import open_instrument
-from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link import frames as codec
 from ccnvr.firmware_bridge.link.device import Device
@@ -376,23 +375,6 @@ def test_a_bad_reference_is_not_kept(
     repaired = run_ccnvr(*arguments)
     assert repaired.returncode == 0, repaired.stderr
     assert "taking the white reference" in repaired.stderr
-
-
-def test_an_instrument_started_again_needs_its_references_from_a_person(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The instrument loses its power during a run, when nobody may be there with the panel."""
-    first, second = (
-        Device(SimulatedSpectrometer(synthetic_soils(3, 1), boot=boot, pace=0.0)) for boot in (1, 2)
-    )
-    url, thread = hanging_up((first, 40), (second, 10**6))
-    monkeypatch.setattr("ccnvr.edge.daemon.reader.RECONNECT_S", 0.01)
-    settings = config.load(
-        None, {"instrument": {"url": url}, "store": {"path": str(tmp_path / "s.sqlite")}}
-    )
-    with pytest.raises(CcnvrError, match="was started again, so its references no longer hold"):
-        daemon.run(settings, 50, lambda record: None)
-    thread.join(5)
 
 
 @pytest.mark.slow

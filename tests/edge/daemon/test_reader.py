@@ -17,7 +17,7 @@ from ccnvr.edge.daemon import config, main_loop
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.host_clock import Moment
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.instrument import ScanKind
 from ccnvr.firmware_bridge.serving.faults import Line, parse
 from ccnvr.firmware_bridge.serving.port import TcpPort
 from ccnvr.firmware_bridge.serving.server import BackgroundServer
@@ -76,17 +76,37 @@ def test_references_of_another_boot_never_serve_whenever_the_power_fails(
         assert record["predictions"] or "rescan:no_reference" in record["flags"]
 
 
-def test_without_references_of_its_own_a_restart_asks_for_the_panel(tmp_path: Path) -> None:
-    line = Line(handheld(), parse("reset@30"), seed=1)
+def test_a_restart_asks_for_the_panel_and_waits_until_it_is_recognised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may be there: soil lies under the probe twice, and then the panel."""
+    device = handheld()
+    line = Line(device, parse("reset@30"), seed=1)
+    seen, whites = device.bench._light, 0
+
+    def light(kind: ScanKind, soil: Any) -> Any:
+        nonlocal whites
+        if kind is ScanKind.WHITE and line.struck:
+            whites += 1
+            return seen(kind, soil) * (1.0 if whites > 2 else 0.6)
+        return seen(kind, soil)
+
+    device.bench._light = light  # type: ignore[method-assign]
     with (
         BackgroundServer(TcpPort("127.0.0.1", 0), line) as server,
-        pytest.raises(CcnvrError, match="was started again, so its references no longer hold"),
+        caplog.at_level("WARNING", logger="ccnvr"),
     ):
-        run(server.url, tmp_path / "s.sqlite", 50)
-    assert all(
-        scan == dark == white == 1
-        for scan, dark, white in boots_of_scans_and_references(tmp_path / "s.sqlite")
-    )
+        records = run(server.url, tmp_path / "s.sqlite", 50)
+    assert len(records) == 50 and whites == 3
+    served = boots_of_scans_and_references(tmp_path / "s.sqlite")
+    assert {boot for boot, _, _ in served} == {1, 2}
+    assert all(scan == dark == white for scan, dark, white in served)
+    told = [record.getMessage() for record in caplog.records]
+    for words in (
+        "was started again, so its references no longer hold; put the white panel",
+        "trying again until the white panel is there",
+    ):
+        assert sum(words in message for message in told) == 1
 
 
 def references_taken(path: Path) -> int:
