@@ -33,7 +33,7 @@ from ccnvr.export.tflite.writer import to_tflite
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
-from ccnvr.train.experiments.comparison import DEFAULT_RECIPE
+from ccnvr.train.calibration.splits import DEFAULT_RECIPE
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network.ccnvr import CCNVR, parameters
 from ccnvr.train.network.convert import to_arrays

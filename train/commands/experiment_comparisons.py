@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import splits
 from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
-from ccnvr.train.experiments.comparison import Comparison, official_splits
-from ccnvr.train.experiments.contenders import RECIPE, contenders
+from ccnvr.train.experiments.comparison import Comparison
+from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, Terms, contenders
 from ccnvr.train.experiments.output import (
     print_accuracy,
     print_losses,
@@ -46,23 +47,24 @@ def run_transfer(arguments: argparse.Namespace) -> int:
     # Names are checked before anything is read or fitted, which takes hours.
     for name in (*arguments.targets, *arguments.sources):
         check(name)
-    recipe = inputs.comparable_recipe(arguments.recipe)
+    recipe_path = arguments.recipe or RECIPE
+    recipe = inputs.comparable_recipe(recipe_path)
     if recipe.pretraining:
         raise UsageError(
-            f"{arguments.recipe} has [pretraining], but --sources say what is trained on; give "
+            f"{recipe_path} has [pretraining], but --sources say what is trained on; give "
             "another --recipe"
         )
     with progress() as on_step:
         experiment = transfer.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
-            contenders=contenders(arguments.methods, arguments.recipe),
-            network=single_network.single_network(arguments.recipe),
+            contenders=contenders(arguments.methods, recipe_path),
+            network=single_network.single_network(recipe_path),
             budget=_budget(arguments),
             seeds=arguments.seeds,
             repeats=arguments.repeats,
             sizes=transfer.SIZES,
-            ledger=inputs.ledger(arguments.out, recipe, arguments.recipe),
+            ledger=inputs.ledger(arguments.out, recipe, recipe_path),
             prop=arguments.property,
             on_step=on_step,
         )
@@ -102,30 +104,42 @@ def _compare(
     arguments: argparse.Namespace, run: Callable[[Comparison, Path], dict[str, Any]]
 ) -> tuple[dict[str, Any], Path]:
     """Return the result of a comparison on one library, and the file that it belongs in."""
-    path = arguments.out / f"{arguments.experiment}-{arguments.data}.json"
+    library = arguments.data
+    path = arguments.out / f"{arguments.experiment}-{library.replace(':', '-')}.json"
     if arguments.choices is not None and is_same_file(path, arguments.choices):
         raise UsageError(
             f"the result would be written over {arguments.choices}, which --choices reads; give "
             "another --out"
         )
-    recipe = inputs.comparable_recipe(arguments.recipe)
+    of_world = library in splits.WORLD
+    recipe_path = arguments.recipe or (WORLD_RECIPE if of_world else RECIPE)
+    recipe = inputs.comparable_recipe(recipe_path)
     if arguments.experiment == "noise" and recipe.pretraining:
         raise UsageError(
-            f"{arguments.recipe} has [pretraining], whose soils would stay without noise; give "
+            f"{recipe_path} has [pretraining], whose soils would stay without noise; give "
             "another --recipe"
         )
-    splits = official_splits(arguments.data, properties=arguments.properties)
-    predicted = {library for split in splits for library in split.test.origin}
-    chosen = inputs.earlier_choices(arguments.choices, splits[0].train.properties)
+    first, *repeated = splits.splits_of(library, arguments.properties, arguments.seeds)
+    first, repeated = first[: arguments.splits], [others[: arguments.splits] for others in repeated]
+    predicted = {origin for split in first for origin in split.test.origin}
+    chosen = inputs.earlier_choices(arguments.choices, first[0].train.properties)
+    terms = Terms(splits.WORLD_SCALES, splits.WORLD_GRID, stacked=True) if of_world else Terms()
+    compared = contenders(arguments.methods, recipe_path, predicted, terms)
+    ledger = inputs.ledger(arguments.out, recipe, recipe_path)
+    inputs.take_over_rivals(ledger, arguments.beside)
     with progress() as on_step:
         comparison = Comparison(
-            library=arguments.data,
-            splits=splits,
-            contenders=contenders(arguments.methods, arguments.recipe, predicted),
+            library=library,
+            splits=first,
+            repeated=(first, *repeated) if repeated else (),
+            contenders=compared,
             budget=_budget(arguments),
             seeds=arguments.seeds,
-            ledger=inputs.ledger(arguments.out, recipe, arguments.recipe),
+            ledger=ledger,
             chosen=chosen,
+            choose_once=of_world,
+            scales=terms.scales,
+            reference=arguments.against,
             on_step=on_step,
         )
         return run(comparison, arguments.out), path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ccnvr.edge.commands.arguments import some_of, whole_number
 from ccnvr.train.experiments import transfer
-from ccnvr.train.experiments.contenders import RECIPE
+from ccnvr.train.experiments.comparison import REFERENCE
 from ccnvr.train.libraries.properties import PROPERTIES
 from ccnvr.train.studies import scale
 
@@ -25,7 +25,8 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="nirsoil",
         metavar="LIBRARY",
-        help="nirsoil, a LimeSoDa set, or open for all of them together (default: nirsoil)",
+        help="nirsoil, a LimeSoDa set, open for all of them together, or icraf, icraf:countries or "
+        "icraf:organic (default: nirsoil)",
     )
     parser.add_argument(
         "--properties",
@@ -38,8 +39,22 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--choices",
         type=Path,
         metavar="RESULT",
-        help="result of an earlier accuracy experiment, whose choices CNN and RNN, slow to tune, "
-        "keep",
+        help="result of an earlier accuracy experiment, whose choices its rivals keep",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="OUT",
+        help="--out of an experiment by another recipe, whose results of rivals are taken over",
+    )
+    parser.add_argument(
+        "--splits", type=whole_number(1, 100), help="splits to use, the first ones (default: all)"
+    )
+    parser.add_argument(
+        "--against",
+        default=REFERENCE,
+        metavar="METHOD",
+        help=f"method that the others are tested against (default: {REFERENCE})",
     )
     # The budget of docs/study.md.
     _add_methods(parser, trials=30, seeds=5)
@@ -84,7 +99,9 @@ def _add_methods(parser: argparse.ArgumentParser, trials: int, seeds: int) -> No
         help="methods to compare (default: all)",
     )
     parser.add_argument(
-        "--recipe", type=Path, default=RECIPE, help="recipe of CCNVR (default: that of the study)"
+        "--recipe",
+        type=Path,
+        help="recipe of CCNVR (default: that of the study, or that of ICRAF for ICRAF)",
     )
     parser.add_argument(
         "--trials",

@@ -6,94 +6,28 @@ Everything that takes long goes through a ledger, so that it is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration.folds import grouped
-from ccnvr.train.experiments.contenders import Choice, Contender, PredictAll
+from ccnvr.train.experiments.contenders import Choice, Contender, Mean, PredictAll, Rival
 from ccnvr.train.experiments.ledger import Ledger
-from ccnvr.train.experiments.statistics import figures, paired_p_value
-from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.soils import Soils, Split
-from ccnvr.train.recipe import recipe_file as recipes
+from ccnvr.train.experiments.statistics import figures, paired_p_value, scaled, unscaled
+from ccnvr.train.libraries.load import NEAR_INFRARED
+from ccnvr.train.libraries.soils import Split
 from ccnvr.train.rivals.tuning import Budget
 
 Vary = Callable[[Array, int], Array]
 """A function from spectra and a repetition's seed to changed spectra."""
 
-DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "nirsoil_best_recipe.toml"
-
-GRID = libraries.NEAR_INFRARED
+GRID = NEAR_INFRARED
 
 REFERENCE = "CCNVR"
 """The method that the others are tested against."""
-
-OPEN = "open"
-"""The name for all open libraries joined, as in the recipe of the default bundle."""
-
-
-def official_splits(
-    library: str, grid: Grid = GRID, properties: tuple[str, ...] = ()
-) -> list[Split]:
-    """Return the official split of nirsoil, or the ten official folds of a LimeSoDa set.
-
-    Args:
-        library: nirsoil, a LimeSoDa set, or `OPEN`, the training parts and the test parts of all
-            open libraries.
-        grid: the wavelengths.
-        properties: the properties to predict; none stands for all that were measured.
-
-    Raises:
-        UsageError: the library has no official split, or has no value of a property.
-    """
-    if library not in ("nirsoil", OPEN, *limesoda.VISNIR_SETS):
-        have = (
-            f"nirsoil and {', '.join(limesoda.VISNIR_SETS)} have, and {OPEN}, which is all of them"
-        )
-        raise UsageError(f"library {library!r} has no official split; {have}")
-    if library in limesoda.VISNIR_SETS:
-        soils, folds = libraries.load_library(library, grid), limesoda.load(library).folds
-        held_out = {f"fold {fold}": folds == fold for fold in np.unique(folds)}
-    else:
-        train, test = (
-            ((f"{library}:train",), (f"{library}:test",)) if library != OPEN else _open_parts()
-        )
-        # Joined and split again, so that soils of both parts have groups numbered alike.
-        parts = [libraries.load_library(part, grid) for part in (*train, *test)]
-        soils = libraries.join(parts)
-        trained_on = sum(len(part) for part in parts[: len(train)])
-        held_out = {"official": np.arange(len(soils)) >= trained_on}
-    measured = tuple(name for name in soils.properties if not np.isnan(soils.column(name)).all())
-    if unknown := [name for name in properties if name not in measured]:
-        raise UsageError(
-            f"{library} has no {unknown[0]}, only {', '.join(measured)}; name some of these with "
-            "--properties"
-        )
-    return [split(name, soils, rows, properties or measured) for name, rows in held_out.items()]
-
-
-def _open_parts() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the training parts and the test parts of the open libraries."""
-    recipe = recipes.load(DEFAULT_RECIPE)
-    return recipe.libraries, recipe.tests
-
-
-def split(
-    name: str, soils: Soils, held_out: NDArray[np.bool_], properties: tuple[str, ...]
-) -> Split:
-    """Split soils with these properties into those to train on and those held out."""
-    soils = grouped(soils).of(properties)
-    return Split(name, soils.rows(~held_out), soils.rows(held_out))
 
 
 def within_reach(predicted: Array, trained_on: Array) -> Array:
@@ -121,6 +55,11 @@ class Comparison:
         seeds: the number of repetitions.
         ledger: where choices and predictions are kept.
         chosen: by method, a choice made on other soils, which is used as it is.
+        repeated: the splits of each repetition after the first, where they are others.
+        choose_once: whether each method chooses on the first split of all, and keeps that choice.
+        scales: by property, the transform that it is scored after; the others are scored as they
+            are.
+        reference: the method that the others are tested against.
         on_step: called with a description of the next computation.
     """
 
@@ -131,6 +70,10 @@ class Comparison:
     seeds: int
     ledger: Ledger
     chosen: dict[str, Choice]
+    repeated: tuple[list[Split], ...] = ()
+    choose_once: bool = False
+    scales: Mapping[str, str] = field(default_factory=dict)
+    reference: str = REFERENCE
     on_step: Callable[[str], None] = lambda what: None
 
     @property
@@ -138,15 +81,44 @@ class Comparison:
         """The values `(n, properties)` of all soils that are predicted, split after split."""
         return np.concatenate([split.test.values for split in self.splits])
 
+    @property
+    def stem(self) -> str:
+        """The library's name in names of files."""
+        return self.library.replace(":", "-")
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The properties, one for each column of values."""
+        return self.splits[0].train.properties
+
+    @property
+    def transforms(self) -> list[str]:
+        """The transform of each property before it is scored."""
+        return [self.scales.get(name, "identity") for name in self.properties]
+
     def choice(self, contender: Contender, split: Split) -> Choice:
         """Return what a method chose on the training soils of a split."""
         if contender.name in self.chosen:
             return self.chosen[contender.name]
+        if self.choose_once:
+            split = self.splits[0]
         # The key names all that the choice depends on; the ledger itself belongs to one recipe.
         key = f"choice | {self.library} | {split.name} | {contender.name} | {self.budget}"
         self.on_step(f"{contender.name} choosing on {self.library}, {split.name}")
-        choice: Choice = self.ledger.get(key, lambda: contender.choose(split.train, self.budget))
+        choice: Choice = self.ledger.get(key, lambda: self._choose(contender, split, key))
         return choice
+
+    def _choose(self, contender: Contender, split: Split, key: str) -> Choice:
+        """Let a method choose; what a rival has chosen for one of several properties is kept."""
+        soils = split.train
+        if not isinstance(contender, Rival) or len(soils.properties) == 1:
+            return contender.choose(soils, self.budget)
+        return {
+            name: self.ledger.get(
+                f"{key} | {name}", partial(contender.tuned, soils, name, self.budget)
+            )
+            for name in soils.properties
+        }
 
     def predictions(
         self,
@@ -166,15 +138,40 @@ class Comparison:
         Returns:
             The predictions by the name of the change; those without a change under "".
         """
+        if isinstance(contender, Mean):
+            return self._mean(
+                [self.predictions(part, label, on_train, on_test) for part in contender.parts]
+            )
         ways: dict[str, Vary] = {"": lambda spectra, seed: spectra, **(on_test or {})}
-        repetitions = [
-            [self._predict(contender, split, seed, label, on_train, ways) for split in self.splits]
-            for seed in range(self.seeds)
-        ]
+        repetitions = []
+        for seed in range(self.seeds):
+            splits = (self.splits, *self.repeated)[seed] if self.repeated else self.splits
+            parts = [
+                self._predict(contender, split, seed, label, on_train, ways) for split in splits
+            ]
+            order = self._order(splits)
+            repetitions.append(
+                {way: np.concatenate([part[way] for part in parts])[order] for way in ways}
+            )
+        return {way: np.array([found[way] for found in repetitions]) for way in ways}
+
+    def _mean(self, predicted: list[dict[str, Array]]) -> dict[str, Array]:
+        """Return the mean of several methods' predictions on the scales that they are scored on."""
         return {
-            way: np.array([np.concatenate([part[way] for part in parts]) for parts in repetitions])
-            for way in ways
+            way: unscaled(
+                np.mean([scaled(part[way], self.transforms) for part in predicted], axis=0),
+                self.transforms,
+            )
+            for way in predicted[0]
         }
+
+    def _order(self, splits: list[Split]) -> slice | list[int]:
+        """Return how the soils of other splits are put into the order of the first ones."""
+        if splits is self.splits:
+            return slice(None)
+        names = [name for split in splits for name in split.test.sample_ids]
+        places = {name: place for place, name in enumerate(names)}
+        return [places[name] for split in self.splits for name in split.test.sample_ids]
 
     def _predict(
         self,
@@ -215,29 +212,33 @@ class Comparison:
         return predicted
 
     def table(
-        self, predicted: dict[str, Array], library: str = ""
+        self, predicted: dict[str, Array], library: str = "", in_units: bool = False
     ) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return {method: {property: figures}}, with p values against `REFERENCE`.
+        """Return {method: {property: figures}}, with p values against the reference.
 
-        `predicted` holds `(seeds, n, properties)` by method; with `library`, only soils of that
-        library count.
+        Args:
+            predicted: predictions `(seeds, n, properties)` by method.
+            library: if given, only soils of that library count.
+            in_units: whether all properties are scored in their units, whatever `scales` says.
         """
         origin = np.array([name for split in self.splits for name in split.test.origin])
         rows = origin == library if library else np.ones(len(origin), dtype=bool)
-        found: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in predicted}
-        for index, (name, measured) in enumerate(
-            zip(self.splits[0].train.properties, self.measured.T, strict=True)
-        ):
-            known = ~np.isnan(measured) & rows
+        transforms = ["identity"] * len(self.properties) if in_units else self.transforms
+        values = scaled(self.measured, transforms)
+        predicted = {method: scaled(found, transforms) for method, found in predicted.items()}
+        table: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in predicted}
+        for index, name in enumerate(self.properties):
+            known = ~np.isnan(values[:, index]) & rows
             if not known.any():
                 continue
-            for method, values in predicted.items():
-                merit = figures(measured[known], values[:, known, index])
-                if REFERENCE in predicted and method != REFERENCE:
-                    both = (values[:, known, index], predicted[REFERENCE][:, known, index])
-                    merit["p_value"] = round(paired_p_value(measured[known], *both), 4)
-                found[method][name] = merit
-        return found
+            measured = values[known, index]
+            for method, found in predicted.items():
+                merit = figures(measured, found[:, known, index])
+                if self.reference in predicted and method != self.reference:
+                    both = (found[:, known, index], predicted[self.reference][:, known, index])
+                    merit["p_value"] = round(paired_p_value(measured, *both), 4)
+                table[method][name] = merit
+        return table
 
     def tables(
         self, predicted: dict[str, Array]

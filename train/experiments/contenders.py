@@ -5,14 +5,15 @@ A rival is one model for each property; CCNVR is one network for all of them.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -20,9 +21,13 @@ from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.calibration.resampled import calibrate
 from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.members.members import fit_members
+from ccnvr.train.members.soils import member_soils
 from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.network.scales import make_targets, restore, standardise
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.recipe.settings import MEMBER_KINDS
 from ccnvr.train.rivals.method import Method
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
@@ -32,10 +37,14 @@ PredictAll = Callable[[Array], Array]
 """A function from absorbance `(n, bands)` to properties `(n, properties)`."""
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "study_recipe.toml"
+WORLD_RECIPE = RECIPE.with_name("icraf_recipe.toml")
 PAPER_RECIPE = Path(__file__).parents[1] / "recipes" / "paper_recipe.toml"
 TEACHERS = 3
 BEST = "CCNVR distilled"
 """The name of the single network that was taught as its recipe says."""
+
+MEMBERS = "members"
+"""The name of the plain mean of the members, without a network."""
 
 
 class Contender(Protocol):
@@ -57,6 +66,8 @@ class Rival:
     """A rival, which is tuned and fitted for each property."""
 
     method: Method
+    scales: Mapping[str, str] = field(default_factory=dict)
+    """By property, the transform that it is scored after, if any."""
 
     @property
     def name(self) -> str:
@@ -65,15 +76,21 @@ class Rival:
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Return the best configuration of each property in cross-validation, and its score."""
-        choice, groups = {}, soil_of(soils)
-        for index, name in enumerate(soils.properties):
-            known = ~np.isnan(soils.values[:, index])
-            measured = TuningSoils(
-                soils.grid, soils.spectra[known], soils.values[known, index], groups[known]
-            )
-            # As a dictionary, because the ledger holds JSON.
-            choice[name] = dataclasses.asdict(tune(self.method, measured, budget))
-        return choice
+        return {name: self.tuned(soils, name, budget) for name in soils.properties}
+
+    def tuned(self, soils: Soils, name: str, budget: Budget) -> Choice:
+        """Return the best configuration of one property, and its score."""
+        values = soils.column(name)
+        known = ~np.isnan(values)
+        measured = TuningSoils(
+            soils.grid,
+            soils.spectra[known],
+            values[known],
+            soil_of(soils)[known],
+            self.scales.get(name, "identity"),
+        )
+        # As a dictionary, because the ledger holds JSON.
+        return asdict(tune(self.method, measured, budget))
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """Fit one model for each property."""
@@ -106,7 +123,7 @@ class Network:
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Return the recipe, which leaves nothing to choose."""
-        return {"recipe": to_data(self.recipe_for(soils))}
+        return {"recipe": to_data(recipe_for(self.recipe, soils))}
 
     def fit(
         self,
@@ -116,7 +133,7 @@ class Network:
         on_epoch: Callable[[float], None] = lambda loss: None,
     ) -> PredictAll:
         """Fit one network for all properties."""
-        recipe = self.recipe_for(soils)
+        recipe = recipe_for(self.recipe, soils)
         return calibrate(
             Fitting(recipe, seed, on_epoch=on_epoch),
             soils.grid,
@@ -126,53 +143,147 @@ class Network:
             average=self.average,
         )
 
-    def recipe_for(self, soils: Soils) -> TrainingRecipe:
-        """Return the recipe for these soils' properties; those it lacks are not transformed."""
-        transforms = {
-            name: self.recipe.transforms.get(name, "identity") for name in soils.properties
-        }
-        before = self.recipe.pretraining
-        if before is not None:
-            # A property of its own cannot be one that is learnt beside them.
-            beside = {
-                name: transform
-                for name, transform in before.beside.items()
-                if name not in transforms
-            }
-            before = dataclasses.replace(before, beside=beside)
-        definitions = {
-            name: stated for name, stated in self.recipe.definitions.items() if name in transforms
-        }
-        return dataclasses.replace(
-            self.recipe, transforms=transforms, definitions=definitions, pretraining=before
+
+@dataclass(frozen=True)
+class MembersAlone:
+    """The plain mean of a recipe's members of some kinds, without the network."""
+
+    name: str
+    recipe: TrainingRecipe
+    kinds: tuple[str, ...]
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """Return the kinds, which choose the rest when they are fitted."""
+        return {"members": list(self.kinds)}
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """Fit the members for all properties."""
+        recipe = recipe_for(self.recipe, soils)
+        resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
+        preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+        targets = make_targets(recipe, soils.values)
+        standardised = standardise(targets, soils.values)
+        # A row without any value teaches members nothing.
+        known = ~np.all(np.isnan(standardised), axis=1)
+        fitted_to = member_soils(
+            recipe,
+            preprocess,
+            soils.spectra[known] @ resample,
+            standardised[known],
+            soil_of(soils)[known],
+            seed,
         )
+        members = fit_members(self.kinds, fitted_to)
+
+        def predict(spectra: Array) -> Array:
+            outputs = members.outputs(preprocess.batch(spectra @ resample))
+            return restore(targets, np.mean(list(outputs.values()), axis=0))
+
+        return predict
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of other contenders' predictions, on the scales that they are scored on.
+
+    A comparison forms it from what it has kept of them.
+    """
+
+    name: str
+    parts: tuple[Contender, ...]
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """Return the names of the parts, which choose for themselves."""
+        return {"mean of": [part.name for part in self.parts]}
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """Refuse; a comparison fits the parts."""
+        raise TypeError(f"{self.name} is formed from the predictions of its parts")
+
+
+def recipe_for(recipe: TrainingRecipe, soils: Soils) -> TrainingRecipe:
+    """Return a recipe for these soils' properties; those it lacks are not transformed."""
+    transforms = {name: recipe.transforms.get(name, "identity") for name in soils.properties}
+    before = recipe.pretraining
+    if before is not None:
+        # A property of its own cannot be one that is learnt beside them.
+        beside = {
+            name: transform for name, transform in before.beside.items() if name not in transforms
+        }
+        before = replace(before, beside=beside)
+    definitions = {
+        name: stated for name, stated in recipe.definitions.items() if name in transforms
+    }
+    return replace(recipe, transforms=transforms, definitions=definitions, pretraining=before)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a library asks of all methods alike.
+
+    Attributes:
+        scales: by property, the transform that it is scored after; the others are scored as they
+            are.
+        grid: the grid that CCNVR's paper mode reads; None for that of its recipe.
+        stacked: whether rivals may choose all channels of CCNVR's recipes side by side.
+    """
+
+    scales: Mapping[str, str] = field(default_factory=dict)
+    grid: Grid | None = None
+    stacked: bool = False
 
 
 def contenders(
-    names: tuple[str, ...] = (), recipe_path: Path = RECIPE, predicted: Collection[str] = ()
+    names: tuple[str, ...] = (),
+    recipe_path: Path = RECIPE,
+    predicted: Collection[str] = (),
+    terms: Terms = Terms(),
 ) -> dict[str, Contender]:
-    """Return contenders by name.
+    """Return contenders by name; `A+B` is the mean of A's and B's predictions.
 
     Args:
         names: those to return; none stands for all.
         recipe_path: CCNVR's recipe.
         predicted: libraries whose soils are predicted, so that no network is pretrained on them.
+        terms: what the library asks of them.
 
     Raises:
         UsageError: there is no contender of that name.
     """
     recipe = recipes.load(recipe_path).pretrained_without(predicted)
-    alone = dataclasses.replace(recipe.fit, teachers=0, mixing=0.0)
-    untaught = dataclasses.replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
-    several = dataclasses.replace(
-        untaught, fit=dataclasses.replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS)
-    )
+    every: dict[str, Contender] = {
+        name: Rival(method.stacked() if terms.stacked else method, terms.scales)
+        for name, method in METHODS.items()
+    }
+    every |= {network.name: network for network in _networks(recipe, terms)}
+    every |= {member.name: member for member in _members(recipe)}
+    for name in names:
+        if unknown := [part for part in _parts(name) if part not in every]:
+            raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")
+    every |= {
+        name: Mean(name, tuple(every[part] for part in _parts(name)))
+        for name in names
+        if name not in every
+    }
+    return {name: contender for name, contender in every.items() if not names or name in names}
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip() for part in name.split("+")]
+
+
+def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
+    alone = replace(recipe.fit, teachers=0, mixing=0.0)
+    untaught = replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
+    several = replace(untaught, fit=replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))
     # A recipe without teachers is given some, so that there is something to distil.
     taught = recipe
     if not recipe.fit.teachers and not recipe.gaussian_processes:
-        taught = dataclasses.replace(several, pretraining=recipe.pretraining)
-    every: dict[str, Contender] = {name: Rival(method) for name, method in METHODS.items()}
+        taught = replace(several, pretraining=recipe.pretraining)
     paper = recipes.load(PAPER_RECIPE)
+    paper = replace(
+        paper, grid=terms.grid or paper.grid, transforms={**paper.transforms, **terms.scales}
+    )
     networks = [
         Network("CCNVR", untaught),
         Network("CCNVR averaged", several, average=True),
@@ -182,7 +293,13 @@ def contenders(
     if recipe.gaussian_processes:
         # Without Gaussian processes the teachers are the networks of "CCNVR averaged".
         networks.append(Network("CCNVR's teachers", taught, average=True))
-    every |= {network.name: network for network in networks}
-    if unknown := [name for name in names if name not in every]:
-        raise UsageError(f"method {unknown[0]!r} is not one of {', '.join(every)}")
-    return {name: contender for name, contender in every.items() if not names or name in names}
+    return networks
+
+
+def _members(recipe: TrainingRecipe) -> list[MembersAlone]:
+    """Return the mean of the recipe's members, and the kinds alone; of all if it names none."""
+    kinds = recipe.members.kinds if recipe.members else MEMBER_KINDS
+    return [
+        MembersAlone(MEMBERS, recipe, kinds),
+        *(MembersAlone(f"member {kind}", recipe, (kind,)) for kind in MEMBER_KINDS),
+    ]

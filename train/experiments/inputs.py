@@ -9,10 +9,11 @@ from typing import Any
 
 from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.experiments.ledger import Ledger
+from ccnvr.train.experiments.ledger import FILE, Ledger
 from ccnvr.train.libraries.own.files import ENDINGS
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.rivals.scikit import METHODS
 
 
 def comparable_recipe(path: Path) -> TrainingRecipe:
@@ -61,6 +62,25 @@ def ledger(folder: Path, recipe: TrainingRecipe, path: Path) -> Ledger:
     return found
 
 
+def take_over_rivals(into: Ledger, beside: Path | None) -> None:
+    """Use the choices and predictions of rivals in another folder; they need no recipe of CCNVR.
+
+    Raises:
+        UsageError: the folder holds no ledger.
+    """
+    if beside is None:
+        return
+    if not (beside / FILE).exists():
+        raise UsageError(f"{beside} holds no {FILE}; give the --out of an earlier experiment")
+
+    def of_rival(key: str) -> bool:
+        # Such as "predicted | icraf | profiles=1/5/0 | PLSR | ...".
+        parts = key.split(" | ")
+        return len(parts) > 3 and parts[3] in METHODS
+
+    into.take_over(Ledger(beside), of_rival)
+
+
 def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
     """Return the sha256 of each file of soils that the network is pretrained on."""
     digests = {}
@@ -77,7 +97,7 @@ def _files_learnt_first(recipe: TrainingRecipe) -> dict[str, str]:
 
 
 def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str, Any]:
-    """Read the choices of CNN and RNN, by property, in the first split of an earlier experiment.
+    """Read the choices of rivals, by property, in the first split of an earlier experiment.
 
     Args:
         path: the result of `ccnvr experiment accuracy`; None gives no choices.
@@ -92,9 +112,7 @@ def earlier_choices(path: Path | None, properties: tuple[str, ...]) -> dict[str,
         choices = json.loads(path.read_text())["choices"]
         # Of the first split: an experiment takes one configuration for each property.
         chosen = {
-            name: dict(next(iter(choices[name].values())))
-            for name in ("CNN", "RNN")
-            if name in choices
+            name: dict(next(iter(choices[name].values()))) for name in METHODS if name in choices
         }
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UsageError(

@@ -31,6 +31,12 @@ class Ledger:
         if self._path.exists():
             self._read()
 
+    def take_over(self, other: Ledger, wanted: Callable[[str], bool]) -> None:
+        """Use what another ledger holds under the wanted keys; it stays in that one's file."""
+        self._known = {key: value for key, value in other._known.items() if wanted(key)} | (
+            self._known
+        )
+
     def get(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the value kept under `key`, or else compute it and keep it.
 

@@ -51,7 +51,7 @@ def run(comparison: Comparison, folder: Path, levels: tuple[float, ...] = LEVELS
         tables = {level: comparison.table(predicted) for level, predicted in found_at.items()}
         result[part] = tables
         result[f"{part}_loss"] = {level: _loss(reference, table) for level, table in tables.items()}
-        _draw(folder / f"noise-{part}-{comparison.library}.svg", result, part)
+        _draw(folder / f"noise-{part}-{comparison.stem}.svg", result, part)
     return result
 
 

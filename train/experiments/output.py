@@ -63,6 +63,9 @@ def print_losses(result: dict[str, Any]) -> None:
 def print_accuracy(result: dict[str, Any]) -> None:
     """Print the table of an accuracy experiment, and that of each of several libraries."""
     print_table(result["table"])
+    if "in units" in result:
+        print("\nin units, without the logarithm of " + ", ".join(result["scored after"]))
+        print_table(result["in units"])
     if len(result["by library"]) > 1:
         for library, table in result["by library"].items():
             print(f"\n{library}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ccnvr.edge.typed import to_data
 from ccnvr.train.calibration.folds import soil_of
-from ccnvr.train.experiments.comparison import official_splits
+from ccnvr.train.calibration.splits import official_splits
 from ccnvr.train.rivals.ccnvr import StackedNetwork
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 

@@ -12,8 +12,16 @@ from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_before
-from ccnvr.train.experiments.comparison import GRID, official_splits
-from ccnvr.train.experiments.contenders import BEST, Choice, Network, PredictAll, contenders
+from ccnvr.train.calibration.splits import official_splits
+from ccnvr.train.experiments.comparison import GRID
+from ccnvr.train.experiments.contenders import (
+    BEST,
+    Choice,
+    Network,
+    PredictAll,
+    contenders,
+    recipe_for,
+)
 from ccnvr.train.experiments.statistics import figures
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
@@ -47,7 +55,7 @@ class Pretrained:
         self.name = network.name
         self.choose = network.choose
         self._network, self._source = network, source
-        self._recipe = network.recipe_for(source)
+        self._recipe = recipe_for(network.recipe, source)
         # Rivals get the common grid of 2 nm, and the recipe has bands of its own.
         self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
 

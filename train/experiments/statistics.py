@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,27 @@ from ccnvr.firmware_bridge.arrays import Array
 
 # The 2.5 % ends then rest on 50 resamples each.
 RESAMPLES = 2000
+
+
+def scaled(values: Array, transforms: Sequence[str]) -> Array:
+    """Return values `(..., properties)` after each property's transform.
+
+    The logarithm of a concentration takes a negative prediction for 0.
+    """
+    columns = [
+        np.log1p(np.maximum(column, 0.0)) if transform == "log1p" else column
+        for column, transform in zip(np.moveaxis(values, -1, 0), transforms, strict=True)
+    ]
+    return np.stack(columns, axis=-1)
+
+
+def unscaled(values: Array, transforms: Sequence[str]) -> Array:
+    """Undo `scaled`."""
+    columns = [
+        np.expm1(column) if transform == "log1p" else column
+        for column, transform in zip(np.moveaxis(values, -1, 0), transforms, strict=True)
+    ]
+    return np.stack(columns, axis=-1)
 
 
 def r2(measured: Array, predicted: Array, axis: int = -1) -> Array:

@@ -18,8 +18,9 @@ import numpy as np
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
+from ccnvr.train.calibration.splits import split
 from ccnvr.train.experiments import figures
-from ccnvr.train.experiments.comparison import GRID, Comparison, split, within_reach
+from ccnvr.train.experiments.comparison import GRID, Comparison, within_reach
 from ccnvr.train.experiments.contenders import Contender, Network, PredictAll, Rival
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.single_network import Pretrained

@@ -49,7 +49,7 @@ class Selection:
         """
         if self.label in SHARED:
             share, shares, seed = _numbers(self.values[0])
-            found = shares_of(soils, self.label, shares, seed) == share
+            found: NDArray[np.bool_] = shares_of(soils, self.label, shares, seed) == share
         else:
             found = _labelled(soils.labels[self.label], self.label, self.values)
         return ~found if self.excluded else found

@@ -42,7 +42,7 @@ class CubistRules(Regressor):
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
         return {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "thin": suggest_thinning(trial, bands, [8, 16]),
             "components": suggest_compression(trial, soils),
             "rules": trial.suggest_int("rules", 5, 100, log=True),

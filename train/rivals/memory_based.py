@@ -42,7 +42,7 @@ class MemoryBasedLearner(Method):
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
         return {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "scores": min(trial.suggest_int("scores", 2, 30), bands, soils // 3),
             "neighbors": min(trial.suggest_int("neighbors", 20, 300, log=True), soils // 2),
             "components": trial.suggest_int("components", 1, 20),

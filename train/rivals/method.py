@@ -7,6 +7,7 @@ that JSON can hold, so that a tuned one can be kept in a report.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -32,16 +33,28 @@ TREATMENTS: dict[str, tuple[tuple[int | None, bool], ...]] = {
     "second derivative, snv": ((2, True),),
     "snv; derivative, snv": ((None, True), (1, True)),
     "derivative, snv; second derivative, snv": ((1, True), (2, True)),
+    "absorbance; snv; derivative, snv; second derivative, snv": (
+        (None, False),
+        (None, True),
+        (1, True),
+        (2, True),
+    ),
 }
-"""The preprocessing that each method may choose.
+"""The preprocessing that each method may choose; the last one only where it is `stacked`.
 
 For each channel, the order of the Savitzky-Golay derivative, None for no filter, and whether SNV
 follows.
 """
 
+STACK = list(TREATMENTS)[-1]
+"""The channels of CCNVR's own recipes, side by side."""
+
 # In nm and not in bands, so that a choice means the same on every grid.
 WINDOWS_NM = (10, 18, 30, 50, 80)
 """The widths of the Savitzky-Golay window to choose from; its polynomial is a parabola."""
+
+WIDEST_STEP_NM = 32.0
+"""The widest step between bands that thinning leaves."""
 
 
 class Method(ABC):
@@ -50,6 +63,21 @@ class Method(ABC):
     name: ClassVar[str]
     first: ClassVar[Configuration]
     """The parameters of the first trial, sensible defaults; those left out are drawn."""
+
+    treatments: tuple[str, ...] = tuple(name for name in TREATMENTS if name != STACK)
+    """The preprocessing to choose from."""
+
+    def stacked(self) -> Method:
+        """Return the method with `STACK` among its treatments, and in its first trial.
+
+        Large libraries allow so many features; the methods get all that CCNVR's network is given.
+        """
+        method = copy.copy(self)
+        method.treatments = (*self.treatments, STACK)
+        # As attributes of the instance, which leave the class as it is. The window is one that
+        # grids of 10 nm have.
+        method.first = {**self.first, "treatment": STACK, "window_nm": 50}  # type: ignore[misc]
+        return method
 
     @abstractmethod
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
@@ -72,9 +100,9 @@ class Method(ABC):
         yield configuration, self.fit(configuration, grid, spectra, values, seed)
 
 
-def suggest_treatment(trial: optuna.trial.BaseTrial) -> Configuration:
+def suggest_treatment(trial: optuna.trial.BaseTrial, treatments: tuple[str, ...]) -> Configuration:
     """Draw preprocessing and target transform, from the same candidates for each method."""
-    treatment = trial.suggest_categorical("treatment", list(TREATMENTS))
+    treatment = trial.suggest_categorical("treatment", list(treatments))
     chosen: Configuration = {
         "treatment": treatment,
         "transform": trial.suggest_categorical("transform", list(TRANSFORMS)),
@@ -103,12 +131,14 @@ def channels(configuration: Configuration, grid: Grid) -> tuple[Channel, ...]:
 def features(configuration: Configuration, grid: Grid) -> Callable[[Array], Array]:
     """Return a function from absorbance `(n, bands)` to features `(n, features)`.
 
-    The features are the treated channels side by side, every `thin`-th band of each.
+    The features are the treated channels side by side, every `thin`-th band of each, or more where
+    these would lie further apart than `WIDEST_STEP_NM`.
     """
     preprocess = Preprocessor(
         Preprocessing(grid, channels(configuration, grid)), grid.wavelengths()
     )
-    thin = configuration.get("thin", 1)
+    # Steps are drawn for grids of 2 nm; on a coarser one they would leave features out.
+    thin = max(1, min(configuration.get("thin", 1), int(WIDEST_STEP_NM // grid.step_nm)))
 
     def apply(spectra: Array) -> Array:
         # Thinned after the filters, which smooth over the bands that are left out.

@@ -21,6 +21,11 @@ from ccnvr.train.rivals.method import (
 if TYPE_CHECKING:
     from ccnvr.train.recipe.recipe import TrainingRecipe
 
+SOILS_PER_BATCH_SIZE = 800
+"""The soils for which batches are as small as they are drawn; of twice as many they are twice as
+large.
+"""
+
 PROPERTY = "OC"
 """The property in the recipe, which has to name one. It stands for whichever is fitted, and no
 number depends on it.
@@ -36,7 +41,7 @@ class _Network(Method):
 
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
-        chosen = suggest_treatment(trial)
+        chosen = suggest_treatment(trial, self.treatments)
         scaled = all(snv for _, snv in TREATMENTS[chosen["treatment"]])
         # Derivatives of absorbance are about 1e-4 per nm, too small for a network unless SNV or
         # standardisation scales them.
@@ -52,7 +57,9 @@ class _Network(Method):
             },
             "fit": {
                 "epochs": trial.suggest_categorical("epochs", [20, 40, 60]),
-                "batch_size": trial.suggest_categorical("batch_size", [16, 32]),
+                # So that an epoch of many soils has no more than about 80 steps.
+                "batch_size": trial.suggest_categorical("batch_size", [16, 32])
+                * max(1, soils // SOILS_PER_BATCH_SIZE),
                 "learning_rate": trial.suggest_float("learning_rate", 5e-4, 1e-2, log=True),
                 "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.3, log=True),
                 "augmentation": {

@@ -53,7 +53,7 @@ class PartialLeastSquares(Regressor):
         """See `Method`."""
         scale = trial.suggest_categorical("scale", [False, True])
         return {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "scale": scale,
             # The largest model; `fit_family` gives all smaller ones too. At most a third of the
             # soils, so that the folds of a small library can still be fitted.
@@ -111,7 +111,7 @@ class SupportVectorMachine(Regressor):
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
         return {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "C": trial.suggest_float("C", 0.1, 1e4, log=True),
             "gamma": trial.suggest_float("gamma", 1e-3, 10.0, log=True),
             "epsilon": trial.suggest_float("epsilon", 1e-3, 0.5, log=True),
@@ -151,7 +151,7 @@ class Perceptron(Regressor):
         """See `Method`."""
         solver = trial.suggest_categorical("solver", ["adam", "lbfgs"])
         chosen = {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "thin": suggest_thinning(trial, bands, [2, 4, 8]),
             "components": suggest_compression(trial, soils),
             "layers": trial.suggest_int("layers", 1, 2),
@@ -199,7 +199,7 @@ class RandomForest(Regressor):
     def suggest(self, trial: optuna.trial.BaseTrial, bands: int, soils: int) -> Configuration:
         """See `Method`."""
         return {
-            **suggest_treatment(trial),
+            **suggest_treatment(trial, self.treatments),
             "thin": suggest_thinning(trial, bands, [4, 8]),
             "components": suggest_compression(trial, soils),
             "kind": trial.suggest_categorical("kind", ["random forest", "extra trees"]),

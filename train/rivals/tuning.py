@@ -59,12 +59,14 @@ class TuningSoils:
         values: one property `(n,)` without NaN, or, for a method of several properties at once,
             `(n, k)` with NaN where not measured.
         groups: the number of each spectrum's soil `(n,)`; a soil stays on one side of a fold.
+        scale: the transform of both values and predictions before R2 is taken.
     """
 
     grid: Grid
     spectra: Array
     values: Array
     groups: Groups
+    scale: str = "identity"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class _Problem:
         digest = hashlib.sha256(json.dumps([*to_data(soils.grid).values(), self.seed]).encode())
         for array in (soils.spectra, soils.values, *(held_out for _, held_out in self.splits)):
             digest.update(np.ascontiguousarray(array).tobytes())
+        # Not of the usual scale, so that searches from before there were others still resume.
+        if soils.scale != "identity":
+            digest.update(soils.scale.encode())
         return digest.hexdigest()[:16]
 
 
@@ -129,7 +134,7 @@ def tune(
 ) -> Tuned:
     """Search the configurations of a method, each scored in cross-validation.
 
-    The score is R2 of the pooled out-of-fold predictions in the property's unit, or its mean over
+    The score is R2 of the pooled out-of-fold predictions on the soils' scale, or its mean over
     several properties. The result depends on the seed and on nothing else, unless time runs out or
     processes share a storage.
 
@@ -199,7 +204,7 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
     except (ValueError, ArithmeticError, CcnvrError) as error:
         trial.set_user_attr("failed", f"{type(error).__name__}: {error}")
         raise optuna.TrialPruned from error
-    scores = [_r2(soils.values, predicted) for _, predicted in found]
+    scores = [_r2(soils, predicted) for _, predicted in found]
     r2, chosen = max(
         (-np.inf if score is None else score, index) for index, score in enumerate(scores)
     )
@@ -210,12 +215,16 @@ def _score(method: Method, trial: Trial, problem: _Problem) -> float:
     return r2
 
 
-def _r2(values: Array, predicted: Array) -> float | None:
+def _r2(soils: TuningSoils, predicted: Array) -> float | None:
     """Return R2 `(n,)`, or its mean over properties `(n, k)`; None where it is not defined."""
     if not np.isfinite(predicted).all():
         return None
-    columns = zip(np.atleast_2d(values.T), np.atleast_2d(predicted.T), strict=True)
-    scores = [accuracy(measured, found).r2 for measured, found in columns]
+    values, found = (
+        np.log1p(np.maximum(each, 0.0)) if soils.scale == "log1p" else each
+        for each in (soils.values, predicted)
+    )
+    columns = zip(np.atleast_2d(values.T), np.atleast_2d(found.T), strict=True)
+    scores = [accuracy(measured, column).r2 for measured, column in columns]
     known = [score for score in scores if score is not None]
     return float(np.mean(known)) if len(known) == len(scores) else None
 

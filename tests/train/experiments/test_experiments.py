@@ -15,18 +15,23 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
-from ccnvr.train.calibration import finetuning
+from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import finetuning, splits
 from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.calibration.splits import official_splits
 from ccnvr.train.commands import experiment_comparisons
-from ccnvr.train.experiments import comparison, statistics
-from ccnvr.train.experiments.comparison import official_splits, within_reach
-from ccnvr.train.experiments.contenders import RECIPE, contenders
+from ccnvr.train.experiments import statistics
+from ccnvr.train.experiments.comparison import within_reach
+from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, contenders
 from ccnvr.train.experiments.ledger import Ledger
+from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.icraf_table import write_joined
 from tests.support.soil_files import write_soils
 
+WORLD_METHODS = "PLSR,member svr,members,PLSR+member svr"
 QUICK = ("--trials", 2, "--folds", 2, "--seeds", 2)
 
 
@@ -254,9 +259,9 @@ def test_the_help_states_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_split_shares_no_soil_between_its_sides() -> None:
-    splits = official_splits("SC.93", properties=("OC",))
-    assert sum(len(split.test.values) for split in splits) == 93
-    for split in splits:
+    folds = official_splits("SC.93", properties=("OC",))
+    assert sum(len(split.test.values) for split in folds) == 93
+    for split in folds:
         assert len(split.test.values) + len(split.train.values) == 93
         assert not np.any(np.all(split.test.spectra[0] == split.train.spectra, axis=1))
 
@@ -265,13 +270,13 @@ def test_all_open_libraries_are_compared_on_their_test_parts_by_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "two.toml"
-    text = comparison.DEFAULT_RECIPE.read_text()
+    text = splits.DEFAULT_RECIPE.read_text()
     for key, libraries in (("libraries", "train"), ("tests", "test")):
         replaced = f'{key} = ["CV.98:{libraries}", "SC.93:{libraries}"]'
         text, count = re.subn(rf"(?m)^{key} = \[[^\]]*\]", replaced, text)
         assert count == 1
     recipe.write_text(text)
-    monkeypatch.setattr(comparison, "DEFAULT_RECIPE", recipe)
+    monkeypatch.setattr(splits, "DEFAULT_RECIPE", recipe)
     arguments = [
         "--data",
         "open",
@@ -308,6 +313,86 @@ def test_the_study_s_check_prints_r2_alone_on_standard_output(
     printed = capsys.readouterr()
     assert set(json.loads(printed.out)) == {"OC", "N", "CEC"}
     assert "10/10" in printed.err, "two epochs of the network and of each of its four teachers"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Provide a small ICRAF of four countries, and return the folder for results."""
+    write_joined(tmp_path, first_nm=400, last_nm=2450)
+    monkeypatch.setenv("CCNVR_DATA", str(tmp_path))
+    return tmp_path / "out"
+
+
+def test_folds_of_the_world_keep_places_whole_and_differ_by_repetition(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "MOST_MINERAL", 25.0)
+    for library in ("icraf", "icraf:countries"):
+        rounds = splits.splits_of(library, ("OC", "pH"), 2)
+        held_out = [[set(part.test.sample_ids) for part in folds] for folds in rounds]
+        assert all(len(set.union(*folds)) == sum(map(len, folds)) == 120 for folds in held_out)
+        assert held_out[0] != held_out[1]
+        for part in rounds[1]:
+            assert not set(part.train.sites or ()) & set(part.test.sites or ())
+    # The parts that a recipe can name are these very folds.
+    named = load_library("icraf:countries=2/5/1", splits.WORLD_GRID)
+    assert set(named.sample_ids) == held_out[1][1]
+    ((organic,),) = splits.splits_of("icraf:organic", ("OC",))
+    assert organic.test.values.min() > splits.MOST_MINERAL >= organic.train.values.max()
+    with pytest.raises(UsageError, match="icraf has no N, only OC, pH"):
+        splits.splits_of("icraf", ("N",))
+
+
+def test_methods_are_compared_on_the_world_on_a_logarithm_and_in_units(world: Path) -> None:
+    arguments = ("--data", "icraf", "--properties", "OC,pH", "--methods", WORLD_METHODS)
+    against = ("--against", "members", "--trials", 1, "--folds", 2)
+    printed = experiment("accuracy", world, *arguments, *against, "--seeds", 1)
+    assert "in units" in printed
+    experiment("accuracy", world, *arguments, *against, "--seeds", 2)
+    result = json.loads((world / "accuracy-icraf.json").read_text())
+    assert list(result["choices"]["PLSR"]) == ["profiles=1/5/0"], "a choice is made once"
+    assert result["scored after"]["OC"] == "log1p" and "pH" not in result["scored after"]
+    table, in_units = result["table"], result["in units"]
+    assert table["members"]["pH"]["r2"] == in_units["members"]["pH"]["r2"]
+    assert table["members"]["OC"]["rmse"] < 1.0 < in_units["members"]["OC"]["rmse"]
+    assert len(set(table["member svr"]["OC"]["r2_seeds"])) == 2 and table["PLSR"]["OC"]["n"] == 120
+    assert "p_value" in table["PLSR"]["OC"] and "p_value" not in table["members"]["OC"]
+    of_two = table["PLSR+member svr"]["OC"]
+    assert of_two["rmse"] < max(table[name]["OC"]["rmse"] for name in ("PLSR", "member svr"))
+    # A run by another recipe takes the rivals over and computes only what is its own.
+    recipe = world.parent / "other.toml"
+    recipe.write_text(WORLD_RECIPE.read_text().replace("dropout = 0.2", "dropout = 0.0"))
+    by_country = ("--recipe", recipe, "--beside", world, "--seeds", 2)
+    experiment("accuracy", world.parent / "second", *arguments, *against, *by_country)
+    keys = (world.parent / "second" / "ledger.jsonl").read_text()
+    assert "members" in keys and "PLSR |" not in keys
+    again = json.loads((world.parent / "second" / "accuracy-icraf.json").read_text())
+    assert again["table"]["PLSR"] == table["PLSR"]
+
+
+def test_a_rival_keeps_its_choice_for_countries_and_one_fold_is_enough_for_noise(
+    world: Path,
+) -> None:
+    quick = ("--methods", "PLSR,member plsr", "--properties", "OC,pH", "--trials", 1, "--seeds", 1)
+    experiment("accuracy", world, "--data", "icraf", "--splits", 1, *quick)
+    result = json.loads((world / "accuracy-icraf.json").read_text())
+    assert result["soils"]["splits"] == 1
+    earlier = ("--choices", world / "accuracy-icraf.json")
+    experiment("accuracy", world, "--data", "icraf:countries", *earlier, *quick)
+    of_countries = json.loads((world / "accuracy-icraf-countries.json").read_text())
+    assert list(of_countries["choices"]["PLSR"].values()) == list(
+        result["choices"]["PLSR"].values()
+    )
+    experiment("noise", world, "--data", "icraf", "--splits", 1, *quick)
+    noise = json.loads((world / "noise-icraf.json").read_text())
+    assert noise["test_loss"]["0.01"]["PLSR"]["OC"] > 0.0
+    assert_one_sentence(
+        run_ccnvr(
+            "experiment", "accuracy", "--out", world, "--data", "icraf", "--beside", world.parent
+        ),
+        2,
+        "holds no ledger.jsonl",
+    )
 
 
 def test_no_prediction_leaves_the_reach_of_its_training_soils() -> None:

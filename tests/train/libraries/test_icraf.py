@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ccnvr.train.recipe import recipe_file
 from ccnvr.train.runs import run as runs
 from tests.support import recipes
 from tests.support.helpers import run_ccnvr
+from tests.support.icraf_table import write_joined
 
 WHOLE = Grid(410.0, 10.0, 205)
 CUT = Grid.between(430.0, 2440.0, 10.0, icraf.GAPS_NM)
@@ -174,31 +174,6 @@ def test_originals_that_are_missing_or_changed_are_named(originals: Path) -> Non
     (originals / icraf.SPECTRA).unlink()
     with pytest.raises(UsageError, match=r"ASD Spectra\.tab is not there"):
         libraries.load_library("icraf", WHOLE)
-
-
-def write_joined(folder: Path, profiles: int = 40) -> Path:
-    """Write real soils as the joined table: profiles of three horizons in four countries."""
-    published = limesoda.load("UL.120")
-    wanted = [nm for nm in range(430, 2450, 10) if not (1360 <= nm <= 1450 or 1800 <= nm <= 1950)]
-    spectra = [
-        np.interp(wanted, published.wavelengths_nm, spectrum).round(5)
-        for spectrum in published.reflectance
-    ]
-    values = {column for column, _ in icraf._JOINED.values()}
-    path = folder / icraf.JOINED
-    with gzip.open(path, "wt", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["sample_id", "profile", "country", "top_cm", *sorted(values), *wanted])
-        for row in range(3 * profiles):
-            laboratory = {
-                "OC_pct": published.properties["OC"][row] / 10.0,
-                "pH_H2O": published.properties["pH"][row],
-                "pH_KCl": published.properties["pH"][row] - 1.0,
-            }
-            country = ("Kenya", "Mali", "Cote d'Ivoire", "Congo, the Republic")[row // 3 % 4]
-            cells = [laboratory.get(name, "") for name in sorted(values)]
-            writer.writerow([f"S{row}", f"P {row // 3}", country, 0, *cells, *spectra[row]])
-    return path
 
 
 def test_the_joined_table_needs_a_grid_with_its_gaps(
