@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from torch import nn
 
-from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
-from ccnvr.edge.chemometrics.preprocess import Preprocessor
+from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -21,13 +21,11 @@ from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.calibration.resampled import calibrate
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.members.members import fit_members
-from ccnvr.train.members.soils import member_soils
 from ccnvr.train.network.fitting import Fitting
-from ccnvr.train.network.scales import make_targets, restore, standardise
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.recipe.settings import MEMBER_KINDS
+from ccnvr.train.recipe.settings import MATERN, SVR, MemberSettings
+from ccnvr.train.rivals.members import fit_to, recipe_for
 from ccnvr.train.rivals.method import Method
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
@@ -45,6 +43,9 @@ BEST = "CCNVR distilled"
 
 MEMBERS = "members"
 """The name of the plain mean of the members, without a network."""
+
+MOST_SOILS = 800
+"""The soils that the members compare with, unless the recipe says."""
 
 
 class Contender(Protocol):
@@ -114,12 +115,14 @@ class Rival:
 class Network:
     """CCNVR by a recipe, in which all choices are made.
 
-    With `average`, predictions are the mean of the network's teachers instead of its own.
+    With `average`, predictions are the mean of the network's teachers instead of its own. If
+    `taught`, members teach it too, where the recipe says so.
     """
 
     name: str
     recipe: TrainingRecipe
     average: bool = False
+    taught: bool = False
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
         """Return the recipe, which leaves nothing to choose."""
@@ -134,8 +137,11 @@ class Network:
     ) -> PredictAll:
         """Fit one network for all properties."""
         recipe = recipe_for(self.recipe, soils)
+        teachers: tuple[nn.Module, ...] = ()
+        if self.taught and recipe.members and recipe.members.teach:
+            teachers = (fit_to(recipe, recipe.members, soils, seed).teacher(),)
         return calibrate(
-            Fitting(recipe, seed, on_epoch=on_epoch),
+            Fitting(recipe, seed, on_epoch=on_epoch, teachers=teachers),
             soils.grid,
             soils.spectra,
             soils.values,
@@ -150,36 +156,15 @@ class MembersAlone:
 
     name: str
     recipe: TrainingRecipe
-    kinds: tuple[str, ...]
+    settings: MemberSettings
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """Return the kinds, which choose the rest when they are fitted."""
-        return {"members": list(self.kinds)}
+        """Return the settings; the members choose the rest when they are fitted."""
+        return {"members": to_data(self.settings)}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """Fit the members for all properties."""
-        recipe = recipe_for(self.recipe, soils)
-        resample = resampling_matrix(soils.grid.wavelengths(), recipe.grid).T
-        preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
-        targets = make_targets(recipe, soils.values)
-        standardised = standardise(targets, soils.values)
-        # A row without any value teaches members nothing.
-        known = ~np.all(np.isnan(standardised), axis=1)
-        fitted_to = member_soils(
-            recipe,
-            preprocess,
-            soils.spectra[known] @ resample,
-            standardised[known],
-            soil_of(soils)[known],
-            seed,
-        )
-        members = fit_members(self.kinds, fitted_to)
-
-        def predict(spectra: Array) -> Array:
-            outputs = members.outputs(preprocess.batch(spectra @ resample))
-            return restore(targets, np.mean(list(outputs.values()), axis=0))
-
-        return predict
+        return fit_to(recipe_for(self.recipe, soils), self.settings, soils, seed).predict
 
 
 @dataclass(frozen=True)
@@ -199,22 +184,6 @@ class Mean:
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
         """Refuse; a comparison fits the parts."""
         raise TypeError(f"{self.name} is formed from the predictions of its parts")
-
-
-def recipe_for(recipe: TrainingRecipe, soils: Soils) -> TrainingRecipe:
-    """Return a recipe for these soils' properties; those it lacks are not transformed."""
-    transforms = {name: recipe.transforms.get(name, "identity") for name in soils.properties}
-    before = recipe.pretraining
-    if before is not None:
-        # A property of its own cannot be one that is learnt beside them.
-        beside = {
-            name: transform for name, transform in before.beside.items() if name not in transforms
-        }
-        before = replace(before, beside=beside)
-    definitions = {
-        name: stated for name, stated in recipe.definitions.items() if name in transforms
-    }
-    return replace(recipe, transforms=transforms, definitions=definitions, pretraining=before)
 
 
 @dataclass(frozen=True)
@@ -287,7 +256,7 @@ def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
     networks = [
         Network("CCNVR", untaught),
         Network("CCNVR averaged", several, average=True),
-        Network(BEST, taught),
+        Network(BEST, taught, taught=True),
         Network("CCNVR paper", paper),
     ]
     if recipe.gaussian_processes:
@@ -297,9 +266,13 @@ def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
 
 
 def _members(recipe: TrainingRecipe) -> list[MembersAlone]:
-    """Return the mean of the recipe's members, and the kinds alone; of all if it names none."""
-    kinds = recipe.members.kinds if recipe.members else MEMBER_KINDS
+    """Return the mean of the recipe's members, or of the usual ones, and each kind alone."""
+    settings = recipe.members or MemberSettings((MATERN, SVR), most_soils=MOST_SOILS)
     return [
-        MembersAlone(MEMBERS, recipe, kinds),
-        *(MembersAlone(f"member {kind}", recipe, (kind,)) for kind in MEMBER_KINDS),
+        MembersAlone(MEMBERS, recipe, settings),
+        # PLSR alone is not possible, and is a rival anyway.
+        *(
+            MembersAlone(f"member {kind}", recipe, replace(settings, kinds=(kind,)))
+            for kind in (MATERN, SVR)
+        ),
     ]

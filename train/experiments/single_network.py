@@ -20,11 +20,11 @@ from ccnvr.train.experiments.contenders import (
     Network,
     PredictAll,
     contenders,
-    recipe_for,
 )
 from ccnvr.train.experiments.statistics import figures
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.rivals.members import recipe_for
 
 
 def single_network(recipe: Path) -> Network:
