@@ -146,17 +146,15 @@ def _device(arguments: argparse.Namespace) -> SimulatedDevice:
     driver = drivers.find(arguments.driver)
     if driver.baud is None and arguments.listen is None:
         raise UsageError(f"driver {driver.name} speaks TCP only; add --listen 127.0.0.1:0")
+    table = None if arguments.spectra is None else read_spectra(arguments.spectra)
     if driver.name != "ccnvr":
-        if arguments.spectra is not None:
-            raise UsageError(
-                f"--spectra works with the driver ccnvr only, and {driver.name} sees made-up "
-                "soils; leave one of them out"
-            )
-        return simulate(driver, arguments.seed, arguments.pace)
-    if arguments.spectra is None:
+        device = simulate(driver, arguments.seed, arguments.pace)
+        if table is not None:
+            device.bench.see(table.wavelengths_nm, table.reflectance(arguments.quantity))
+        return device
+    if table is None:
         soils = synthetic_soils(20, arguments.seed)
     else:
-        table = read_spectra(arguments.spectra)
         soils = onto_pixels(table.wavelengths_nm, table.reflectance(arguments.quantity))
     detector = SimulatedSpectrometer(
         soils, seed=arguments.seed, boot=arguments.boot, pace=arguments.pace

@@ -151,6 +151,15 @@ class Bench:
         self._soil = 0
         self._has_lamp, self._skips, self._of_this_round = has_lamp, skips, 0
 
+    def see(self, wavelengths_nm: Array, reflectance: Array) -> None:
+        """Put other soils under the probe, in turn: reflectance `(n, bands)` at `wavelengths_nm`.
+
+        Pixels beyond the ends of the spectra see their first and last value.
+        """
+        self._reflectance = np.array(
+            [np.interp(self.wavelengths_nm, wavelengths_nm, soil) for soil in reflectance]
+        )
+
     def put(self, kind: ScanKind) -> None:
         """Put something else under the probe: nothing, the white panel, or the next soil."""
         # A sample after a sample means that the operator has moved on to the next soil.

@@ -91,9 +91,10 @@ def line_shapes(wavelengths_nm: Array, sensor: Sensor) -> Array:
             f"covers {first:g}-{last:g} nm; name pixels inside it only, or take another library"
         )
     steps = np.diff(wavelengths_nm)
-    here = steps[
-        np.clip(np.searchsorted(wavelengths_nm, centres, side="right") - 1, 0, steps.size - 1)
-    ]
+    at = np.clip(np.searchsorted(wavelengths_nm, centres, side="right") - 1, 0, steps.size - 1)
+    # A pixel on a band beside a gap of the library is shown by the bands on the other side.
+    on_band = wavelengths_nm[at] == centres
+    here = np.where(on_band, np.minimum(steps[at], steps[np.maximum(at - 1, 0)]), steps[at])
     if np.any(narrow := widths < here):
         pixel = int(np.argmax(narrow))
         raise WavelengthError(
