@@ -29,29 +29,35 @@ Member = LinearMember | KernelMember
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Fitted members by their kinds."""
+    """Fitted members by their names: the kind, and the range unless that is the whole grid."""
 
     fitted: Mapping[str, Member]
 
     def outputs(self, inputs: Float32) -> dict[str, Array]:
-        """Return standardised properties `(n, targets)` by kind for `(n, channels, bands)`."""
-        return {kind: _outputs(member, inputs) for kind, member in self.fitted.items()}
+        """Return standardised properties `(n, targets)` by name for `(n, channels, bands)`."""
+        return {name: _outputs(member, inputs) for name, member in self.fitted.items()}
 
 
 def fit_members(settings: MemberSettings, soils: MemberSoils) -> Members:
     """Fit the members that these settings name."""
-    kinds, most_soils = settings.kinds, settings.most_soils
-    projection = Projection.of(soils.inputs, soils.channels)
     fitted: dict[str, Member] = {}
-    if PLSR in kinds:
-        fitted[PLSR] = fit_plsr(soils, projection)
-    # The machine reads the components that the process has chosen, kept itself or not.
-    process, geometry = fit_process(soils, projection, most_soils, settings.most_components)
-    if MATERN in kinds:
-        fitted[MATERN] = process
-    if SVR in kinds:
-        fitted[SVR] = fit_support_vectors(soils, projection, geometry, most_soils)
-    return Members({kind: fitted[kind] for kind in kinds})
+    if PLSR in settings.kinds:
+        fitted[PLSR] = fit_plsr(soils, Projection.of(soils.inputs, soils.channels))
+    for low, high in settings.ranges_nm or ((-np.inf, np.inf),):
+        seen = (soils.wavelengths >= low) & (soils.wavelengths <= high)
+        projection = Projection.of(soils.inputs, soils.channels, seen)
+        named = "" if seen.all() else f" {low:g}-{high:g} nm"
+        # The machine reads the components that the process has chosen, kept itself or not.
+        process, geometry = fit_process(
+            soils, projection, settings.most_soils, settings.most_components
+        )
+        if MATERN in settings.kinds:
+            fitted[f"{MATERN}{named}"] = process
+        if SVR in settings.kinds:
+            fitted[f"{SVR}{named}"] = fit_support_vectors(
+                soils, projection, geometry, settings.most_soils
+            )
+    return Members(fitted)
 
 
 def mean_of(members: Members, channels: int, bands: int, network: CCNVR | None = None) -> CCNVR:

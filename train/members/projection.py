@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.arrays import Array, Integers
 
@@ -32,14 +33,18 @@ class Projection:
     """The standard deviations of the components, `(rank,)`."""
 
     @classmethod
-    def of(cls, inputs: Array, channels: int) -> Projection:
-        """Analyse inputs `(rows, channels x bands)`, at least two of which differ."""
+    def of(cls, inputs: Array, channels: int, seen: NDArray[np.bool_] | None = None) -> Projection:
+        """Analyse inputs `(rows, channels x bands)`, at least two of which differ.
+
+        With `seen` `(bands,)`, the components are those of these bands alone, and do not depend on
+        the others.
+        """
         centre = inputs.mean(axis=0)
         centred = (inputs - centre).reshape(len(inputs), channels, -1)
-        size = np.sqrt(np.mean(centred**2, axis=(0, 2)))
-        bands = centred.shape[2]
+        seen = np.ones(centred.shape[2], dtype=bool) if seen is None else seen
+        size = np.sqrt(np.mean(centred[:, :, seen] ** 2, axis=(0, 2)))
         # A constant channel says nothing, and must not divide by 0.
-        factor = np.repeat(1.0 / np.maximum(size, 1e-12) / np.sqrt(bands), bands)
+        factor = np.outer(1.0 / np.maximum(size, 1e-12), seen / np.sqrt(seen.sum())).ravel()
         scaled = centred.reshape(len(inputs), -1) * factor
         # The smaller of the two products has the same eigenvalues.
         if len(scaled) < scaled.shape[1]:

@@ -35,6 +35,9 @@ class MemberSoils:
     channels: int
     """The number of channels that `inputs` holds side by side."""
 
+    wavelengths: Array
+    """The wavelengths of each channel in nm, `(bands,)`."""
+
     first: NDArray[np.bool_]
     """Which rows are the first copy of their spectrum, `(rows,)`."""
 
@@ -72,5 +75,6 @@ def member_soils(
         values=np.tile(standardised, (copies, 1)),
         groups=np.tile(groups, copies),
         channels=inputs.shape[1],
+        wavelengths=recipe.grid.wavelengths(),
         first=np.arange(len(inputs)) < len(spectra),
     )

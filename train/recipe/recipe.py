@@ -126,6 +126,8 @@ class TrainingRecipe:
                 "the grid has separate ones (wavelengths_nm); take them out"
             )
         self._check_libraries()
+        if self.members is not None:
+            self.members.check_ranges(self.grid.wavelengths())
         if self.pretraining is not None:
             self._check_pretraining(self.pretraining)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
+from ccnvr.firmware_bridge.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,15 @@ class MemberSettings:
     to predict from these; 0 compares with all, up to 6,000.
     """
 
+    ranges_nm: tuple[tuple[float, float], ...] = field(
+        default=(), metadata={OMITTED_IF_EMPTY: True}
+    )
+    """The ranges that kernel members see, as pairs of wavelengths in nm.
+
+    For each there is one member of each kind, which sees that part of the network's input alone.
+    Without any there is one that sees all of it.
+    """
+
     teach: bool = field(default=False, metadata={OMITTED_IF_EMPTY: True})
     """Whether the network learns from the members' mean too, as from a teacher."""
 
@@ -127,7 +139,29 @@ class MemberSettings:
             raise ValueError(f"most_soils = {self.most_soils} is not 0 or from 10 to 6000")
         if not 16 <= self.most_components <= 256:
             raise ValueError(f"most_components = {self.most_components} is not from 16 to 256")
+        if len(set(self.ranges_nm)) < len(self.ranges_nm) or len(self.ranges_nm) > MOST_RANGES:
+            raise ValueError(f"ranges_nm must be different, and at most {MOST_RANGES}")
 
+    def check_ranges(self, wavelengths: Array) -> None:
+        """Check that each range holds several of the grid's wavelengths `(bands,)`.
+
+        Raises:
+            ValueError: one does not.
+        """
+        for low, high in self.ranges_nm:
+            found = int(np.sum((wavelengths >= low) & (wavelengths <= high)))
+            if found < FEWEST_BANDS:
+                raise ValueError(
+                    f"range [{low:g}, {high:g}] of ranges_nm holds {found} bands of [grid]; at "
+                    f"least {FEWEST_BANDS} are needed"
+                )
+
+
+MOST_RANGES = 4
+"""The most ranges that kernel members see."""
+
+FEWEST_BANDS = 5
+"""The bands that each of these ranges must hold."""
 
 FEWEST_FOR_NETWORK = 500
 """The soils below which `network = "auto"` leaves the network out untried.

@@ -29,13 +29,18 @@ def figures(
     return {
         "repeats": len(next(iter(predicted.values()))),
         "rows": {
-            _TITLES.get(name, name): {
+            _title(name): {
                 target.name: _figures(soils.column(target.name), repeats[:, :, column])
                 for column, target in enumerate(targets)
             }
             for name, repeats in predicted.items()
         },
     }
+
+
+def _title(name: str) -> str:
+    kind, _, seen = name.partition(" ")
+    return f"{_TITLES[kind]} {seen}".strip() if kind in _TITLES else name
 
 
 def interval_widths(

@@ -36,6 +36,7 @@ def simulated(count: int, copies: int = 1) -> MemberSoils:
         values=np.tile(values, (copies, 1)),
         groups=np.tile(np.arange(count) // 2, copies),
         channels=2,
+        wavelengths=np.arange(6.0),
         first=np.arange(copies * count) < count,
     )
 

@@ -164,6 +164,22 @@ def test_the_mean_adds_up_to_its_members_with_and_without_a_network(
         np.testing.assert_allclose(NumpySession(to_arrays(both))(spectra), expected, atol=1e-3)
 
 
+def test_members_of_a_range_do_not_depend_on_the_other_bands(
+    soils: MemberSoils, inputs: Float32
+) -> None:
+    settings = MemberSettings(("matern", "svr"), ranges_nm=((1104.0, 2494.0), (1500.0, 2000.0)))
+    found = fit_members(settings, soils)
+    assert list(found.fitted) == ["matern", "svr", "matern 1500-2000 nm", "svr 1500-2000 nm"]
+    spectra = inputs.astype(np.float32)
+    changed = spectra.copy()
+    changed[:, :, :39] += 1.0  # up to 1484 nm
+    before, after = found.outputs(spectra), found.outputs(changed)
+    for kind in ("matern", "svr"):
+        seen = f"{kind} 1500-2000 nm"
+        np.testing.assert_allclose(after[seen], before[seen], atol=1e-6)
+        assert not np.allclose(after[kind], before[kind], atol=0.1)
+
+
 def test_a_model_of_members_teaches_what_it_predicts(members: Members, inputs: Float32) -> None:
     spectra = inputs.astype(np.float32)
     alone = mean_of(members, 2, 140)
@@ -196,6 +212,8 @@ def test_a_fold_s_skill_is_its_share_of_explained_variance() -> None:
         ('kinds = ["svr", "svr"]', "twice"),
         ('network = "maybe"', "maybe"),
         ("repeats = 1", "2 to 20"),
+        ("ranges_nm = [[1500.0, 1520.0]]", "holds 2 bands"),
+        ("ranges_nm = [[1500.0, 1900.0], [1500.0, 1900.0]]", "different"),
     ],
 )
 def test_a_table_that_is_not_possible_is_refused(tmp_path: Path, line: str, says: str) -> None:
