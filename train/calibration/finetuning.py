@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.fit import Calibration, varied_inputs
+from ccnvr.train.calibration.folds import soil_of
+from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.epochs import train
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.gaussian_process import GaussianProcess
 from ccnvr.train.network.lesson import Lesson
 from ccnvr.train.network.scales import standardise
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import Kernel
 
 LAYERS = {"head": ("dense.", "output.", "linear."), "all": ("",)}
@@ -37,6 +42,40 @@ They and `FINETUNING_KERNEL` were chosen on clay and pH of LimeSoDa's libraries 
 """
 
 FINETUNING_KERNEL = Kernel(length=4.0, noise=0.01)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the network of a model is tuned."""
+
+    layers: str
+    """One of `LAYERS`."""
+
+    epochs: int
+    """Passes over the soils."""
+
+    learning_rate: float
+    """The highest learning rate of the one-cycle schedule."""
+
+    seed: int
+    """The seed of batches and augmentation."""
+
+
+def tuned_network(
+    recipe: TrainingRecipe,
+    calibration: Calibration,
+    soils: Soils,
+    tuning: Tuning,
+    on_epoch: Callable[[float], None],
+) -> CCNVR:
+    """Return the network of a model, trained further on soils; see `finetune`."""
+    chosen = {**FINETUNING, "epochs": tuning.epochs, "learning_rate": tuning.learning_rate}
+    made = replace(recipe, fit=replace(recipe.fit, **chosen))
+    fitting = Fitting(made, tuning.seed, on_epoch=on_epoch)
+    groups = soil_of(soils)
+    return finetune(
+        fitting, calibration, soils.spectra, soils.values, tuning.layers, groups
+    ).network
 
 
 def finetune(

@@ -1,7 +1,8 @@
 """Fine-tune a model on 10 to 100 soils of your own with laboratory values.
 
-The command prints the gain on your soils, each predicted by a network that was tuned without it,
-and leaves a run for ccnvr export.
+A Gaussian process of your soils is fitted around the predictions of the model, beside members that
+know your soils alone. The command prints what each of them gains on your soils, predicted without
+them, keeps what cross-validation prefers, and leaves a run for ccnvr export.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
 from ccnvr.train.calibration.finetuning import LAYERS
-from ccnvr.train.runs import finetune
+from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK
+from ccnvr.train.runs import finetune, member_report
 from ccnvr.train.runs.folder import export_command
-from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
+from ccnvr.train.runs.outcome import NETWORK, FinetuningOutcome, FinetuningSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the file holds (reflectance, 0 to 1)",
     )
     parser.add_argument(
+        "--network",
+        choices=NETWORK,
+        default=FinetuningSettings.network,
+        help="tune the model's network too, and keep it if it is of use; auto: from "
+        f"{FEWEST_FOR_NETWORK} soils on ({FinetuningSettings.network})",
+    )
+    parser.add_argument(
         "--layers",
         choices=LAYERS,
         default=FinetuningSettings.layers,
-        help=f"layers to tune ({FinetuningSettings.layers})",
+        help=f"layers of the network to tune ({FinetuningSettings.layers})",
     )
     parser.add_argument(
         "--epochs",
         type=whole_number(1, 10_000),
         default=FinetuningSettings.epochs,
-        help=f"epochs of each network ({FinetuningSettings.epochs})",
+        help=f"epochs of each tuned network ({FinetuningSettings.epochs})",
     )
     parser.add_argument(
         "--learning-rate",
@@ -81,7 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
     # Networks are small: more threads gain nothing, and change sums in their last bits.
     torch.set_num_threads(1)
     settings = FinetuningSettings(
-        arguments.layers, arguments.epochs, arguments.learning_rate, arguments.folds, arguments.seed
+        arguments.layers,
+        arguments.epochs,
+        arguments.learning_rate,
+        arguments.folds,
+        arguments.seed,
+        arguments.network,
     )
     try:
         outcome = finetune.finetune(
@@ -105,9 +119,11 @@ def _text(outcome: FinetuningOutcome) -> list[str]:
         lines.append(f"left out: {', '.join(names)} ({reason})")
     lines += [
         "",
-        "accuracy on your soils, each predicted by a network that was tuned without it",
+        "accuracy on your soils, each predicted by a model that was fitted without it",
+        accuracy_table(_rows(outcome), "model"),
+        "",
     ]
-    return [*lines, accuracy_table(_rows(outcome), "model")]
+    return [*lines, *member_report.table(outcome.report.training["members"])]
 
 
 def _notes(outcome: FinetuningOutcome) -> list[str]:

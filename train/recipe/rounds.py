@@ -174,6 +174,9 @@ class Finetuned:
     seed: int
     """The seed of folds, batches and augmentation."""
 
+    kept: str = field(default="", metadata={OMITTED_IF_EMPTY: True})
+    """What the model is; empty for a tuned network alone, as it was before there were members."""
+
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:
             raise ValueError(f"quantity {self.quantity!r} is not one of {', '.join(QUANTITIES)}")

@@ -47,15 +47,15 @@ class Base:
     """The soils and the training, from its report or its model card."""
 
     def check_tunable(self) -> None:
-        """Check that there is a network to fine-tune.
+        """Check that there is a network whose layers can be tuned.
 
         Raises:
             UsageError: the model has kernel members only.
         """
         if self.calibration.network.config.members_only:
             raise UsageError(
-                f"{self.source} has kernel members only and no network that could be fine-tuned; "
-                "train a model on your soils with ccnvr train instead"
+                f"{self.source} has kernel members only and no network that could be tuned; "
+                "leave out --network yes, and members are fitted to your soils beside it"
             )
 
     def only(self, properties: Sequence[str]) -> Base:

@@ -8,12 +8,11 @@ quantize` take as any other: `recipe.toml`, `inputs.sha256`, `correction.npz` if
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ccnvr.edge.atomic_files import check_absent, make_folder
 from ccnvr.train.calibration.fit import Calibration, predict
-from ccnvr.train.calibration.folds import fold_of
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe_file
@@ -59,7 +58,9 @@ def finetune(
     path, folder = Path(soils), Path(out)
     if not isinstance(base, Base):
         base = read_base(str(base), path)
-    base.check_tunable()
+    settings = settings or FinetuningSettings()
+    if settings.network == "yes":
+        base.check_tunable()
     # An empty folder is as good as none: people make one before they start.
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_absent(folder, "--out")
@@ -69,24 +70,33 @@ def finetune(
     known = overlap(base, own)
     # Outputs without soils are dropped: nothing shows what the tuning does to them (decision 0046).
     base = base.only(own.properties)
-    settings = (settings or FinetuningSettings()).for_soils(own)
-    recipe = _recipe(base, path, (*known.kept, *known.substitutes), quantity, settings)
+    settings = settings.for_soils(own)
     # A folder that cannot be made is reported before a minute's work, not after it.
     make_folder(folder)
-    folds = fold_of(own, settings.folds, settings.seed)
-    calibration, out_of_fold = fit_folds(base, own, folds, settings)
+    adaptation = fit_folds(base, own, settings)
+    recipe = _recipe(
+        base, path, (*known.kept, *known.substitutes), quantity, settings, adaptation.chosen
+    )
     # On the same soils, so that the two rows of the table can be compared.
     as_it_is = accuracy_by_library(own, predict(recipe, base.calibration, own.spectra))
-    fine_tuned = accuracy_by_library(own, out_of_fold)
+    fine_tuned = accuracy_by_library(own, adaptation.out_of_fold)
     accuracy = {
         f"{settings.folds}-fold cross-validation on the soils of the fine-tuning": fine_tuned,
         f"{base.recipe.name}, before the fine-tuning, on the same soils": as_it_is,
     }
-    report, domain = conclude(recipe, calibration, own, out_of_fold, folds, accuracy)
+    report, domain = conclude(
+        recipe,
+        adaptation.calibration,
+        own,
+        adaptation.out_of_fold,
+        adaptation.folds,
+        accuracy,
+    )
+    report.training["members"] = adaptation.compared(own, report.targets)
     report.soils.update({"parts": [str(path)], "seen_before": len(known.seen)})
     # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
-    _keep(folder, recipe, calibration, own)
+    _keep(folder, recipe, adaptation.calibration, own)
     run_folder.keep_report(folder, report, domain)
     return FinetuningOutcome(
         report=report,
@@ -107,6 +117,7 @@ def _recipe(
     others: tuple[str, ...],
     quantity: str,
     settings: FinetuningSettings,
+    kept: str,
 ) -> TrainingRecipe:
     """Return the base's recipe with this round at its end.
 
@@ -116,7 +127,12 @@ def _recipe(
         base=f"{base.recipe.name} {base.digest[:16]}",
         data=str(path),
         quantity=quantity,
-        **asdict(settings),
+        layers=settings.layers,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        folds=settings.folds,
+        seed=settings.seed,
+        kept=kept,
     )
     return replace(
         base.recipe,

@@ -1,71 +1,218 @@
-"""The fits of a fine-tuning: one on all soils, and one without each fold."""
+"""Repeated cross-validation of members beside a trained model, and the model that is kept."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge.chemometrics.targets import Target
-from ccnvr.firmware_bridge.arrays import Array, Integers
-from ccnvr.train.calibration import finetuning
-from ccnvr.train.calibration.fit import Calibration, predict
-from ccnvr.train.calibration.folds import soil_of
+from ccnvr.firmware_bridge.arrays import Array, Float32, Integers
+from ccnvr.train.calibration.beside import (
+    AROUND,
+    BesideModel,
+    fit_beside,
+    inputs_and_outputs,
+    offset_of,
+)
+from ccnvr.train.calibration.finetuning import Tuning, tuned_network
+from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration.folds import fold_of, soil_of
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.members.choice import is_better, skill
+from ccnvr.train.network.ccnvr import CCNVR, network_outputs
+from ccnvr.train.network.scales import restore
+from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK
+from ccnvr.train.runs import member_report
 from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.outcome import FinetuningSettings
 
+Mask = NDArray[np.bool_]
 
-def fit_folds(
-    base: Base, soils: Soils, folds: Integers, settings: FinetuningSettings
-) -> tuple[Calibration, Array]:
-    """Fine-tune on all soils and, for each fold, on the others.
+AS_IT_IS, OFFSET = "as it is", "as it is, with an offset"
+MEAN, TUNED, WITH_TUNED = "mean of the members", "tuned network", "mean with the tuned network"
 
-    Returns:
-        The calibration of all soils, and out-of-fold predictions `(n, targets)`.
-    """
-    chosen = {
-        **finetuning.FINETUNING,
-        "epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "seed": settings.seed,
-    }
-    recipe = replace(base.recipe, fit=replace(base.recipe.fit, **chosen))
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """The model that a fine-tuning keeps, and what repeated cross-validation found."""
+
+    calibration: Calibration
+    """The model as one network, fitted to all soils."""
+
+    out_of_fold: Array
+    """Its predictions `(n, targets)` of left-out soils, in the first repeat."""
+
+    folds: Integers
+    """The folds of the first repeat, `(n,)`."""
+
+    chosen: str
+    """The row of `predicted` that is kept."""
+
+    reason: str
+    """Why it is kept."""
+
+    predicted: dict[str, Array] = field(default_factory=dict)
+    """Predictions `(repeats, n, targets)` of left-out soils by member, mean and base."""
+
+    def compared(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
+        """Return the figures of each row for a report, and the intervals' widths."""
+        return {
+            "model": self.chosen,
+            "network": self.chosen == WITH_TUNED,
+            "verdict": self.chosen,
+            "reason": self.reason,
+            **member_report.figures(self.predicted, soils, targets),
+            "interval_width": member_report.interval_widths(soils, self.out_of_fold, targets),
+        }
+
+
+def fit_folds(base: Base, soils: Soils, settings: FinetuningSettings) -> Adaptation:
+    """Cross-validate members of a user's soils beside the base, and fit the best model to all."""
+    tries = is_tried(base, settings, len(np.unique(soil_of(soils))))
+    all_folds = [
+        fold_of(soils, settings.folds, settings.seed + repeat) for repeat in range(settings.repeats)
+    ]
+    fits = settings.folds * settings.repeats + 1
     # On a terminal the bar moves at once; in a log file each refresh is a line, so one a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    total = (settings.folds + 1) * settings.epochs
-    with tqdm(total=total, unit="epoch", desc="folds", mininterval=pause) as bar:
+    steps = settings.epochs + 1 if tries else 1
+    with tqdm(total=fits * steps, desc="folds", mininterval=pause) as bar:
+        work = _Work(base, soils, settings, tries, bar)
+        predicted: dict[str, Array] = {}
+        for repeat, folds in enumerate(all_folds):
+            for fold in range(settings.folds):
+                held_out = folds == fold
+                found = work.predict(folds, fold, repeat * settings.folds + fold + 1)
+                for name, values in found.items():
+                    predicted.setdefault(name, np.empty((settings.repeats, *soils.values.shape)))[
+                        repeat, held_out
+                    ] = values
+                bar.update()
+        bar.set_description("all soils")
+        chosen, reason = _choose(soils, predicted, all_folds, settings.folds)
+        calibration = work.final(chosen)
+        bar.update()
+    return Adaptation(calibration, predicted[chosen][0], all_folds[0], chosen, reason, predicted)
+
+
+def is_tried(base: Base, settings: FinetuningSettings, soils: int) -> bool:
+    """Return whether the base's network is tuned at all."""
+    if base.calibration.network.config.members_only:
+        return False
+    if settings.network == "auto":
+        return soils >= FEWEST_FOR_NETWORK
+    return settings.network == "yes"
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """The base, the soils and the settings that all fits of a fine-tuning share."""
+
+    base: Base
+    soils: Soils
+    settings: FinetuningSettings
+    tries: bool
+    """Whether the base's network is tuned too."""
+
+    bar: tqdm[Any]
+
+    def predict(self, folds: Integers, fold: int, offset: int) -> dict[str, Array]:
+        """Return predictions of left-out soils `(n, targets)` by each row of the comparison."""
+        base, rows, held_out = self.base.calibration, folds != fold, folds == fold
+        inputs, predicted = self._outputs(held_out)
+        beside = self._fit(rows, offset)
+        members = beside.outputs(inputs, predicted)
+        outputs = {
+            AS_IT_IS: predicted,
+            OFFSET: predicted + offset_of(base, self._outputs(rows)[1], self.soils.values[rows]),
+            **members,
+            MEAN: np.mean(list(members.values()), axis=0),
+        }
+        if self.tries:
+            outputs[TUNED] = network_outputs(self._tuned(rows, offset), inputs).astype(np.float64)
+            own = [members[kind] for kind in beside.own]
+            outputs[WITH_TUNED] = np.mean([*own, outputs[TUNED]], axis=0)
+        return {name: restore(base.targets, values) for name, values in outputs.items()}
+
+    def final(self, chosen: str) -> Calibration:
+        """Return the chosen model, fitted to all soils."""
+        base, every = self.base.calibration, np.full(len(self.soils), True)
+        network = base.network
+        if chosen != AS_IT_IS:
+            beside = self._fit(every, 0)
+            if chosen == WITH_TUNED:
+                network = beside.mean_with(self._tuned(every, 0))
+            else:
+                network = (beside.alone if chosen == AROUND else beside.mean)(network)
+        targets = tuple(
+            _reaching(target, column)
+            for target, column in zip(base.targets, self.soils.values.T, strict=True)
+        )
+        return replace(base, network=network, targets=targets)
+
+    def _fit(self, rows: Mask, offset: int) -> BesideModel:
+        return fit_beside(
+            self.base.recipe,
+            self.base.calibration,
+            self.soils.spectra[rows],
+            self.soils.values[rows],
+            soil_of(self.soils)[rows],
+            self._seed(offset),
+        )
+
+    def _tuned(self, rows: Mask, offset: int) -> CCNVR:
+        """Return the base's network, trained further on some soils."""
+        settings = self.settings
 
         def advance(loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            self.bar.update()
 
-        def tuned(rows: NDArray[np.bool_], offset: int) -> Calibration:
-            # Another seed for each fold, and none that another seed of the user's gives.
-            context = Fitting(recipe, settings.seed * 1000 + offset, on_epoch=advance)
-            spectra, values, groups = soils.spectra[rows], soils.values[rows], soil_of(soils)[rows]
-            return finetuning.finetune(
-                context, base.calibration, spectra, values, settings.layers, groups
-            )
+        return tuned_network(
+            self.base.recipe,
+            self.base.calibration,
+            self.soils.rows(rows),
+            Tuning(settings.layers, settings.epochs, settings.learning_rate, self._seed(offset)),
+            advance,
+        )
 
-        out_of_fold = np.empty_like(soils.values)
-        for number in range(settings.folds):
-            held_out = folds == number
-            out_of_fold[held_out] = predict(
-                recipe, tuned(~held_out, number + 1), soils.spectra[held_out]
-            )
-        bar.set_description("all soils")
-        # Every fold number is at least 0, so this mask is all soils.
-        calibration = tuned(folds >= 0, 0)
-    targets = tuple(
-        _reaching(target, column)
-        for target, column in zip(calibration.targets, soils.values.T, strict=True)
-    )
-    return replace(calibration, targets=targets), out_of_fold
+    def _seed(self, offset: int) -> int:
+        # Another seed for each fold, and none that another seed of the user's gives.
+        return self.settings.seed * 1000 + offset
+
+    def _outputs(self, rows: Mask) -> tuple[Float32, Array]:
+        """Return the base's inputs and outputs for some soils."""
+        return inputs_and_outputs(self.base.recipe, self.base.calibration, self.soils.spectra[rows])
+
+
+def _choose(
+    soils: Soils, predicted: dict[str, Array], all_folds: list[Integers], folds: int
+) -> tuple[str, str]:
+    """Return the row that is kept, and why.
+
+    The process around the model is kept unless another is better by more than chance.
+    """
+    scores = {
+        name: np.concatenate(
+            [
+                skill(soils.values, predicted[name][repeat], numbers)
+                for repeat, numbers in enumerate(all_folds)
+            ]
+        )
+        for name in (AROUND, AS_IT_IS, MEAN, WITH_TUNED)
+        if name in predicted
+    }
+    chosen = AROUND
+    for name in scores:
+        if is_better(scores[name], scores[chosen], folds):
+            chosen = name
+    listed = ", ".join(f"{name} {score.mean():.3f}" for name, score in scores.items())
+    return chosen, f"mean R2: {listed}"
 
 
 def _reaching(target: Target, values: Array) -> Target:

@@ -15,6 +15,8 @@ from ccnvr.train.libraries.soils import Soils
 TOO_WIDE = 0.9
 """The width of an interval, relative to that of the soils' values, that says no more than these."""
 
+MEAN_OF_SOILS = "mean of the soils"
+
 _TITLES = {"plsr": "PLSR", "matern": "Matern process", "svr": "SVR"}
 
 
@@ -66,20 +68,26 @@ def interval_widths(
 
 
 def table(members: dict[str, Any]) -> list[str]:
-    """Return the lines that `ccnvr train` prints of what `compared` returned."""
+    """Return the lines that are printed of what `compared` returned.
+
+    The soils' own mean stands first, whose R2 is 0 by definition: what is below it is worse than no
+    spectrum.
+    """
     rows: dict[str, dict[str, dict[str, float]]] = members["rows"]
     names = list(next(iter(rows.values())))
-    width = max(map(len, rows)) + 3
+    width = max(map(len, (MEAN_OF_SOILS, *rows))) + 3
     lines = [
         f"R2 over {members['repeats']} repeats of the cross-validation, +- its spread",
         " " * width + "".join(f"{name:>16}" for name in names),
     ]
+    zeros = "".join(f"{'0.000':>16}" for _ in names)
+    lines.append(f"  {MEAN_OF_SOILS:<{width - 2}}{zeros}")
     for row, figures in rows.items():
         mark = "* " if row == members["model"] else "  "
         cells = (f"{figures[name]['r2']:.3f} +-{figures[name]['r2_sd']:.3f}" for name in names)
         lines.append(f"{mark}{row:<{width - 2}}" + "".join(f"{cell:>16}" for cell in cells))
-    kind = "with" if members["network"] else "without"
-    lines.append(f"* the model: {kind} the network ({members['reason']})")
+    kind = "with the network" if members["network"] else "without the network"
+    lines.append(f"* the model: {members.get('verdict', kind)} ({members['reason']})")
     return [*lines, "", *width_lines(members["interval_width"])]
 
 
@@ -89,8 +97,8 @@ def width_lines(widths: dict[str, float]) -> list[str]:
     lines = [f"mean width of the 90 % intervals, as a share of the soils' own spread: {listed}"]
     if wide := [name for name, width in widths.items() if width >= TOO_WIDE]:
         lines.append(
-            f"warning: for {', '.join(wide)} the intervals are no better than the soils' own "
-            "spread, so a prediction says little; add soils, or leave the property out"
+            f"warning: the interval for {' and for '.join(wide)} is as wide as your soils differ, "
+            "so a prediction says little: more soils are needed, or leave the property out"
         )
     return lines
 

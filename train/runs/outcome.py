@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.finetuning import FINETUNING
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs.report import RunReport
+
+NETWORK = ("auto", "yes", "no")
+"""Whether the network of the base is tuned, see `FinetuningSettings`."""
 
 SOILS_PER_FOLD = 4
 """The least number of soils in a fold, so that a fold is more than single soils."""
@@ -18,10 +22,14 @@ SOILS_PER_FOLD = 4
 
 @dataclass(frozen=True)
 class FinetuningSettings:
-    """The settings of a fine-tuning."""
+    """The settings of a fine-tuning.
+
+    Raises:
+        UsageError: a value is not possible.
+    """
 
     layers: str = "all"
-    """What is tuned, one of `LAYERS`: `all` layers, or only the `head`."""
+    """What is tuned of it, one of `LAYERS`: `all` layers, or only the `head`."""
 
     epochs: int = FINETUNING["epochs"]
     """Passes over the soils."""
@@ -34,6 +42,21 @@ class FinetuningSettings:
 
     seed: int = 1
     """The seed of folds, batches and augmentation."""
+
+    network: str = "auto"
+    """Whether the base's network is tuned too: yes, no, or `auto`.
+
+    With `auto`, it is from `FEWEST_FOR_NETWORK` soils on, if the base has one.
+    """
+
+    repeats: int = 3
+    """How often the cross-validation is repeated with other folds, at least 2."""
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORK:
+            raise UsageError(f"network {self.network!r} is not one of {', '.join(NETWORK)}")
+        if self.repeats < 2:
+            raise UsageError(f"repeats = {self.repeats} must be at least 2")
 
     def for_soils(self, soils: Soils) -> FinetuningSettings:
         """Return the settings with so few folds that each has `SOILS_PER_FOLD`."""

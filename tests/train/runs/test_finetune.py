@@ -22,12 +22,13 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
-from ccnvr.train.calibration import finetuning
+from ccnvr.train.calibration import beside, finetuning
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.sensor import Sensor
+from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.runs import base as bases
-from ccnvr.train.runs import finetune, own_soils
+from ccnvr.train.runs import finetune, finetune_folds, own_soils
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs.outcome import FinetuningSettings
 from tests.support import recipes
@@ -188,12 +189,12 @@ def test_a_fine_tuned_run_is_no_run_of_training(
     assert not (tmp_path / "other").exists()
 
 
-def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
-    """And tells that it has seen these soils, though the file names them anew."""
+def test_members_stand_beside_the_default_bundle_s_network_as_it_is(tmp_path: Path) -> None:
+    """And the run tells that the bundle has seen these soils, though the file names them anew."""
     soils = write_soils(tmp_path / "mine.csv", "SL.125", 24, step=2)
     base = bases.read_base(NETWORK_BUNDLE)
     out = tmp_path / "mine"
-    outcome = finetune.finetune(base, soils, out, FinetuningSettings("head", epochs=1, folds=5))
+    outcome = finetune.finetune(base, soils, out, FinetuningSettings(folds=2, repeats=2))
     trained = limesoda.load("SL.125").folds[:24] != limesoda.HELD_OUT_FOLD
     assert len(outcome.seen_before) == int(trained.sum())
     assert set(outcome.left_out) == {"N", "CEC"}
@@ -201,16 +202,81 @@ def test_the_default_bundle_keeps_what_is_not_tuned(tmp_path: Path) -> None:
     assert (
         made.properties == ("OC", "pH", "clay") and made.preprocessing == base.recipe.preprocessing
     )
+    assert made.finetuned[-1].kept == report.training["members"]["model"]
     before, after = base.calibration.network.state_dict(), calibration.network.state_dict()
-    changed = {
-        name
-        for name in after
-        if name[:7] != "output." and not torch.equal(before[name], after[name])
-    }
-    assert changed == {"dense.weight", "dense.bias", "linear.weight"}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed <= {"output.weight", "output.bias", "linear.weight"}
     assert after["output.weight"].shape == (3, 64)
     assert report.training["base"]["sha256"] == bundles.read(NETWORK_BUNDLE).digest
-    assert all(parameter.requires_grad for parameter in calibration.network.parameters())
+
+
+def test_layers_that_are_not_tuned_are_kept(finished_run: Path, tmp_path: Path) -> None:
+    soils = write_soils(tmp_path / "mine.csv", "SL.125", 24)
+    base = bases.read_base(str(finished_run))
+    own, _ = own_soils.read_soils(base, soils, "reflectance")
+    recipe = dataclasses.replace(
+        base.recipe, fit=dataclasses.replace(base.recipe.fit, epochs=1, batch_size=16)
+    )
+    tuned = finetuning.finetune(
+        Fitting(recipe, 1), base.calibration, own.spectra, own.values, "head"
+    )
+    before, after = base.calibration.network.state_dict(), tuned.network.state_dict()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {
+        f"{layer}.{kind}" for layer in ("dense", "output") for kind in ("weight", "bias")
+    }
+    assert all(parameter.requires_grad for parameter in tuned.network.parameters())
+
+
+def test_a_tuned_network_is_one_more_row(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", 12)
+    out = tmp_path / "mine"
+    tuned = ("--network", "yes", "--layers", "head", *QUICK)
+    assert main(["finetune", str(finished_run), str(soils), "--out", str(out), *tuned]) == 0
+    printed = capsys.readouterr().out
+    for row in (
+        "mean of the soils",
+        "as it is, with an offset",
+        "PLSR",
+        "Matern process",
+        "SVR",
+        "process around the model",
+        "tuned network",
+        "mean with the tuned network",
+    ):
+        assert f"  {row}  " in printed or f"* {row}  " in printed
+    assert "mean width of the 90 % intervals" in printed
+
+
+def test_a_model_of_members_alone_is_fine_tuned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    """As the bundles for instruments are; it has no network that could be tuned."""
+    monkeypatch.chdir(tmp_path)
+    text = recipes.SMALL.replace('"UL.120:train", "SL.125:train"', '"UL.120:train"')
+    text = text.replace("[grid]", "[members]\nnetwork = false\nrepeats = 2\n[grid]")
+    recipes.write(tmp_path, text.replace('"UL.120:test", "SL.125:test"', '"UL.120:test"'))
+    write_soils(tmp_path / "mine.csv", "CV.98", 16)
+    assert main(["train", "recipe.toml", "--out", "run"]) == 0
+    assert main(["export", "run", "--out", "base.ccnvr", *ONLY]) == 0
+    words = ("base.ccnvr has kernel members only", "leave out --network yes")
+    fine_tune = ("finetune", "base.ccnvr", "mine.csv", "--out", "mine", *QUICK)
+    refused(2, words, *fine_tune, "--network", "yes")
+    assert not Path("mine").exists()
+    assert main([*fine_tune]) == 0
+    assert main(["export", "mine", "--out", "mine.ccnvr", *ONLY]) == 0
+    assert main(["predict", "mine.ccnvr", "mine.csv", "--out", "out.csv"]) == 0
+    made, calibration, report = run_folder.load(Path("mine"))
+    assert len(calibration.network.config.kernels) in (2, 3, 5)
+    with open("out.csv") as stream:
+        found = [float(row["OC (g/kg)"]) for row in csv.DictReader(stream)]
+    own = load_soils(("mine.csv",), made)
+    np.testing.assert_allclose(
+        found, fitting.predict(made, calibration, own.spectra)[:, 0], rtol=2e-3
+    )
+    assert report.training["members"]["rows"]["as it is"]["OC"]["r2_sd"] == 0.0
 
 
 def test_fine_tuning_learns_what_the_base_does_not_know(finished_run: Path, tmp_path: Path) -> None:
@@ -244,17 +310,17 @@ def test_an_interrupted_fine_tuning_leaves_nothing_half_written(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soils, out = write_soils(tmp_path / "mine.csv", "CV.98", 12), tmp_path / "out"
-    base, tune = bases.read_base(str(finished_run)), finetuning.finetune
+    base, fit = bases.read_base(str(finished_run)), beside.fit_beside
     rounds: list[int] = []
 
-    def interrupted(*arguments: Any, **named: Any) -> fitting.Calibration:
+    def interrupted(*arguments: Any) -> beside.BesideModel:
         rounds.append(1)
         if len(rounds) == 3:
             raise KeyboardInterrupt
-        return tune(*arguments, **named)
+        return fit(*arguments)
 
-    monkeypatch.setattr(finetuning, "finetune", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
+        changed.setattr(finetune_folds, "fit_beside", interrupted)
         finetune.finetune(base, soils, out, TWO)
     assert not list(out.iterdir())
     finetune.finetune(base, soils, out, TWO)
