@@ -15,8 +15,8 @@ from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import splits
 from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
-from ccnvr.train.experiments.comparison import Comparison
-from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, Terms, contenders
+from ccnvr.train.experiments.comparison import GRID, Comparison
+from ccnvr.train.experiments.contenders import NO_TERMS, RECIPE, WORLD_RECIPE, Terms, contenders
 from ccnvr.train.experiments.output import (
     print_accuracy,
     print_losses,
@@ -24,8 +24,12 @@ from ccnvr.train.experiments.output import (
     progress,
     write_result,
 )
+from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import check
 from ccnvr.train.rivals.tuning import Budget
+from ccnvr.train.studies import places
+
+WORLD_TERMS = Terms(splits.WORLD_SCALES, splits.WORLD_GRID, stacked=True)
 
 
 def run_accuracy(arguments: argparse.Namespace) -> int:
@@ -54,23 +58,57 @@ def run_transfer(arguments: argparse.Namespace) -> int:
             f"{recipe_path} has [pretraining], but --sources say what is trained on; give "
             "another --recipe"
         )
+    of_world = any(
+        library_and_part(name)[0] == splits.ICRAF
+        for name in (*arguments.targets, *arguments.sources)
+    )
+    terms = Terms(grid=transfer.WITH_WORLD, stacked=True) if of_world else NO_TERMS
     with progress() as on_step:
         experiment = transfer.Transfer(
             targets=arguments.targets,
             sources=arguments.sources,
-            contenders=contenders(arguments.methods, recipe_path),
-            network=single_network.single_network(recipe_path),
+            contenders=contenders(arguments.methods, recipe_path, terms=terms),
+            network=single_network.single_network(recipe_path, terms),
             budget=_budget(arguments),
             seeds=arguments.seeds,
             repeats=arguments.repeats,
             sizes=transfer.SIZES,
             ledger=inputs.ledger(arguments.out, recipe, recipe_path),
             prop=arguments.property,
+            grid=terms.grid or GRID,
             on_step=on_step,
         )
         result = transfer.run(experiment, arguments.out)
     print_transfer(result)
     return write_result(result, arguments.out / "transfer.json", drawn=True)
+
+
+def run_places(arguments: argparse.Namespace) -> int:
+    """Calibrate methods on the world, predict a country, and adapt with a few of its soils."""
+    recipe_path = arguments.recipe or WORLD_RECIPE
+    recipe = inputs.comparable_recipe(recipe_path)
+    compared = contenders(arguments.methods, recipe_path, terms=WORLD_TERMS)
+    chosen = inputs.earlier_choices(arguments.choices, splits.WORLD_PROPERTIES)
+    with progress() as on_step:
+        experiment = places.Places(
+            countries=arguments.countries,
+            sizes=places.SIZES,
+            contenders=compared,
+            local=tuple(name for name in arguments.local if name in compared),
+            network=(
+                single_network.single_network(recipe_path, WORLD_TERMS)
+                if arguments.finetune
+                else None
+            ),
+            chosen=chosen,
+            budget=_budget(arguments),
+            ledger=inputs.ledger(arguments.out, recipe, recipe_path),
+            seed=arguments.seed,
+            on_step=on_step,
+        )
+        result = places.run(experiment)
+    print(places.table(result))
+    return write_result(result, arguments.out / "places.json")
 
 
 def run_search(arguments: argparse.Namespace) -> int:
@@ -123,7 +161,7 @@ def _compare(
     first, repeated = first[: arguments.splits], [others[: arguments.splits] for others in repeated]
     predicted = {origin for split in first for origin in split.test.origin}
     chosen = inputs.earlier_choices(arguments.choices, first[0].train.properties)
-    terms = Terms(splits.WORLD_SCALES, splits.WORLD_GRID, stacked=True) if of_world else Terms()
+    terms = WORLD_TERMS if of_world else NO_TERMS
     compared = contenders(arguments.methods, recipe_path, predicted, terms)
     ledger = inputs.ledger(arguments.out, recipe, recipe_path)
     inputs.take_over_rivals(ledger, arguments.beside)

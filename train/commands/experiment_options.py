@@ -10,7 +10,7 @@ from ccnvr.edge.commands.arguments import some_of, whole_number
 from ccnvr.train.experiments import transfer
 from ccnvr.train.experiments.comparison import REFERENCE
 from ccnvr.train.libraries.properties import PROPERTIES
-from ccnvr.train.studies import scale
+from ccnvr.train.studies import places, scale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +35,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="properties to predict (default: all that were measured)",
     )
-    parser.add_argument(
-        "--choices",
-        type=Path,
-        metavar="RESULT",
-        help="result of an earlier accuracy experiment, whose choices its rivals keep",
-    )
+    _add_choices(parser)
     parser.add_argument(
         "--beside",
         type=Path,
@@ -87,6 +82,40 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     )
     # Fewer than for `accuracy`, because every method is tuned anew for each of six libraries.
     _add_methods(parser, trials=10, seeds=1)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--countries",
+        type=_names,
+        default=places.COUNTRIES,
+        metavar="A,B",
+        help="countries that are the target in turn",
+    )
+    parser.add_argument(
+        "--local",
+        type=_names,
+        default=("PLSR", "members"),
+        metavar="A,B",
+        help="methods that are calibrated on the local soils alone too (default: PLSR,members)",
+    )
+    parser.add_argument(
+        "--finetune", action="store_true", help="fine-tune CCNVR on the local soils too"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**31 - 1), default=0, help="seed of the draw (0)"
+    )
+    _add_choices(parser)
+    _add_methods(parser, trials=10, seeds=1)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--choices",
+        type=Path,
+        metavar="RESULT",
+        help="result of an earlier accuracy experiment, whose choices its rivals keep",
+    )
 
 
 def _add_methods(parser: argparse.ArgumentParser, trials: int, seeds: int) -> None:
@@ -180,6 +209,10 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "transfer": (
         "train on some libraries, predict another, and adapt with a few of its soils",
         _add_transfer,
+    ),
+    "places": (
+        "calibrate on ICRAF, predict a country of it, and adapt with a few of its soils",
+        _add_places,
     ),
     "search": ("search CCNVR's own configuration inside nirsoil's training part", _add_search),
     "check": (

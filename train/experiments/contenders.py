@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from ccnvr.edge.chemometrics.grid import Grid
+from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
@@ -128,6 +128,14 @@ class Network:
         """Return the recipe, which leaves nothing to choose."""
         return {"recipe": to_data(recipe_for(self.recipe, soils))}
 
+    def fitting(self, soils: Soils, seed: int) -> Fitting:
+        """Return what to train for these soils, with the members that teach already fitted."""
+        recipe = recipe_for(self.recipe, soils)
+        teachers: tuple[nn.Module, ...] = ()
+        if self.taught and recipe.members and recipe.members.teach:
+            teachers = (fit_to(recipe, recipe.members, soils, seed).teacher(),)
+        return Fitting(recipe, seed, teachers=teachers)
+
     def fit(
         self,
         choice: Choice,
@@ -136,16 +144,13 @@ class Network:
         on_epoch: Callable[[float], None] = lambda loss: None,
     ) -> PredictAll:
         """Fit one network for all properties."""
-        recipe = recipe_for(self.recipe, soils)
-        teachers: tuple[nn.Module, ...] = ()
-        if self.taught and recipe.members and recipe.members.teach:
-            teachers = (fit_to(recipe, recipe.members, soils, seed).teacher(),)
+        fitting = replace(self.fitting(soils, seed), on_epoch=on_epoch)
         return calibrate(
-            Fitting(recipe, seed, on_epoch=on_epoch, teachers=teachers),
+            fitting,
             soils.grid,
             soils.spectra,
             soils.values,
-            before=None if self.average else load_before(recipe),
+            before=None if self.average else load_before(fitting.recipe),
             average=self.average,
         )
 
@@ -193,7 +198,7 @@ class Terms:
     Attributes:
         scales: by property, the transform that it is scored after; the others are scored as they
             are.
-        grid: the grid that CCNVR's paper mode reads; None for that of its recipe.
+        grid: the grid that recipes of CCNVR get which read bands that it lacks; None for no change.
         stacked: whether rivals may choose all channels of CCNVR's recipes side by side.
     """
 
@@ -202,11 +207,14 @@ class Terms:
     stacked: bool = False
 
 
+NO_TERMS = Terms()
+
+
 def contenders(
     names: tuple[str, ...] = (),
     recipe_path: Path = RECIPE,
     predicted: Collection[str] = (),
-    terms: Terms = Terms(),
+    terms: Terms = NO_TERMS,
 ) -> dict[str, Contender]:
     """Return contenders by name; `A+B` is the mean of A's and B's predictions.
 
@@ -219,7 +227,7 @@ def contenders(
     Raises:
         UsageError: there is no contender of that name.
     """
-    recipe = recipes.load(recipe_path).pretrained_without(predicted)
+    recipe = _covered(recipes.load(recipe_path).pretrained_without(predicted), terms.grid)
     every: dict[str, Contender] = {
         name: Rival(method.stacked() if terms.stacked else method, terms.scales)
         for name, method in METHODS.items()
@@ -237,6 +245,16 @@ def contenders(
     return {name: contender for name, contender in every.items() if not names or name in names}
 
 
+def _covered(recipe: TrainingRecipe, grid: Grid | None) -> TrainingRecipe:
+    """Return the recipe on this grid, if that does not cover its own."""
+    if grid is not None:
+        try:
+            check_wavelengths(grid.wavelengths(), recipe.grid)
+        except WavelengthError:
+            return replace(recipe, grid=grid)
+    return recipe
+
+
 def _parts(name: str) -> list[str]:
     return [part.strip() for part in name.split("+")]
 
@@ -249,10 +267,8 @@ def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
     taught = recipe
     if not recipe.fit.teachers and not recipe.gaussian_processes:
         taught = replace(several, pretraining=recipe.pretraining)
-    paper = recipes.load(PAPER_RECIPE)
-    paper = replace(
-        paper, grid=terms.grid or paper.grid, transforms={**paper.transforms, **terms.scales}
-    )
+    paper = _covered(recipes.load(PAPER_RECIPE), terms.grid)
+    paper = replace(paper, transforms={**paper.transforms, **terms.scales})
     networks = [
         Network("CCNVR", untaught),
         Network("CCNVR averaged", several, average=True),

@@ -13,12 +13,13 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.calibration.splits import official_splits
-from ccnvr.train.experiments.comparison import GRID
 from ccnvr.train.experiments.contenders import (
     BEST,
+    NO_TERMS,
     Choice,
     Network,
     PredictAll,
+    Terms,
     contenders,
 )
 from ccnvr.train.experiments.statistics import figures
@@ -27,9 +28,9 @@ from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.rivals.members import recipe_for
 
 
-def single_network(recipe: Path) -> Network:
+def single_network(recipe: Path, terms: Terms = NO_TERMS) -> Network:
     """Return the contender that is one network, taught as the recipe says."""
-    network = contenders((BEST,), recipe)[BEST]
+    network = contenders((BEST,), recipe, terms=terms)[BEST]
     if not isinstance(network, Network):
         raise TypeError(f"{BEST} is a {type(network).__name__}")
     return network
@@ -56,14 +57,14 @@ class Pretrained:
         self.choose = network.choose
         self._network, self._source = network, source
         self._recipe = recipe_for(network.recipe, source)
-        # Rivals get the common grid of 2 nm, and the recipe has bands of its own.
-        self._resample = resampling_matrix(GRID.wavelengths(), self._recipe.grid).T
+        # Rivals get the grid of the soils, and the recipe has bands of its own.
+        self._resample = resampling_matrix(source.grid.wavelengths(), self._recipe.grid).T
 
     @cached_property
     def _calibration(self) -> Calibration:
         """The network of seed 0, trained when it is first used."""
         return fitting.fit(
-            Fitting(self._recipe, 0),
+            self._network.fitting(self._source, 0),
             self._source.spectra @ self._resample,
             self._source.values,
             before=load_before(self._recipe),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
@@ -27,11 +28,15 @@ from ccnvr.train.experiments.single_network import Pretrained
 from ccnvr.train.experiments.statistics import figures as merits
 from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
+from ccnvr.train.libraries.published.icraf import GAPS_NM
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 
 LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
+WITH_WORLD = Grid.between(1110.0, 2450.0, 10.0, GAPS_NM)
+"""The grid that ICRAF shares with the others."""
+
 # Within the 10 to 100 soils that fine-tuning is for (decision 0046).
 SIZES = (10, 20, 30, 50)
 LOCAL_TRIALS = 20
@@ -54,6 +59,7 @@ class Transfer:
         sizes: the numbers of local samples.
         ledger: where choices and predictions are kept.
         prop: the property.
+        grid: the wavelengths that all of them share.
         on_step: called with a description of the next computation.
     """
 
@@ -67,6 +73,7 @@ class Transfer:
     sizes: tuple[int, ...]
     ledger: Ledger
     prop: str = "OC"
+    grid: Grid = GRID
     on_step: Callable[[str], None] = lambda what: None
 
 
@@ -123,7 +130,7 @@ def _check(transfer: Transfer) -> None:
             )
     every = dict.fromkeys((*transfer.targets, *transfer.sources))
     measured = {
-        name: not np.isnan(libraries.load_library(name, GRID).column(transfer.prop)).all()
+        name: not np.isnan(libraries.load_library(name, transfer.grid).column(transfer.prop)).all()
         for name in every
     }
     for target in transfer.targets:
@@ -137,7 +144,10 @@ def _check(transfer: Transfer) -> None:
 
 def _split(transfer: Transfer, target: str) -> Split:
     """Return the split into the soils of the sources to train on and those of the target."""
-    loaded = [libraries.load_library(name, GRID) for name in (*_sources(transfer, target), target)]
+    loaded = [
+        libraries.load_library(name, transfer.grid)
+        for name in (*_sources(transfer, target), target)
+    ]
     of_target = np.repeat([False, True], [sum(map(len, loaded[:-1])), len(loaded[-1])])
     soils = libraries.join(loaded)
     rows = np.flatnonzero(~np.isnan(soils.column(transfer.prop)))

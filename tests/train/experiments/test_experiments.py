@@ -27,6 +27,7 @@ from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
+from ccnvr.train.studies import places
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 from tests.support.icraf_table import write_joined
 from tests.support.soil_files import write_soils
@@ -393,6 +394,34 @@ def test_a_rival_keeps_its_choice_for_countries_and_one_fold_is_enough_for_noise
         2,
         "holds no ledger.jsonl",
     )
+
+
+def test_a_country_is_predicted_with_none_and_with_some_of_its_soils(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "SIZES", (10, 15))
+    monkeypatch.setitem(finetuning.FINETUNING, "epochs", 2)
+    recipe = world.parent / "quick.toml"
+    recipe.write_text(WORLD_RECIPE.read_text().replace("epochs = 60", "epochs = 1"))
+    arguments = ["--countries", "Kenya", "--methods", "PLSR,members", "--recipe", str(recipe)]
+    budget = ["--trials", "1", "--folds", "2", "--finetune", "--out", str(world)]
+    assert main(["experiment", "places", *arguments, *budget]) == 0
+    result = json.loads((world / "places.json").read_text())
+    kenya = result["countries"]["Kenya"]
+    assert set(kenya) == {
+        "PLSR",
+        "members",
+        "PLSR, local soils alone",
+        "members, local soils alone",
+        "CCNVR distilled, fine-tuned",
+    }
+    assert list(kenya["PLSR"]) == ["0", "10", "15"]
+    assert list(kenya["members, local soils alone"]) == ["10", "15"]
+    counts = {merit["pH"]["n"] for by_size in kenya.values() for merit in by_size.values()}
+    assert counts == {result["predicted"]["Kenya"]} and 0 < max(counts) <= 20
+    assert "mean R2 over countries" in capsys.readouterr().out
+    assert main(["experiment", "places", *arguments[:1], "Atlantis", *arguments[2:], *budget]) == 2
+    assert "Atlantis has 0 soils" in capsys.readouterr().err
 
 
 def test_no_prediction_leaves_the_reach_of_its_training_soils() -> None:
