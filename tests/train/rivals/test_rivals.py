@@ -19,6 +19,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.network import ccnvr as networks
 from ccnvr.train.rivals.method import (
+    STACK,
     TREATMENTS,
     Configuration,
     Method,
@@ -125,6 +126,44 @@ def test_treatments_are_those_of_the_edge(soils: tuple[Array, Array]) -> None:
         )
     few = Grid(1104.0, 10.0, 6)
     assert channels({"treatment": "derivative", "window_nm": 80}, few)[0].window == 5
+
+
+def test_thinning_leaves_no_wide_steps_on_a_coarse_grid() -> None:
+    coarse = Grid(410.0, 10.0, 179, ((1360.0, 1450.0), (1800.0, 1950.0)))
+    spectra = np.random.default_rng(1).normal(size=(3, coarse.bands))
+    for thin, kept in ((1, 179), (2, 90), (8, 60)):
+        configuration = {"treatment": "snv", "thin": thin}
+        assert features(configuration, coarse)(spectra).shape == (3, kept)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stacked_method_reads_all_channels_of_ccnvr_on_a_grid_with_gaps(name: str) -> None:
+    method, plain = METHODS[name].stacked(), METHODS[name]
+    assert method.first["treatment"] == STACK and plain.first["treatment"] != STACK
+    assert STACK in method.treatments and STACK not in plain.treatments
+    gapped = Grid(430.0, 10.0, 177, ((1360.0, 1450.0), (1800.0, 1950.0)))
+    library = libraries.load_library("UL.120", gapped)
+    quick = {"epochs": 20} if name in ("CNN", "RNN") else {}
+    fixed = optuna.trial.FixedTrial({**method.first, **quick})
+    configuration = method.suggest(fixed, gapped.bands, 90)
+    predict = method.fit(configuration, gapped, library.spectra[:90], library.values[:90, 0], 0)
+    assert np.isfinite(predict(library.spectra[90:])).all()
+
+
+def test_networks_take_larger_batches_of_many_soils() -> None:
+    method = METHODS["CNN"]
+    few, many = (default(method, soils)["fit"]["batch_size"] for soils in (618, 3200))
+    assert many == 4 * few
+
+
+def test_a_search_scores_on_the_scale_of_its_soils(soils: tuple[Array, Array]) -> None:
+    spectra, values = soils
+    groups = np.arange(len(values))
+    r2 = [
+        tune(METHODS["PLSR"], TuningSoils(GRID, spectra, values, groups, scale), Budget(2, 2)).r2
+        for scale in ("identity", "log1p")
+    ]
+    assert r2[0] != r2[1] and min(r2) > 0.5
 
 
 def test_a_transform_that_the_values_do_not_allow_is_refused() -> None:
