@@ -97,7 +97,10 @@ class MemberSettings:
     """
 
     repeats: int = 3
-    """How often the cross-validation is repeated with other folds, 2 to 20."""
+    """How often the cross-validation is repeated with other folds, 2 to 20.
+
+    Once is enough if it is settled whether the network is a member.
+    """
 
     most_soils: int = field(default=0, metadata={OMITTED_IF_EMPTY: True})
     """The most spectra of soils that a kernel member compares a spectrum with, at least 10.
@@ -133,8 +136,10 @@ class MemberSettings:
             raise ValueError(f"kinds = {list(self.kinds)} needs {MATERN} or {SVR} too")
         if isinstance(self.network, str) and self.network != "auto":
             raise ValueError(f'network = {self.network!r} is not true, false or "auto"')
-        if not 2 <= self.repeats <= 20:
-            raise ValueError(f"repeats = {self.repeats} is not from 2 to 20")
+        # A choice needs the spread over repeats.
+        fewest = 2 if self.network == "auto" else 1
+        if not fewest <= self.repeats <= 20:
+            raise ValueError(f"repeats = {self.repeats} is not from {fewest} to 20")
         if self.most_soils and not 10 <= self.most_soils <= 6000:
             raise ValueError(f"most_soils = {self.most_soils} is not 0 or from 10 to 6000")
         if not 16 <= self.most_components <= 256:

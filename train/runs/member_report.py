@@ -109,6 +109,6 @@ def _figures(measured: Array, repeats: Array) -> dict[str, float]:
     errors = np.array([figures.rmse if figures.rmse is not None else np.nan for figures in found])
     return {
         "r2": round(float(scores.mean()), 4),
-        "r2_sd": round(float(scores.std(ddof=1)), 4),
+        "r2_sd": round(float(scores.std(ddof=1)), 4) if len(scores) > 1 else 0.0,
         "rmse": round(float(errors.mean()), 4),
     }

@@ -212,6 +212,7 @@ def test_a_fold_s_skill_is_its_share_of_explained_variance() -> None:
         ('kinds = ["svr", "svr"]', "twice"),
         ('network = "maybe"', "maybe"),
         ("repeats = 1", "2 to 20"),
+        ("repeats = 0\nnetwork = false", "1 to 20"),
         ("ranges_nm = [[1500.0, 1520.0]]", "holds 2 bands"),
         ("ranges_nm = [[1500.0, 1900.0], [1500.0, 1900.0]]", "different"),
     ],
