@@ -26,8 +26,16 @@ DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "nirsoil_best_recipe.to
 OPEN = "open"
 """The name for all open libraries joined, as in the recipe of the default bundle."""
 
-ICRAF, BY_COUNTRY, TO_ORGANIC = WORLD = ("icraf", "icraf:countries", "icraf:organic")
-"""ICRAF-ISRIC with whole profiles or whole countries in folds, and from mineral soils to others."""
+ICRAF, BY_COUNTRY, BY_CHANCE, TO_ORGANIC = WORLD = (
+    "icraf",
+    "icraf:countries",
+    "icraf:chance",
+    "icraf:organic",
+)
+"""ICRAF-ISRIC in folds of whole profiles, of whole countries, or of soils drawn by chance, and from
+mineral soils to others. Chance puts horizons of one profile on both sides: it serves to compare
+with publications alone.
+"""
 
 WORLD_GRID = Grid(410.0, 10.0, 179, GAPS_NM)
 WORLD_PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
@@ -66,6 +74,8 @@ def splits_of(
     properties = properties or WORLD_PROPERTIES
     if library == TO_ORGANIC:
         return ([split("organic", soils, soils.column("OC") > MOST_MINERAL, properties)],)
+    if library == BY_CHANCE:
+        soils = replace(soils, sites=None, groups=np.arange(len(soils)))
     label = COUNTRIES if library == BY_COUNTRY else PROFILES
     if label == COUNTRIES:
         # Rivals are tuned, and members choose, with whole countries left out too.

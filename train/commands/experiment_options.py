@@ -25,8 +25,8 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="nirsoil",
         metavar="LIBRARY",
-        help="nirsoil, a LimeSoDa set, open for all of them together, or icraf, icraf:countries or "
-        "icraf:organic (default: nirsoil)",
+        help="nirsoil, a LimeSoDa set, open for all of them together, or icraf, icraf:countries, "
+        "icraf:chance or icraf:organic (default: nirsoil)",
     )
     parser.add_argument(
         "--properties",

@@ -335,6 +335,8 @@ def test_folds_of_the_world_keep_places_whole_and_differ_by_repetition(
         assert held_out[0] != held_out[1]
         for part in rounds[1]:
             assert not set(part.train.sites or ()) & set(part.test.sites or ())
+    by_chance = splits.splits_of("icraf:chance", ("OC",))[0][0]
+    assert set(by_chance.train.sample_ids).isdisjoint(by_chance.test.sample_ids)
     # The parts that a recipe can name are these very folds.
     named = load_library("icraf:countries=2/5/1", splits.WORLD_GRID)
     assert set(named.sample_ids) == held_out[1][1]
