@@ -111,7 +111,7 @@ class Comparison:
     def _choose(self, contender: Contender, split: Split, key: str) -> Choice:
         """Let a method choose; what a rival has chosen for one of several properties is kept."""
         soils = split.train
-        if not isinstance(contender, Rival) or len(soils.properties) == 1:
+        if type(contender) is not Rival or len(soils.properties) == 1:
             return contender.choose(soils, self.budget)
         return {
             name: self.ledger.get(

@@ -27,6 +27,7 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import MATERN, SVR, MemberSettings
 from ccnvr.train.rivals.members import fit_to, recipe_for
 from ccnvr.train.rivals.method import Method
+from ccnvr.train.rivals.neural import NetworkMethod
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 
@@ -109,6 +110,35 @@ class Rival:
                 )
             )
         return lambda spectra: np.stack([model(spectra) for model in models], axis=1)
+
+
+@dataclass(frozen=True)
+class NetworkRival(Rival):
+    """A rival that is one network for all properties, as CCNVR is.
+
+    One for each property takes as many times as long, which many soils do not allow.
+    """
+
+    method: NetworkMethod
+
+    def choose(self, soils: Soils, budget: Budget) -> Choice:
+        """Return the configuration with the best mean score, under the name of each property."""
+        scales = tuple(self.scales.get(name, "identity") for name in soils.properties)
+        together = self._together(soils)
+        measured = TuningSoils(soils.grid, soils.spectra, soils.values, soil_of(soils), scales)
+        return dict.fromkeys(soils.properties, asdict(tune(together, measured, budget)))
+
+    def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:
+        """Fit the network."""
+        configuration = choice[soils.properties[0]]["configuration"]
+        return self._together(soils).fit(
+            configuration, soils.grid, soils.spectra, soils.values, seed
+        )
+
+    def _together(self, soils: Soils) -> NetworkMethod:
+        return self.method.together(
+            {name: self.scales.get(name, "identity") for name in soils.properties}
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +229,8 @@ class Terms:
         scales: by property, the transform that it is scored after; the others are scored as they
             are.
         grid: the grid that recipes of CCNVR get which read bands that it lacks; None for no change.
-        stacked: whether rivals may choose all channels of CCNVR's recipes side by side.
+        stacked: whether rivals may choose all channels of CCNVR's recipes side by side, and
+            networks among them are for all properties together.
     """
 
     scales: Mapping[str, str] = field(default_factory=dict)
@@ -228,10 +259,7 @@ def contenders(
         UsageError: there is no contender of that name.
     """
     recipe = _covered(recipes.load(recipe_path).pretrained_without(predicted), terms.grid)
-    every: dict[str, Contender] = {
-        name: Rival(method.stacked() if terms.stacked else method, terms.scales)
-        for name, method in METHODS.items()
-    }
+    every: dict[str, Contender] = {name: _rival(method, terms) for name, method in METHODS.items()}
     every |= {network.name: network for network in _networks(recipe, terms)}
     every |= {member.name: member for member in _members(recipe)}
     for name in names:
@@ -243,6 +271,15 @@ def contenders(
         if name not in every
     }
     return {name: contender for name, contender in every.items() if not names or name in names}
+
+
+def _rival(method: Method, terms: Terms) -> Rival:
+    if not terms.stacked:
+        return Rival(method, terms.scales)
+    stacked = method.stacked()
+    if isinstance(stacked, NetworkMethod):
+        return NetworkRival(stacked, terms.scales)
+    return Rival(stacked, terms.scales)
 
 
 def _covered(recipe: TrainingRecipe, grid: Grid | None) -> TrainingRecipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import optuna
@@ -32,8 +34,17 @@ number depends on it.
 """
 
 
-class _Network(Method):
+class NetworkMethod(Method):
     """A network of `train.network`, fitted as CCNVR is."""
+
+    transforms: Mapping[str, str] | None = None
+    """The properties of a network for several, with their transforms; None for one property."""
+
+    def together(self, transforms: Mapping[str, str]) -> NetworkMethod:
+        """Return the method for these properties together, whose values are `(n, properties)`."""
+        method = copy.copy(self)
+        method.transforms = transforms
+        return method
 
     def suggest_network(self, trial: optuna.trial.BaseTrial, bands: int) -> dict[str, Any]:
         """Draw the network's shape as in a recipe, and `thin`, the step between its bands."""
@@ -73,14 +84,15 @@ class _Network(Method):
     def fit(
         self, configuration: Configuration, grid: Grid, spectra: Array, values: Array, seed: int
     ) -> Predict:
-        """See `Method`."""
+        """See `Method`; the values of several properties are NaN where not measured."""
         # Imported here, so that tuning the other rivals does not load torch.
         from ccnvr.train.calibration.resampled import calibrate
         from ccnvr.train.network.fitting import Fitting
 
-        recipe = _recipe(configuration, _thinned(grid, configuration["thin"]))
-        predict = calibrate(Fitting(recipe, seed), grid, spectra, values[:, None])
-        return lambda unknown: predict(unknown)[:, 0]
+        transforms = self.transforms or {PROPERTY: configuration["transform"]}
+        recipe = _recipe(configuration, _thinned(grid, configuration["thin"]), transforms)
+        predict = calibrate(Fitting(recipe, seed), grid, spectra, values.reshape(len(values), -1))
+        return lambda unknown: predict(unknown).reshape(-1, *values.shape[1:])
 
 
 def _thinned(grid: Grid, thin: int) -> Grid:
@@ -91,7 +103,9 @@ def _thinned(grid: Grid, thin: int) -> Grid:
     return Grid(grid.start_nm, grid.step_nm * thin, (grid.bands - 1) // thin + 1)
 
 
-def _recipe(configuration: Configuration, grid: Grid) -> TrainingRecipe:
+def _recipe(
+    configuration: Configuration, grid: Grid, transforms: Mapping[str, str]
+) -> TrainingRecipe:
     from ccnvr.train.recipe.recipe import TrainingRecipe
 
     plain = {
@@ -99,7 +113,7 @@ def _recipe(configuration: Configuration, grid: Grid) -> TrainingRecipe:
         "libraries": ["-"],
         "tests": [],
         "folds": 2,
-        "transforms": {PROPERTY: configuration["transform"]},
+        "transforms": dict(transforms),
         "grid": vars(grid),
         "channels": [vars(channel) for channel in channels(configuration, grid)],
         "network": configuration["network"],
@@ -108,7 +122,7 @@ def _recipe(configuration: Configuration, grid: Grid) -> TrainingRecipe:
     return build(TrainingRecipe, plain)
 
 
-class ConvolutionalNetwork(_Network):
+class ConvolutionalNetwork(NetworkMethod):
     """CCNVR without its recurrent layer: convolutions, then dense layers on the features."""
 
     name = "CNN"
@@ -154,7 +168,7 @@ class ConvolutionalNetwork(_Network):
         }
 
 
-class RecurrentNetwork(_Network):
+class RecurrentNetwork(NetworkMethod):
     """CCNVR without its convolutions: a recurrent layer reads the spectrum a few bands per step."""
 
     name = "RNN"

@@ -59,14 +59,15 @@ class TuningSoils:
         values: one property `(n,)` without NaN, or, for a method of several properties at once,
             `(n, k)` with NaN where not measured.
         groups: the number of each spectrum's soil `(n,)`; a soil stays on one side of a fold.
-        scale: the transform of both values and predictions before R2 is taken.
+        scale: the transform of both values and predictions before R2 is taken; for several
+            properties, that of each.
     """
 
     grid: Grid
     spectra: Array
     values: Array
     groups: Groups
-    scale: str = "identity"
+    scale: str | tuple[str, ...] = "identity"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class _Problem:
             digest.update(np.ascontiguousarray(array).tobytes())
         # Not of the usual scale, so that searches from before there were others still resume.
         if soils.scale != "identity":
-            digest.update(soils.scale.encode())
+            digest.update(str(soils.scale).encode())
         return digest.hexdigest()[:16]
 
 
@@ -219,14 +220,19 @@ def _r2(soils: TuningSoils, predicted: Array) -> float | None:
     """Return R2 `(n,)`, or its mean over properties `(n, k)`; None where it is not defined."""
     if not np.isfinite(predicted).all():
         return None
-    values, found = (
-        np.log1p(np.maximum(each, 0.0)) if soils.scale == "log1p" else each
-        for each in (soils.values, predicted)
-    )
-    columns = zip(np.atleast_2d(values.T), np.atleast_2d(found.T), strict=True)
-    scores = [accuracy(measured, column).r2 for measured, column in columns]
+    values, found = np.atleast_2d(soils.values.T), np.atleast_2d(predicted.T)
+    scales = (soils.scale,) * len(values) if isinstance(soils.scale, str) else soils.scale
+    scores = [
+        accuracy(_scaled(measured, scale), _scaled(column, scale)).r2
+        for measured, column, scale in zip(values, found, scales, strict=True)
+    ]
     known = [score for score in scores if score is not None]
     return float(np.mean(known)) if len(known) == len(scores) else None
+
+
+def _scaled(values: Array, scale: str) -> Array:
+    # A negative prediction of a concentration counts as 0.
+    return np.log1p(np.maximum(values, 0.0)) if scale == "log1p" else values
 
 
 def cross_validate(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from ccnvr.train.calibration import finetuning, splits
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration.splits import official_splits
 from ccnvr.train.commands import experiment_comparisons
+from ccnvr.train.commands.experiment_comparisons import WORLD_TERMS
 from ccnvr.train.experiments import statistics
 from ccnvr.train.experiments.comparison import within_reach
-from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, contenders
+from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, NetworkRival, contenders
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork
@@ -396,6 +399,18 @@ def test_a_rival_keeps_its_choice_for_countries_and_one_fold_is_enough_for_noise
         2,
         "holds no ledger.jsonl",
     )
+
+
+def test_a_network_among_the_rivals_is_one_for_all_properties_of_the_world(world: Path) -> None:
+    cnn = contenders(("CNN",), WORLD_RECIPE, terms=WORLD_TERMS)["CNN"]
+    assert isinstance(cnn, NetworkRival)
+    soils = splits.splits_of("icraf", ("OC", "pH"))[0][0].train
+    method = copy.copy(cnn.method)
+    method.first = {**method.first, "epochs": 20}  # type: ignore[misc]
+    quick = replace(cnn, method=method)
+    choice = quick.choose(soils, Budget(1, 2))
+    assert choice["OC"] == choice["pH"] and choice["OC"]["trials"] == 1
+    assert quick.fit(choice, soils, 0)(soils.spectra[:3]).shape == (3, 2)
 
 
 def test_a_country_is_predicted_with_none_and_with_some_of_its_soils(

@@ -28,6 +28,7 @@ from ccnvr.train.rivals.method import (
     features,
     scaled_target,
 )
+from ccnvr.train.rivals.neural import NetworkMethod
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, cross_validate, group_folds, tune
 from tests.support import recipes
@@ -313,3 +314,22 @@ def test_a_network_without_a_layer_runs_and_standardises(
         scaled = network.scale(spectra.flatten(1))
         torch.testing.assert_close(scaled.mean(dim=0), torch.zeros(280), atol=1e-4, rtol=0)
         torch.testing.assert_close(scaled.std(dim=0), torch.ones(280), atol=1e-3, rtol=0)
+
+
+def test_a_network_learns_several_properties_together(soils: tuple[Array, Array]) -> None:
+    library = libraries.load_library("SL.125", GRID)
+    names = ("OC", "pH")
+    values = library.of(names).values
+    values[::5, 1] = np.nan
+    method = METHODS["CNN"]
+    assert isinstance(method, NetworkMethod)
+    together = method.together({"OC": "log1p", "pH": "identity"})
+    configuration = default(together, 100, epochs=20)
+    predict = together.fit(configuration, GRID, library.spectra[:100], values[:100], 0)
+    assert predict(library.spectra[100:]).shape == (25, 2)
+    groups, scale = np.arange(len(values)), ("log1p", "identity")
+    tuned = TuningSoils(GRID, library.spectra, values, groups, scale)
+    ((_, found),) = cross_validate(
+        together, configuration, tuned, group_folds(groups, 2, 1), seed=1
+    )
+    assert found.shape == values.shape and np.isfinite(found).all()
