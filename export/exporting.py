@@ -30,6 +30,7 @@ class Export:
         proofs: the proof of each model file on each engine, and of the C source's model.
         spectra: what they were proved on.
         micro: the model written as C source, None where none was asked for.
+        carries_soils: whether training soils travel in the bundle, in kernel members.
     """
 
     bundle: Path
@@ -37,6 +38,7 @@ class Export:
     proofs: list[Proof]
     spectra: ProofSpectra
     micro: MicroModel | None
+    carries_soils: bool = False
 
 
 def export_run(
@@ -100,4 +102,5 @@ def export_run(
             calibration.targets,
             corrected=calibration.correction is not None,
         )
-    return Export(out, files, proofs, spectra, micro)
+    carries_soils = bool(finished.calibration.network.config.kernels)
+    return Export(out, files, proofs, spectra, micro, carries_soils)

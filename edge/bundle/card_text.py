@@ -17,6 +17,12 @@ from ccnvr.edge.chemometrics.domain import DomainShape
 from ccnvr.edge.chemometrics.metrics import accuracy_table
 from ccnvr.edge.chemometrics.targets import Target
 
+PRIVACY = (
+    "privacy: the principal components of these soils travel in the file, and whoever has it "
+    "can nearly restore their spectra and laboratory values; names and places are not in it"
+)
+"""What is said of a bundle with kernel members."""
+
 
 def describe(bundle: Bundle, self_test: str, correction: Correction | None) -> Iterator[str]:
     """Yield the lines that describe a bundle.
@@ -131,10 +137,7 @@ def _members(card: Card) -> Iterator[str]:
             f"{_whole(table, 'components')} components"
         )
     yield f"predicts with the sum of {', '.join(parts)}"
-    yield (
-        "privacy: the principal components of these soils travel in the file, and whoever has it "
-        "can nearly restore their spectra and laboratory values; names and places are not in it"
-    )
+    yield PRIVACY
 
 
 def _parity(card: Card) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ccnvr.edge.bundle.archive import MODEL_FORMATS
+from ccnvr.edge.bundle.card_text import PRIVACY
 from ccnvr.edge.commands.arguments import some_of
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.export.c_array import HEADER, INSTALL, SOURCE, MicroModel
@@ -74,6 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     _print_proof(export)
     print(f"\nwrote {export.bundle} ({export.bundle.stat().st_size} bytes)")
+    if export.carries_soils:
+        # Said here, before the file is passed on.
+        print(f"it compares spectra with those of its training soils; {PRIVACY}")
     if export.micro is not None:
         _print_c_source(arguments.c_array, export.micro)
     return 0

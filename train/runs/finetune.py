@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccnvr.edge.atomic_files import check_absent, make_folder
+from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.train.calibration.fit import Calibration, predict
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries.soils import Soils
@@ -92,6 +93,8 @@ def finetune(
         adaptation.folds,
         accuracy,
     )
+    if domain is None:
+        report = replace(report, targets=tuple(map(_of_known_places, report.targets)))
     report.training["members"] = adaptation.compared(own, report.targets)
     report.soils.update({"parts": [str(path)], "seen_before": len(known.seen)})
     # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
@@ -109,6 +112,15 @@ def finetune(
         not_compared=known.not_compared,
         substitutes=known.substitutes,
     )
+
+
+def _of_known_places(target: Target) -> Target:
+    """Return a target with one interval, that of soils like the user's.
+
+    Without a domain nothing tells them from others, and the base's interval for new places would
+    be shown for all of them.
+    """
+    return replace(target, half_width_90_new_places=None)
 
 
 def _recipe(

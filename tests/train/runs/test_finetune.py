@@ -250,8 +250,31 @@ def test_a_tuned_network_is_one_more_row(
     assert "mean width of the 90 % intervals" in printed
 
 
+@pytest.mark.parametrize("count", [12, 24])
+def test_the_interval_for_new_places_needs_a_domain(
+    finished_run: Path, tmp_path: Path, count: int
+) -> None:
+    """Without one it would be shown for the user's own soils too."""
+    soils = write_soils(tmp_path / "mine.csv", "CV.98", count)
+    base = bases.read_base(str(finished_run))
+    targets = tuple(
+        dataclasses.replace(target, half_width_90_new_places=3.0)
+        for target in base.calibration.targets
+    )
+    base = dataclasses.replace(
+        base, calibration=dataclasses.replace(base.calibration, targets=targets)
+    )
+    report = finetune.finetune(base, soils, tmp_path / "mine", TWO).report
+    assert (report.domain is None) == (count == 12)
+    kept = [target.half_width_90_new_places for target in report.targets]
+    assert kept == [None if count == 12 else 3.0] * 2
+
+
 def test_a_model_of_members_alone_is_fine_tuned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     """As the bundles for instruments are; it has no network that could be tuned."""
     monkeypatch.chdir(tmp_path)
@@ -266,7 +289,9 @@ def test_a_model_of_members_alone_is_fine_tuned(
     refused(2, words, *fine_tune, "--network", "yes")
     assert not Path("mine").exists()
     assert main([*fine_tune]) == 0
+    capsys.readouterr()
     assert main(["export", "mine", "--out", "mine.ccnvr", *ONLY]) == 0
+    assert "privacy: the principal components of these soils travel" in capsys.readouterr().out
     assert main(["predict", "mine.ccnvr", "mine.csv", "--out", "out.csv"]) == 0
     made, calibration, report = run_folder.load(Path("mine"))
     assert len(calibration.network.config.kernels) in (2, 3, 5)
