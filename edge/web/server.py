@@ -1,0 +1,130 @@
+"""The server of the page, in a thread of the daemon."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ccnvr.edge.streams.page_settings import WebConfig
+from ccnvr.edge.streams.settings import is_loopback
+from ccnvr.edge.web.app import App
+from ccnvr.edge.web.guard import Guard
+from ccnvr.edge.web.http import MOST_HEAD
+from ccnvr.edge.web.session import Session
+from ccnvr.edge.workflow.control import Control
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+_LOG = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 64
+"""Connections at once; a page takes two or three."""
+
+PATIENCE_S = 10.0
+"""How often connections are looked at: one without a whole request at two looks is closed."""
+
+KEEP_ALIVE_S = 5
+
+END_S = 2
+
+
+def check_installed() -> None:
+    """Check that the server is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "[web] needs the package uvicorn; install it with pip install 'ccnvr[web]', or take "
+            "the table out of the configuration"
+        ) from error
+
+
+@contextmanager
+def served(config: WebConfig, control: Control, store: Path) -> Iterator[App]:
+    """Serve the page while the block runs.
+
+    Raises:
+        CcnvrError: the port or the file of the secret cannot be used, or uvicorn is not installed.
+    """
+    check_installed()
+    guard = Guard(config.token(), (*config.names, config.host))
+    listener = _listen(config)
+    session = Session(store)
+    app = App(control, session, guard)
+    server = _server(app)
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="page", daemon=True
+    )
+    thread.start()
+    port = listener.getsockname()[1]
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    _LOG.info("the page is at http://%s:%d", host, port)
+    if not is_loopback(config.host):
+        _LOG.warning("the page is open to the network; the secret travels without encryption")
+    try:
+        yield app
+    finally:
+        app.close()
+        server.should_exit = True
+        thread.join(END_S + 1.0)
+        session.close()
+        listener.close()
+
+
+def _listen(config: WebConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=64)
+    except OSError as error:
+        raise CcnvrError(
+            f"port {config.port} of {config.host} cannot be opened ({error.strerror}); see who "
+            "uses it, or give another [web] port"
+        ) from error
+
+
+def _server(app: App) -> Any:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        """A connection that ends if it sends no whole request: uvicorn itself would wait."""
+
+        _idle_looks = 0
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(PATIENCE_S, self._look)
+
+        def _look(self) -> None:
+            if self.transport.is_closing():
+                return
+            answering = self.cycle is not None and not self.cycle.response_complete
+            self._idle_looks = 0 if answering else self._idle_looks + 1
+            if self._idle_looks == 2:
+                self.transport.close()
+            else:
+                self.loop.call_later(PATIENCE_S, self._look)
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Impatient,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=END_S,
+            h11_max_incomplete_event_size=MOST_HEAD,
+        )
+    )
