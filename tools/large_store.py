@@ -11,6 +11,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ from ccnvr.edge.storage.schema import columns
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 AVERAGES = 16
+
+SCANS_A_START = 500
+"""The scans of one power-on of the instrument, about a day's work. Their number moves the index on
+scan ids, which is in the order of text: the oldest of a million scans of one power-on have others
+between them there, so that each deletion would write a page of its own."""
+
 INFO = InstrumentInfo("NIR-512", "SIM-512", "1.0", 1, np.linspace(1000, 2500, 512), 65535, 1, 2, 3)
 PREDICTION = Prediction(
     {
@@ -94,17 +101,19 @@ def _fill(path: Path, spectra: list[np.ndarray], scans: int) -> None:
         connection.execute(
             f"INSERT INTO scans (scan_id, {', '.join(names)}) "
             "WITH RECURSIVE k (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM k WHERE i + 1 < ?) "
-            f"SELECT 'SIM-512-1-' || i, {', '.join(names)} FROM k, scans "
-            "WHERE scans.id = i % 1000 + 1",
-            (scans,),
+            f"SELECT 'SIM-512-' || (1 + i / ?) || '-' || (1 + i % ?), {', '.join(names)} "
+            "FROM k, scans WHERE scans.id = i % 1000 + 1",
+            (scans, SCANS_A_START, SCANS_A_START),
         )
 
 
 def _add(store: Store, spectra: list[np.ndarray], number: int) -> None:
     counts = spectra[number % len(spectra)]
-    scan = Scan(number, ScanKind.SAMPLE, counts, Settings(10_000, AVERAGES), False, 30.0)
+    start, within = divmod(number, SCANS_A_START)
+    info = replace(INFO, boot=1 + start)
+    scan = Scan(1 + within, ScanKind.SAMPLE, counts, Settings(10_000, AVERAGES), False, 30.0)
     last = {"stdout": number - 1} if number % CURSOR_EVERY == 0 else {}
-    store.add_scan(INFO, scan, PREDICTION, None, "0" * 64, 8.0, last)
+    store.add_scan(info, scan, PREDICTION, None, "0" * 64, 8.0, last)
 
 
 def _written() -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.context import NO_CONTEXT, SampleIdentity, ScanContext
@@ -69,7 +70,7 @@ class NewScan:
 
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
-        estimates = {name: asdict(one) for name, one in self.prediction.estimates.items()}
+        estimates = {name: _rounded(one) for name, one in self.prediction.estimates.items()}
         moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {
@@ -80,13 +81,21 @@ class NewScan:
             "dark_id": dark_id,
             "white_id": white_id,
             "bundle_sha256": self.bundle,
-            "predictions": json.dumps(estimates),
+            "predictions": json.dumps(estimates, separators=(",", ":")),
             "flags": json.dumps(self.prediction.flags),
             "verdict": json.dumps(asdict(verdict)) if verdict else None,
             "latency_ms": float(self.latency_ms),
             **clock_columns(moment),
             **self.context.as_columns(),
         }
+
+
+def _rounded(estimate: Estimate) -> dict[str, object]:
+    """Return an estimate with as many digits as its network computes; each byte wears the disk."""
+    return {
+        name: float(f"{value:.7g}") if isinstance(value, float) else value
+        for name, value in asdict(estimate).items()
+    }
 
 
 class Store:
