@@ -63,10 +63,10 @@ check: $(VENV)/.dev .ns
 bench: $(VENV)/.edge
 	$(BIN)/ccnvr bench
 
-# Rebuilds the bundle that comes with the package; CCNVR_DATA names the folder of NIRsoil.RData.
+# Rebuilds the bundles that come with the package, by tools/family.toml; MODELS="asd nir" names some of them. A bundle that is
+# up to date is left alone, so that the same command goes on after an interruption. CCNVR_DATA names the folder of the libraries.
 model: $(VENV)/.dev
-	$(BIN)/ccnvr train train/recipes/nirsoil_best_recipe.toml --out runs/default
-	$(BIN)/ccnvr export runs/default --out edge/default.ccnvr
+	$(BIN)/python -m tools.family $(MODELS)
 
 # Trains the study's single network from nothing and prints its R2 on nirsoil's official test part; under 5 minutes on a core.
 study-check: $(VENV)/.dev

@@ -38,7 +38,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_the_edge_s_commands_load_no_training_library() -> None:
-    assert not modules_after("inspect", "default") & {
+    assert not modules_after("inspect", NETWORK_BUNDLE) & {
         "torch",
         "onnx",
         "scipy",
@@ -129,7 +129,7 @@ def test_a_missing_extra_is_named_with_its_install_command(
 
 
 def test_inspect_shows_the_card_and_the_manifest() -> None:
-    text = run_ccnvr("inspect", "default").stdout
+    text = run_ccnvr("inspect", NETWORK_BUNDLE).stdout
     for words in (
         "self-test passed on onnx",
         "cross-validation",
@@ -139,7 +139,7 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
     ):
         assert words in text
     assert "int8 on onnxruntime, against the NumPy oracle" in text and len(text.splitlines()) < 100
-    manifest = json.loads(run_ccnvr("inspect", "default", "--json").stdout)
+    manifest = json.loads(run_ccnvr("inspect", NETWORK_BUNDLE, "--json").stdout)
     assert manifest["schema"] == 1
 
 
@@ -189,7 +189,7 @@ def test_no_telemetry_leaves_the_machine_or_its_disk(tmp_path: Path) -> None:
     """onnxruntime would keep a device id below the home folder and look for a server."""
     result = run_ccnvr(
         "inspect",
-        "default",
+        NETWORK_BUNDLE,
         env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr

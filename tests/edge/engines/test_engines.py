@@ -412,8 +412,8 @@ def test_a_command_of_the_edge_starts_no_threads_for_small_matrices() -> None:
         name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
     }
     program = (
-        "import os, sys; from ccnvr.edge.cli import main; main(['inspect', 'default', "
-        "'--backend', 'numpy', '--json']); "
+        "import os, sys; from ccnvr.edge.cli import main; main(['inspect', "
+        f"'{NETWORK_BUNDLE}', '--backend', 'numpy', '--json']); "
         "print(len(os.listdir('/proc/self/task')), file=sys.stderr)"
     )
     result = subprocess.run(
