@@ -1,10 +1,10 @@
 """A Gaussian process with a Matern 3/2 kernel on half-whitened principal components, as a member.
 
 The number of components, the length and the noise are those with the least error when each soil is
-left out, all of its copies together. For many soils the process is fitted to inducing soils, or has
-its noise chosen by them: see `inducing.py`. Rasmussen and Williams 2006, Gaussian Processes for
-Machine Learning, MIT Press: equations 2.25 (mean), 4.17 (Matern) and 5.12 (leave-one-out
-prediction).
+left out, all of its copies together. For many soils they are chosen with the help of inducing
+soils, and the process may be fitted to these: see `inducing.py`. Rasmussen and Williams 2006,
+Gaussian Processes for Machine Learning, MIT Press: equations 2.25 (mean), 4.17 (Matern) and 5.12
+(leave-one-out prediction).
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ MOST_CHOSEN_ON = 800
 """The most spectra that components and length are chosen on, because time grows with their cube."""
 
 MOST_EXACTLY = 1500
-"""The most spectra that components, length and noise are chosen on without inducing soils."""
+"""The most spectra that the noise is chosen on without inducing soils.
+
+Of more, components and length are chosen with inducing soils.
+"""
 
 MOST_TRIED_ON = 2000
 INDUCING_TRIED = 400
@@ -43,7 +46,7 @@ MOST_SOILS = 6000
 """The most spectra that a process is fitted to itself, because memory grows with their square."""
 
 FEWEST_INDUCING = 800
-"""The inducing soils that the noise is chosen on, and those of libraries above `MOST_SOILS`."""
+"""The inducing soils of libraries above `MOST_SOILS`."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +115,24 @@ def _fit_exactly(soils: MemberSoils, points: Array, length: float) -> Array:
     """Return the weights `(n, targets)` of a process that compares with all rows."""
     covariance = matern(squared_distances(points, points), length)
     weights = np.zeros((len(points), soils.values.shape[1]))
-    many = len(points) > MOST_EXACTLY
-    inducing = _inducing(points, draw(points, FEWEST_INDUCING), length) if many else None
     for column, (rows, values, groups) in enumerate(_measured(soils)):
         between = covariance[np.ix_(rows, rows)]
-        if inducing is None:
+        if len(points) <= MOST_EXACTLY:
             weights[rows, column] = _best(_solved(between, values, groups))
         else:
-            # An inverse for each noise would take minutes.
-            errors = [error for error, _ in inducing.solved(rows, values, groups, NOISE)]
-            noise = NOISE.variances[int(np.argmin(errors))]
+            # An inverse of all for each noise would take minutes.
+            some = _of_some_soils(groups)
+            solved = _solved(between[np.ix_(some, some)], values[some], groups[some])
+            noise = NOISE.variances[int(np.argmin([error for error, _ in solved]))]
             between += noise * NOISE.shared_by(groups, values)
             weights[rows, column] = solve(between, values - values.mean(), assume_a="pos")
     return weights
+
+
+def _of_some_soils(groups: Integers) -> Integers:
+    """Return at most `MOST_EXACTLY` rows, all rows of each of their soils."""
+    drawn = np.random.default_rng(len(groups)).permutation(np.max(groups) + 1)[groups]
+    return np.sort(np.argsort(drawn, kind="stable")[:MOST_EXACTLY])
 
 
 def _inducing(points: Array, kept: Integers, length: float) -> Inducing:

@@ -152,7 +152,7 @@ def test_many_soils_are_fitted_to_by_inducing_ones(monkeypatch: pytest.MonkeyPat
     exact = error()
     for name, most in (("MOST_EXACTLY", 100), ("INDUCING_TRIED", 50), ("FEWEST_INDUCING", 80)):
         monkeypatch.setattr(process, name, most)
-    # The noise and the geometry are chosen by inducing soils, the process compares with all.
+    # The geometry is chosen with inducing soils and the noise on some soils, but all are compared.
     assert error() == pytest.approx(exact, rel=0.1)
     monkeypatch.setattr(process, "MOST_SOILS", 100)
     assert error() == pytest.approx(exact, rel=0.3)
