@@ -49,7 +49,7 @@ def fit_members(settings: MemberSettings, soils: MemberSoils) -> Members:
         named = "" if seen.all() else f" {low:g}-{high:g} nm"
         # The machine reads the components that the process has chosen, kept itself or not.
         process, geometry = fit_process(
-            soils, projection, settings.most_soils, settings.most_components
+            soils, projection, settings.most_soils, settings.most_components, settings.length
         )
         if MATERN in settings.kinds:
             fitted[f"{MATERN}{named}"] = process

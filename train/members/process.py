@@ -64,17 +64,22 @@ class Geometry:
 
 
 def fit_process(
-    soils: MemberSoils, projection: Projection, most_soils: int = 0, most_components: int = 64
+    soils: MemberSoils,
+    projection: Projection,
+    most_soils: int = 0,
+    most_components: int = 64,
+    length: float = 0.0,
 ) -> tuple[KernelMember, Geometry]:
     """Fit a process to each property; all of them share components and length.
 
     It compares a spectrum with all rows of `soils`, or, if they are more than `most_soils`, with so
     many inducing ones; 0 takes all, up to `MOST_SOILS`. Of `COMPONENTS` those up to
-    `most_components` are tried.
+    `most_components` are tried, and all of `LENGTHS`; with a `length`, in units of the median
+    distance, only that one in `most_components`.
     """
     loadings = projection.half_whitened()
     points = (soils.inputs - projection.centre) @ loadings.T
-    geometry = _choose(soils, points, most_components)
+    geometry = _choose(soils, points, most_components, length)
     points = points[:, : geometry.components]
     kept, weights = _fit(soils, points, geometry.length, most_soils)
     member = KernelMember(
@@ -147,8 +152,11 @@ def _measured(soils: MemberSoils) -> Iterator[tuple[Integers, Array, Integers]]:
         yield rows, values[rows], soils.groups[rows]
 
 
-def _choose(soils: MemberSoils, points: Array, most_components: int) -> Geometry:
-    """Return the components and the length with the least error over all properties."""
+def _choose(soils: MemberSoils, points: Array, most_components: int, stated: float) -> Geometry:
+    """Return the components and the length with the least error over all properties.
+
+    A `stated` length is taken, with the most components.
+    """
     rows = np.flatnonzero(soils.first)
     # One set of inducing soils for all, since errors are those of the other soils.
     kept = None
@@ -161,13 +169,17 @@ def _choose(soils: MemberSoils, points: Array, most_components: int) -> Geometry
     best, least = None, np.inf
     # Components are nested, so one analysis serves all counts.
     counts = [count for count in COMPONENTS if count <= most_components]
+    if stated:
+        counts = [most_components]
     for count in sorted({min(count, points.shape[1]) for count in counts}):
         tried = points[rows, :count]
         squares = squared_distances(tried, tried if kept is None else tried[kept])
         between = np.triu_indices(len(squares), 1, squares.shape[1])
         median = float(np.sqrt(np.median(squares[between])))
-        for factor in LENGTHS:
+        for factor in (stated,) if stated else LENGTHS:
             length = factor * max(median, 1e-6)
+            if stated:
+                return Geometry(count, median, length)
             missed = _missed(some, matern(squares, length), kept)
             if best is None or missed < least:
                 best, least = Geometry(count, median, length), missed

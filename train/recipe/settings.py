@@ -109,6 +109,13 @@ class MemberSettings:
     to predict from these; 0 compares with all, up to 6,000.
     """
 
+    length: float = field(default=0.0, metadata={OMITTED_IF_EMPTY: True})
+    """The length of the process, in median distances between soils; 0 chooses one.
+
+    With a length, soils are compared in `most_components`, and nothing is tried, which takes most
+    of a fit's time.
+    """
+
     ranges_nm: tuple[tuple[float, float], ...] = field(
         default=(), metadata={OMITTED_IF_EMPTY: True}
     )
@@ -142,6 +149,8 @@ class MemberSettings:
             raise ValueError(f"repeats = {self.repeats} is not from {fewest} to 20")
         if self.most_soils and not 10 <= self.most_soils <= 6000:
             raise ValueError(f"most_soils = {self.most_soils} is not 0 or from 10 to 6000")
+        if not 0.0 <= self.length <= 100.0:
+            raise ValueError(f"length = {self.length} is not from 0 to 100")
         if not 16 <= self.most_components <= 256:
             raise ValueError(f"most_components = {self.most_components} is not from 16 to 256")
         if len(set(self.ranges_nm)) < len(self.ranges_nm) or len(self.ranges_nm) > MOST_RANGES:

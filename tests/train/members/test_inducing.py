@@ -138,6 +138,19 @@ def test_members_are_bounded_and_lose_little_by_it(soils: MemberSoils) -> None:
         assert errors[kind, 40] < 1.3 * errors[kind, 0] + 0.02, errors
 
 
+def test_a_stated_length_is_taken_without_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    soils = simulated(60)
+    monkeypatch.setattr(process, "_missed", None)
+    settings = MemberSettings(("matern",), most_components=16, length=3.0)
+    member = fit_members(settings, soils).fitted["matern"]
+    assert isinstance(member, KernelMember)
+    distances = np.sqrt(((member.soils[:, None] - member.soils) ** 2).sum(axis=2))
+    median = np.median(distances[np.triu_indices(len(distances), 1)])
+    assert member.length == pytest.approx(3.0 * median, rel=1e-3)
+    with pytest.raises(ValueError, match=r"length = -1\.0 is not from 0 to 100"):
+        MemberSettings(length=-1.0)
+
+
 def test_many_soils_are_fitted_to_by_inducing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     soils, new = simulated(200), simulated(61)
     spectra = new.inputs.astype(np.float32).reshape(len(new.inputs), 2, -1)
