@@ -170,8 +170,12 @@ def _interval(target: Target) -> str:
 def _domain(shape: DomainShape | None) -> str:
     if shape is None:
         return "no domain: spectra unlike the training soils are not flagged"
-    sure = shape.sure_within
-    within = f"; only soils within {sure:.2g} of its limits are surely known" if sure < 1.0 else ""
+    strict, within = shape.strict, ""
+    if strict is not None:
+        within = (
+            f"; about {1.0 - strict.false_alarms:.0%} of soils like them are found to be surely "
+            f"of known places, by {strict.components} components of the slope"
+        )
     return (
         f"domain: flags spectra unlike the soils of {', '.join(shape.libraries)} (Q and T2 of "
         f"{shape.components} components each, absorbance and SNV); about {shape.false_alarms:.0%} "

@@ -10,11 +10,15 @@ that plane (Jackson & Mudholkar 1979, Technometrics 21:341-349). A spectrum is i
 is within all the limits of at least one library. Each library has components of its own, because
 libraries are clusters: a plane through all of them would also cover the empty space between them.
 Components and limits come with the bundle; they are fitted in `train.calibration.domain`.
+
+A domain may hold a stricter one, which decides whether a soil surely comes from a known place. It
+reads the slope of the spectrum in many components, so that it recognises an instrument and a
+laboratory's way of preparing soils, and not soil as such.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +26,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, snv
+from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
 
 PART = "domain.f32"
@@ -29,8 +34,7 @@ PART = "domain.f32"
 
 DISTANCES = ("Q", "T2")
 
-_VIEWS = 2
-_MOST_COMPONENTS = 16
+_MOST_COMPONENTS = 64
 _MOST_LIBRARIES = 64
 _MOST_BYTES = 16 << 20
 # Its square is still far below the largest float64, so that no distance overflows.
@@ -44,7 +48,8 @@ class DomainShape:
     Absorbance is smoothed over `window` bands of the model's grid, and every `every`-th band is
     used. `components` is the number of principal components of each of the `libraries`.
     `false_alarms` is the share of soils like the training soils that are flagged nevertheless.
-    Soils whose distance is at most `sure_within` are surely like the training soils.
+    With `slope` there is one view, the SNV of the first derivative. `strict` describes the stricter
+    domain, if there is one.
 
     Raises:
         ValueError: a value is not possible.
@@ -55,7 +60,8 @@ class DomainShape:
     components: int
     libraries: tuple[str, ...]
     false_alarms: float
-    sure_within: float = 1.0
+    slope: bool = field(default=False, metadata={OMITTED_IF_EMPTY: True})
+    strict: DomainShape | None = field(default=None, metadata={OMITTED_IF_EMPTY: True})
 
     def __post_init__(self) -> None:
         self.channel  # noqa: B018  raises ValueError if the window is not possible
@@ -72,35 +78,46 @@ class DomainShape:
                 f"{self.false_alarms} is not possible; 1 to {_MOST_LIBRARIES} libraries and a "
                 "share between 0 and 1 are"
             )
-
-        if not 0.0 <= self.sure_within <= 1.0:
-            raise ValueError(f"sure_within = {self.sure_within} of a domain must be from 0 to 1")
+        if self.strict is not None and self.strict.strict is not None:
+            raise ValueError("the strict domain of a domain has a strict domain; only one is read")
 
     @property
     def channel(self) -> Channel:
         """The smoothing, as a channel of a preprocessing."""
-        # Separate bands are not smoothed.
-        return Channel(self.window, polyorder=2 if self.window > 1 else 0, deriv=0, snv=False)
+        # Separate bands are not smoothed, and have no slope.
+        if self.window == 1:
+            return Channel(1, polyorder=0, deriv=0, snv=False)
+        return Channel(self.window, polyorder=2, deriv=int(self.slope), snv=False)
+
+    @property
+    def view_count(self) -> int:
+        """The number of views that distances are computed in."""
+        return 1 if self.slope else 2
 
     def preprocessing(self, grid: Grid) -> Preprocessing:
-        """Return the preprocessing whose output `views` reads, on the model's grid.
+        """Return the preprocessing whose output `locate` reads, on the model's grid.
+
+        Its second channel is for the strict domain, if there is one.
 
         Raises:
             ValueError: the window is longer than the grid.
         """
-        return Preprocessing(grid, (self.channel,))
+        strict = () if self.strict is None else (self.strict.channel,)
+        return Preprocessing(grid, (self.channel, *strict))
 
     def views(self, smoothed: NDArray[np.floating]) -> Array:
-        """Return the views `(..., 2, bands used)` of smoothed absorbance `(..., grid bands)`.
+        """Return the views `(..., views, bands used)` of one channel, `(..., grid bands)`.
 
-        The first is the absorbance as it is, the second the absorbance after SNV.
+        The first is the absorbance as it is, the second the absorbance after SNV; with `slope`
+        there is only the SNV of what the channel holds.
 
         Raises:
             SpectrumError: a spectrum is constant.
         """
         # In float64, since Q is a small difference of large sums (see `ratios`).
         kept = np.asarray(smoothed[..., :: self.every], dtype=np.float64)
-        return np.stack([kept, snv(kept)], axis=-2)
+        scaled = snv(kept)
+        return scaled[..., None, :] if self.slope else np.stack([kept, scaled], axis=-2)
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,8 @@ class Position:
 
     `nearest` is the number of the nearest library, `distance` the largest ratio of a distance to
     its limit, which is at most 1 in the domain. `exceeded` names the distances beyond their limits.
-    `sure` says whether the spectrum is so near that its soil surely is like the training soils.
+    `sure` says whether the soil surely comes from a known place: whether it is in the domain and in
+    the strict one.
     """
 
     nearest: int
@@ -125,11 +143,11 @@ class Position:
 
 @dataclass(frozen=True)
 class Domain:
-    """The principal components of L libraries in two views of B bands, with limits of distances.
+    """The principal components of L libraries in V views of B bands, with limits of distances.
 
-    `means` is `(L, 2, B)`; `loadings` is `(L, 2, components, B)`, with orthonormal rows;
-    `variances`, those of the scores, is `(L, 2, components)`; `limits` is `(L, 2, 2)`, of Q and T2
-    in each view.
+    `means` is `(L, V, B)`; `loadings` is `(L, V, components, B)`, with orthonormal rows, or rows of
+    0 where a library is too small for so many; `variances`, those of the scores, is
+    `(L, V, components)`; `limits` is `(L, V, 2)`, of Q and T2 in each view.
 
     Raises:
         ValueError: a value is not finite, or a variance or limit is not positive.
@@ -140,6 +158,8 @@ class Domain:
     loadings: Array
     variances: Array
     limits: Array
+    strict: Domain | None = None
+    """The stricter domain, of soils that surely come from a known place."""
 
     def __post_init__(self) -> None:
         arrays = (self.means, self.loadings, self.variances, self.limits)
@@ -151,13 +171,13 @@ class Domain:
             raise ValueError("the domain holds a variance or a limit that is not positive")
 
     def ratios(self, views: Array) -> Array:
-        """Return each distance divided by its limit, `(n, L, 2 views, Q and T2)`.
+        """Return each distance divided by its limit, `(n, L, V views, Q and T2)`.
 
-        `views` is `(n, 2, B)`.
+        `views` is `(n, V, B)`.
         """
         matrix, centre = self._compiled
         by_view = views.swapaxes(0, 1)
-        # (2 views, n, L, components + 1)
+        # (V views, n, L, components + 1)
         products = (by_view @ matrix).reshape(*by_view.shape[:2], len(self.means), -1) - centre
         squares, along_mean = products[..., :-1] ** 2, products[..., -1]
         # |x - m|^2 = |x|^2 - 2 (x m - |m|^2 / 2) needs no array of differences for each library.
@@ -172,16 +192,18 @@ class Domain:
     def _compiled(self) -> tuple[Array, Array]:
         """The loadings and means of all libraries in one matrix, and the constants of `ratios`.
 
-        One product with the matrix, `(2, B, L x (components + 1))`, gives all scores and the
+        One product with the matrix, `(V, B, L x (components + 1))`, gives all scores and the
         products with the means; the constants are to be subtracted from them.
         """
         rows = np.concatenate([self.loadings, self.means[:, :, None]], axis=2).swapaxes(0, 1)
         centre = np.sum(rows * self.means.swapaxes(0, 1)[:, :, None], axis=-1)
         centre[..., -1] /= 2.0
-        return rows.reshape(2, -1, rows.shape[-1]).swapaxes(1, 2).copy(), centre[:, None]
+        return rows.reshape(len(rows), -1, rows.shape[-1]).swapaxes(1, 2).copy(), centre[:, None]
 
     def locate(self, smoothed: NDArray[np.floating]) -> Position:
-        """Return the position of one spectrum, given as smoothed absorbance `(grid bands,)`.
+        """Return the position of one spectrum, given as smoothed `(channels, grid bands)`.
+
+        The channels are those of the shape's `preprocessing`.
 
         Raises:
             SpectrumError: the spectrum is constant.
@@ -190,15 +212,25 @@ class Domain:
         return position
 
     def locate_all(self, smoothed: NDArray[np.floating]) -> list[Position]:
-        """Return the positions of spectra, given as smoothed absorbance `(n, grid bands)`.
+        """Return the positions of spectra, given as smoothed `(n, channels, grid bands)`.
 
         Raises:
             SpectrumError: a spectrum is constant.
         """
-        return [self._position(ratios) for ratios in self.ratios(self.shape.views(smoothed))]
+        ratios = self.ratios(self.shape.views(smoothed[:, 0]))
+        strict = self.strict
+        # Bundles of before there was a strict domain are sure of all soils in the domain.
+        if strict is None:
+            sure = np.ones(len(ratios), dtype=bool)
+        else:
+            views = strict.shape.views(smoothed[:, 1])
+            # In the limits of one library, as for the domain.
+            sure = strict.ratios(views).max(axis=(2, 3)).min(axis=1) <= 1.0
+        return [self._position(*of_one) for of_one in zip(ratios, sure.tolist(), strict=True)]
 
-    def _position(self, ratios: Array) -> Position:
-        """Return the position of one spectrum from its `ratios`, `(L, 2 views, Q and T2)`."""
+    @staticmethod
+    def _position(ratios: Array, sure: bool) -> Position:
+        """Return the position of one spectrum from its `ratios`, `(L, V views, Q and T2)`."""
         # The nearest library is the one whose worst distance is the smallest, because a spectrum
         # is in the domain only if all distances to one library are within their limits.
         nearest = int(np.argmin(ratios.max(axis=(1, 2))))
@@ -207,13 +239,16 @@ class Domain:
         exceeded = tuple(
             name for name, ratio in zip(DISTANCES, worst, strict=True) if not ratio <= 1.0
         )
-        distance = float(worst.max())
-        return Position(nearest, distance, exceeded, distance <= self.shape.sure_within)
+        return Position(nearest, float(worst.max()), exceeded, sure and not exceeded)
 
     def to_bytes(self) -> bytes:
-        """Return the file of a bundle: the arrays in the order of the fields, as `<f4`."""
+        """Return the file of a bundle: the arrays in the order of the fields, as `<f4`.
+
+        Those of the strict domain follow.
+        """
         arrays = (self.means, self.loadings, self.variances, self.limits)
-        return b"".join(array.astype("<f4").tobytes() for array in arrays)
+        strict = b"" if self.strict is None else self.strict.to_bytes()
+        return b"".join(array.astype("<f4").tobytes() for array in arrays) + strict
 
 
 def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
@@ -224,24 +259,37 @@ def read(content: bytes, shape: DomainShape, grid: Grid) -> Domain:
             not possible.
     """
     shape.preprocessing(grid)  # raises ValueError if the window is longer than the grid
-    # Rounded up, as many as `[::every]` keeps.
-    bands = -(-grid.bands // shape.every)
-    libraries, components = len(shape.libraries), shape.components
-    sizes = [
-        (libraries, _VIEWS, bands),
-        (libraries, _VIEWS, components, bands),
-        (libraries, _VIEWS, components),
-        (libraries, _VIEWS, len(DISTANCES)),
-    ]
+    shapes = [shape] if shape.strict is None else [shape, shape.strict]
+    sizes = [size for one in shapes for size in _sizes(one, grid)]
     counts = [int(np.prod(size)) for size in sizes]
     expected = 4 * sum(counts)
     if len(content) != expected or expected > _MOST_BYTES:
+        libraries, bands = len(shape.libraries), sizes[0][-1]
         raise ValueError(
-            f"it has {len(content)} bytes where {libraries} libraries of {components} components "
-            f"and {bands} bands have {expected}, and at most {_MOST_BYTES} are allowed"
+            f"it has {len(content)} bytes where {libraries} libraries of {shape.components} "
+            f"components and {bands} bands have {expected}, and at most {_MOST_BYTES} are allowed"
         )
     # In float64 from here on; float32 is enough to keep them, not to compute Q with.
     pieces = np.split(
         np.frombuffer(content, dtype="<f4").astype(np.float64), np.cumsum(counts)[:-1]
     )
-    return Domain(shape, *(piece.reshape(size) for piece, size in zip(pieces, sizes, strict=True)))
+    arrays = [piece.reshape(size) for piece, size in zip(pieces, sizes, strict=True)]
+    means, loadings, variances, limits = arrays[:4]
+    domain = Domain(shape, means, loadings, variances, limits)
+    if shape.strict is None:
+        return domain
+    means, loadings, variances, limits = arrays[4:]
+    return replace(domain, strict=Domain(shape.strict, means, loadings, variances, limits))
+
+
+def _sizes(shape: DomainShape, grid: Grid) -> list[tuple[int, ...]]:
+    """Return the sizes of a domain's four arrays, without those of its strict domain."""
+    # Rounded up, as many as `[::every]` keeps.
+    bands = -(-grid.bands // shape.every)
+    libraries, components, views = len(shape.libraries), shape.components, shape.view_count
+    return [
+        (libraries, views, bands),
+        (libraries, views, components, bands),
+        (libraries, views, components),
+        (libraries, views, len(DISTANCES)),
+    ]

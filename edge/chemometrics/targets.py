@@ -220,11 +220,12 @@ def half_widths(
             nearest = np.array([position.nearest for position in positions])
             distance = np.array([position.distance for position in positions])
             halves *= target.difficulty.factor(standardised, nearest, distance)
-    # Without a domain no soil is surely from a known place.
     new = target.half_width_90_new_places
     if new is None:
         return halves
+    # The larger of the two: a difficult soil's interval must not shrink because its place is new.
     wider: Array = np.maximum(halves, new)
+    # Without a domain no soil is surely from a known place.
     if positions is not None:
         sure = np.array([position.sure for position in positions])
         wider[sure] = halves[sure]

@@ -102,7 +102,7 @@ class Predictor:
         """
         if absorbance.size == self._instrument_bands:
             absorbance = absorbance[self.bands]
-        smoothed = None if self._smooth is None else self._smooth(absorbance)
+        smoothed = None if self._smooth is None else self._smooth(absorbance)[None]
         inputs = self._preprocess(absorbance)[None]
         return self._predictions(absorbance[None], self._run(inputs), smoothed)[0]
 
@@ -122,7 +122,7 @@ class Predictor:
         predictions: list[Prediction] = []
         for first in range(0, len(absorbance), _SPECTRA_AT_ONCE):
             block = absorbance[first : first + _SPECTRA_AT_ONCE]
-            smoothed = None if self._smooth is None else self._smooth.batch(block)[:, 0]
+            smoothed = None if self._smooth is None else self._smooth.batch(block)
             predictions += self._predictions(block, self._outputs(block), smoothed)
         return predictions
 
@@ -130,7 +130,7 @@ class Predictor:
         self, absorbance: Array, outputs: Array, smoothed: Float32 | None
     ) -> list[Prediction]:
         """Return the predictions of spectra `(n, bands)` from the network's outputs `(n, targets)`
-        and, if the bundle has a domain, the spectra smoothed for it, `(n, grid bands)`.
+        and, if the bundle has a domain, the spectra smoothed for it, `(n, channels, grid bands)`.
 
         Raises:
             SpectrumError: the outputs are not plausible.

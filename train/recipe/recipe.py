@@ -19,7 +19,7 @@ from ccnvr.train.libraries.properties import Property, described
 from ccnvr.train.libraries.sensor import Sensor
 from ccnvr.train.libraries.standards import Epo
 from ccnvr.train.recipe.rounds import Finetuned, Fit, Pretraining
-from ccnvr.train.recipe.settings import Kernel, MemberSettings
+from ccnvr.train.recipe.settings import Kernel, MemberSettings, PlaceSettings
 
 MOST_PROCESSES = 10
 
@@ -86,6 +86,9 @@ class TrainingRecipe:
 
     members: MemberSettings | None = field(default=None, metadata={OMITTED_IF_EMPTY: True})
     """The members that are averaged with the network, or stand in its place."""
+
+    places: PlaceSettings | None = field(default=None, metadata={OMITTED_IF_EMPTY: True})
+    """The cross-validation by places, which gives a second interval; none without it."""
 
     definitions: dict[str, Property] = field(
         default_factory=dict, metadata={FILE_KEY: "properties", OMITTED_IF_EMPTY: True}

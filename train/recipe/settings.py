@@ -177,6 +177,26 @@ MOST_RANGES = 4
 FEWEST_BANDS = 5
 """The bands that each of these ranges must hold."""
 
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """The cross-validation by places, which gives the intervals for new places.
+
+    A place is a country of a library that states countries, or else a library. Of a model with
+    members, the network is left out of it, because it takes most of the time.
+
+    Raises:
+        ValueError: the number of folds is out of range.
+    """
+
+    folds: int = 5
+    """The number of folds that places are divided into, 2 to 20."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.folds <= 20:
+            raise ValueError(f"folds = {self.folds} of [places] must be from 2 to 20")
+
+
 FEWEST_FOR_NETWORK = 500
 """The soils below which `network = "auto"` leaves the network out untried.
 

@@ -24,7 +24,7 @@ from ccnvr.train.runs.base import Base, read_base
 from ccnvr.train.runs.finetune_folds import fit_folds
 from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
 from ccnvr.train.runs.own_soils import overlap, read_soils
-from ccnvr.train.runs.report import accuracy_by_library, conclude
+from ccnvr.train.runs.report import LeftOut, accuracy_by_library, conclude
 
 _HEADER = (
     "# Written by ccnvr finetune: the recipe of the model that it started from, and what came "
@@ -85,14 +85,8 @@ def finetune(
         f"{settings.folds}-fold cross-validation on the soils of the fine-tuning": fine_tuned,
         f"{base.recipe.name}, before the fine-tuning, on the same soils": as_it_is,
     }
-    report, domain = conclude(
-        recipe,
-        adaptation.calibration,
-        own,
-        adaptation.out_of_fold,
-        adaptation.folds,
-        accuracy,
-    )
+    seen = LeftOut(adaptation.out_of_fold, adaptation.folds)
+    report, domain = conclude(recipe, adaptation.calibration, own, seen, accuracy)
     if domain is None:
         report = replace(report, targets=tuple(map(_of_known_places, report.targets)))
     report.training["members"] = adaptation.compared(own, report.targets)

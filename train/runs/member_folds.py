@@ -144,6 +144,19 @@ def _predict(
     return {name: restore(targets, values) for name, values in outputs.items()}
 
 
+def predict_left_out(
+    recipe: TrainingRecipe, data: RunData, rows: Integers, held_out: Integers, offset: int
+) -> Array:
+    """Return predictions `(n, targets)` of left-out soils by the mean of members fitted to others.
+
+    `offset` tells the fit's random numbers from those of other fits.
+    """
+    inputs = data.preprocessor(recipe).batch(data.soils.spectra[held_out])
+    outputs = _fitted(recipe, data, rows, offset).outputs(inputs)
+    targets = make_targets(recipe, data.soils.values[rows])
+    return restore(targets, np.mean(list(outputs.values()), axis=0))
+
+
 def _decide(
     recipe: TrainingRecipe, data: RunData, predicted: dict[str, Array], all_folds: list[Integers]
 ) -> tuple[bool, str]:

@@ -18,8 +18,9 @@ from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration import domain as domains
-from ccnvr.train.calibration import intervals
-from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration import intervals, places
+from ccnvr.train.calibration.fit import Calibration, predict
+from ccnvr.train.calibration.places import ByPlace
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import parameters
@@ -55,27 +56,57 @@ class RunReport:
     """The shape of the domain, if there were enough soils for one."""
 
 
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Predictions of soils by models that were trained without them; they give the intervals."""
+
+    predicted: Array
+    """By models that were trained without the soil's fold, `(n, targets)`."""
+
+    folds: Integers
+    """The fold of each soil, `(n,)`."""
+
+    by_place: ByPlace | None = None
+    """By models that were trained without the soil's place, if the recipe asks for them."""
+
+
 def conclude(
     recipe: TrainingRecipe,
     calibration: Calibration,
     soils: Soils,
-    out_of_fold: Array,
-    folds: Integers,
+    left_out: LeftOut,
     accuracy: dict[str, AccuracyTable],
     before: Soils | None = None,
 ) -> tuple[RunReport, Domain | None]:
     """Return the report of a calibration, and the domain of the soils that it was fitted to.
 
-    `out_of_fold` `(n, targets)` are predictions of these soils by networks that were trained
-    without the soil's fold, one of `folds` `(n,)`; the intervals follow from their errors. The
-    soils `before` were learnt first.
+    The soils `before` were learnt first.
     """
-    fitted = domains.fit(recipe.grid, soils.spectra, soils.origin, folds, calibration.correction)
+    by_place = left_out.by_place
+    # A fine-tuning keeps the half widths for new places of its base.
+    two_kinds = by_place is not None or any(
+        target.half_width_90_new_places is not None for target in calibration.targets
+    )
+    fitted = domains.fit(
+        recipe.grid,
+        soils.spectra,
+        soils.origin,
+        left_out.folds,
+        calibration.correction,
+        strict=two_kinds,
+    )
+    targets = intervals.with_intervals(
+        calibration.targets, soils.values, left_out.predicted, left_out.folds, fitted
+    )
+    if by_place is not None:
+        targets = intervals.with_new_places(targets, soils.values, by_place)
+        accuracy = {
+            **accuracy,
+            places.HELD_OUT: accuracy_by_library(soils, by_place.predicted, places.ALL),
+        }
     report = RunReport(
         finished=datetime.now(UTC).date().isoformat(),
-        targets=intervals.with_intervals(
-            calibration.targets, soils.values, out_of_fold, folds, fitted
-        ),
+        targets=targets,
         domain=None if fitted is None else fitted.domain.shape,
         accuracy=accuracy,
         soils=soils_of(recipe, soils, before),
@@ -88,24 +119,35 @@ def conclude(
             "machine": platform.machine(),
         },
     )
+    if by_place is not None:
+        report.training["places"] = by_place.summary(soils, targets)
     return report, None if fitted is None else fitted.domain
 
 
-def accuracy_by_library(soils: Soils, predicted: Array) -> AccuracyTable:
+def accuracy_by_library(soils: Soils, predicted: Array, every: str = "") -> AccuracyTable:
     """Return figures for each library, and each property that was measured in it.
 
-    `predicted` is `(n, properties)`, in the order of the soils' own properties.
+    `predicted` is `(n, properties)`, in the order of the soils' own properties. With `every`, the
+    figures of all soils together come first, under this name.
     """
     origin = np.array(soils.origin)
+    groups = {every: np.ones(len(soils), dtype=bool)} if every else {}
+    groups |= {library: origin == library for library in dict.fromkeys(soils.origin)}
     table: AccuracyTable = {}
-    for library in dict.fromkeys(soils.origin):
-        rows = origin == library
+    for library, rows in groups.items():
         figures = {
             name: accuracy(soils.values[rows, column], predicted[rows, column])
             for column, name in enumerate(soils.properties)
         }
         table[library] = {name: figure.as_dict() for name, figure in figures.items() if figure.n}
     return table
+
+
+def accuracy_of(recipe: TrainingRecipe, calibration: Calibration, soils: Soils) -> AccuracyTable:
+    """Return the accuracy of a calibration on soils that took no part in it, by library."""
+    if not len(soils):
+        return {}
+    return accuracy_by_library(soils, predict(recipe, calibration, soils.spectra))
 
 
 def soils_of(recipe: TrainingRecipe, soils: Soils, before: Soils | None = None) -> dict[str, Any]:

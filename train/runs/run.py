@@ -17,18 +17,17 @@ from torch import nn
 from tqdm import tqdm
 
 from ccnvr.edge.atomic_files import remove_leftovers
-from ccnvr.edge.chemometrics.metrics import AccuracyTable
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import fit as fitting
-from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.calibration.places import ByPlace, place_folds, predict_by_place
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.team import ALONE, Team
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs import own_recipe
 from ccnvr.train.runs.folder import CHECKPOINT, claim, keep_network, keep_report
-from ccnvr.train.runs.member_folds import fit_mean
-from ccnvr.train.runs.report import RunReport, accuracy_by_library, conclude
+from ccnvr.train.runs.member_folds import fit_mean, predict_left_out
+from ccnvr.train.runs.report import LeftOut, RunReport, accuracy_by_library, accuracy_of, conclude
 from ccnvr.train.runs.run_data import RunData, load_data
 
 HELD_OUT = "soils held out from training"
@@ -100,15 +99,15 @@ def _carry_out(recipe: TrainingRecipe, data: RunData, folder: Path, team: Team) 
             calibration = fits.fit(recipe, np.arange(len(data.soils)), str(CHECKPOINT.parent), 0)
         else:
             calibration, out_of_fold = mean.calibration, mean.out_of_fold
+        by_place = _cross_validate_places(recipe, fits)
     accuracy = {
         f"{recipe.folds}-fold cross-validation": accuracy_by_library(data.soils, out_of_fold),
     }
     # Without tests there is nothing to show a table of.
     if len(data.held_out):
-        accuracy[HELD_OUT] = _test(recipe, calibration, data.held_out)
-    report, domain = conclude(
-        recipe, calibration, data.soils, out_of_fold, data.folds, accuracy, data.before
-    )
+        accuracy[HELD_OUT] = accuracy_of(recipe, calibration, data.held_out)
+    left_out = LeftOut(out_of_fold, data.folds, by_place)
+    report, domain = conclude(recipe, calibration, data.soils, left_out, accuracy, data.before)
     report.training["processes"] = team.size
     if mean is not None:
         report.training["members"] = mean.compared(data.soils, report.targets)
@@ -123,12 +122,18 @@ def _epochs(recipe: TrainingRecipe, data: RunData) -> int:
     """Return the number of epochs of all fits of a run without members."""
     folds = [int(np.sum(data.folds != fold)) for fold in range(recipe.folds)]
     every = recipe.for_soils(len(data.soils)).all_epochs
+    if recipe.places is not None:
+        of_places = place_folds(data.soils, recipe.places.folds)
+        folds += [int(np.sum(of_places != fold)) for fold in np.unique(of_places)]
     return every + sum(_untaught(recipe).for_soils(count).all_epochs for count in folds)
 
 
 def _fits_of(recipe: TrainingRecipe) -> int:
     """Return the number of fits of a run with members."""
-    return 1 + recipe.folds * recipe.members.repeats if recipe.members else 0
+    if recipe.members is None:
+        return 0
+    of_places = recipe.places.folds if recipe.places else 0
+    return 1 + recipe.folds * recipe.members.repeats + of_places
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,31 @@ class _Fits:
         return calibration
 
 
+def _cross_validate_places(recipe: TrainingRecipe, fits: _Fits) -> ByPlace | None:
+    """Return predictions of each soil by models that were trained without its place.
+
+    Of a model with members they are by the members alone, whose errors are larger, if anything.
+    """
+    if recipe.places is None:
+        return None
+    data = fits.data
+    fits.bar.set_description("places")
+
+    def predict(part: TrainingRecipe, rows: Integers, held_out: Integers, fold: int) -> Array:
+        # Beyond the offsets of the other folds.
+        offset = 500 + fold
+        only = replace(data, soils=data.soils.of(part.properties))
+        if part.members is not None:
+            found = predict_left_out(part, only, rows, held_out, offset)
+            fits.bar.update()
+            return found
+        untaught = _untaught(part)
+        calibration = replace(fits, data=only).fit(untaught, rows, f"places-{fold}", offset)
+        return fitting.predict(untaught, calibration, data.soils.spectra[held_out])
+
+    return predict_by_place(recipe, data.soils, data.folds, data.correction, predict)
+
+
 def _untaught(recipe: TrainingRecipe) -> TrainingRecipe:
     return replace(recipe, fit=replace(recipe.fit, teachers=0))
 
@@ -198,10 +228,3 @@ def _cross_validate(recipe: TrainingRecipe, fits: _Fits) -> Array:
         calibration = fits.fit(recipe, np.flatnonzero(~held_out), f"fold-{number}", number + 1)
         predicted[held_out] = fitting.predict(recipe, calibration, data.soils.spectra[held_out])
     return predicted
-
-
-def _test(
-    recipe: TrainingRecipe, calibration: fitting.Calibration, held_out: Soils
-) -> AccuracyTable:
-    predicted = fitting.predict(recipe, calibration, held_out.spectra)
-    return accuracy_by_library(held_out, predicted)

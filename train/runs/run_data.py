@@ -9,6 +9,7 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.firmware_bridge.arrays import Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.folds import check_folds, fold_of, grouped, soil_of, twins_of
+from ccnvr.train.calibration.places import place_folds
 from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils, shared
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
@@ -68,6 +69,8 @@ def load_data(recipe: TrainingRecipe) -> RunData:
     if before is not None:
         _check_unlearnt(before, soils, held_out)
     check_folds(recipe, soils, folds)
+    if recipe.places is not None:
+        place_folds(soils, recipe.places.folds)  # raises UsageError if there is one place
     return RunData(soils, folds, held_out, before, recipe.correction())
 
 

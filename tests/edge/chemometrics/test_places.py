@@ -12,7 +12,8 @@ from ccnvr.edge.batch.rows import as_csv
 from ccnvr.edge.bundle.card_text import describe
 from ccnvr.edge.bundle.manifest import Manifest, parse
 from ccnvr.edge.chemometrics import domain as domains
-from ccnvr.edge.chemometrics.domain import Position
+from ccnvr.edge.chemometrics.domain import Domain, DomainShape, Position
+from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target, estimates, half_widths
 from ccnvr.edge.inference.predictor import Predictor
@@ -62,19 +63,32 @@ def model() -> ProvedModel:
     return ProvedModel(NETWORK_BUNDLE, engine="numpy")
 
 
-def _manifest(model: ProvedModel, sure_within: float) -> Manifest:
+def _manifest(model: ProvedModel) -> Manifest:
     manifest = model.bundle.manifest
     assert manifest.domain is not None
+    strict = DomainShape(13, 5, 2, ("A",), false_alarms=0.25, slope=True)
     targets = tuple(
         dataclasses.replace(target, half_width_90_new_places=4.0) for target in manifest.targets
     )
-    domain = dataclasses.replace(manifest.domain, sure_within=sure_within)
+    domain = dataclasses.replace(manifest.domain, strict=strict)
     return dataclasses.replace(manifest, targets=targets, domain=domain)
 
 
-@pytest.mark.parametrize(("sure_within", "places"), [(0.0, NEW), (1.0, KNOWN)])
+def _strict(shape: DomainShape, grid: Grid, limit: float) -> Domain:
+    """A strict domain about a spectrum without any slope, of a width that is given."""
+    bands = -(-grid.bands // shape.every)
+    return Domain(
+        shape,
+        means=np.zeros((1, 1, bands)),
+        loadings=np.zeros((1, 1, 2, bands)),
+        variances=np.ones((1, 1, 2)),
+        limits=np.full((1, 1, 2), limit),
+    )
+
+
+@pytest.mark.parametrize(("limit", "places"), [(1e-6, NEW), (1e6, KNOWN)])
 def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
-    model: ProvedModel, sure_within: float, places: str, monkeypatch: pytest.MonkeyPatch
+    model: ProvedModel, limit: float, places: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = model.bundle.manifest.preprocessing.grid
     published = limesoda.load("UL.120")
@@ -82,13 +96,16 @@ def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
     before = model.bind(wavelengths).batch(soils)
     # Bundles without intervals for new places are as they were.
     assert {one.places for prediction in before for one in prediction.values()} == {KNOWN}
-    today, manifest = model.bundle.manifest.targets, _manifest(model, sure_within)
+    today, manifest = model.bundle.manifest.targets, _manifest(model)
     assert model.domain is not None and manifest.domain is not None
+    assert manifest.domain.strict is not None
+    strict = _strict(manifest.domain.strict, grid, limit)
+    with_strict = dataclasses.replace(model.domain, shape=manifest.domain, strict=strict)
     monkeypatch.setattr(model, "bundle", dataclasses.replace(model.bundle, manifest=manifest))
     monkeypatch.setattr(
         model,
         "domain",
-        domains.read(model.domain.to_bytes(), manifest.domain, grid),
+        domains.read(with_strict.to_bytes(), manifest.domain, grid),
     )
     after = Predictor(model, wavelengths).batch(soils)
     rows: list[Any] = []
@@ -110,12 +127,15 @@ def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
 
 
 def test_the_card_says_both_widths_and_the_manifest_keeps_them(model: ProvedModel) -> None:
-    manifest = _manifest(model, 0.25)
+    manifest = _manifest(model)
     assert parse(manifest.to_json()) == manifest
     lines = list(describe(dataclasses.replace(model.bundle, manifest=manifest), "", None))
     assert any("at least +-4 sd where the place may be new" in line for line in lines)
-    assert any("only soils within 0.25 of its limits are surely known" in line for line in lines)
+    assert any(
+        "about 75% of soils like them are found to be surely of known places" in line
+        for line in lines
+    )
     today = "\n".join(describe(model.bundle, "", None))
-    assert "place may be new" not in today and "surely known" not in today
+    assert "place may be new" not in today and "surely of known" not in today
     assert "x 0.5 to 2 by the spectrum's difficulty" in today
     assert "half_width_90_new_places" not in model.bundle.manifest.to_json()
