@@ -40,6 +40,8 @@ class InstrumentInfo:
     Integration times are in microseconds; the shortest equals the longest if the instrument alone
     decides. `boot` counts the starts of the instrument. If `counts_starts` is false it keeps no
     count: `boot` is drawn for this process, and anew after a restart that the driver notices.
+    `joins_nm` has the last wavelength of each detector but the last one, in nm; empty if there is
+    one detector, or if the driver does not know.
     """
 
     model: str
@@ -53,6 +55,7 @@ class InstrumentInfo:
     most_averages: int
     quantity: Quantity = Quantity.COUNTS
     counts_starts: bool = True
+    joins_nm: tuple[float, ...] = ()
 
     @property
     def fixed_integration(self) -> bool:

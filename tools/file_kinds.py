@@ -56,8 +56,8 @@ def outcome(path: Path, options: tuple[str, ...]) -> Outcome:
         found = predictions.predict([path], lambda path: None)
     except CcnvrError as error:
         return Outcome([], [], str(error))
-    _, estimates, _ = found.rows[0]
-    return Outcome([estimate.value for estimate in estimates.values()], list(found.notes), "")
+    _, prediction = found.rows[0]
+    return Outcome([estimate.value for estimate in prediction.values()], list(found.notes), "")
 
 
 def text() -> str:

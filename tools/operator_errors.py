@@ -13,7 +13,10 @@ from tests.support.operator_errors import ERRORS, Field, row
 
 PAGE = Path(__file__).parents[1] / "docs" / "operator-errors.md"
 BEGIN, END = "<!-- made by tools/operator_errors.py -->", "<!-- end -->"
-HEAD = "| error | the operator is told | numbers shown | flags |\n| --- | --- | --- | --- |"
+HEAD = (
+    "| error | the operator is told | numbers shown | flags | verdict |\n"
+    "| --- | --- | --- | --- | --- |"
+)
 
 
 def main() -> None:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from ccnvr.edge.chemometrics.grid import naming_source
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
-from ccnvr.edge.chemometrics.targets import Estimate, Target
+from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.quality.verdict import Tolerances
 from ccnvr.edge.spectrum_files.messages import NoSpectra, clean_messages, cleaned, shown
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, nothing_in, read_file
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
@@ -23,8 +25,8 @@ from ccnvr.edge.spectrum_files.tables.layout import AS_IT_SAYS, TableOptions
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
-Row = tuple[str, dict[str, Estimate], list[str]]
-"""Sample id, estimates by property, and flags."""
+Row = tuple[str, Prediction]
+"""Sample id and prediction."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class FilePredictions:
         quantity: what files hold that do not say, one of `QUANTITIES`; None means reflectance.
         options: what the user says of tables.
         watch: is given each block with its predictions.
+        tolerances: what each soil is judged by; none if empty.
     """
 
     def __init__(
@@ -82,11 +85,13 @@ class FilePredictions:
         quantity: str | None = None,
         options: TableOptions = AS_IT_SAYS,
         watch: Watcher | None = None,
+        tolerances: Tolerances = MappingProxyType({}),
     ) -> None:
         self._model = model
         self._quantity = quantity
         self._options = options
         self._watch = watch
+        self._tolerances = tolerances
         self._bound: tuple[Array, ProvedModel, Predictor] | None = None
 
     def predict(self, paths: list[Path], refuse: Callable[[Path], None]) -> Outcome:
@@ -156,11 +161,11 @@ class FilePredictions:
             predictions = predictor.batch(spectra)
         except SpectrumError:
             predictions = _one_by_one(predictor, table, spectra)
+        predictions = [prediction.judged(self._tolerances) for prediction in predictions]
         if self._watch is not None:
             used = table.wavelengths_nm[predictor.bands]
             self._watch(Predicted(table.path, model, table.sample_ids, used, spectra, predictions))
-        for sample_id, prediction in zip(table.sample_ids, predictions, strict=True):
-            yield sample_id, prediction.estimates, list(prediction.flags)
+        yield from zip(table.sample_ids, predictions, strict=True)
 
     def _bind(self, table: SpectraTable) -> tuple[ProvedModel, Predictor]:
         """Return model and predictor for a table's bands, the last ones if these are the same."""

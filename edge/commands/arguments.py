@@ -57,6 +57,26 @@ def some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def tolerance(text: str) -> tuple[str, float]:
+    """Convert a tolerance such as `OC=3`, for argparse, to property and number."""
+    name, _, value = text.partition("=")
+    if not name.strip() or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a tolerance; give PROPERTY=NUMBER")
+    return name.strip(), number(1e-6, 1e6)(value)
+
+
+def add_tolerances(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--accept`, whose value is a list of properties and tolerances."""
+    parser.add_argument(
+        "--accept",
+        type=tolerance,
+        action="append",
+        metavar="OC=3",
+        help="half the width of the 90 %% interval that you can live with, in the property's unit; "
+        "each sample gets a verdict: ok, laboratory or rescan; may be repeated",
+    )
+
+
 def add_model_choice(parser: argparse.ArgumentParser, default: str | None = AUTO) -> None:
     """Add the options `--engine` and `--profile`, which choose what runs which model file.
 

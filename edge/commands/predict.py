@@ -14,8 +14,9 @@ from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.batch.pictures import Pictures
 from ccnvr.edge.batch.predict_files import FilePredictions, Outcome
 from ccnvr.edge.batch.rows import as_csv, as_json_lines
-from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice
-from ccnvr.edge.inference.models import load_bundle
+from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, add_tolerances
+from ccnvr.edge.inference.models import load_bundle, properties_of
+from ccnvr.edge.quality.verdict import check_tolerances
 from ccnvr.edge.spectrum_files.messages import NoSpectra, cleaned
 from ccnvr.edge.spectrum_files.read import files_in, may_hold_spectra, read_file
 from ccnvr.edge.standard_error import tell
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="*", help="files of spectra, or folders of them")
     add_table_options(parser)
     add_model_choice(parser)
+    add_tolerances(parser)
     parser.add_argument(
         "--json", action="store_true", help="write one JSON object per line instead of CSV"
     )
@@ -68,8 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = None if arguments.plot is None else Pictures(arguments.plot)
     chosen: list[str] = []
     model = load_bundle(arguments.bundle, arguments.engine, arguments.profile, chosen.append)
+    tolerances = dict(arguments.accept or ())
+    check_tolerances(tolerances, properties_of(model), f"bundle {arguments.bundle}")
     watch = None if pictures is None else pictures.watch
-    predictions = FilePredictions(model, arguments.quantity, table_options(arguments), watch)
+    options = table_options(arguments)
+    predictions = FilePredictions(model, arguments.quantity, options, watch, tolerances)
     outcome = predictions.predict(arguments.file, refuse)
     _report(outcome)
     targets = list(outcome.targets.values())

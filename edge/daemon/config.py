@@ -118,7 +118,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of the daemon."""
+    """All settings of the daemon.
+
+    `accept` is half the width of the interval that the user accepts, by property and in its unit;
+    each sample then gets a verdict.
+    """
 
     instrument: InstrumentConfig
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -127,6 +131,11 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     lines: LinesConfig = field(default_factory=LinesConfig)
+    accept: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, tolerance in self.accept.items():
+            _check_range(f"accept.{name}", tolerance, 1e-6, 1e6)
 
     @property
     def store_path(self) -> Path:

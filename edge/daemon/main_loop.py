@@ -15,7 +15,6 @@ from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.setup import LinkStatistics, RunSummary, Setup, reloaded
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
-from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.quality.prompts import prompts
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.storage.database import repair_store
@@ -209,7 +208,7 @@ class _Run:
     def _predict(self, work: Work) -> tuple[str, ...]:
         """Predict one scan and commit it; return its flags."""
         prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
-        prediction = Prediction(prediction.estimates, (*prediction.flags, *work.flags))
+        prediction = prediction.judged(self._config.accept, work.flags)
         latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
         references = work.prepared.reference_ids if work.prepared else None
         delivered = self._streams.delivered

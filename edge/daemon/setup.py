@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.inference.models import Model, load_bundle
+from ccnvr.edge.inference.models import Model, load_bundle, properties_of
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.quality.verdict import check_tolerances
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 
@@ -37,11 +38,13 @@ class Setup:
         """Open the model that a configuration names.
 
         Raises:
-            CcnvrError: the bundle cannot be used.
+            CcnvrError: the bundle cannot be used, or predicts no property for which a tolerance is
+                stated.
         """
         model = load_bundle(
             config.model.bundle, config.model.engine, config.model.profile, tell=_LOG.info
         )
+        check_tolerances(config.accept, properties_of(model), f"bundle {config.model.bundle}")
         if isinstance(model, ProvedModel):
             _LOG.info("engine %s", model.choice)
         return cls(config, model)

@@ -67,6 +67,14 @@ Model: TypeAlias = ProvedModel | ModelFamily
 """A model as a user names it; `for_wavelengths` and `bind` serve an instrument."""
 
 
+def properties_of(model: Model) -> list[str]:
+    """Return the properties that a model predicts; of a family, those of any of its bundles."""
+    if isinstance(model, ProvedModel):
+        return [target.name for target in model.bundle.manifest.targets]
+    found = [target.name for one in family.members() for target in one.manifest.targets]
+    return list(dict.fromkeys(found))
+
+
 def load_bundle(
     path: str | Path = DEFAULT, engine: str = AUTO, profile: str = AUTO, tell: Tell = tell
 ) -> Model:

@@ -12,25 +12,14 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.quality.gate import LOWEST_SIGNAL, SpliceCheck, not_a_soil
 from ccnvr.edge.quality.reference_checks import check_dark
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import InstrumentError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan
 
-LOWEST_SIGNAL = 0.005
-"""The least white minus dark signal of a usable band, as a share of the saturation counts."""
-
-BRIGHTEST = 1.2
-"""The largest plausible reflectance of a soil beside the white panel."""
-
-_BRIGHT_SHARE = 0.02
-"""The share of the bands that noise may carry above `BRIGHTEST`."""
-
-DARKEST = 0.02
-"""The smallest plausible median reflectance of a soil; the darkest soils have about 0.05."""
-
-LIKE_THE_PANEL = 0.03
-"""A median difference from the white panel's reflectance below which the panel was scanned."""
+PERFECT_PANEL = 1.0
+"""The panel of instruments that measure reflectance themselves."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +84,8 @@ class Pipeline:
         self._references = references
         self._quantity = info.quantity
         self._pixels = info.wavelengths_nm.size
+        # Only joins within the bands that the model reads matter.
+        self._has_step = SpliceCheck(info.wavelengths_nm[predictor.bands], info.joins_nm)
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
@@ -115,9 +106,12 @@ class Pipeline:
         try:
             if references is not None:
                 values = references.reflectance(values, bands)
-                reason = _not_a_soil(values, references.panel_reflectance)
             if self._quantity is not Quantity.ABSORBANCE:
+                panel = PERFECT_PANEL if references is None else references.panel_reflectance
+                reason = not_a_soil(values, panel)
                 values = absorbance(values)
+            # A step in a spectrum that is no soil's says nothing more.
+            reason = reason or ("splice_jump" if self._has_step(values) else None)
             if reason:
                 return _rescan(reason)
             prediction = self._predictor(values)
@@ -130,17 +124,6 @@ class Pipeline:
     def drifted(self, scan: Scan) -> bool:
         """Return whether a scan is flagged `reference_drift`."""
         return self._references is not None and self._references.drifted(scan)
-
-
-def _not_a_soil(values: Array, panel_reflectance: float) -> str | None:
-    """Return why reflectance cannot be a soil's, as a short form for flags, or None if it can."""
-    if np.count_nonzero(values > BRIGHTEST) > _BRIGHT_SHARE * values.size:
-        return "too_bright"
-    if np.median(values) < DARKEST:
-        return "too_dark"
-    if np.median(np.abs(values / panel_reflectance - 1.0)) < LIKE_THE_PANEL:
-        return "white_panel"
-    return None
 
 
 def _check_references(references: References, bands: Integers, info: InstrumentInfo) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.quality.verdict import Verdict
+from ccnvr.edge.quality.verdict import Tolerances, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Prediction(Mapping[str, Estimate]):
     estimates: dict[str, Estimate]
     flags: tuple[str, ...] = ()
     verdict: Verdict | None = None
+
+    def judged(self, tolerances: Tolerances, more_flags: Iterable[str] = ()) -> Prediction:
+        """Return this prediction with more flags, and with the verdict by these tolerances."""
+        flags = (*self.flags, *more_flags)
+        return replace(self, flags=flags, verdict=judge(self.estimates, flags, tolerances))
 
     def __getitem__(self, name: str) -> Estimate:
         """Return the estimate of the property `name`, such as `OC`."""

@@ -22,7 +22,7 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 
 _LOG = logging.getLogger(__name__)
 
-_DIGESTED = ("serial", "quantity", "model", "firmware", "saturation_counts")
+_DIGESTED = ("serial", "quantity", "model", "firmware", "saturation_counts", "joins_nm")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def instrument_columns(info: InstrumentInfo) -> Record:
         "model": info.model,
         "firmware": info.firmware,
         "saturation_counts": int(info.saturation_counts),
+        "joins_nm": json.dumps(info.joins_nm),
     }
     # The bands as numbers: another zlib may compress them to other bytes.
     words = [*(str(stated[name]) for name in _DIGESTED), info.wavelengths_nm.tobytes().hex()]

@@ -110,6 +110,7 @@ CREATE TABLE instruments (
     model TEXT NOT NULL,
     firmware TEXT NOT NULL,
     saturation_counts INTEGER NOT NULL,
+    joins_nm TEXT NOT NULL,
     time TEXT NOT NULL,
     digest TEXT NOT NULL UNIQUE,
     checksum INTEGER NOT NULL

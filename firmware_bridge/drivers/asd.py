@@ -33,6 +33,9 @@ from ccnvr.firmware_bridge.transport import Transport
 from ccnvr.firmware_bridge.url_options import number
 
 WAVELENGTHS = np.arange(350.0, 2_501.0)
+JOINS_NM = (1_000.0, 1_830.0)
+"""Where VNIR, SWIR1 and SWIR2 meet in most instruments; the real ones are not asked for."""
+
 # A spectrum is preceded by a header of 64 words of four bytes.
 HEADER_INTS = 64
 SPECTRUM_BYTES = 4 * (HEADER_INTS + WAVELENGTHS.size)
@@ -102,6 +105,7 @@ class FieldSpec(PolledInstrument):
             shortest_integration_us=integration_us,
             longest_integration_us=integration_us,
             most_averages=1_000,
+            joins_nm=JOINS_NM,
         )
 
     def _expose(self, kind: ScanKind, light_s: float) -> Reading:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ccnvr.edge.daemon import config, main_loop, reader
+from ccnvr.edge.quality.checks import OK
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -39,6 +41,9 @@ PANEL = 0.99
 NM = pixel_wavelengths()
 SAMPLES = 4
 """How many soils are scanned in each play."""
+
+ACCEPTED = {"OC": 12.0}
+"""The tolerance of the verdicts, in g/kg; the four soils have intervals of +-7 to +-11."""
 
 _EVENT_AT_SCAN = 5
 """Dark, white, and two soils come before."""
@@ -235,6 +240,7 @@ class Field:
                 {
                     "instrument": {"url": server.url, "integration_us": error.integration_us},
                     "store": {"path": str(store)},
+                    "accept": {**ACCEPTED},
                 },
             )
             try:
@@ -302,6 +308,19 @@ def _no_waiting() -> Iterator[None]:
         reader.ASK_AGAIN_S, reader.RECONNECT_S = kept
 
 
+def wrong_and_accepted(outcome: Outcome, right: Outcome) -> list[str]:
+    """Return the ids of the records whose verdict is `ok` and whose numbers are not the right ones.
+
+    A drift that is flagged counts as well: its numbers are nearly right, and it is to be repeated.
+    """
+    by_number = {_number(record): record["predictions"] for record in right.records}
+    return [
+        record["scan_id"]
+        for record in outcome.records
+        if record["verdict"]["sample"] == OK and record["predictions"] != by_number[_number(record)]
+    ]
+
+
 def wrong_without_a_flag(outcome: Outcome, right: Outcome) -> list[str]:
     """Return the ids of the records whose numbers are not the right ones and have no flag.
 
@@ -316,7 +335,7 @@ def wrong_without_a_flag(outcome: Outcome, right: Outcome) -> list[str]:
 
 
 def row(error: OperatorError, outcome: Outcome) -> str:
-    """Return the row of the table: the error, the prompt, the number shown and its flags."""
+    """Return the row of the table: error, prompt, numbers shown, their flags, the verdicts."""
     # The last sentence, without the scan that it is about and without the name of the port.
     prompt = re.sub(r"^scan \S+: ", "", outcome.said[-1] if outcome.said else "")
     prompt = re.sub(r"socket://[\d.:]+", "the port", prompt)
@@ -335,7 +354,15 @@ def row(error: OperatorError, outcome: Outcome) -> str:
     if outcome.unflagged():
         shown += ": right"
     marks = ", ".join(f"`{flag}`" for flag in sorted(flags)) or "-"
-    return f"| {error.name} | {prompt or '-'} | {shown} | {marks} |"
+    verdicts = Counter(record["verdict"]["sample"] for record in outcome.records)
+    judged = (
+        ", ".join(
+            verdict if len(verdicts) == 1 else f"{verdict} {count}"
+            for verdict, count in verdicts.items()
+        )
+        or "-"
+    )
+    return f"| {error.name} | {prompt or '-'} | {shown} | {marks} | {judged} |"
 
 
 def _number(record: dict[str, Any]) -> str:

@@ -13,7 +13,13 @@ import json
 import sys
 from pathlib import Path
 
-from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, number, whole_number
+from ccnvr.edge.commands.arguments import (
+    BUNDLE_HELP,
+    add_model_choice,
+    add_tolerances,
+    number,
+    whole_number,
+)
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import log, main_loop
 from ccnvr.edge.service.supervision import Supervision
@@ -57,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take a white reference although it is unlike earlier ones, because the lamp or the "
         "panel was replaced",
     )
+    add_tolerances(parser)
     parser.add_argument(
         "--count", type=whole_number(1, 10**9), metavar="N", help="end after N predictions"
     )
@@ -74,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         "store": {"path": arguments.store},
         "run": {"interval_s": arguments.interval},
         "reference": {"accept_white": arguments.accept_white or None},
+        "accept": dict(arguments.accept or ()),
     }
     overrides = {
         section: {key: value for key, value in values.items() if value is not None}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ccnvr.edge.quality.checks import OK
 from ccnvr.firmware_bridge.instrument import ScanKind
 from tests.support.operator_errors import (
     ERRORS,
     Field,
     OperatorError,
     row,
+    wrong_and_accepted,
     wrong_without_a_flag,
 )
 from tools.operator_errors import PAGE
@@ -26,6 +28,7 @@ def field(tmp_path_factory: pytest.TempPathFactory, four_soils: str) -> Field:
 def test_a_right_day_has_numbers_and_no_prompt(field: Field) -> None:
     assert field.right.said == []
     assert len(field.right.unflagged()) == len(field.right.records) > 0
+    assert {record["verdict"]["sample"] for record in field.right.records} == {OK}
 
 
 @pytest.mark.slow
@@ -36,6 +39,7 @@ def test_an_error_has_its_prompt_and_no_wrong_number_without_a_flag(
     outcome = field.play(error)
     assert error.prompt in "\n".join(outcome.said), outcome.said
     assert wrong_without_a_flag(outcome, field.right) == []
+    assert wrong_and_accepted(outcome, field.right) == []
     # The published table is what happens.
     assert row(error, outcome) in PAGE.read_text()
 

@@ -218,7 +218,7 @@ def out_of_domain(bundle: Path, wavelengths: np.ndarray, spectra: np.ndarray) ->
 def answers(bundle: Path, file: Path) -> np.ndarray:
     """OC of each spectrum."""
     rows = predict_blocks(ProvedModel(str(bundle)), [read_spectra(file)], "reflectance")
-    return np.array([estimates["OC"].value for _, estimates, _ in rows])
+    return np.array([prediction["OC"].value for _, prediction in rows])
 
 
 def standardise(*arguments: object) -> int:
