@@ -35,7 +35,7 @@ STRICT_COMPONENTS = 32
 """The components of each library in the strict domain, where library and bands allow so many.
 
 They describe what is peculiar to an instrument and a laboratory: with 8 components a third of the
-soils of libraries left out passed as known, with 32 it was 3 % (docs/decisions/0072).
+soils of libraries left out passed as known, with 32 it was 3 % (docs/decisions/0074).
 """
 
 SLOPE_NM = 50.0

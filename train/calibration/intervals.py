@@ -40,7 +40,7 @@ REACH = 8.0
 """The factor by which a difficulty may widen or narrow an interval.
 
 With 2, intervals of properties that are learnt without a logarithm covered .61 of the tenth with
-the highest prediction, with 8 .78, and with 8 and bins .90 (docs/decisions/0072).
+the highest prediction, with 8 .78, and with 8 and bins .90 (docs/decisions/0074).
 """
 
 _RIDGE = 10.0

@@ -52,9 +52,8 @@ class ByPlace:
     def summary(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
         """Return figures for a report, by property.
 
-        `r2` is that of the values as they are learnt, on a logarithm where the target has one;
-        `sure` is the share of soils that were taken for known ones, and `sure_covered` the share of
-        these that the half width for known places at difficulty 1 holds.
+        `r2` is that of the values as they are learnt, on a logarithm where the target has one, and
+        `sure` the share of soils that were taken for known ones.
         """
         figures: dict[str, Any] = {"places": int(np.unique(self.places).size)}
         r2: dict[str, float | None] = {}
@@ -66,16 +65,20 @@ class ByPlace:
         return {**figures, "r2": r2, "sure": round(float(self.sure.mean()), 4)}
 
 
-def place_of(soils: Soils) -> Integers:
-    """Return the number of the place that each spectrum comes from, `(n,)`."""
-    # A site is `COUNTRY/PROFILE`; without one, a sample id is `LIBRARY/ID`.
-    names = [
+def place_names(soils: Soils) -> list[str]:
+    """Return the name of the place that each spectrum comes from."""
+    # A site is `COUNTRY/PROFILE`; where none is known, the sample id stands for it.
+    return [
         library if soils.sites is None or site == sample else site.partition("/")[0]
         for library, sample, site in zip(
             soils.origin, soils.sample_ids, soils.sites or soils.sample_ids, strict=True
         )
     ]
-    numbers: Integers = np.unique(names, return_inverse=True)[1]
+
+
+def place_of(soils: Soils) -> Integers:
+    """Return the number of the place that each spectrum comes from, `(n,)`."""
+    numbers: Integers = np.unique(place_names(soils), return_inverse=True)[1]
     return numbers
 
 
