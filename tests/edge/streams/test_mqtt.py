@@ -22,7 +22,8 @@ from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
-from tests.support.brokers import Broker, Subscriber, free_port
+from tests.support.brokers import MOSQUITTO, Broker, Subscriber, free_port
+from tools import mqtt_campaign
 
 INFO = InstrumentInfo("m", "S1", "f", 2, np.arange(3.0), 100, 1, 2, 3)
 PREDICTION = Prediction({"OC": Estimate(21.0, "g/kg", 15.0, 27.0), "pH": Estimate(6, "", 5, 7)})
@@ -342,3 +343,11 @@ def test_a_destination_that_confirms_later_moves_the_cursor_later(tmp_path: Path
     stream.finish()
     assert stream.delivered == 3
     store.close()
+
+
+def test_the_campaign_of_the_documents_in_small(capsys: pytest.CaptureFixture[str]) -> None:
+    if not MOSQUITTO:
+        pytest.skip("mosquitto is not installed")
+    words = "--restarts 2 --records 100 --devices 4 --seconds 2"
+    assert mqtt_campaign.main(words.split()) == 0
+    assert capsys.readouterr().out.count(" 0 missing") == 3
