@@ -26,6 +26,7 @@ class Check:
         why: the reason for the threshold.
         prompt: what the operator is told, or "" if nothing.
         verdict: the verdict on a sample with this flag; OK if the flag alone does not change it.
+        short: two or three words for a table, about one property if the flag is.
     """
 
     flag: str
@@ -34,6 +35,7 @@ class Check:
     why: str
     prompt: str = ""
     verdict: str = RESCAN
+    short: str = ""
 
     @property
     def shows_numbers(self) -> bool:
@@ -49,6 +51,7 @@ OF_SCANS = (
         "counts at the detector's limit say nothing of the light",
         "the detector was saturated; close the lid, keep sunlight off, or shorten the integration "
         "time, and scan again",
+        short="saturated",
     ),
     Check(
         "rescan:too_dark",
@@ -57,6 +60,7 @@ OF_SCANS = (
         "the darkest soils have about 0.05",
         "hardly any light came back; press the probe onto the soil, check lamp and fibre, and scan "
         "again",
+        short="too dark",
     ),
     Check(
         "rescan:not_positive",
@@ -65,6 +69,7 @@ OF_SCANS = (
         "it has no absorbance; a band without light, or drift of the dark signal",
         "some bands received no light beyond the dark reference; press the probe onto the soil, "
         "check lamp and fibre, and scan again, then take new references if that does not help",
+        short="bands without light",
     ),
     Check(
         "rescan:too_bright",
@@ -73,6 +78,7 @@ OF_SCANS = (
         "no soil is brighter than the panel; single bands may be, by noise",
         "the scan is brighter than any soil; close the lid, keep other light off the sample, and "
         "scan again",
+        short="too bright",
     ),
     Check(
         "rescan:white_panel",
@@ -80,6 +86,7 @@ OF_SCANS = (
         f"below {gate.LIKE_THE_PANEL:.0%} of it",
         "no soil is so white and so flat",
         "the white panel still lies under the probe; put the soil in its place and scan again",
+        short="white panel",
     ),
     Check(
         "rescan:splice_jump",
@@ -89,6 +96,7 @@ OF_SCANS = (
         "the detectors do not meet, as when they are not warm or the probe moved; let the "
         "instrument warm up, hold the probe still and flat on the soil, take new references and "
         "scan again",
+        short="detectors do not meet",
     ),
     Check(
         "OC:replicates_disagree",
@@ -97,6 +105,7 @@ OF_SCANS = (
         "the sample then varies more than the model errs",
         "the replicates of this sample disagree; mix and flatten it, touch it in every scan, and "
         "scan again",
+        short="replicates disagree",
     ),
     Check(
         "rescan:wrong_length",
@@ -104,6 +113,7 @@ OF_SCANS = (
         "another than the instrument stated",
         "the bands' wavelengths are not known",
         "the scan has another number of bands than the instrument stated; restart the instrument",
+        short="wrong number of bands",
     ),
     Check(
         "rescan:damaged_record",
@@ -111,6 +121,7 @@ OF_SCANS = (
         "any difference",
         "a flipped bit would pass as a number",
         "the record was damaged in the store; scan the sample again",
+        short="record damaged",
     ),
 )
 """Checks of the scan of a sample."""
@@ -122,6 +133,7 @@ OF_REFERENCES = (
         "missing",
         "lamp and detector may have changed while the power was off",
         "no references belong to this scan; its counts are stored, without numbers",
+        short="no references",
     ),
     Check(
         "reference_expired",
@@ -129,6 +141,7 @@ OF_REFERENCES = (
         "above `max_age_s` (1,800 s)",
         "lamps and detectors drift",
         "the references are too old; put the white panel under the probe and start again",
+        short="references too old",
     ),
     Check(
         "reference_drift",
@@ -137,6 +150,7 @@ OF_REFERENCES = (
         "dark signal and sensitivity follow the temperature",
         "the detector's temperature has moved away from that of the references; take new "
         "references",
+        short="temperature drifted",
     ),
     Check(
         "restart_possible",
@@ -145,6 +159,7 @@ OF_REFERENCES = (
         "the trouble may have been a loss of power",
         "the line was disturbed and this instrument does not count its starts, so it may have lost "
         "its power; check its cable, and take new references",
+        short="may have restarted",
     ),
     Check(
         "rescan:integration_time_changed",
@@ -152,6 +167,7 @@ OF_REFERENCES = (
         "any difference",
         "dark signal and light scale with it",
         "the integration time is not that of the references; take new references",
+        short="other integration time",
     ),
     Check(
         "",
@@ -191,6 +207,7 @@ OF_MODELS = (
         "probe may not touch it; dry and flatten the sample, close the lid, remove what else is "
         "under the probe, and do not rely on these numbers",
         LABORATORY,
+        short="unlike known soils",
     ),
     Check(
         "OC:outside_training_range",
@@ -198,6 +215,7 @@ OF_MODELS = (
         "outside the values of the training soils",
         "the model is extrapolating",
         verdict=LABORATORY,
+        short="outside known values",
     ),
     Check(
         "OC:noisy",
@@ -206,6 +224,7 @@ OF_MODELS = (
         "another scan would narrow the interval",
         # The interval holds this noise already; it decides whether a wide one is measured again.
         verdict=OK,
+        short="noisy",
     ),
     Check(
         "rescan:not_finite",
@@ -214,6 +233,7 @@ OF_MODELS = (
         "the network was given what it never saw",
         "the model cannot use this scan; scan again, and check the bundle with ccnvr inspect if "
         "that does not help",
+        short="no finite value",
     ),
     Check(
         "read_later",
@@ -221,6 +241,7 @@ OF_MODELS = (
         "it had waited in the instrument",
         "`time` is when it was read, not when it was taken",
         verdict=OK,
+        short="read later",
     ),
 )
 """Checks of what the model can know of a spectrum."""

@@ -1,4 +1,4 @@
-"""Stream predictions from an instrument, one JSON object per line, until interrupted.
+"""Stream predictions from an instrument until interrupted: a table on a terminal, else JSON lines.
 
 Each scan is stored before it is shown, so after a crash the same command continues where the last
 run ended. The first run, and any run without fresh references, takes a dark and a white reference:
@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ccnvr.edge.commands.arguments import (
     BUNDLE_HELP,
@@ -24,6 +27,7 @@ from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import log, main_loop
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.streams.line_output import LineOutput
+from ccnvr.edge.streams.record_table import RecordTable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tolerances(parser)
     parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object per line on a terminal too, as into a pipe or a file",
+    )
+    parser.add_argument(
         "--count", type=whole_number(1, 10**9), metavar="N", help="end after N predictions"
     )
 
@@ -93,15 +102,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings, supervision = load(), Supervision()
     output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
+    as_lines = _json_line if arguments.json or not sys.stdout.isatty() else _table().lines
     with log.to_standard_error() as logger:
         renew = arguments.new_references or arguments.accept_white
         summary = main_loop.run(
             settings,
             arguments.count,
-            lambda record: output.write(json.dumps(record)),
+            lambda record: output.write("\n".join(as_lines(record))),
             renew=renew,
             supervision=supervision,
             reload=load if arguments.config else None,
         )
         logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
     return 0
+
+
+def _json_line(record: Mapping[str, Any]) -> list[str]:
+    return [json.dumps(record)]
+
+
+def _table() -> RecordTable:
+    """Return a table for this terminal."""
+    # Terminals of another encoding would show the sign as two others, or fail.
+    plus_minus = "±" if "utf" in (sys.stdout.encoding or "").lower() else "+-"
+    return RecordTable(shutil.get_terminal_size().columns, plus_minus)

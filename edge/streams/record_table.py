@@ -1,0 +1,122 @@
+"""Records as a table that a person can read on a terminal, one line or two for each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ccnvr.edge.chemometrics.targets import NEW, Estimate
+from ccnvr.edge.quality.checks import OK, check_of, property_of
+from ccnvr.edge.quality.rounding import with_uncertainty
+from ccnvr.edge.quality.verdict import larger_half
+from ccnvr.edge.storage.context import escaped
+
+HEADER_EVERY = 20
+"""Rows between two headers, so that one is always in sight."""
+
+_NARROWEST = 11
+"""The least width of a property's column, as wide as `1234 ± 1234`."""
+
+_TIME, _SAMPLE, _VERDICT = 10, 16, 11
+
+
+class RecordTable:
+    """A table of records, whose columns follow from the properties that the records hold.
+
+    Values are rounded to what their intervals leave uncertain, after which half the width of the
+    90 % interval stands; of an interval with unequal halves, the larger one. An asterisk marks the
+    interval for soils of places that the model may not know.
+
+    Args:
+        width: the width of the terminal.
+        plus_minus: what stands between value and half width.
+    """
+
+    def __init__(self, width: int = 100, plus_minus: str = "±") -> None:
+        self._width = max(width, 40)
+        self._plus_minus = plus_minus
+        self._units: dict[str, str] = {}
+        self._judged = False
+        self._rows = 0
+
+    def lines(self, record: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the lines of a record, after a header where one is due."""
+        units = {name: one["unit"] for name, one in record["predictions"].items()}
+        judged = record["verdict"] is not None
+        # A scan without numbers, or one of a bundle with fewer properties, keeps the columns.
+        if self._rows % HEADER_EVERY == 0 or not units.items() <= self._units.items():
+            self._units |= units
+            self._judged |= judged
+            self._rows = 0
+            yield self._header()
+        self._rows += 1
+        cells = [
+            f"{self._cell(record['predictions'].get(name)):>{self._column(name)}}"
+            for name in self._units
+        ]
+        verdict = record["verdict"] or {"sample": "", "reason": ""}
+        start = f"{_time(record):<{_TIME}}{_name(record):<{_SAMPLE}}"
+        if self._judged:
+            start += f"{verdict['sample']:<{_VERDICT}}"
+        yield from self._wrapped(start + "".join(cells), _notes(record))
+        if judged and verdict["sample"] != OK:
+            indent = " " * _TIME
+            yield from textwrap.wrap(
+                escaped(verdict["reason"]), self._width, initial_indent=indent,
+                subsequent_indent=indent,
+            )  # fmt: skip
+
+    def _header(self) -> str:
+        properties = "".join(f"{self._title(name):>{self._column(name)}}" for name in self._units)
+        verdict = f"{'verdict':<{_VERDICT}}" if self._judged else ""
+        return f"{'time':<{_TIME}}{'sample':<{_SAMPLE}}{verdict}{properties}".rstrip()
+
+    def _title(self, name: str) -> str:
+        unit = self._units[name]
+        return name if unit == name else f"{name} {unit}"
+
+    def _column(self, name: str) -> int:
+        return max(_NARROWEST, len(self._title(name))) + 2
+
+    def _cell(self, estimate: Mapping[str, Any] | None) -> str:
+        if estimate is None:
+            return "-"
+        found = Estimate(**estimate)
+        value, half = with_uncertainty(found.value, larger_half(found))
+        mark = "*" if found.places == NEW else ""
+        return f"{value} {self._plus_minus} {half}{mark}" if half else value
+
+    def _wrapped(self, start: str, notes: str) -> Iterator[str]:
+        """Yield a row with its notes, which go below it where the terminal is too narrow."""
+        if not notes or len(start) + 2 + len(notes) <= self._width:
+            yield f"{start}  {notes}".rstrip()
+            return
+        yield start
+        yield f"{'':<{_TIME}}{notes}"
+
+
+def _time(record: Mapping[str, Any]) -> str:
+    """Return the time of day in the computer's time zone."""
+    try:
+        return f"{datetime.fromisoformat(record['time']).astimezone():%H:%M:%S}"
+    except ValueError:
+        return "-"  # a damaged record
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    """Return the sample's id, or the scan's number where it has none."""
+    named = record.get("sample", {}).get("id") or str(record["scan_id"]).rpartition("-")[2]
+    text = escaped(str(named))
+    return text if len(text) < _SAMPLE else text[: _SAMPLE - 4] + "..."
+
+
+def _notes(record: Mapping[str, Any]) -> str:
+    """Return the flags in words, each once."""
+    words: dict[str, None] = {}
+    for flag in record["flags"]:
+        check, name = check_of(flag), property_of(flag)
+        short = check.short if check is not None else ""
+        words[f"{name} {short}" if name and short else short or escaped(flag)] = None
+    return ", ".join(words)
