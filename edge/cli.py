@@ -70,12 +70,12 @@ COMMANDS = {
     "instruments": Command(
         "ccnvr.edge.commands.instruments",
         "list serial ports and the instruments that answer on them",
-        "ccnvr instruments --udev 70-ccnvr.rules",
+        "ccnvr instruments --udev 90-ccnvr.rules",
     ),
     "doctor": Command(
         "ccnvr.edge.commands.daemon.doctor",
-        "examine a store, and repair it",
-        "ccnvr doctor ccnvr.sqlite --repair",
+        "examine what ccnvr run needs, and repair a store",
+        "ccnvr doctor -c ccnvr.toml",
     ),
     "record": Command(
         "ccnvr.edge.commands.record",

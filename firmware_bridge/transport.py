@@ -21,6 +21,14 @@ from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD
 _READ_SIZE = 1 << 16
 
 
+MODEM_LINES = ("dtr", "rts", "hupcl")
+"""The options of a serial port that are 0 or 1.
+
+`dtr` and `rts` set these lines while the port is open. `hupcl=0` keeps DTR when the port is closed,
+for boards that restart when it is raised.
+"""
+
+
 class PortError(InstrumentError):
     """A port that cannot be opened."""
 
@@ -65,10 +73,13 @@ class SerialTransport:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        target, options = _parse(url)
+        target, options, lines = _parse(url)
         try:
             # A port that takes no byte for two seconds is stuck, for example by flow control.
-            self._port = serial.serial_for_url(target, timeout=0, write_timeout=2.0, **options)
+            self._port = serial.serial_for_url(
+                target, timeout=0, write_timeout=2.0, do_not_open=True, **options
+            )
+            _open(self._port, lines)
         # pyserial lets termios.error through, which is no OSError, and raises ValueError for a rate
         # that the port lacks.
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
@@ -136,8 +147,46 @@ def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
     return parts, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
-def _parse(url: str) -> tuple[str, dict[str, Any]]:
-    """Return pyserial's target and options for one of our URLs."""
+def _open(port: Any, lines: dict[str, bool]) -> None:
+    """Open a port of pyserial with its modem lines as stated."""
+    # Before the port is opened, which sets them.
+    for name in ("dtr", "rts"):
+        if name in lines:
+            setattr(port, name, lines[name])
+    port.open()
+    if not lines.get("hupcl", True):
+        try:
+            _keep_dtr(port.fileno())
+        except termios.error:
+            port.close()
+            raise
+
+
+def _keep_dtr(descriptor: int) -> None:
+    """Leave DTR as it is when the port is closed.
+
+    Many boards restart when DTR is raised, as opening a port does. If closing does not drop it, the
+    next opening does not raise it again, and the board goes on with its references.
+    """
+    attributes = termios.tcgetattr(descriptor)
+    attributes[2] &= ~termios.HUPCL
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+
+
+def _modem_lines(url: str, query: dict[str, str]) -> dict[str, bool]:
+    """Take the options for the modem lines out of a query."""
+    lines = {}
+    for name in MODEM_LINES:
+        if (value := query.pop(name, None)) is None:
+            continue
+        if value not in ("0", "1"):
+            raise UsageError(f"{name} {value!r} in {url!r} is not 0 or 1; correct it")
+        lines[name] = value == "1"
+    return lines
+
+
+def _parse(url: str) -> tuple[str, dict[str, Any], dict[str, bool]]:
+    """Return pyserial's target and options for one of our URLs, and the state of modem lines."""
     parts, query = split_url(url)
     if parts.scheme == "serial" and parts.path and not parts.netloc:
         baud = query.pop("baud", str(DEFAULT_BAUD))
@@ -147,9 +196,10 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
             raise UsageError(
                 f"baud {baud!r} in {url!r} is not a number from 50 to 12000000; correct it"
             )
+        lines = _modem_lines(url, query)
         _refuse_rest(url, query)
         # Two hosts on one port would take each other's replies, so the port is locked.
-        return parts.path, {"baudrate": int(baud), "exclusive": True}
+        return parts.path, {"baudrate": int(baud), "exclusive": True}, lines
     if parts.scheme == "socket":
         _refuse_rest(url, query)
         try:
@@ -158,7 +208,7 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
         except ValueError:
             usable = False
         if usable:
-            return f"socket://{parts.netloc}", {}
+            return f"socket://{parts.netloc}", {}, {}
     raise UsageError(
         f"instrument {url!r} is not serial:///dev/NAME[?baud=N] or socket://HOST:PORT; correct it"
     )
@@ -167,8 +217,8 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
 def _refuse_rest(url: str, query: dict[str, str]) -> None:
     if query:
         raise UsageError(
-            f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has only baud, and "
-            "socket:// has no option"
+            f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has "
+            f"{', '.join(('baud', *MODEM_LINES))}, and socket:// has no option"
         )
 
 

@@ -30,7 +30,7 @@ class StoreMoved(StoreError):
     """The error for a file that was removed or replaced while it was open."""
 
 
-_SENTENCES = {
+SENTENCES = {
     errno.ENOSPC: "its disk is full; free disk space",
     errno.EDQUOT: "this user's disk quota is used up; free disk space or raise the quota",
     errno.EROFS: "its file system is read-only; mount it for writing, and check the disk if it "
@@ -46,8 +46,8 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     number = _errno_of(path, error)
     if number is None:
         return damaged(path, str(error))
-    if number in _SENTENCES:
-        return StoreTrouble(f"store {path} cannot be used: {_SENTENCES[number]}")
+    if number in SENTENCES:
+        return StoreTrouble(f"store {path} cannot be used: {SENTENCES[number]}")
     reason = os.strerror(number) if number else str(error)
     return StoreError(
         f"store {path} cannot be opened ({reason}); name one in a folder that you can write to"
@@ -74,11 +74,11 @@ def _errno_of(path: Path, error: sqlite3.Error | OSError) -> int | None:
     if code == sqlite3.SQLITE_FULL:
         return errno.ENOSPC
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return _probe(path) or (errno.EIO if code == sqlite3.SQLITE_IOERR else 0)
+        return probe(path) or (errno.EIO if code == sqlite3.SQLITE_IOERR else 0)
     return 0
 
 
-def _probe(path: Path) -> int:
+def probe(path: Path) -> int:
     """Return the number of the error that a small file beside the store meets; 0 if it meets none.
 
     SQLite keeps the number to itself: it reports a read-only file system, a full one and a broken

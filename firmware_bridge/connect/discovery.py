@@ -125,14 +125,17 @@ def _listen(port: str) -> bytes:
 
 
 def udev_rules(found: list[Found]) -> str:
-    """Return udev rules that give each USB port a permanent name and keep modem software off it.
+    """Return udev rules that give each USB port a permanent name and keep other software off it.
 
-    The name is `/dev/ccnvr-` and the serial number of the adapter. An adapter without a serial
-    number is known by the socket that it is plugged into.
+    ModemManager would send AT commands to the instrument as soon as it is plugged in, and brltty
+    takes some adapters for Braille displays and unbinds their driver. The name is `/dev/ccnvr-` and
+    the serial number of the adapter. An adapter without a serial number is known by the socket that
+    it is plugged into.
     """
     lines = [
-        "# Written by ccnvr instruments --udev. Copy to /etc/udev/rules.d/70-ccnvr.rules, then: "
-        "udevadm control --reload"
+        # After the rules of brltty, 85, whose wish to be started is withdrawn here.
+        "# Written by ccnvr instruments --udev. Copy to /etc/udev/rules.d/90-ccnvr.rules, then: "
+        "udevadm control --reload && udevadm trigger"
     ]
     for one in found:
         if one.port is None or one.port.vid is None or one.port.pid is None:
@@ -158,13 +161,34 @@ def udev_rules(found: list[Found]) -> str:
                     *rule,
                     f'SYMLINK+="ccnvr-{name}"',
                     'GROUP="dialout"',
-                    # ModemManager would send AT commands to the instrument as soon as it is plugged
-                    # in.
                     'ENV{ID_MM_DEVICE_IGNORE}="1"',
+                    'ENV{ID_MM_PORT_IGNORE}="1"',
                 ]
             )
         )
+        if (device := _device_rule(port)) not in lines:
+            lines.append(device)
     return "\n".join(lines) + "\n"
+
+
+def _device_rule(port: Port) -> str:
+    """Return the rule for the USB device of a port; real Braille displays are left alone."""
+    if port.usb_serial:
+        which = [f'ATTR{{serial}}=="{_pattern(port.usb_serial)}"']
+    else:
+        which = [f'KERNEL=="{_pattern(port.usb_path)}"'] if port.usb_path else []
+    return ", ".join(
+        (
+            'SUBSYSTEM=="usb"',
+            'ENV{DEVTYPE}=="usb_device"',
+            f'ATTR{{idVendor}}=="{port.vid:04x}"',
+            f'ATTR{{idProduct}}=="{port.pid:04x}"',
+            *which,
+            'ENV{ID_MM_DEVICE_IGNORE}="1"',
+            'ENV{BRLTTY_BRAILLE_DRIVER}=""',
+            'ENV{SYSTEMD_WANTS}=""',
+        )
+    )
 
 
 def _pattern(text: str) -> str:

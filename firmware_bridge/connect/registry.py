@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.instrument import Instrument
 from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD, REPLY_MS
-from ccnvr.firmware_bridge.transport import SerialTransport, Transport, split_url
+from ccnvr.firmware_bridge.transport import MODEM_LINES, SerialTransport, Transport, split_url
 
 PROBE_S = 0.3
 """How long to wait for the answer to a probe."""
@@ -210,6 +210,9 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
     parts, options = split_url(url)
     driver = find(options.pop("driver", "ccnvr"))
     port, baud = url.partition("?")[0], options.pop("baud", None)
+    of_port = {}
+    if parts.scheme == "serial":
+        of_port = {name: options.pop(name) for name in MODEM_LINES if name in options}
     if driver.baud is None and parts.scheme == "serial":
         raise UsageError(
             f"driver {driver.name} speaks over TCP only; write "
@@ -218,7 +221,7 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
     for name in options:
         if name not in driver.options:
             known = ", ".join(
-                ("driver", "baud", *driver.options)
+                ("driver", "baud", *MODEM_LINES, *driver.options)
                 if parts.scheme == "serial"
                 else ("driver", *driver.options)
             )
@@ -228,7 +231,9 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
     if parts.scheme == "serial":
         # SerialTransport opens ports at the link's rate if the URL names none.
         if baud is not None or driver.baud != DEFAULT_BAUD:
-            port += f"?baud={baud or driver.baud}"
+            of_port["baud"] = str(baud or driver.baud)
+        if of_port:
+            port += f"?{urlencode(of_port)}"
     elif baud is not None:
         raise UsageError(f"option 'baud' in {url!r} means nothing over TCP; leave it out")
     return driver, port, options
@@ -236,8 +241,13 @@ def resolve(url: str) -> tuple[Driver, str, dict[str, str]]:
 
 def with_options_of(url: str, port: str) -> str:
     """Return the URL of another port with the driver and the driver's options that `url` names."""
-    # The rate is that of the port in `url`, and not of the one that takes its place.
-    options = {name: value for name, value in split_url(url)[1].items() if name != "baud"}
+    # The rate and the modem lines are those of the port in `url`, and not of the one that takes its
+    # place.
+    options = {
+        name: value
+        for name, value in split_url(url)[1].items()
+        if name not in ("baud", *MODEM_LINES)
+    }
     return port + ("?" + urlencode(options, safe=",") if options else "")
 
 
@@ -251,15 +261,18 @@ def probe(
     Raises:
         PortError: the port cannot be opened.
     """
-    parts, _ = split_url(url)
+    parts, options = split_url(url)
     port = url.partition("?")[0]
+    lines = {name: options[name] for name in MODEM_LINES if name in options}
     for name in names:
         driver = find(name)
         if parts.scheme == "serial" and driver.baud is None:
             continue
         # Opened again for each driver, because each instrument starts at a rate of its own.
         transport = SerialTransport(
-            f"{port}?baud={driver.baud}" if parts.scheme == "serial" else port
+            f"{port}?{urlencode({'baud': driver.baud, **lines})}"
+            if parts.scheme == "serial"
+            else port
         )
         try:
             found = driver.load().probe(transport, timeout_s)

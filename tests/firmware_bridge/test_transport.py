@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import termios
 import tty
 from collections.abc import Callable
 
 import pytest
 
-from ccnvr.firmware_bridge.connect.registry import open_instrument
+from ccnvr.firmware_bridge.connect.registry import open_instrument, resolve
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.driver import LinkInstrument
@@ -28,7 +29,7 @@ from ccnvr.firmware_bridge.transport import PortError, SerialTransport
         ("serial:///dev/x?driver=asd", "over TCP only"),
         (
             "serial:///dev/x?driver=obp&slow=1",
-            "this instrument's options are driver, baud, fast_baud, saturation",
+            "this instrument's options are driver, baud, dtr, rts, hupcl, fast_baud, saturation",
         ),
         ("socket://127.0.0.1:9?baud=9600", "means nothing over TCP"),
         ("sim://?fast_baud=1e9", "fast_baud=1e9 is not a number from 0 to"),
@@ -106,3 +107,23 @@ def test_the_simulator_behind_its_own_url() -> None:
     instrument.configure(Settings(10_000, 2))
     assert instrument.scan(ScanKind.SAMPLE).number == 1
     instrument.close()
+
+
+def test_modem_lines_are_options_of_the_port() -> None:
+    """hupcl=0 keeps DTR at the closing, so that the next opening does not restart a board."""
+    with pytest.raises(UsageError, match="dtr '2'"):
+        SerialTransport("serial:///dev/ttyNONE?dtr=2")
+    driver, port, options = resolve("serial:///dev/ttyACM0?driver=obp&hupcl=0&saturation=60000")
+    assert (driver.name, options) == ("obp", {"saturation": "60000"})
+    assert port == "serial:///dev/ttyACM0?hupcl=0&baud=9600"
+    master, slave = os.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[2] |= termios.HUPCL
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    for url, hangs_up in (("", True), ("?dtr=0&rts=0", True), ("?hupcl=0", False)):
+        transport = SerialTransport(f"serial://{os.ttyname(slave)}{url}")
+        transport.set_baud(9_600)  # which must not undo it
+        transport.close()
+        assert bool(termios.tcgetattr(slave)[2] & termios.HUPCL) == hangs_up
+    os.close(master)
+    os.close(slave)

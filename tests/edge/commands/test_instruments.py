@@ -59,17 +59,21 @@ def test_what_answers_is_named_and_gets_a_rule(
     silent, url = PtyPort(), simulated()
     plugged((silent.url, {**ADAPTER, "serial_number": "OTHER"}), (url, ADAPTER))
     answers = {
-        str(line["url"]): line for line in lines(capsys, "--udev", str(tmp_path / "70-ccnvr.rules"))
+        str(line["url"]): line for line in lines(capsys, "--udev", str(tmp_path / "90-ccnvr.rules"))
     }
     assert answers[url]["driver"] == "ccnvr"
     assert answers[url]["instrument"] == "ccnvr simulated NIR-512, serial number SIM-512"
     assert answers[silent.url]["driver"] is None
     assert "no driver recognises" in str(answers[silent.url]["problem"])
-    rules = (tmp_path / "70-ccnvr.rules").read_text().splitlines()
+    rules = (tmp_path / "90-ccnvr.rules").read_text().splitlines()
     assert rules[1:] == [
         'SUBSYSTEM=="tty", ATTRS{idVendor}=="0403", ATTRS{idProduct}=="6001", '
         'ATTRS{serial}=="A600X", '
-        'SYMLINK+="ccnvr-A600X", GROUP="dialout", ENV{ID_MM_DEVICE_IGNORE}="1"'
+        'SYMLINK+="ccnvr-A600X", GROUP="dialout", ENV{ID_MM_DEVICE_IGNORE}="1", '
+        'ENV{ID_MM_PORT_IGNORE}="1"',
+        'SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="0403", '
+        'ATTR{idProduct}=="6001", ATTR{serial}=="A600X", ENV{ID_MM_DEVICE_IGNORE}="1", '
+        'ENV{BRLTTY_BRAILLE_DRIVER}="", ENV{SYSTEMD_WANTS}=""',
     ]
     assert cli.main(["instruments"]) == 0
     text = capsys.readouterr().out
@@ -161,7 +165,7 @@ def test_whatever_a_device_says_of_itself_a_rule_stays_one_rule(usb_serial: str)
         Port("/dev/x", "d", 1, 2, usb_serial, "1-1"),
     )
     comment, *rest = udev_rules([found]).splitlines()
-    rule = rest[-1]
-    assert len(rest) == (1 if usb_serial else 2)
-    assert re.fullmatch(r'([A-Z_]+(\{\w+\})?(==|\+=|=)"[^"$%*\[\]|\\]*"(, |$))+', rule)
+    assert len(rest) == (2 if usb_serial else 3)
+    for rule in rest[-2:]:
+        assert re.fullmatch(r'([A-Z_]+(\{\w+\})?(==|\+=|=)"[^"$%*\[\]|\\]*"(, |$))+', rule)
     assert comment.startswith("#")

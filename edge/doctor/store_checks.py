@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-from ccnvr.edge.storage import salvage, schema, wal
+from ccnvr.edge.doctor.findings import Finding
+from ccnvr.edge.storage import salvage, schema, trouble, wal
 from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.owner_lock import OwnerLock
@@ -19,18 +20,6 @@ from ccnvr.firmware_bridge.errors import UsageError
 
 _LEAST_FREE_BYTES = 50_000_000
 """Room for some 20,000 scans; below it, someone should look."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: whether it is well, and what is said of it.
-
-    `repairable` is true for damage that `repair` mends.
-    """
-
-    well: bool
-    text: str
-    repairable: bool = False
 
 
 def examine(path: Path) -> list[Finding]:
@@ -117,6 +106,12 @@ def _of_file(path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & stat.S_IRWXO:
         yield Finding(False, f"others may use the file (mode {mode:04o}); chmod 640 {path}")
+    problem = trouble.probe(path)
+    if problem:
+        remedy = trouble.SENTENCES.get(problem, f"{os.strerror(problem)}; correct that")
+        yield Finding(
+            False, f"the store's folder {path.absolute().parent} refuses writing: {remedy}"
+        )
     free = shutil.disk_usage(path.absolute().parent).free
     if free < _LEAST_FREE_BYTES:
         yield Finding(False, f"its disk has {free / 1e6:.0f} MB left; free disk space")
@@ -126,5 +121,18 @@ def _of_lock(path: Path) -> Finding:
     try:
         OwnerLock(path).close()
     except StoreError:
-        return Finding(True, "a daemon uses it now")
+        return Finding(True, f"a daemon uses it now{_holder(path)}")
     return Finding(True, "no daemon uses it now")
+
+
+def _holder(path: Path) -> str:
+    """Return which process holds the lock on a file, as far as the kernel tells."""
+    try:
+        inode, lines = path.stat().st_ino, Path("/proc/locks").read_text("ascii").splitlines()
+        for fields in map(str.split, lines):
+            # NUMBER: FLOCK ADVISORY WRITE PROCESS MAJOR:MINOR:INODE START END
+            if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[1] == str(inode):
+                return f" (process {fields[4]})"
+    except (OSError, IndexError, UnicodeDecodeError):
+        pass
+    return ""

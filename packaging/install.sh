@@ -1,0 +1,126 @@
+#!/bin/sh
+# Install ccnvr as a service on Raspberry Pi OS or Debian, or update it: sudo packaging/install.sh
+#
+#   --uninstall   stop and remove it; configuration and store stay
+#   --purge       with --uninstall: remove configuration and store too
+#
+# ENGINE=onnx|litert|tflite|none chooses the engine (onnx). DESTDIR=/folder installs into another
+# root without touching users, services or devices. PYTHON and PIP_OPTIONS may be set as well.
+# Run it again at any time: what is in place stays, and your configuration is never overwritten.
+set -eu
+
+DESTDIR=${DESTDIR:-}
+ENGINE=${ENGINE:-onnx}
+PYTHON=${PYTHON:-python3}
+PIP_OPTIONS=${PIP_OPTIONS:-}
+SOURCE=$(cd "$(dirname "$0")/.." && pwd)
+PREFIX=$DESTDIR/opt/ccnvr
+CONFIGURATION=$DESTDIR/etc/ccnvr/ccnvr.toml
+UNIT=$DESTDIR/etc/systemd/system/ccnvr.service
+RULES=$DESTDIR/etc/udev/rules.d/90-ccnvr.rules
+COMMAND=$DESTDIR/usr/local/bin/ccnvr
+STATE=$DESTDIR/var/lib/ccnvr
+
+say() { echo "install.sh: $*"; }
+fail() { echo "install.sh: $*" >&2; exit 1; }
+on_this_system() { [ -z "$DESTDIR" ]; }
+with_systemd() { on_this_system && [ -d /run/systemd/system ]; }
+
+uninstall() {
+    with_systemd && systemctl disable --now ccnvr.service >/dev/null 2>&1 || true
+    rm -f "$UNIT" "$RULES"
+    # Only what this script made: the user may have a command of that name.
+    [ "$(readlink "$COMMAND" 2>/dev/null || true)" = /opt/ccnvr/bin/ccnvr ] && rm -f "$COMMAND"
+    rm -rf "$PREFIX"
+    with_systemd && systemctl daemon-reload
+    if [ "$PURGE" = yes ]; then
+        rm -rf "$STATE" "$(dirname "$CONFIGURATION")"
+        on_this_system && id ccnvr >/dev/null 2>&1 && userdel ccnvr
+        say "removed, with its configuration and its store"
+    else
+        say "removed; $CONFIGURATION and $STATE stay (--purge removes them)"
+    fi
+    exit 0
+}
+
+check() {
+    on_this_system && [ "$(id -u)" -ne 0 ] && fail "run it as root: sudo packaging/install.sh"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "Python 3.11 or newer is needed; update Raspberry Pi OS, or set PYTHON=/path/to/python3"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null && return
+    on_this_system || fail "the module venv is missing; install python3-venv"
+    say "installing python3-venv"
+    apt-get install --yes --quiet python3-venv >/dev/null ||
+        fail "python3-venv cannot be installed; run apt-get update and try again"
+}
+
+add_user() {
+    on_this_system || return 0
+    id ccnvr >/dev/null 2>&1 ||
+        useradd --system --user-group --home-dir /var/lib/ccnvr --shell /usr/sbin/nologin ccnvr
+    # The group that owns serial ports.
+    getent group dialout >/dev/null && usermod --append --groups dialout ccnvr
+    return 0
+}
+
+install_program() {
+    [ -x "$PREFIX/bin/python" ] || "$PYTHON" -m venv "$PREFIX"
+    extra="[$ENGINE]"
+    [ "$ENGINE" = none ] && extra=""
+    say "installing ccnvr$extra into $PREFIX"
+    # A copy, because building leaves files in the source, which would belong to root.
+    BUILDING=$(mktemp -d)
+    trap 'rm -rf "$BUILDING"' EXIT
+    for part in edge train export firmware_bridge pyproject.toml README.md LICENSE; do
+        cp -R "$SOURCE/$part" "$BUILDING"
+    done
+    # shellcheck disable=SC2086 - several options
+    "$PREFIX/bin/python" -m pip --disable-pip-version-check --quiet install --upgrade \
+        --constraint "$SOURCE/constraints.txt" $PIP_OPTIONS "$BUILDING$extra" ||
+        fail "the packages cannot be installed; see pip's message above"
+    mkdir -p "$(dirname "$COMMAND")"
+    [ -e "$COMMAND" ] || [ -L "$COMMAND" ] || ln -s /opt/ccnvr/bin/ccnvr "$COMMAND"
+    "$PREFIX/bin/python" -m ccnvr.edge.cli inspect default >/dev/null ||
+        fail "the default bundle does not pass its self-test here; try another ENGINE"
+}
+
+install_files() {
+    mkdir -p "$(dirname "$CONFIGURATION")" "$(dirname "$UNIT")" "$(dirname "$RULES")"
+    if [ -e "$CONFIGURATION" ]; then
+        say "$CONFIGURATION is kept"
+    else
+        install -m 0640 "$SOURCE/packaging/ccnvr.toml" "$CONFIGURATION"
+        on_this_system && chgrp ccnvr "$CONFIGURATION"
+    fi
+    install -m 0644 "$SOURCE/packaging/ccnvr.service" "$UNIT"
+    if on_this_system && [ ! -e "$RULES" ]; then
+        # Rules for the USB ports that are plugged in now; none is opened.
+        "$PREFIX/bin/ccnvr" instruments --list --udev "$RULES" >/dev/null || true
+        command -v udevadm >/dev/null && udevadm control --reload && udevadm trigger || true
+    fi
+}
+
+start() {
+    with_systemd || { say "installed; systemd is not running here, so nothing was started"; exit 0; }
+    systemctl daemon-reload
+    systemctl enable --quiet ccnvr.service
+    systemctl restart --no-block ccnvr.service
+    say "installed and started; set [instrument] url in $CONFIGURATION, then: systemctl reload ccnvr"
+    say "see how it is: systemctl status ccnvr, journalctl -u ccnvr, ccnvr doctor -c $CONFIGURATION"
+}
+
+ACTION=install PURGE=no
+for argument in "$@"; do
+    case $argument in
+        --uninstall) ACTION=uninstall ;;
+        --purge) PURGE=yes ;;
+        *) fail "$argument is no option; the options are --uninstall and --purge" ;;
+    esac
+done
+[ "$ACTION" = uninstall ] && uninstall
+[ "$PURGE" = yes ] && fail "--purge goes with --uninstall"
+check
+add_user
+install_program
+install_files
+start
