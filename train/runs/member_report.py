@@ -60,9 +60,11 @@ def interval_widths(
         if target.half_width_90 is None or not high > low:
             continue
         outputs = target.standardise(out_of_fold[~np.isnan(values), column])
-        width = target.restore(outputs + target.half_width_90) - target.restore(
-            outputs - target.half_width_90
-        )
+        halves = np.full(outputs.shape, target.half_width_90)
+        if target.difficulty is not None:
+            # By the prediction alone: distances average out over the soils.
+            halves *= target.difficulty.factor(outputs)
+        width = target.restore(outputs + halves) - target.restore(outputs - halves)
         widths[target.name] = round(float(np.mean(width) / (high - low)), 3)
     return widths
 
