@@ -33,13 +33,13 @@ MOST_CHOSEN_ON = 800
 """The most spectra that components and length are chosen on, because time grows with their cube."""
 
 MOST_EXACTLY = 1500
-"""The most spectra that the noise is chosen on without inducing soils.
+"""The most spectra that the noise is chosen on.
 
-Of more, components and length are chosen with inducing soils.
+Where there are more, components and length are chosen with inducing soils.
 """
 
-MOST_TRIED_ON = 2000
-INDUCING_TRIED = 400
+MOST_TRIED_ON = 1500
+INDUCING_TRIED = 300
 """The most spectra, and the inducing ones of them, that components and length are chosen on."""
 
 MOST_SOILS = 6000
@@ -135,7 +135,7 @@ def _fit_exactly(soils: MemberSoils, points: Array, length: float) -> Array:
 
 
 def _of_some_soils(groups: Integers) -> Integers:
-    """Return at most `MOST_EXACTLY` rows, all rows of each of their soils."""
+    """Return at most `MOST_EXACTLY` rows, all rows of each of their soils but one."""
     drawn = np.random.default_rng(len(groups)).permutation(np.max(groups) + 1)[groups]
     return np.sort(np.argsort(drawn, kind="stable")[:MOST_EXACTLY])
 
