@@ -29,6 +29,9 @@ MOST_BYTES = 4_096
 LARGEST_FILE = 64 << 20
 """The largest recording in bytes; some 10,000 scans of 512 pixels."""
 
+MOST_EVENTS = 500_000
+"""The most events in a recording, each of which takes some 120 bytes when it is read."""
+
 _MAGIC = "ccnvr recording 1 "
 # Two digits for each byte, and room for the time and the direction.
 _LONGEST_LINE = 2 * MOST_BYTES + 64
@@ -69,6 +72,7 @@ class Recorder:
         self.passed = {TO_INSTRUMENT: 0, FROM_INSTRUMENT: 0}
         """The number of bytes that have passed, by direction."""
         self._path = path
+        self._bytes = self._events = 0
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._write(_MAGIC + url.encode("unicode_escape").decode() + "\n")
@@ -77,7 +81,8 @@ class Recorder:
         """Write down bytes that pass now.
 
         Raises:
-            CcnvrError: the file cannot be written, for example because the disk is full.
+            CcnvrError: the file cannot be written, for example because the disk is full, or holds
+                as much as `read_recording` reads.
         """
         # One thread records each direction, and the lines must not mix.
         with self._lock:
@@ -93,6 +98,13 @@ class Recorder:
             self._stream.close()
 
     def _write(self, line: str) -> None:
+        self._bytes, self._events = self._bytes + len(line), self._events + 1
+        # The first line is no event.
+        if self._bytes > LARGEST_FILE or self._events > MOST_EVENTS + 1:
+            raise CcnvrError(
+                f"{self._path} has {LARGEST_FILE >> 20} MiB or {MOST_EVENTS} events, which is all "
+                "that a replay reads; go on in another file"
+            )
         try:
             self._stream.write(line)
             # A recorder that is killed loses nothing that has passed.
@@ -135,6 +147,8 @@ def _events(path: Path, stream: IO[str]) -> Iterator[Event]:
     last, number = 0.0, 1
     while line := stream.readline(_LONGEST_LINE):
         number += 1
+        if number > MOST_EVENTS + 1:
+            raise UsageError(f"{path} has more than {MOST_EVENTS} events; record a shorter session")
         if not line.endswith("\n") and len(line) < _LONGEST_LINE:
             return  # cut short when the recorder was killed
         event = _event(line)

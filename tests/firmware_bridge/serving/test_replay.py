@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccnvr.firmware_bridge.connect.registry import open_instrument
-from ccnvr.firmware_bridge.errors import LinkLost, UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError, LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.driver import LinkInstrument
+from ccnvr.firmware_bridge.serving import recording as recording_files
 from ccnvr.firmware_bridge.serving.port import PtyPort, ServedPort, TcpPort
 from ccnvr.firmware_bridge.serving.recording import (
     FROM_INSTRUMENT,
@@ -429,3 +430,22 @@ def test_an_instrument_that_only_spoke_cannot_be_asked() -> None:
     assert replay.receive(b"") == []
     with pytest.raises(ReplayError, match="nothing was sent"):
         replay.receive(b"?")
+
+
+@pytest.mark.parametrize("limit", ["LARGEST_FILE", "MOST_EVENTS"])
+def test_a_recording_stops_at_what_a_replay_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(recording_files, limit, 1_000 if limit == "LARGEST_FILE" else 50)
+    recorder = Recorder(tmp_path / "r.rec", "serial:///x")
+    with pytest.raises(CcnvrError, match="all that a replay reads; go on in another file"):
+        for _ in range(1_000):
+            recorder.note("<", b"\0")
+    recorder.close()
+    # What was written until then is read.
+    events = read_recording(tmp_path / "r.rec").events
+    assert len(events) == recorder.passed["<"] > 30
+    with open(tmp_path / "r.rec", "a") as stream:
+        stream.write("9.9 < 00\n" * 200)
+    with pytest.raises(UsageError, match="record a shorter session"):
+        read_recording(tmp_path / "r.rec")
