@@ -83,7 +83,7 @@ def test_the_header_comes_again_and_the_wide_interval_is_marked() -> None:
 def _on_a_terminal(command: list[str]) -> str:
     """Run a command whose standard output is a terminal; return what it shows there."""
     controller, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True)
     os.close(terminal)
     shown = b""
     while select.select([controller], [], [], 60)[0]:
@@ -92,7 +92,8 @@ def _on_a_terminal(command: list[str]) -> str:
         except OSError:  # the other end is closed
             break
     os.close(controller)
-    assert process.wait(60) == 0
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
     return shown.decode()
 
 
