@@ -222,6 +222,8 @@ def text(table: Table) -> str:
                 for place, rows in table["new places"].items()
                 if name in rows and rows[name][kind]["n"]
             }
+            if not found:
+                continue
             shares = np.array([one["coverage"] for one in found.values()])
             counts = np.array([one["n"] for one in found.values()])
             cells = (f"{p} {one['coverage']}/{one['width_sd']}" for p, one in found.items())

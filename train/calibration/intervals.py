@@ -25,7 +25,7 @@ from ccnvr.train.calibration.places import ByPlace
 COVERAGE = 0.9
 
 FEWEST_SCORES = 50
-"""The soils needed for a difficulty of domain and bins, and the soils of a bin.
+"""The soils needed for a difficulty that knows the domain.
 
 With fewer, a regression of their errors would follow chance rather than difficulty. Then only the
 prediction counts.
@@ -35,6 +35,9 @@ FEWEST_PLACES = 3
 """The places that a property must be measured in for errors to say something of others."""
 
 MOST_BINS = 10
+
+BIN_SCORES = 100
+"""The soils of a bin of the prediction; the quantile of fewer would be 92 % and more."""
 
 REACH = 8.0
 """The factor by which a difficulty may widen or narrow an interval.
@@ -136,7 +139,7 @@ def _bins(
 
     The half widths are relative to that of all soils. There are no bins for few soils.
     """
-    count = min(MOST_BINS, outputs.size // FEWEST_SCORES)
+    count = min(MOST_BINS, outputs.size // BIN_SCORES)
     if count < 2 or half_width <= 0.0:
         return (), ()
     # Outputs may be equal, and quantiles with them; a bin between equal edges would be empty.
