@@ -99,6 +99,12 @@ COMMANDS = {
         "ccnvr train recipe.toml --out runs/mine",
         "train",
     ),
+    "select-soils": Command(
+        "ccnvr.train.commands.select_soils",
+        "choose which of the measured soils go to the laboratory",
+        "ccnvr select-soils default scans/ --count 20 --out to-laboratory.csv",
+        "train",
+    ),
     "finetune": Command(
         "ccnvr.train.commands.finetune",
         "adapt a model to a few soils of your own",
