@@ -84,7 +84,10 @@ def fit_beside(
     inputs = soils.inputs.astype(np.float32).reshape(len(soils.inputs), len(recipe.channels), -1)
     predicted = network_outputs(calibration.network, inputs).astype(np.float64)
     soils = replace(soils, values=_filled(soils, predicted))
-    around = fit_around(soils, Projection.of(soils.inputs, soils.channels), predicted)
+    # One copy of each: among copies of few soils half of the components are differences of copies,
+    # and the half-whitening makes these as large as differences of soils.
+    once = soils.rows(soils.first)
+    around = fit_around(once, Projection.of(once.inputs, once.channels), predicted[soils.first])
     mean, spread = np.nanmean(soils.values, axis=0), np.nanstd(soils.values, axis=0)
     # A model that predicts one value for all of them gives nothing to scale by.
     spread = np.where(spread > 0.0, spread, 1.0)

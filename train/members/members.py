@@ -45,7 +45,8 @@ def fit_members(settings: MemberSettings, soils: MemberSoils) -> Members:
         fitted[PLSR] = fit_plsr(soils, Projection.of(soils.inputs, soils.channels))
     for low, high in settings.ranges_nm or ((-np.inf, np.inf),):
         seen = (soils.wavelengths >= low) & (soils.wavelengths <= high)
-        projection = Projection.of(soils.inputs, soils.channels, seen)
+        # Of one copy each: among two copies of ten soils every second component would be noise.
+        projection = Projection.of(soils.inputs[soils.first], soils.channels, seen)
         named = "" if seen.all() else f" {low:g}-{high:g} nm"
         # The machine reads the components that the process has chosen, kept itself or not.
         process, geometry = fit_process(
