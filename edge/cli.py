@@ -12,7 +12,9 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -230,6 +232,10 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"ccnvr {version('ccnvr')}")
         return 0
     name, *rest = arguments
+    if name == "run" and threading.current_thread() is threading.main_thread():
+        # Before the imports, which take seconds on a small computer: SIGHUP has the configuration
+        # read again, and must not end a daemon that has not read it yet.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     module = _load(name)
     try:
         parsed = _parser_of(name, module).parse_args(rest)

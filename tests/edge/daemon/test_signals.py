@@ -207,7 +207,10 @@ def test_a_sighup_without_a_file_or_in_a_bad_moment_ends_nothing(
     simulator_process: Callable[..., str], daemon: Callable[..., Daemon]
 ) -> None:
     one = daemon("--instrument", simulator_process(), "--interval", 0.05)
-    one.wait_for("engine ")
+    # From the imports on, before the configuration was read even.
+    while b"run" not in Path(f"/proc/{one.process.pid}/cmdline").read_bytes():
+        time.sleep(0.01)
+    time.sleep(0.3)
     for _ in range(5):
         one.process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
