@@ -11,7 +11,7 @@ from typing import NoReturn
 from ccnvr.edge.daemon.broadcast import Broadcast, Deliver
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
-from ccnvr.edge.daemon.reader import Reader
+from ccnvr.edge.daemon.reader import Beginning, Reader
 from ccnvr.edge.daemon.setup import LinkStatistics, RunSummary, Setup, reloaded
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
@@ -70,10 +70,12 @@ def run(
     rounds = _Rounds(count, deliver, patience, supervision)
     with supervision.active():
         setup, earlier = Setup.of(config), None
+        # Under a service manager nobody may be there at the start; whoever sends SIGHUP is.
+        beginning = Beginning(renew or not supervision.managed, supervision.managed, renew)
         while not signals.ending:
             already = rounds.total.predicted
             try:
-                rounds.serve(setup, renew, resumed=earlier is not None)
+                rounds.serve(setup, beginning)
             except CcnvrError as error:
                 # SIGHUP must not end the daemon, even if the new configuration is of no use.
                 if earlier is None or rounds.total.predicted > already:
@@ -85,7 +87,7 @@ def run(
                 break
             supervision.reloading()
             signals.next_round()
-            renew, earlier = False, setup
+            beginning, earlier = Beginning(attended=True, patient=True), setup
             setup = reloaded(setup, reload)
     return rounds.total
 
@@ -107,18 +109,17 @@ class _Rounds:
         """The number of scans still to predict; None if there is no limit."""
         return None if self._count is None else max(0, self._count - self.total.predicted)
 
-    def serve(self, setup: Setup, renew: bool, resumed: bool) -> None:
+    def serve(self, setup: Setup, beginning: Beginning) -> None:
         """Serve the instrument until the count is reached or a signal comes.
 
         Args:
             setup: configuration and model.
-            renew: take new references first.
-            resumed: go on after SIGHUP, so that whatever the instrument does may pass.
+            beginning: how the round begins.
         """
         while True:
             run = _Run(setup, self._deliver, self._patience, self._supervision)
             try:
-                run.serve(self.remaining, renew, resumed, self.total.statistics)
+                run.serve(self.remaining, beginning, self.total.statistics)
                 return
             except StoreDamaged as damage:
                 # Once for each damage: a repaired store that is damaged again has a broken disk.
@@ -127,7 +128,7 @@ class _Rounds:
                 self._patience.health.note(str(damage))
                 repair_store(setup.config.store_path, self._patience.health)
                 self.total = replace(self.total, repairs=self.total.repairs + 1)
-                renew = False
+                beginning = replace(beginning, renew=False)
             finally:
                 self.total = replace(self.total, predicted=self.total.predicted + run.predicted)
 
@@ -146,11 +147,9 @@ class _Run:
         self._store = Store(setup.config.store_path, owner=True, patience=patience)
         self._streams = Broadcast(setup.config, deliver, patience)
 
-    def serve(
-        self, count: int | None, renew: bool, resumed: bool, statistics: LinkStatistics
-    ) -> None:
+    def serve(self, count: int | None, beginning: Beginning, statistics: LinkStatistics) -> None:
         """Serve the instrument, and add to the statistics of the link."""
-        reader = Reader(self._config, self._model, count, renew, self._patience, resumed)
+        reader = Reader(self._config, self._model, count, beginning, self._patience)
         try:
             self._supervision.signals.call_on_stop(reader.stop)
             self._streams.start()

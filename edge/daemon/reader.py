@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover, Work
@@ -45,6 +45,24 @@ ASK_AGAIN_S = 10.0
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """How a reader begins.
+
+    Attributes:
+        attended: a person is there, who has the white panel in place.
+        patient: whatever the instrument does may pass, also before its first scan.
+        renew: take new references first, even if fresh ones are stored.
+    """
+
+    attended: bool = True
+    patient: bool = False
+    renew: bool = False
+
+
+AT_A_TERMINAL = Beginning()
+
+
 class Reader(threading.Thread):
     """A thread that takes samples and hands them over.
 
@@ -52,9 +70,8 @@ class Reader(threading.Thread):
         config: the daemon's configuration.
         model: the model that the references must suit; of a family, the best for the instrument.
         count: the number of samples to take; None means until `stop`.
-        renew: take new references first, even if fresh ones are stored.
+        beginning: how the reader begins.
         patience: how to wait for trouble of the store to pass; None raises it at once.
-        resumed: go on with an instrument that served before, so that no fault of it is final.
     """
 
     def __init__(
@@ -62,9 +79,8 @@ class Reader(threading.Thread):
         config: Config,
         model: Model,
         count: int | None,
-        renew: bool = False,
+        beginning: Beginning = AT_A_TERMINAL,
         patience: Patience | None = None,
-        resumed: bool = False,
     ) -> None:
         super().__init__(name="reader", daemon=True)
         self.handover = Handover()
@@ -72,11 +88,11 @@ class Reader(threading.Thread):
         self._config = config
         self._model = model
         self._remaining = count
-        self._renew = renew
+        self._renew = beginning.renew
         self._patience = patience
         # The person who starts the daemon can bring the white panel; later, nobody may be there.
-        self._attended = True
-        self._proved = self._resumed = resumed
+        self._attended = beginning.attended
+        self._proved = self._patient = beginning.patient
         self._serial = ""
         # Whether an instrument that counts no starts may have restarted since its references were
         # taken: the link was lost, or a command had to be repeated.
@@ -253,12 +269,13 @@ class Reader(threading.Thread):
         there. The panel is recognised by the instrument's earlier whites; without any, only a
         person can tell that it is in place.
         """
-        what = (
-            "the instrument was started again, so its references no longer hold"
-            if keeper.info.serial == self._serial
-            else f"instrument {keeper.info.serial} answers where {self._serial} did, and has no "
-            "references"
-        )
+        serial = keeper.info.serial
+        if not self._serial:
+            what = f"instrument {serial} has no references since it was switched on"
+        elif serial == self._serial:
+            what = "the instrument was started again, so its references no longer hold"
+        else:
+            what = f"instrument {serial} answers where {self._serial} did, and has no references"
         known = bool(keeper.earlier_whites())
         self._warn_once(
             f"{what}; put the white panel under the probe"
@@ -291,7 +308,7 @@ class Reader(threading.Thread):
             except ReferenceRefused as refused:
                 asked += 1
                 # After SIGHUP the daemon goes on asking: a signal must not end it.
-                if not self._attended or (asked == ASKS and not self._resumed):
+                if not self._attended or (asked == ASKS and not self._patient):
                     raise
                 _LOG.warning("%s; taking both again in %.0f s", refused, ASK_AGAIN_S)
                 if self._stopping.wait(ASK_AGAIN_S):

@@ -33,6 +33,11 @@ class Notifier:
         self.watchdog_s = int(given) / 1e6 if given.isascii() and given.isdigit() else 0.0
         """The time after which systemd takes a silent service for stuck, in s; 0 for none."""
 
+    @property
+    def managed(self) -> bool:
+        """Whether a service manager started this process, so that nobody may be there."""
+        return bool(self._address)
+
     def send(self, *assignments: str) -> None:
         """Send assignments such as `READY=1`; never waits, and loses what cannot be sent."""
         if not self._address:

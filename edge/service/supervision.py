@@ -24,6 +24,11 @@ class Supervision:
         self.progress = Progress()
         self._notifier = Notifier()
 
+    @property
+    def managed(self) -> bool:
+        """Whether a service manager started this process, so that nobody may be there."""
+        return self._notifier.managed
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Handle signals and report progress while the block runs."""
