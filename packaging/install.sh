@@ -45,13 +45,14 @@ uninstall() {
 
 check() {
     on_this_system && [ "$(id -u)" -ne 0 ] && fail "run it as root: sudo packaging/install.sh"
+    # A bare Debian has no Python, and that of Raspberry Pi OS may lack the module venv.
+    if on_this_system && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
+        say "installing python3 and python3-venv"
+        apt-get install --yes --quiet python3 python3-venv >/dev/null ||
+            fail "python3-venv cannot be installed; run apt-get update and try again"
+    fi
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         fail "Python 3.11 or newer is needed; update Raspberry Pi OS, or set PYTHON=/path/to/python3"
-    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null && return
-    on_this_system || fail "the module venv is missing; install python3-venv"
-    say "installing python3-venv"
-    apt-get install --yes --quiet python3-venv >/dev/null ||
-        fail "python3-venv cannot be installed; run apt-get update and try again"
 }
 
 add_user() {
