@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import time
 import tomllib
 from pathlib import Path
@@ -26,7 +27,10 @@ from ccnvr.edge.typed import build, to_data
 from ccnvr.export.exporting import export_run
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.libraries.published.icraf import GAPS_NM
+from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.runs.folder import RECIPE, REPORT
 from ccnvr.train.runs.run import train
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +67,12 @@ def recipe_of(name: str) -> TrainingRecipe:
         for library, (begin, end) in _table()["libraries"].items()
         if begin <= first and last <= end
     ]
+    common = _table()["recipe"]
+    components, length = entry["process"]
+    members = {"most_components": components, "length": float(length)}
     data: Table = {
-        **_table()["recipe"],
+        **common,
+        "members": {**common["members"], **members},
         "name": f"ccnvr-{name}-{VERSION}",
         "libraries": libraries,
         "tests": [part.replace(":train", ":test") for part in libraries if ":" in part],
@@ -112,13 +120,18 @@ def make(name: str) -> Bundle:
     recipe, path = recipe_of(name), MODELS / f"{name}.ccnvr"
     if (kept := _made(path, recipe)) is not None:
         return kept
-    report = train(recipe, RUNS / name)
+    run = RUNS / name
+    # A run goes on by its own recipe only.
+    if (run / RECIPE).exists() and (run / RECIPE).read_text() != recipe_file.write(recipe):
+        shutil.rmtree(run)
+    finished = (run / REPORT).exists()
+    report = run_folder.load(run)[2] if finished else train(recipe, run)
     r2 = report.training[PLACES]["r2"]
     offered = [prop for prop in recipe.properties if (r2[prop] or 0.0) >= LEAST_R2]
     if not offered:
         raise CcnvrError(f"{name} knows no property in new places; take it out of {TABLE.name}")
     MODELS.mkdir(exist_ok=True)
-    export_run(RUNS / name, path, profiles=("fp32",), targets=offered)
+    export_run(run, path, profiles=("fp32",), targets=offered)
     return _annotated(path, name, r2)
 
 

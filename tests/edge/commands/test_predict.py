@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ccnvr.edge.bundle import family
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
-from tests.support.helpers import NETWORK_FILE, assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, NETWORK_FILE, assert_one_sentence, run_ccnvr
 
 
 def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv: Path) -> None:
-    result = run_ccnvr("predict", "default", soils_csv, "--json")
+    result = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--json")
     assert result.returncode == 0, result.stderr
     table = read_spectra(soils_csv)
     predictor = model.bind(table.wavelengths_nm)
@@ -38,7 +39,7 @@ def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv
 
 
 def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
-    printed = run_ccnvr("predict", "default", soils_csv)
+    printed = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv)
     rows = list(csv.DictReader(io.StringIO(printed.stdout)))
     assert len(rows) == 4
     assert (
@@ -47,15 +48,15 @@ def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
         <= float(rows[0]["OC (g/kg) high"])
     )
     out = tmp_path / "out.csv"
-    assert run_ccnvr("predict", "default", soils_csv, "--out", out).returncode == 0
+    assert run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--out", out).returncode == 0
     assert out.read_text() == printed.stdout
-    nowhere = run_ccnvr("predict", "default", soils_csv, "--out", tmp_path / "no" / "out.csv")
+    nowhere = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--out", tmp_path / "no" / "out.csv")
     assert_one_sentence(nowhere, 1, "cannot be written", "make the folder")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for odd in (pipe, "/", "."):
         assert_one_sentence(
-            run_ccnvr("predict", "default", soils_csv, "--out", odd),
+            run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--out", odd),
             2,
             "is not a file that can be written",
         )
@@ -73,7 +74,7 @@ def test_quantities_agree(soils_csv: Path, tmp_path: Path, quantity: str, of: ob
     ours, theirs = (
         [
             json.loads(line)["predictions"]["OC"]["value"]
-            for line in run_ccnvr("predict", "default", *arguments).stdout.splitlines()
+            for line in run_ccnvr("predict", NETWORK_BUNDLE, *arguments).stdout.splitlines()
         ]
         for arguments in ([soils_csv, "--json"], [path, "--json", "--quantity", quantity])
     )
@@ -123,7 +124,7 @@ def test_a_malformed_file_is_named_with_row_and_column(
 ) -> None:
     path, out = tmp_path / "bad.csv", tmp_path / "out.csv"
     path.write_text(change(soils_csv.read_text()))  # type: ignore[operator]
-    result = run_ccnvr("predict", "default", path, "--out", out)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, path, "--out", out)
     assert_one_sentence(result, 2, str(path), *words)
     assert not out.exists()
 
@@ -134,20 +135,24 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     path = tmp_path / "bad.csv"
     path.write_text(f"{header}\n{first}\nblack,{','.join(['0'] * columns)}\n")
     assert_one_sentence(
-        run_ccnvr("predict", "default", path),
+        run_ccnvr("predict", NETWORK_BUNDLE, path),
         2,
         "sample 'black'",
         "reflectance 0 at 1104 nm",
         "above 0 and below 2",
     )
     path.write_text(f"{header}\nflat,{','.join(['0.4'] * columns)}\n")
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, "sample 'flat'", "constant")
+    assert_one_sentence(run_ccnvr("predict", NETWORK_BUNDLE, path), 2, "sample 'flat'", "constant")
     path.write_text(f"{header}\nbright,{','.join(['42'] * columns)}\n")
     assert_one_sentence(
-        run_ccnvr("predict", "default", path), 2, "sample 'bright'", "reflectance 42", "percent"
+        run_ccnvr("predict", NETWORK_BUNDLE, path),
+        2,
+        "sample 'bright'",
+        "reflectance 42",
+        "percent",
     )
     # Percent taken for absorbance would be a black that no soil has.
-    as_absorbance = run_ccnvr("predict", "default", path, "--quantity", "absorbance")
+    as_absorbance = run_ccnvr("predict", NETWORK_BUNDLE, path, "--quantity", "absorbance")
     assert_one_sentence(as_absorbance, 2, "absorbance 42", "above -0.3 and below 6")
     wet_looking = (
         f"{header}\nx,{','.join(str(1.0 - float(cell)) for cell in first.split(',')[1:])}\n"
@@ -158,20 +163,20 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
         "or leave it out, or, if the file holds another quantity",
         "by --quantity",
     )
-    assert_one_sentence(run_ccnvr("predict", "default", path), 2, *words)
-    as_percent = run_ccnvr("predict", "default", soils_csv, "--quantity", "percent")
+    assert_one_sentence(run_ccnvr("predict", NETWORK_BUNDLE, path), 2, *words)
+    as_percent = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--quantity", "percent")
     assert_one_sentence(as_percent, 2, "fractions and not percent")
-    as_absorbance = run_ccnvr("predict", "default", soils_csv, "--quantity", "absorbance")
+    as_absorbance = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--quantity", "absorbance")
     assert_one_sentence(as_absorbance, 2, "rises at 1917 nm, read as absorbance")
     cells = [line.split(",") for line in (header, first)]
     path.write_text("\n".join(",".join([row[0], *row[1::50], row[-1]]) for row in cells))
     assert_one_sentence(
-        run_ccnvr("predict", "default", path), 1, "up to 50.0 nm apart", "12 nm or less"
+        run_ccnvr("predict", NETWORK_BUNDLE, path), 1, "up to 50.0 nm apart", "12 nm or less"
     )
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
     assert_one_sentence(
-        run_ccnvr("predict", "default", path),
+        run_ccnvr("predict", NETWORK_BUNDLE, path),
         1,
         f"{path}: the spectrum",
         "the model needs 1104.0-2492.0 nm",
@@ -211,12 +216,12 @@ def test_nothing_that_is_read_is_written_over(soils_csv: Path, tmp_path: Path) -
 
 def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     assert_one_sentence(
-        run_ccnvr("predict", "default", tmp_path / "none.csv"), 2, "none.csv", "cannot be read"
+        run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "none.csv"), 2, "none.csv", "cannot be read"
     )
     assert_one_sentence(run_ccnvr("predict", tmp_path / "none.ccnvr", soils_csv), 2, "no bundle at")
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
     assert_one_sentence(
-        run_ccnvr("predict", "default", tmp_path / "binary.csv"),
+        run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "binary.csv"),
         2,
         "not UTF-8 text from line 1 on",
     )
@@ -226,7 +231,10 @@ def test_files_that_are_not_there(tmp_path: Path, soils_csv: Path) -> None:
     ):
         (tmp_path / "soils.parquet").write_bytes(head + bytes(100))
         assert_one_sentence(
-            run_ccnvr("predict", "default", tmp_path / "soils.parquet"), 2, "soils.parquet", words
+            run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "soils.parquet"),
+            2,
+            "soils.parquet",
+            words,
         )
 
 
@@ -251,9 +259,9 @@ def test_every_file_and_every_spectrum_is_looked_at(soils_csv: Path, tmp_path: P
             f"{folder / 'mixed.csv'} row 3: sample {rows[1][0]!r} rises at 1917 nm",
         ),
     ):
-        assert_one_sentence(run_ccnvr("predict", "default", *files, "--out", out), 2, words)
+        assert_one_sentence(run_ccnvr("predict", NETWORK_BUNDLE, *files, "--out", out), 2, words)
         assert not out.exists()
-    fractions = run_ccnvr("predict", "default", folder / "a.csv", "--quantity", "percent")
+    fractions = run_ccnvr("predict", NETWORK_BUNDLE, folder / "a.csv", "--quantity", "percent")
     assert_one_sentence(
         fractions, 2, f"{folder / 'a.csv'} row 2", "holds fractions and not percent"
     )
@@ -271,9 +279,30 @@ def test_wavelengths_in_another_unit_are_known(
     names = [f"{of_nm(float(nm)):.6g}" for nm in header.split(",")[1:]]
     path.write_text(",".join(["sample_id", *names]) + "\n" + rows)
     assert_one_sentence(
-        run_ccnvr("predict", "default", path),
+        run_ccnvr("predict", NETWORK_BUNDLE, path),
         2,
         f"{path} has columns named ",
         f"these look like {unit}",
         "name the bands by nm",
     )
+
+
+def test_the_best_default_model_is_taken_for_each_file(soils_csv: Path, tmp_path: Path) -> None:
+    """Files of two instruments go into one table; what a model does not predict is empty."""
+    header, *rows = [line.split(",") for line in soils_csv.read_text().splitlines()]
+    narrow = tmp_path / "narrow.csv"
+    kept = [0, *(at for at, nm in enumerate(header[1:], 1) if 1545 <= float(nm) <= 1955)]
+    narrow.write_text("\n".join(",".join(row[at] for at in kept) for row in (header, *rows)))
+    result = run_ccnvr("predict", "default", soils_csv, narrow)
+    assert result.returncode == 0, result.stderr
+    chosen = [line for line in result.stderr.splitlines() if line.startswith("ccnvr: model ")]
+    names = [line.split()[2].partition(":")[2] for line in chosen]
+    assert len(names) == 2 and names[1] == "nirone20"
+    found = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(found) == 2 * len(rows)
+    family_of = {member.name: member for member in family.members()}
+    for name, some in zip(names, (found[: len(rows)], found[len(rows) :]), strict=True):
+        predicted = {target.name for target in family_of[name].manifest.targets}
+        for row in some:
+            cells = {cell.partition(" ")[0] for cell, value in row.items() if value and "(" in cell}
+            assert cells == predicted

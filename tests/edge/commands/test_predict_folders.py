@@ -16,7 +16,7 @@ from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from tests.support import file_kinds
 from tests.support import spectrum_builders as build
 from tests.support.file_kinds import KINDS, NM
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 
 def put(folder: Path, what: str, name: str) -> Path:
@@ -48,7 +48,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_what_is_no_soil_s_spectrum_is_passed_over_and_named(session: Path) -> None:
-    result = run_ccnvr("predict", "default", session)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, session)
     assert result.returncode == 0, result.stderr
     assert [row["sample_id"] for row in rows_of(result.stdout)] == ["a", "b"]
     choice, passed_over = result.stderr.splitlines()
@@ -65,7 +65,7 @@ def test_a_bad_file_does_not_stop_a_folder(session: Path, tmp_path: Path) -> Non
     put(session, "numbers of bands, 0 to 525", "counted.csv")
     (session / "omnic.spa").write_bytes(b"Spectral Data File" + bytes(100))
     out = tmp_path / "out.csv"
-    result = run_ccnvr("predict", "default", session, "--out", out)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, session, "--out", out)
     assert result.returncode == 1
     assert [row["sample_id"] for row in rows_of(out.read_text())] == ["a", "b"]
     left_out = [line for line in result.stderr.splitlines() if "left out: " in line]
@@ -79,7 +79,7 @@ def test_a_bad_file_does_not_stop_a_folder(session: Path, tmp_path: Path) -> Non
         "ccnvr: 4 of 6 files were left out; the predictions of the others are complete"
     )
     # Named themselves, they are wrong use.
-    assert_one_sentence(run_ccnvr("predict", "default", session / "empty.asd"), 2, "is empty")
+    assert_one_sentence(run_ccnvr("predict", NETWORK_BUNDLE, session / "empty.asd"), 2, "is empty")
 
 
 def test_no_row_of_a_file_that_fails_half_way_is_kept(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_no_row_of_a_file_that_fails_half_way_is_kept(tmp_path: Path) -> None:
     table = file_kinds.rows()
     many = [[f"{row[0]}-{number}", *row[1:]] for number in range(100) for row in table[1:]]
     file_kinds.text([table[0], *many, ["bad", *["5"] * NM.size]])(folder / "late.csv")
-    result = run_ccnvr("predict", "default", folder)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, folder)
     assert result.returncode == 1
     assert rows_of(result.stdout) == []
     assert "late.csv row 302: sample 'bad' has reflectance 5" in result.stderr
@@ -160,7 +160,7 @@ def test_each_spectrum_is_drawn_and_all_on_a_contact_sheet(session: Path, tmp_pa
     rows = [[name, *table[1][1:]] for name in names]
     file_kinds.text([table[0], *rows])(session / "odd.csv")
     pictures = tmp_path / "pictures"
-    result = run_ccnvr("predict", "default", session, "--plot", pictures)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, session, "--plot", pictures)
     assert result.returncode == 0, result.stderr
     assert "6 spectra are drawn in" in result.stderr and "1 contact sheets" in result.stderr
     assert "\x1b" not in result.stderr
@@ -171,7 +171,7 @@ def test_each_spectrum_is_drawn_and_all_on_a_contact_sheet(session: Path, tmp_pa
     )  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures.iterdir())
     assert_one_sentence(
-        run_ccnvr("predict", "default", session, "--plot", session / "a.asd"), 2, "is a file"
+        run_ccnvr("predict", NETWORK_BUNDLE, session, "--plot", session / "a.asd"), 2, "is a file"
     )
 
 

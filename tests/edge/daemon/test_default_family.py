@@ -33,6 +33,10 @@ SERVED = {
 """The models that may serve each driver's simulator; which one is the best may change."""
 
 
+LIGHT_MS = {"as7265x": 60}
+"""The integration time of instruments whose lamp is dim at the ends of a model's range; else 10."""
+
+
 @pytest.fixture
 def real_soils(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated instruments look at the first soils of CV.98."""
@@ -50,7 +54,11 @@ def run(driver: str, store: Path) -> int:
     """Run the daemon in this process."""
     options = {"driver": driver, "pace": "0", **OPTIONS.get(driver, {})}
     url = "sim://?" + "&".join(f"{name}={value}" for name, value in options.items())
-    return main(["run", "--instrument", url, "--store", str(store), "--count", str(SOILS)])
+    config = store.with_name("ccnvr.toml")
+    light_us = 1000 * LIGHT_MS.get(driver, 10)
+    config.write_text(f"[instrument]\nintegration_us = {light_us}\naverages = 4\n")
+    command = ["run", "-c", config, "--instrument", url, "--store", store, "--count", SOILS]
+    return main([*map(str, command)])
 
 
 def test_every_driver_is_served_or_known_not_to_be() -> None:

@@ -22,7 +22,7 @@ from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.firmware_bridge.errors import UsageError
 from tests.support import spectrum_builders as build
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 Array = NDArray[np.float64]
 
@@ -332,7 +332,7 @@ def test_predictions_from_files_are_those_of_the_same_soil_in_csv(
     (folder / "f.dx").write_bytes(build.jcamp(float(nm[0]), float(nm[-1]), soil, form="dif"))
     (folder / "notes.txt").write_text("sunny")
     (folder / ".hidden").write_text("")
-    result = run_ccnvr("predict", "default", folder, soils_csv)
+    result = run_ccnvr("predict", NETWORK_BUNDLE, folder, soils_csv)
     assert result.returncode == 0, result.stderr
     assert result.stderr == "ccnvr: passed over, since they hold no spectra: notes.txt\n"
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -345,7 +345,7 @@ def test_predictions_from_files_are_those_of_the_same_soil_in_csv(
 
 def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
     (tmp_path / "a.sig").write_bytes(build.sig(NM, SOIL))
-    result = run_ccnvr("predict", "default", tmp_path / "a.sig", "--quantity", "absorbance")
+    result = run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "a.sig", "--quantity", "absorbance")
     assert_one_sentence(
         result, 2, "a.sig says that it holds percent", "leave out --quantity absorbance"
     )
@@ -355,7 +355,7 @@ def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
         (SOIL * 1000.0, "above 0 and below 200"),
     ):
         (tmp_path / "b.sig").write_bytes(build.sig(NM, values))
-        refused = run_ccnvr("predict", "default", tmp_path / "b.sig")
+        refused = run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "b.sig")
         assert_one_sentence(
             refused,
             2,
@@ -364,19 +364,20 @@ def test_what_a_file_says_of_itself_is_not_overruled(tmp_path: Path) -> None:
         )
         assert "--quantity" not in refused.stderr
     (tmp_path / "a.spc").write_bytes(build.spc(1100, 2498, [100 * SOIL]))
-    unsaid = run_ccnvr("predict", "default", tmp_path / "a.spc")
+    unsaid = run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "a.spc")
     assert_one_sentence(
         unsaid, 2, "a.spc spectrum 1: sample 'a' has reflectance", "above 0 and below 2", "percent"
     )
     assert (
-        run_ccnvr("predict", "default", tmp_path / "a.spc", "--quantity", "percent").returncode == 0
+        run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "a.spc", "--quantity", "percent").returncode
+        == 0
     )
 
 
 def test_folders_and_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert_one_sentence(
-        run_ccnvr("predict", "default", tmp_path / "empty"),
+        run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "empty"),
         2,
         "holds no CSV file and no instrument's file",
     )
@@ -384,5 +385,8 @@ def test_folders_and_files_that_cannot_be_read(tmp_path: Path) -> None:
         stream.write(b"as7")
         stream.truncate((64 << 20) + 1)
     assert_one_sentence(
-        run_ccnvr("predict", "default", tmp_path / "huge.asd"), 2, "huge.asd", "more than 64 MiB"
+        run_ccnvr("predict", NETWORK_BUNDLE, tmp_path / "huge.asd"),
+        2,
+        "huge.asd",
+        "more than 64 MiB",
     )
