@@ -1,4 +1,4 @@
-"""The share of spectra that the domain of a finished run flags.
+"""The shares of spectra that the domain of a finished run flags, and that it is sure of.
 
 The spectra are those of soils like the run's own, of unknown libraries, and of materials that are
 no dry soil. No network is needed or trained. `domain_table` gives figures for a file, `domain_text`
@@ -20,7 +20,7 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import folds
-from ccnvr.train.calibration.domain import FittedDomain
+from ccnvr.train.calibration.domain import FittedDomain, Positions
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.published import r_packages
 from ccnvr.train.libraries.soils import Soils
@@ -57,30 +57,30 @@ class _Study:
             names,
             self.fold_of[known],
             self.correction,
+            strict=True,
         )
 
-    def flagged(self, domain: Domain, spectra: Array) -> NDArray[np.bool_]:
-        """Return which spectra lie outside a domain."""
-        positions = domains.positions(domain, self.soils.grid, spectra, self.correction)
-        # A distance is relative to its limit.
-        outside: NDArray[np.bool_] = positions.distance > 1.0
-        return outside
+    def located(self, domain: Domain, spectra: Array) -> Positions:
+        """Return the positions of spectra in a domain."""
+        return domains.positions(domain, self.soils.grid, spectra, self.correction)
 
-    def unlike(self, known: NDArray[np.bool_], spectra: Array) -> NDArray[np.bool_]:
-        """Return which spectra a domain of the soils in `known` flags.
+    def located_by(self, known: NDArray[np.bool_], spectra: Array) -> Positions:
+        """Return the positions of spectra in a domain of the soils in `known`.
 
-        All of them are flagged where these soils are too few for a domain.
+        All of them lie outside where these soils are too few for a domain.
         """
         fitted = self.fit(known)
         if fitted is None:
-            return np.ones(len(spectra), dtype=bool)
-        return self.flagged(fitted.domain, spectra)
+            none = np.zeros(len(spectra), dtype=int)
+            return Positions(none, np.full(len(spectra), np.inf), none.astype(bool))
+        return self.located(fitted.domain, spectra)
 
 
 def domain_table(folder: Path) -> Table:
-    """Return the shares of spectra that the domain of a finished run flags.
+    """Return the shares of spectra that the domain of a finished run flags, and is sure of.
 
-    Each held-out fold and each library left out is judged by a domain that never saw it.
+    A strict domain is fitted whether the run has one or not. Each held-out fold and each library left
+    out is judged by a domain that never saw it.
 
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a
@@ -102,26 +102,37 @@ def domain_table(folder: Path) -> Table:
     }
     tests = load_soils(recipe.tests, recipe)
     if tests.sample_ids:
-        outside = study.flagged(fitted.domain, tests.spectra)
-        table[HELD_OUT] = {"all": _share(outside), **_by_library(outside, tests.origin)}
+        found = study.located(fitted.domain, tests.spectra)
+        table[HELD_OUT] = {"all": _share(found), **_by_library(found, tests.origin)}
     table["libraries left out of training"] = _left_out(study)
     return {**table, **_no_dry_soils(study, fitted.domain)}
 
 
 def _false_alarms(study: _Study) -> Table:
-    """Return the share of each held-out fold's soils that a domain of the other folds flags."""
-    outside = np.zeros(len(study.soils), dtype=bool)
+    """Return how a domain of the other folds judges the soils of each held-out fold."""
+    count = len(study.soils)
+    nearest, distance, sure = (
+        np.zeros(count, dtype=int),
+        np.zeros(count),
+        np.zeros(count, dtype=bool),
+    )
     for fold in np.unique(study.fold_of):
         held_out = study.fold_of == fold
-        outside[held_out] = study.unlike(~held_out, study.soils.spectra[held_out])
-    return {"all": _share(outside), **_by_library(outside, study.soils.origin)}
+        found = study.located_by(~held_out, study.soils.spectra[held_out])
+        nearest[held_out], distance[held_out], sure[held_out] = (
+            found.nearest,
+            found.distance,
+            found.sure,
+        )
+    every = Positions(nearest, distance, sure)
+    return {"all": _share(every), **_by_library(every, study.soils.origin)}
 
 
 def _left_out(study: _Study) -> Table:
-    """Return the share of each library that a domain of the other libraries flags."""
+    """Return how a domain of the other libraries judges the soils of each library."""
     origin = np.array(study.soils.origin)
     return {
-        library: _share(study.unlike(origin != library, study.soils.spectra[origin == library]))
+        library: _share(study.located_by(origin != library, study.soils.spectra[origin == library]))
         for library in dict.fromkeys(study.soils.origin)
         if np.any(origin != library)
     }
@@ -133,13 +144,13 @@ def _no_dry_soils(study: _Study, domain: Domain) -> Table:
     grid, rng = study.soils.grid, np.random.default_rng(1)
     table: Table = {
         "simulated materials": {
-            name: _share(study.flagged(domain, make(grid.wavelengths(), SPECTRA, rng)))
+            name: _share(study.located(domain, make(grid.wavelengths(), SPECTRA, rng)))
             for name, make in materials.MATERIALS.items()
         }
     }
     if (moisture := r_packages.moisture_at_hand(grid)) is not None:
         table["moisture set"] = {
-            state: _share(study.flagged(domain, spectra)) for state, spectra in moisture.items()
+            state: _share(study.located(domain, spectra)) for state, spectra in moisture.items()
         }
         # The geeves library holds the same soils, measured when air-dry.
         table["moisture set's soils trained on when dry"] = "geeves" in study.soils.origin
@@ -148,20 +159,25 @@ def _no_dry_soils(study: _Study, domain: Domain) -> Table:
 
 def domain_text(table: Table) -> str:
     """Return the table as text, with a line for each kind of spectrum."""
-    lines = [f"{'flagged as out of domain':<34}{'':<18}{'n':>6}{'share':>10}"]
+    lines = [f"{'share flagged, and surely known':<34}{'':<18}{'n':>6}{'flagged':>10}{'sure':>10}"]
     for title, rows in table.items():
         if isinstance(rows, dict):
             lines.extend(
-                f"{title:<34}{name:<18}{row['n']:>6}{row['flagged']:>10}"
+                f"{title:<34}{name:<18}{row['n']:>6}{row['flagged']:>10}{row['sure']:>10}"
                 for name, row in rows.items()
             )
     return "\n".join(lines)
 
 
-def _share(outside: NDArray[np.bool_]) -> Table:
-    return {"n": int(outside.size), "flagged": round(float(np.mean(outside)), 3)}
+def _share(found: Positions) -> Table:
+    return {
+        "n": int(found.distance.size),
+        # A distance is relative to its limit.
+        "flagged": round(float(np.mean(found.distance > 1.0)), 3),
+        "sure": round(float(np.mean(found.sure)), 3),
+    }
 
 
-def _by_library(outside: NDArray[np.bool_], origin: list[str]) -> Table:
+def _by_library(found: Positions, origin: list[str]) -> Table:
     names = np.array(origin)
-    return {library: _share(outside[names == library]) for library in dict.fromkeys(origin)}
+    return {library: _share(found[names == library]) for library in dict.fromkeys(origin)}

@@ -45,10 +45,15 @@ def coverage_table(folder: Path, unknown: tuple[str, ...] = ()) -> Table:
         unknown: the names of libraries that the run was not trained on.
 
     Raises:
-        UsageError: the folder holds no run of `ccnvr train`, a network of its cross-validation is
-            missing, or an unknown library is one that it was trained on.
+        UsageError: the folder holds no run of `ccnvr train`, it has members, a network of its
+            cross-validation is missing, or an unknown library is one that it was trained on.
     """
     recipe, calibration, report = run_folder.load_trained(folder)
+    if recipe.members is not None:
+        raise UsageError(
+            f"{folder} has members, which a run keeps for no fold; its own report has accuracy and "
+            "widths, and `python -m tools.interval_study` measures the default models"
+        )
     soils = run_folder.training_soils(folder, recipe, report)
     # The networks of the run's own cross-validation, so that each soil is predicted as it was
     # there.

@@ -20,6 +20,7 @@ from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.runs import folder as run_folder
+from ccnvr.train.studies import intervals as interval_study
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 138)
@@ -152,6 +153,8 @@ def test_a_run_with_places_gives_both_intervals_and_the_accuracy(tmp_path: Path)
     for target in report.targets:
         assert target.half_width_90 is not None and target.half_width_90_new_places is not None
         assert target.half_width_90_new_places > target.half_width_90
+    with pytest.raises(UsageError, match="which a run keeps for no fold"):
+        interval_study.coverage_table(folder)
     assert json.loads((folder / "report.json").read_text())["domain"]["strict"]["slope"] is True
 
 

@@ -469,6 +469,9 @@ def test_the_studies_run_on_the_folder_of_a_run(finished: tuple[Path, Path]) -> 
     assert json.loads(json.dumps(flagged)) == flagged
     assert flagged["false alarms on held-out folds"]["all"]["flagged"] < 0.1
     assert min(rows["flagged"] for rows in flagged["simulated materials"].values()) >= 0.95
+    assert max(rows["sure"] for rows in flagged["simulated materials"].values()) == 0.0
+    assert flagged["false alarms on held-out folds"]["all"]["sure"] > 0.6
+    assert flagged["soils held out from training"]["CV.98"]["sure"] < 0.05
     assert flagged["soils held out from training"]["CV.98"]["flagged"] > 0.9
     assert "white paper" in domain_study.domain_text(flagged)
 
