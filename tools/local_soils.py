@@ -1,12 +1,14 @@
 """Measure what a few local soils add to a model of the world's soils, by what is fitted to them.
 
-    python -m tools.local_soils --soils 15 30 100 --range 410-2450 countries CV.98 geeves
+    python -m tools.local_soils --soils 15 30 100 --range 420-2450 countries CV.98 geeves
 
 `countries` stands for the ICRAF-ISRIC countries with the most soils, each with a base that was
 trained on the other countries; any other library is adapted to from all of ICRAF. Some soils are
 drawn, the base is fine-tuned on them as `ccnvr finetune` does, and the others are predicted; in
-ICRAF these are soils of other profiles. It prints R2 in the standardised units of the base (OC, N
-and CEC on log1p), means over draws and properties; ICRAF-ISRIC is read from `CCNVR_DATA`.
+ICRAF these are soils of other profiles. With `--choose`, the soils of a library are drawn from 60 %
+of it, at random or as `ccnvr select-soils` chooses them, and the other 40 % are predicted, without
+the cross-validation that chooses between models. It prints R2 in the standardised units of the base
+(OC, N and CEC on log1p), means over draws and properties; ICRAF-ISRIC is read from `CCNVR_DATA`.
 """
 
 from __future__ import annotations
@@ -44,11 +46,15 @@ from ccnvr.train.runs import finetune_folds
 from ccnvr.train.runs.base import Base
 from ccnvr.train.runs.finetune_folds import AS_IT_IS, MEAN, OFFSET, fit_folds
 from ccnvr.train.runs.outcome import FinetuningSettings
+from ccnvr.train.selection import medoids, selection_points
 
 RECIPE = Path(finetune_folds.__file__).parents[1] / "recipes" / "icraf_recipe.toml"
 PROPERTIES = ("OC", "N", "CEC", "pH", "clay")
 MODEL = "ccnvr finetune"
 MEMBERS = MemberSettings(kinds=(MATERN,), network=False, most_soils=800)
+POOL = 0.6
+"""The share of a library that soils are chosen from with `--choose`."""
+
 SHARE_TESTED = 0.4
 """The least share of a country's profiles that no local soil comes from."""
 
@@ -120,19 +126,37 @@ def _by_profile(soils: Soils, rows: Integers, count: int, draw: int) -> tuple[In
 
 
 def library_tasks(
-    recipe: TrainingRecipe, name: str, counts: list[int], draws: int
+    recipe: TrainingRecipe, name: str, counts: list[int], draws: int, choose: str | None
 ) -> Iterator[Task]:
-    """Yield tasks in which a whole library is unknown to the base."""
+    """Yield tasks in which a whole library is unknown to the base.
+
+    `choose` is `random`, `medoids` or None, for which all soils that are not drawn are predicted.
+    """
     base = fit_base(recipe, grouped(libraries.load_library("icraf", recipe.grid).of(PROPERTIES)))
     soils = grouped(libraries.load_library(name, recipe.grid).of(PROPERTIES))
     for count in counts:
         for draw in range(draws if count + FEWEST_TESTED <= len(soils) else 0):
             rows = np.random.default_rng((count, draw)).permutation(len(soils))
-            yield Task(name, base, soils.rows(rows[:count]), soils.rows(rows[count:]))
+            local, unknown = rows[:count], rows[count:]
+            if choose is not None:
+                pool, unknown = np.split(rows, [int(POOL * len(rows))])
+                local = pool[:count]
+                if choose == "medoids":
+                    local = pool[_medoids(recipe, soils.spectra[pool], count)]
+            yield Task(name, base, soils.rows(local), soils.rows(unknown))
 
 
-def score(task: Task, scores: Scores) -> None:
-    """Fine-tune on a task's local soils, and add the R2 of each method to `scores`."""
+def _medoids(recipe: TrainingRecipe, spectra: Array, count: int) -> Integers:
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    inputs = preprocess.batch(spectra).reshape(len(spectra), -1).astype(np.float64)
+    return medoids(selection_points(inputs, len(recipe.channels)), count)
+
+
+def score(task: Task, scores: Scores, whole: bool) -> None:
+    """Fit to a task's local soils, and add the R2 of each method to `scores`.
+
+    `whole` says whether to cross-validate and choose as `ccnvr finetune` does, too.
+    """
     measured = ~np.isnan(task.local.values)
     kept = [
         name
@@ -142,14 +166,15 @@ def score(task: Task, scores: Scores) -> None:
     if not kept:
         return
     base, local = task.base.only(kept), task.local.of(kept)
-    settings = FinetuningSettings().for_soils(local)
-    adapted = fit_folds(base, local, settings)
     predicted = _methods(base, local, task.unknown)
-    recipe = base.recipe
-    inputs = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths()).batch(
-        task.unknown.spectra
-    )
-    predicted[MODEL] = network_outputs(adapted.calibration.network, inputs).astype(np.float64)
+    if whole:
+        adapted = fit_folds(base, local, FinetuningSettings().for_soils(local))
+        recipe = base.recipe
+        preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+        inputs = preprocess.batch(task.unknown.spectra)
+        predicted[MODEL] = network_outputs(adapted.calibration.network, inputs).astype(np.float64)
+        key = task.name, len(task.local), f"kept {adapted.chosen}"
+        scores.setdefault(key, []).append(1.0)
     values = standardise(base.calibration.targets, task.unknown.of(kept).values)
     for method, outputs in predicted.items():
         for column in range(len(kept)):
@@ -158,8 +183,6 @@ def score(task: Task, scores: Scores) -> None:
                 error = np.mean((outputs[known, column] - values[known, column]) ** 2)
                 key = task.name, len(task.local), method
                 scores.setdefault(key, []).append(float(1.0 - error / values[known, column].var()))
-    key = task.name, len(task.local), f"kept {adapted.chosen}"
-    scores.setdefault(key, []).append(1.0)
 
 
 def _methods(base: Base, local: Soils, unknown: Soils) -> dict[str, Array]:
@@ -183,6 +206,7 @@ def _methods(base: Base, local: Soils, unknown: Soils) -> dict[str, Array]:
 
 def _print(scores: Scores, name: str, counts: list[int]) -> None:
     methods = dict.fromkeys(method for where, _, method in scores if where == name)
+    methods = dict.fromkeys(sorted(methods, key=lambda method: method.startswith("kept ")))
     print(f"\n| {name}, R2 | " + " | ".join(f"{count} soils" for count in counts) + " |")
     print("|---" * (len(counts) + 1) + "|")
     for method in methods:
@@ -200,8 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("libraries", nargs="+", metavar="LIBRARY")
     parser.add_argument("--soils", type=int, nargs="+", default=[15, 30, 100])
-    parser.add_argument("--range", default="410-2450", metavar="FIRST-LAST", help="in nm")
+    parser.add_argument("--range", default="420-2450", metavar="FIRST-LAST", help="in nm")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--choose", choices=("random", "medoids"))
     parser.add_argument("--most", type=int, default=10, help="the most countries")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -213,10 +238,10 @@ def main() -> None:
             tasks = (
                 countries(recipe, arguments.soils, arguments.draws, arguments.most)
                 if name == "countries"
-                else library_tasks(recipe, name, arguments.soils, arguments.draws)
+                else library_tasks(recipe, name, arguments.soils, arguments.draws, arguments.choose)
             )
             for task in tasks:
-                score(task, scores)
+                score(task, scores, whole=arguments.choose is None)
         except CcnvrError as error:
             print(f"\n{name}: {error}")
             continue

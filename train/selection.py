@@ -58,9 +58,15 @@ def choose_soils(
     means = _means(flat, table.sample_ids, names)
     if np.ptp(means, axis=0).max() == 0.0:
         raise UsageError(f"{table.path}: all spectra are equal, so there is nothing to choose by")
-    projection = Projection.of(means, inputs.shape[1])
-    points = (means - projection.centre) @ projection.half_whitened()[:COMPONENTS].T
+    points = selection_points(means, inputs.shape[1])
     return [names[number] for number in np.sort(medoids(points, count))]
+
+
+def selection_points(inputs: Array, channels: int) -> Array:
+    """Return the points `(n, d)` that soils are chosen by, from inputs `(n, channels x bands)`."""
+    projection = Projection.of(inputs, channels)
+    points: Array = (inputs - projection.centre) @ projection.half_whitened()[:COMPONENTS].T
+    return points
 
 
 def medoids(points: Array, count: int) -> Integers:
