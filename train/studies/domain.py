@@ -79,8 +79,8 @@ class _Study:
 def domain_table(folder: Path) -> Table:
     """Return the shares of spectra that the domain of a finished run flags, and is sure of.
 
-    A strict domain is fitted whether the run has one or not. Each held-out fold and each library left
-    out is judged by a domain that never saw it.
+    A strict domain is fitted whether the run has one or not. Each held-out fold, and each library
+    left out, is judged by a domain that never saw it.
 
     Raises:
         UsageError: the folder holds no run of `ccnvr train`, or its libraries are too small for a
