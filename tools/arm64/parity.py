@@ -85,9 +85,9 @@ class Compared:
 
 
 def bundle() -> str:
-    """Return the bundle to test: `.arm64/bundle.ccnvr` if it exists, otherwise the default."""
+    """Return the bundle to test: `.arm64/bundle.ccnvr` if it exists, otherwise `default:nir`."""
     own = host.FOLDER / "bundle.ccnvr"
-    return str(own) if own.exists() else "default"
+    return str(own) if own.exists() else "default:nir"
 
 
 def run() -> Iterator[Compared]:
