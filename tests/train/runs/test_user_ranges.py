@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +19,13 @@ from ccnvr.edge.cli import main
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.runs import own_recipe
+from tests.support.helpers import CCNVR
 
 BANDS = {
     # A Fourier transform instrument lists even wavenumbers, the highest first in nm.
     "neospectra": 1e7 / np.linspace(1e7 / 2550.0, 1e7 / 1350.0, 257),
-    "nirscan": 900.0 + 3.9 * np.arange(206),
+    # As the driver of this name states its bands.
+    "nirscan": np.linspace(901.0, 1701.0, 228),
     "visible": np.linspace(350.0, 1050.0, 1024),
 }
 ONLY = ("--only", "network,onnx", "--profile", "fp32")
@@ -96,10 +100,38 @@ def test_a_model_covers_the_range_of_the_file(folder: Path) -> None:
     assert error(predicted("mine.ccnvr")) < 0.35
 
 
-def test_a_model_is_fine_tuned_and_exported_again(folder: Path) -> None:
-    assert main(["finetune", "mine.ccnvr", "few.csv", "--out", "tuned"]) == 0
+def test_the_start_up_kit_leads_from_measured_soils_to_a_running_model(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/how-to/start-up-kit.md goes; the laboratory's values are in the file already."""
+    lab = ("--count", "14", "--out", "lab.csv")
+    assert main(["select-soils", "mine.ccnvr", "few.csv", *lab]) == 0
+    assert main(["finetune", "mine.ccnvr", "lab.csv", "--out", "tuned"]) == 0
     assert main(["export", "tuned", "--out", "tuned.ccnvr", *ONLY]) == 0
     assert error(predicted("tuned.ccnvr")) < 0.35
+    if not folder.name.startswith("nirscan"):
+        return  # of the others no simulator has these bands
+    capfd.readouterr()
+    with simulated("nirscan", "field.csv") as url:
+        run = ("--bundle", "tuned.ccnvr", "--store", "kit.sqlite", "--count", "4")
+        assert main(["run", "--instrument", url, *run]) == 0
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert len(records) == 4
+    assert all(set(record["predictions"]) == set(LABORATORY) for record in records)
+    assert not any(flag.startswith("rescan") for record in records for flag in record["flags"])
+
+
+@contextlib.contextmanager
+def simulated(driver: str, spectra: str) -> Iterator[str]:
+    """The URL of a simulated instrument that looks at these soils, in a process of its own."""
+    command = [*CCNVR, "simulate", "--driver", driver, "--spectra", spectra, "--pace", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"{process.stdout.readline().strip()}?driver={driver}"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_bundle_is_adapted_by_standards(folder: Path) -> None:
