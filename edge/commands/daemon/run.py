@@ -97,10 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
         for section, values in given.items()
     }
 
-    def load() -> configuration.Config:
-        return configuration.load(arguments.config, overrides)
+    def reload() -> configuration.Config:
+        # Another white was accepted once, by whoever started this.
+        return configuration.load(arguments.config, {**overrides, "reference": {}})
 
-    settings, supervision = load(), Supervision()
+    settings, supervision = configuration.load(arguments.config, overrides), Supervision()
     output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
     as_lines = _json_line if arguments.json or not sys.stdout.isatty() else _table().lines
     with log.to_standard_error() as logger:
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
             lambda record: output.write("\n".join(as_lines(record))),
             renew=renew,
             supervision=supervision,
-            reload=load if arguments.config else None,
+            reload=reload if arguments.config else None,
         )
         logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
     return 0
