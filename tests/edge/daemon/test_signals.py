@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -208,9 +209,10 @@ def test_a_sighup_without_a_file_or_in_a_bad_moment_ends_nothing(
 ) -> None:
     one = daemon("--instrument", simulator_process(), "--interval", 0.05)
     # From the imports on, before the configuration was read even.
-    while b"run" not in Path(f"/proc/{one.process.pid}/cmdline").read_bytes():
-        time.sleep(0.01)
-    time.sleep(0.3)
+    ignored = re.compile(r"^SigIgn:\s+[0-9a-f]*[13579bdf]$", re.M)
+    end = time.monotonic() + 30
+    while not ignored.search(Path(f"/proc/{one.process.pid}/status").read_text()):
+        assert time.monotonic() < end
     for _ in range(5):
         one.process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
