@@ -79,6 +79,16 @@ COMMANDS = {
         "examine what ccnvr run needs, and repair a store",
         "ccnvr doctor -c ccnvr.toml",
     ),
+    "export-data": Command(
+        "ccnvr.edge.commands.daemon.export_data",
+        "export the samples of a store: CSV, GeoJSON, GeoPackage, JCAMP-DX",
+        "ccnvr export-data ccnvr.sqlite --out soils.csv --laboratory lab.csv",
+    ),
+    "repredict": Command(
+        "ccnvr.edge.commands.daemon.repredict",
+        "predict the scans of a store by another bundle",
+        "ccnvr repredict ccnvr.sqlite new.ccnvr",
+    ),
     "record": Command(
         "ccnvr.edge.commands.record",
         "record the bytes between a host and an instrument",

@@ -70,7 +70,6 @@ class NewScan:
 
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
-        estimates = {name: _rounded(one) for name, one in self.prediction.estimates.items()}
         moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {
@@ -81,13 +80,19 @@ class NewScan:
             "dark_id": dark_id,
             "white_id": white_id,
             "bundle_sha256": self.bundle,
-            "predictions": json.dumps(estimates, separators=(",", ":")),
+            "predictions": predictions_text(self.prediction),
             "flags": json.dumps(self.prediction.flags),
             "verdict": json.dumps(asdict(verdict)) if verdict else None,
             "latency_ms": float(self.latency_ms),
             **clock_columns(moment),
             **self.context.as_columns(),
         }
+
+
+def predictions_text(prediction: Prediction) -> str:
+    """Return the estimates of a prediction as the JSON text that the store keeps."""
+    estimates = {name: _rounded(one) for name, one in prediction.items()}
+    return json.dumps(estimates, separators=(",", ":"))
 
 
 def _rounded(estimate: Estimate) -> dict[str, object]:

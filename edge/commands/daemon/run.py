@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings, supervision = configuration.load(arguments.config, overrides), Supervision()
     output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
-    as_lines = _json_line if arguments.json or not sys.stdout.isatty() else _table().lines
+    as_lines = _json_line if arguments.json or not sys.stdout.isatty() else record_table().lines
     with log.to_standard_error() as logger:
         renew = arguments.new_references or arguments.accept_white
         summary = main_loop.run(
@@ -122,7 +122,7 @@ def _json_line(record: Mapping[str, Any]) -> list[str]:
     return [json.dumps(record)]
 
 
-def _table() -> RecordTable:
+def record_table() -> RecordTable:
     """Return a table for this terminal."""
     # Terminals of another encoding would show the sign as two others, or fail.
     plus_minus = "±" if "utf" in (sys.stdout.encoding or "").lower() else "+-"

@@ -1,0 +1,117 @@
+"""Export the samples of a store for other programs; the ending of the file says as what.
+
+.csv is a table in the layout of the Open Soil Spectral Library with reflectance, ready to train on
+once it holds the laboratory's values (--laboratory); .geojson and .gpkg are predictions on a map;
+.dx is JCAMP-DX with the spectra. A daemon may use the store meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
+from ccnvr.edge.commands.arguments import number
+from ccnvr.edge.history.jcamp_writer import block
+from ccnvr.edge.history.ossl_table import LaboratoryValues, write_ossl
+from ccnvr.edge.history.places import as_geojson, as_geopackage
+from ccnvr.edge.history.stored_scans import DEFAULT_PANEL, NotComputed, StoredScans
+from ccnvr.edge.standard_error import tell
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `ccnvr export-data`."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="the store of ccnvr run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="the file to write: .csv, .geojson, .gpkg or .dx",
+    )
+    parser.add_argument(
+        "--laboratory",
+        type=Path,
+        metavar="CSV",
+        help="values of the laboratory: sample ids in the first column, others such as OC_g_kg",
+    )
+    parser.add_argument(
+        "--instrument", metavar="SERIAL", default="", help="only the scans of this instrument"
+    )
+    parser.add_argument(
+        "--panel",
+        type=number(0.05, 1.1),
+        default=DEFAULT_PANEL,
+        metavar="R",
+        help="reflectance of the white panel, for scans of versions that did not store it (0.99)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file; return 1 if no sample could be written."""
+    out: Path = arguments.out
+    kinds: dict[str, Callable[[StoredScans], tuple[bytes, int]]] = {
+        ".csv": lambda scans: _csv(scans, arguments.laboratory),
+        ".geojson": _geojson,
+        ".gpkg": _geopackage,
+        ".dx": _jcamp,
+    }
+    write = kinds.get(out.suffix.lower())
+    if write is None:
+        raise UsageError(
+            f"--out {out} does not say what to write; end its name in {', '.join(kinds)}"
+        )
+    if arguments.laboratory is not None and out.suffix.lower() != ".csv":
+        raise UsageError(f"--laboratory goes into a .csv table, and --out is {out}; leave it out")
+    for read in (arguments.store, arguments.laboratory):
+        if read is not None and is_same_file(out, read):
+            raise UsageError(f"--out {out} is a file that is read; name another")
+    check_writable(out)
+    with closing(StoredScans(arguments.store, arguments.panel, arguments.instrument)) as scans:
+        content, count = write(scans)
+        if scans.left_out:
+            tell(scans.report())
+    if not count:
+        raise CcnvrError(f"store {arguments.store} holds no sample that can be exported")
+    with write_atomically(out) as stream:
+        stream.write(content)
+    tell(f"{count} samples were written to {out}")
+    return 0
+
+
+def _csv(scans: StoredScans, laboratory: Path | None) -> tuple[bytes, int]:
+    text = io.StringIO()
+    values = LaboratoryValues.read(laboratory) if laboratory else LaboratoryValues()
+    count, measured = write_ossl(scans, values, text)
+    if laboratory:
+        tell(f"{measured} of {count} samples have values in {laboratory}")
+    return text.getvalue().encode(), count
+
+
+def _geojson(scans: StoredScans) -> tuple[bytes, int]:
+    found = list(scans)
+    return as_geojson(found).encode(), len(found)
+
+
+def _geopackage(scans: StoredScans) -> tuple[bytes, int]:
+    found = list(scans)
+    return as_geopackage(found), len(found)
+
+
+def _jcamp(scans: StoredScans) -> tuple[bytes, int]:
+    blocks = []
+    for scan in scans:
+        try:
+            blocks.append(block(scan, scan.reflectance()))
+        except NotComputed as reason:
+            scans.leave_out(str(reason))
+    count = len(blocks)
+    if count > 1:
+        # Several spectra of one file are blocks within a block that links them.
+        head = f"##TITLE=ccnvr\n##JCAMP-DX=4.24\n##DATA TYPE=LINK\n##BLOCKS={count}"
+        blocks = [head, *blocks, "##END="]
+    return ("\n".join(blocks) + "\n").encode("latin-1", "replace"), count

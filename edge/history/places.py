@@ -1,0 +1,152 @@
+"""Samples as features on a map: GeoJSON (RFC 7946) and GeoPackage 1.3 (OGC 12-128r17)."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import struct
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+from ccnvr.edge.history.stored_scans import StoredScan
+
+TABLE = "samples"
+"""The name of the layer in a GeoPackage."""
+
+_WGS84 = 4326
+
+_WGS84_WKT = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,'
+    'AUTHORITY["EPSG","7030"]],AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,'
+    'AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],'
+    'AUTHORITY["EPSG","4326"]]'
+)
+
+# The tables and rows that the standard requires of every GeoPackage, and of one with features.
+_REQUIRED = f"""
+PRAGMA application_id = {int.from_bytes(b"GPKG", "big")};
+PRAGMA user_version = 10300;
+CREATE TABLE gpkg_spatial_ref_sys (
+    srs_name TEXT NOT NULL, srs_id INTEGER PRIMARY KEY, organization TEXT NOT NULL,
+    organization_coordsys_id INTEGER NOT NULL, definition TEXT NOT NULL, description TEXT
+);
+CREATE TABLE gpkg_contents (
+    table_name TEXT NOT NULL PRIMARY KEY, data_type TEXT NOT NULL, identifier TEXT UNIQUE,
+    description TEXT DEFAULT '', last_change DATETIME NOT NULL, min_x DOUBLE, min_y DOUBLE,
+    max_x DOUBLE, max_y DOUBLE, srs_id INTEGER REFERENCES gpkg_spatial_ref_sys (srs_id)
+);
+CREATE TABLE gpkg_geometry_columns (
+    table_name TEXT NOT NULL UNIQUE REFERENCES gpkg_contents (table_name),
+    column_name TEXT NOT NULL, geometry_type_name TEXT NOT NULL,
+    srs_id INTEGER NOT NULL REFERENCES gpkg_spatial_ref_sys (srs_id),
+    z TINYINT NOT NULL, m TINYINT NOT NULL, PRIMARY KEY (table_name, column_name)
+);
+"""
+
+
+def properties_of(scan: StoredScan) -> dict[str, Any]:
+    """Return what is told of a sample, flat, as tables on maps are; every key is always there."""
+    sample, position, verdict = scan.context.sample, scan.context.position, scan.record["verdict"]
+    accuracy = position.accuracy_m if position else math.nan
+    told: dict[str, Any] = {
+        "sample_id": scan.name,
+        "scan_id": scan.record["scan_id"],
+        "time": scan.record["time"],
+        "instrument": scan.info.serial,
+        "top_cm": sample.top_cm,
+        "bottom_cm": sample.bottom_cm,
+        "operator": sample.operator or None,
+        "note": sample.note or None,
+        "accuracy_m": accuracy if math.isfinite(accuracy) else None,
+    }
+    for name, one in scan.record["predictions"].items():
+        told |= {name: one["value"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
+        told[f"{name}_unit"] = one["unit"]
+    flags = " ".join(scan.record["flags"])
+    return told | {
+        "flags": flags,
+        "verdict": verdict["sample"] if verdict else None,
+        "reason": verdict["reason"] if verdict else None,
+    }
+
+
+def as_geojson(scans: Iterable[StoredScan]) -> str:
+    """Return a feature collection of points; a sample without a position has no geometry."""
+    features = []
+    for scan in scans:
+        position = scan.context.position
+        # Longitude first; the datum is always WGS 84 (RFC 7946, section 4).
+        place = position and {
+            "type": "Point",
+            "coordinates": [position.longitude, position.latitude],
+        }
+        features.append({"type": "Feature", "geometry": place, "properties": properties_of(scan)})
+    return json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False) + "\n"
+
+
+def as_geopackage(scans: Iterable[StoredScan]) -> bytes:
+    """Return a GeoPackage with one layer of points, `TABLE`."""
+    rows = [(_point(scan), properties_of(scan)) for scan in scans]
+    names = list(dict.fromkeys(name for _, told in rows for name in told))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(_REQUIRED)
+        connection.executemany(
+            "INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, NULL)",
+            [
+                ("Undefined cartesian SRS", -1, "NONE", -1, "undefined"),
+                ("Undefined geographic SRS", 0, "NONE", 0, "undefined"),
+                ("WGS 84 geodetic", _WGS84, "EPSG", _WGS84, _WGS84_WKT),
+            ],
+        )
+        columns = ", ".join(f"{_quoted(name)} {_kind(name, rows)}" for name in names)
+        connection.execute(
+            f"CREATE TABLE {TABLE} (fid INTEGER PRIMARY KEY, geom POINT, {columns})"
+            if names
+            else f"CREATE TABLE {TABLE} (fid INTEGER PRIMARY KEY, geom POINT)"
+        )
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        placed = [one.context.position for one in scans if one.context.position]
+        longitudes, latitudes = (
+            [one.longitude for one in placed],
+            [one.latitude for one in placed],
+        )
+        edges = [f(values, default=None) for f in (min, max) for values in (longitudes, latitudes)]
+        connection.execute(
+            "INSERT INTO gpkg_contents VALUES (?, 'features', ?, '', ?, ?, ?, ?, ?, ?)",
+            (TABLE, TABLE, now, *edges, _WGS84),
+        )
+        connection.execute(
+            "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POINT', ?, 0, 0)",
+            (TABLE, _WGS84),
+        )
+        places = ", ".join("?" * (len(names) + 1))
+        listed = ", ".join(["geom", *map(_quoted, names)])
+        connection.executemany(
+            f"INSERT INTO {TABLE} ({listed}) VALUES ({places})",  # noqa: S608 - quoted names
+            [(point, *(told.get(name) for name in names)) for point, told in rows],
+        )
+        return connection.serialize()
+
+
+def _point(scan: StoredScan) -> bytes | None:
+    """Return a point in GeoPackage's binary form, which ends in well-known binary."""
+    position = scan.context.position
+    if position is None:
+        return None
+    # Version 0; flags: little-endian, no envelope (section 2.1.3).
+    header = struct.pack("<2sBBi", b"GP", 0, 1, _WGS84)
+    return header + struct.pack("<BIdd", 1, 1, position.longitude, position.latitude)
+
+
+def _kind(name: str, rows: list[tuple[bytes | None, dict[str, Any]]]) -> str:
+    """Return the SQL type of a column."""
+    values = [told[name] for _, told in rows if told.get(name) is not None]
+    return "DOUBLE" if values and all(isinstance(value, float) for value in values) else "TEXT"
+
+
+def _quoted(name: str) -> str:
+    # Names of properties come from a bundle and may hold anything.
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,133 @@
+"""The history of a store predicted by another bundle, beside what was predicted then.
+
+In: stored scans and a model. Out: new predictions, in a table of their own of the store; the
+records of `ccnvr run` are never changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ccnvr.edge.chemometrics.grid import WavelengthError
+from ccnvr.edge.daemon.store import predictions_text
+from ccnvr.edge.history.stored_scans import StoredScan, StoredScans
+from ccnvr.edge.inference.models import Model
+from ccnvr.edge.inference.pipeline import Pipeline
+from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.quality.verdict import Tolerances
+from ccnvr.edge.storage import host_clock
+from ccnvr.edge.storage.database import Statement
+from ccnvr.edge.storage.salvage import REPREDICTIONS
+from ccnvr.edge.storage.schema import checksum, columns
+from ccnvr.firmware_bridge.errors import InstrumentError
+
+CARRIED = ("reference_expired", "reference_drift", "restart_possible", "read_later")
+"""Flags of the measurement, which another bundle does not change."""
+
+_CARRIED_END = ":replicates_disagree"
+
+_AT_ONCE = 100
+"""Predictions in one commit: few enough that a daemon beside it never waits for long."""
+
+_NAMES = tuple(name for name in columns(REPREDICTIONS) if name != "id")
+
+_STATEMENT = (
+    f"INSERT INTO {REPREDICTIONS} ({', '.join(_NAMES)}) "  # noqa: S608 - our own text
+    f"VALUES ({', '.join('?' * len(_NAMES))}) ON CONFLICT DO NOTHING"
+)
+
+
+@dataclass
+class Reprediction:
+    """Predictions of a store's scans by another model.
+
+    Attributes:
+        scans: the stored scans.
+        model: the model.
+        tolerances: what each sample is judged by; none if empty.
+        known: how many scans the store holds a prediction of this bundle for already.
+    """
+
+    scans: StoredScans
+    model: Model
+    tolerances: Tolerances
+    known: int = 0
+    _pipelines: dict[tuple[int, int], tuple[Pipeline, str] | None] = field(default_factory=dict)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Predict each scan, store the prediction, and yield the record with it.
+
+        The key `bundle` has the SHA-256 of the manifest of the bundle.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        waiting: list[tuple[Statement, dict[str, Any]]] = []
+        for scan in self.scans:
+            found = self._prediction(scan)
+            if found is None:
+                continue
+            waiting.append(found)
+            if len(waiting) == _AT_ONCE:
+                yield from self._store(waiting)
+                waiting = []
+        yield from self._store(waiting)
+
+    def _store(self, waiting: list[tuple[Statement, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Commit predictions, then return their records: what is shown is stored."""
+        database = self.scans.database
+        ((before,),) = database.query(f"SELECT count(*) FROM {REPREDICTIONS}")  # noqa: S608
+        if waiting:
+            database.change(*(statement for statement, _ in waiting))
+        ((after,),) = database.query(f"SELECT count(*) FROM {REPREDICTIONS}")  # noqa: S608
+        self.known += len(waiting) - (after - before)
+        return [record for _, record in waiting]
+
+    def _prediction(self, scan: StoredScan) -> tuple[Statement, dict[str, Any]] | None:
+        pipeline = self._pipeline(scan)
+        if pipeline is None:
+            self.scans.leave_out("have bands or references that do not suit the bundle")
+            return None
+        predict, digest = pipeline
+        flags = scan.record["flags"]
+        carried = [flag for flag in flags if flag in CARRIED or flag.endswith(_CARRIED_END)]
+        prediction = predict(scan.scan).judged(self.tolerances, carried)
+        return self._statement(scan, prediction, digest), {
+            **scan.record,
+            "predictions": json.loads(predictions_text(prediction)),
+            "flags": list(prediction.flags),
+            "verdict": asdict(prediction.verdict) if prediction.verdict else None,
+            "bundle": digest,
+        }
+
+    def _pipeline(self, scan: StoredScan) -> tuple[Pipeline, str] | None:
+        """Return the pipeline for a scan's instrument and references, and the bundle's digest."""
+        # Objects of `StoredScans`, which makes one for each instrument and pair and keeps it.
+        key = id(scan.info), id(scan.references)
+        if key not in self._pipelines:
+            try:
+                model = self.model.for_wavelengths(scan.info.wavelengths_nm)
+                predictor = model.bind(scan.info.wavelengths_nm)
+                pipeline = Pipeline(predictor, scan.info, scan.references)
+            except (WavelengthError, InstrumentError):
+                self._pipelines[key] = None
+            else:
+                self._pipelines[key] = pipeline, model.bundle.digest
+        return self._pipelines[key]
+
+    @staticmethod
+    def _statement(scan: StoredScan, prediction: Prediction, digest: str) -> Statement:
+        verdict = prediction.verdict
+        record: dict[str, object] = {
+            "scan_id": scan.record["scan_id"],
+            "bundle_sha256": digest,
+            "time": host_clock.now().wall.isoformat(timespec="milliseconds"),
+            "predictions": predictions_text(prediction),
+            "flags": json.dumps(prediction.flags),
+            "verdict": json.dumps(asdict(verdict)) if verdict else None,
+        }
+        whole = {**record, "checksum": checksum(record)}
+        return _STATEMENT, tuple(whole[name] for name in _NAMES)
