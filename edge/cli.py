@@ -46,6 +46,16 @@ COMMANDS = {
         "stream predictions from an instrument",
         "ccnvr run --instrument serial:///dev/ttyACM0 --count 5",
     ),
+    "scan": Command(
+        "ccnvr.edge.commands.daemon.scan",
+        "have a running daemon scan a sample",
+        "ccnvr scan --id 'Plot 7' --top 0 --bottom 15 --replicates 3",
+    ),
+    "reference": Command(
+        "ccnvr.edge.commands.daemon.reference",
+        "have a running daemon take references, step by step",
+        "ccnvr reference --store ccnvr.sqlite",
+    ),
     "predict": Command(
         "ccnvr.edge.commands.predict",
         "predict the spectra in files",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,4 +184,17 @@ class Instrument(Protocol):
 
     def close(self) -> None:
         """Close the port."""
+        ...
+
+
+@runtime_checkable
+class ButtonInstrument(Protocol):
+    """An instrument whose button a host can read, beside what every `Instrument` does."""
+
+    def presses(self) -> int:
+        """Return how often the button was pressed since the instrument's start.
+
+        Raises:
+            InstrumentError: this instrument has no button, or does not answer.
+        """
         ...

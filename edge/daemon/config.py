@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.edge.position.keeper import PositionConfig
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
-from ccnvr.edge.typed import StructureError, build
+from ccnvr.edge.typed import StructureError, build, check_choice, check_range
+from ccnvr.edge.workflow.settings import CheckSampleConfig, ReferenceConfig, ScanConfig
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import Settings
 
 Overrides = dict[str, dict[str, object]]
 """Values that replace those of a file: {section: {key: value}}."""
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} = {value} is outside {low} to {high}")
-
-
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} = {value!r} is not one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -37,8 +28,8 @@ class InstrumentConfig:
     averages: int = 16
 
     def __post_init__(self) -> None:
-        _check_range("integration_us", self.integration_us, 1, 60_000_000)
-        _check_range("averages", self.averages, 1, 10_000)
+        check_range("integration_us", self.integration_us, 1, 60_000_000)
+        check_range("averages", self.averages, 1, 10_000)
 
     @property
     def settings(self) -> Settings:
@@ -58,33 +49,8 @@ class ModelConfig:
     profile: str = "auto"
 
     def __post_init__(self) -> None:
-        _check_choice("engine", self.engine, (AUTO, *ENGINES))
-        _check_choice("profile", self.profile, (AUTO, *PROFILES))
-
-
-@dataclass(frozen=True)
-class ReferenceConfig:
-    """The age and drift at which references expire, what happens then, and the white panel.
-
-    `when_expired` is "flag" or "retake". With "flag", predictions carry `reference_expired` until
-    someone puts the panel in place and starts the daemon again. With "retake", the daemon takes
-    new references at once, which suits an instrument with a built-in white reference.
-    `max_drift_c` is how far the detector's temperature may move from that of the references, in
-    degrees Celsius. `accept_white` takes a white that is unlike the earlier ones, once the lamp or
-    the panel was replaced, and forgets the earlier ones.
-    """
-
-    max_age_s: float = 1_800.0
-    max_drift_c: float = 3.0
-    when_expired: str = "flag"
-    white_panel_reflectance: float = 0.99
-    accept_white: bool = False
-
-    def __post_init__(self) -> None:
-        _check_range("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
-        _check_range("max_drift_c", self.max_drift_c, 0.1, 100.0)
-        _check_choice("when_expired", self.when_expired, ("flag", "retake"))
-        _check_range("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
+        check_choice("engine", self.engine, (AUTO, *ENGINES))
+        check_choice("profile", self.profile, (AUTO, *PROFILES))
 
 
 @dataclass(frozen=True)
@@ -103,17 +69,20 @@ class StoreConfig:
         if self.path in ("", ":memory:"):
             raise ValueError(f"path = {self.path!r} names no file")
         if self.max_size_mb:
-            _check_range("max_size_mb", self.max_size_mb, 10, 10_000_000)
+            check_range("max_size_mb", self.max_size_mb, 10, 10_000_000)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The time from the start of one scan to the next, in s; 0 means as fast as possible."""
+    """The time from the start of one scan to the next, in s; 0 means as fast as possible.
+
+    `interval_s` of [scan] takes precedence.
+    """
 
     interval_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_range("interval_s", self.interval_s, 0.0, 86_400.0)
+        check_range("interval_s", self.interval_s, 0.0, 86_400.0)
 
 
 @dataclass(frozen=True)
@@ -132,10 +101,18 @@ class Config:
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     lines: LinesConfig = field(default_factory=LinesConfig)
     accept: dict[str, float] = field(default_factory=dict)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    check_sample: CheckSampleConfig = field(default_factory=CheckSampleConfig)
+    position: PositionConfig = field(default_factory=PositionConfig)
 
     def __post_init__(self) -> None:
         for name, tolerance in self.accept.items():
-            _check_range(f"accept.{name}", tolerance, 1e-6, 1e6)
+            check_range(f"accept.{name}", tolerance, 1e-6, 1e6)
+
+    @property
+    def interval_s(self) -> float:
+        """The time from the start of one scan to the next, in s."""
+        return self.run.interval_s if self.scan.interval_s is None else self.scan.interval_s
 
     @property
     def store_path(self) -> Path:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ccnvr.edge.daemon.references import PreparedPipeline
+from ccnvr.edge.storage.context import NO_CONTEXT, ScanContext
+from ccnvr.edge.workflow.control import Job
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan
 
 QUEUE_LENGTH = 2
@@ -31,6 +33,10 @@ class Work:
         scan: the scan.
         received: when the scan arrived, in s of the monotonic clock.
         flags: flags for the record, besides those of the prediction.
+        context: the sample, the position and the purpose.
+        job: who is told of the record; None for a scan that nobody asked for.
+        last: whether the record of the sample follows from this scan and the replicates before it.
+        ends_job: whether the job that the store knows of is done with this scan.
     """
 
     info: InstrumentInfo
@@ -38,6 +44,10 @@ class Work:
     scan: Scan
     received: float
     flags: tuple[str, ...]
+    context: ScanContext = NO_CONTEXT
+    job: Job | None = None
+    last: bool = True
+    ends_job: bool = False
 
 
 @dataclass(frozen=True)

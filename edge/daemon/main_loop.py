@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
@@ -11,15 +10,16 @@ from typing import NoReturn
 from ccnvr.edge.daemon.broadcast import Broadcast, Deliver
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
-from ccnvr.edge.daemon.reader import Beginning, Reader
+from ccnvr.edge.daemon.reader import Reader
+from ccnvr.edge.daemon.samples import Samples
 from ccnvr.edge.daemon.setup import LinkStatistics, RunSummary, Setup, reloaded
 from ccnvr.edge.daemon.store import Store
-from ccnvr.edge.inference.pipeline import NO_REFERENCES
-from ccnvr.edge.quality.prompts import prompts
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.storage.database import repair_store
-from ccnvr.edge.storage.health import STEP_S, Health, Patience
+from ccnvr.edge.storage.health import STEP_S, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
+from ccnvr.edge.workflow.control import Control
+from ccnvr.edge.workflow.course import Beginning, Course
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def run(
     count: int | None,
     deliver: Deliver,
     renew: bool = False,
-    health: Health | None = None,
+    control: Control | None = None,
     supervision: Supervision | None = None,
     reload: Callable[[], Config] | None = None,
 ) -> RunSummary:
@@ -55,7 +55,7 @@ def run(
         count: the number of scans to predict; None means until SIGINT or SIGTERM.
         deliver: takes each record, in a thread of its own.
         renew: take new dark and white references first, even if fresh ones are stored.
-        health: is told what is wrong and what was lost, for those who ask.
+        control: takes jobs and tells the status, for whoever runs the daemon in this process.
         supervision: signals and service manager, if the caller looks at them too.
         reload: returns the configuration to go on with after SIGHUP; None goes on with `config`.
 
@@ -66,29 +66,34 @@ def run(
     """
     supervision = supervision or Supervision()
     signals = supervision.signals
-    patience = Patience(health or Health(), signals.stopping, supervision.progress)
-    rounds = _Rounds(count, deliver, patience, supervision)
-    with supervision.active():
-        setup, earlier = Setup.of(config), None
-        # Under a service manager nobody may be there at the start; whoever sends SIGHUP is.
-        beginning = Beginning(renew or not supervision.managed, supervision.managed, renew)
-        while not signals.ending:
-            already = rounds.total.predicted
-            try:
-                rounds.serve(setup, beginning)
-            except CcnvrError as error:
-                # SIGHUP must not end the daemon, even if the new configuration is of no use.
-                if earlier is None or rounds.total.predicted > already:
-                    raise
-                _LOG.error("%s; going on with the former configuration", error)
-                setup = earlier
-                continue
-            if rounds.remaining == 0 or not signals.stopping.is_set():
-                break
-            supervision.reloading()
-            signals.next_round()
-            beginning, earlier = Beginning(attended=True, patient=True), setup
-            setup = reloaded(setup, reload)
+    control = control or Control()
+    patience = Patience(control.health, signals.stopping, supervision.progress)
+    rounds = _Rounds(count, deliver, patience, supervision, control)
+    try:
+        with supervision.active():
+            setup, earlier = Setup.of(config), None
+            # Under a service manager nobody may be there at the start; whoever sends SIGHUP is.
+            managed = supervision.managed
+            beginning = Beginning(renew or not managed, managed, renew)
+            while not signals.ending:
+                already = rounds.total.predicted
+                try:
+                    rounds.serve(setup, beginning)
+                except CcnvrError as error:
+                    # SIGHUP must not end the daemon, even if the new configuration is of no use.
+                    if earlier is None or rounds.total.predicted > already:
+                        raise
+                    _LOG.error("%s; going on with the former configuration", error)
+                    setup = earlier
+                    continue
+                if rounds.remaining == 0 or not signals.stopping.is_set():
+                    break
+                supervision.reloading()
+                signals.next_round()
+                beginning, earlier = Beginning(attended=True, patient=True), setup
+                setup = reloaded(setup, reload)
+    finally:
+        control.close("the daemon has ended; start it again")
     return rounds.total
 
 
@@ -96,13 +101,19 @@ class _Rounds:
     """The rounds of a run: another one after each SIGHUP and each repair of the store."""
 
     def __init__(
-        self, count: int | None, deliver: Deliver, patience: Patience, supervision: Supervision
+        self,
+        count: int | None,
+        deliver: Deliver,
+        patience: Patience,
+        supervision: Supervision,
+        control: Control,
     ) -> None:
         self.total = RunSummary(0, LinkStatistics())
         self._count = count
         self._deliver = deliver
         self._patience = patience
         self._supervision = supervision
+        self._control = control
 
     @property
     def remaining(self) -> int | None:
@@ -117,7 +128,7 @@ class _Rounds:
             beginning: how the round begins.
         """
         while True:
-            run = _Run(setup, self._deliver, self._patience, self._supervision)
+            run = _Run(setup, self._deliver, self._patience, self._supervision, self._control)
             try:
                 run.serve(self.remaining, beginning, self.total.statistics)
                 return
@@ -137,7 +148,12 @@ class _Run:
     """The daemon from the opening of its store to the closing."""
 
     def __init__(
-        self, setup: Setup, deliver: Deliver, patience: Patience, supervision: Supervision
+        self,
+        setup: Setup,
+        deliver: Deliver,
+        patience: Patience,
+        supervision: Supervision,
+        control: Control,
     ) -> None:
         self.predicted = 0
         self._config = setup.config
@@ -146,10 +162,13 @@ class _Run:
         self._supervision = supervision
         self._store = Store(setup.config.store_path, owner=True, patience=patience)
         self._streams = Broadcast(setup.config, deliver, patience)
+        self._control = control
+        self._samples = Samples(self._store, setup.model, setup.config, control)
 
     def serve(self, count: int | None, beginning: Beginning, statistics: LinkStatistics) -> None:
         """Serve the instrument, and add to the statistics of the link."""
-        reader = Reader(self._config, self._model, count, beginning, self._patience)
+        course = Course.begun(beginning, count, self._control, self._supervision.progress)
+        reader = Reader(self._config, self._model, course, self._patience)
         try:
             self._supervision.signals.call_on_stop(reader.stop)
             self._streams.start()
@@ -179,7 +198,6 @@ class _Run:
         instrument forgets it. So a power cut that damages the last page takes no scan away.
         """
         committed: Work | None = None
-        told: list[str] = []
         while True:
             self._supervision.progress.waiting()
             item = reader.handover.next(self._supervision.signals.must_end)
@@ -191,11 +209,8 @@ class _Run:
             if isinstance(item, Seal):
                 self._store.seal()
             else:
-                flags = self._predict(item)
+                self._predict(item)
                 self._streams.wake()
-                # Said once, and not again for each of a thousand wet soils.
-                if told != (told := prompts(flags)):
-                    _tell(item, told)
             if committed is not None:
                 reader.handover.confirm(committed.scan)
             committed = None if isinstance(item, Seal) else item
@@ -204,32 +219,27 @@ class _Run:
             if self._streams.error is not None:
                 reader.stop()
 
-    def _predict(self, work: Work) -> tuple[str, ...]:
-        """Predict one scan and commit it; return its flags."""
-        prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
-        prediction = prediction.judged(self._config.accept, work.flags)
-        latency_ms = round((time.monotonic() - work.received) * 1e3, 3)
-        references = work.prepared.reference_ids if work.prepared else None
+    def _predict(self, work: Work) -> None:
+        """Predict one scan and commit it."""
+        predicted = self._samples.predict(work)
         delivered = self._streams.delivered
         # In batches: each commit of a cursor writes one more page.
         due = self.predicted % CURSOR_EVERY == 0
         if self._store.database.log_lost:
             self._tell_missing(work)
-        self._store.add_scan(
-            work.info,
-            work.scan,
-            prediction,
-            references,
-            self._model.for_wavelengths(work.info.wavelengths_nm).bundle.digest,
-            latency_ms,
-            delivered if due else {},
+        self._store.add(
+            predicted.new,
+            predicted.mean,
+            delivered=delivered if due else {},
+            ends_job=work.ends_job,
         )
-        self.predicted += 1
+        self._samples.tell(work, predicted)
+        # What `count` counts: the samples' records, not their replicates.
+        self.predicted += work.last and work.context.purpose is None
         if self._config.store.max_size_mb and self.predicted % PRUNE_EVERY == 0:
             # Room for the log, and for what comes until the next look.
             most = self._config.store.max_size_mb * 1_000_000 - LOG_BYTES
             self._store.prune(most, delivered, PRUNE_AT_ONCE)
-        return prediction.flags
 
     def _tell_missing(self, work: Work) -> None:
         """Count, at the first scan after the log was lost, the scans that went with it."""
@@ -252,9 +262,3 @@ class _Run:
             f"{moved}; all its scans were copied to {copy}: see who moves the store, and start "
             "ccnvr run again"
         ) from moved
-
-
-def _tell(work: Work, told: list[str]) -> None:
-    """Tell the operator what to do about a scan."""
-    for prompt in told:
-        _LOG.warning("scan %s: %s", work.info.scan_id(work.scan.number), prompt)

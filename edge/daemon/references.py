@@ -6,19 +6,31 @@ import logging
 import time
 from dataclasses import dataclass
 
-from ccnvr.edge.daemon.config import ReferenceConfig
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.edge.quality.reference_checks import check_white
+from ccnvr.edge.quality.reference_checks import ReferenceRefused, check_white
 from ccnvr.edge.storage import host_clock
+from ccnvr.edge.workflow.activity import Activity
+from ccnvr.edge.workflow.course import Course
+from ccnvr.edge.workflow.guides import Guide
+from ccnvr.edge.workflow.settings import ReferenceConfig
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, Scan, ScanKind, Settings
 
 _LOG = logging.getLogger(__name__)
 
 EARLIER_WHITES = 5
 """How many earlier white references a new one is compared with."""
+
+
+_STEPS = {
+    ScanKind.DARK: "dark reference: cover the probe or switch the lamp off, unless the instrument "
+    "does that by itself",
+    ScanKind.WHITE: "white reference: put the white panel under the probe, with the lamp on and "
+    "warm",
+}
+"""What the operator is asked for before each scan of a guided pair."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,13 @@ class PreparedPipeline:
         reference_ids: the ids of dark and white in the store; None for an instrument that
             measures reflectance itself and needs no references.
         fresh_until: when the references expire, in s of the monotonic clock.
+        scans: how many scans they had served when they were prepared.
     """
 
     pipeline: Pipeline
     reference_ids: tuple[int, int] | None
     fresh_until: float
+    scans: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,10 @@ class ReferenceKeeper:
     config: ReferenceConfig
     store: Store
 
-    def prepare(self, dark: Scan, white: Scan) -> PreparedPipeline:
+    def prepare(self, dark: Scan, white: Scan, *, accept_white: bool = False) -> PreparedPipeline:
         """Check a new pair of references and store it.
+
+        With `accept_white`, the earlier whites are forgotten and this one is not compared.
 
         Raises:
             ReferenceRefused: the pair shows a mistake; taking it again may help.
@@ -64,7 +80,7 @@ class ReferenceKeeper:
         """
         # Checked before it is stored: a bad pair must not be found again at the next start.
         pipeline = self._pipeline(dark, white, self.config.white_panel_reflectance)
-        if self.config.accept_white:
+        if accept_white or self.config.accept_white:
             self.store.forget_earlier(self.info, ScanKind.WHITE)
         bands = self.predictor.bands
         earlier = self.earlier_whites()
@@ -126,8 +142,67 @@ class ReferenceKeeper:
             return None
         # From here on the monotonic clock counts, which nobody sets.
         fresh_until = time.monotonic() + self.config.max_age_s - oldest_s
-        return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until)
+        scans = self.store.scans_with(white.id, self.config.max_scans)
+        if not of_any_age and 0 < self.config.max_scans <= scans:
+            return None
+        return PreparedPipeline(pipeline, (dark.id, white.id), fresh_until, scans)
 
     def _pipeline(self, dark: Scan, white: Scan, panel_reflectance: float) -> Pipeline:
         references = References(dark, white, panel_reflectance, self.config.max_drift_c)
         return Pipeline(self.predictor, self.info, references)
+
+
+class ReferenceTaker:
+    """Takes pairs of references with a connected instrument."""
+
+    def __init__(self, instrument: Instrument, keeper: ReferenceKeeper, course: Course) -> None:
+        self._instrument = instrument
+        self._keeper = keeper
+        self._course = course
+
+    def take(
+        self, guide: Guide, *, announced: bool = True, accept_white: bool = False
+    ) -> PreparedPipeline:
+        """Take dark and white, and again if the numbers show a mistake that a person can mend.
+
+        Args:
+            guide: who is asked.
+            announced: whether the operator knows that the panel must be under the probe now.
+            accept_white: take a white unlike the earlier ones.
+
+        Raises:
+            InstrumentError: the pair cannot serve; none of it is stored.
+            Stopped: the reader is to stop.
+            JobCancelled: nobody answers.
+        """
+        asked = 0
+        while True:
+            try:
+                return self.take_pair(None if announced else guide, accept_white)
+            except ReferenceRefused as refused:
+                asked += 1
+                guide.again(refused, asked)
+
+    def take_pair(self, guide: Guide | None = None, accept_white: bool = False) -> PreparedPipeline:
+        """Take dark and white, check and store them, then acknowledge them.
+
+        Raises:
+            InstrumentError: the pair cannot serve; none of it is stored.
+        """
+        retries = self._instrument.statistics.retries
+        scans = [self._scan(kind, guide) for kind in (ScanKind.DARK, ScanKind.WHITE)]
+        prepared = self._keeper.prepare(*scans, accept_white=accept_white)
+        course = self._course
+        course.renew, course.link_was_lost, course.retries_before = False, False, retries
+        for scan in scans:
+            self._instrument.acknowledge(scan)
+        return prepared
+
+    def _scan(self, kind: ScanKind, guide: Guide | None) -> Scan:
+        if guide is not None:
+            guide.ready(_STEPS[kind])
+        self._course.control.activity.change(Activity.TAKING_REFERENCES)
+        hint = "" if kind is ScanKind.DARK else "; the white panel must be under the probe"
+        _LOG.info("taking the %s reference%s", kind.name.lower(), hint)
+        self._course.declare()
+        return self._instrument.scan(kind)

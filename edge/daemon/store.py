@@ -16,7 +16,7 @@ from typing import Any
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import host_clock
-from ccnvr.edge.storage.context import NO_CONTEXT, SampleIdentity, ScanContext
+from ccnvr.edge.storage.context import CHECK, NO_CONTEXT, SampleIdentity, ScanContext
 from ccnvr.edge.storage.database import Database, Statement, StoreError
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.records import (
@@ -68,12 +68,17 @@ class NewScan:
     context: ScanContext = NO_CONTEXT
     scan_id: str = ""
 
+    @property
+    def record_id(self) -> str:
+        """The id under which it is stored."""
+        return self.scan_id or self.info.scan_id(self.scan.number)
+
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
         moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {
-            "scan_id": self.scan_id or self.info.scan_id(self.scan.number),
+            "scan_id": self.record_id,
             "time": moment.wall.isoformat(timespec="milliseconds"),
             "instrument": self.info.serial,
             **measured(self.scan),
@@ -373,6 +378,23 @@ class Store:
             ),
             limit,
         )
+
+    def scans_with(self, white_id: int, most: int) -> int:
+        """Return how many of the last `most` scans used a white reference."""
+        # Not of all scans, because no index leads from a reference to its scans.
+        query = "SELECT white_id FROM scans ORDER BY id DESC LIMIT ?"
+        return sum(used == white_id for (used,) in self.database.query(query, (most,)))
+
+    def check_history(self, instrument: str, name: str, bundle: str) -> list[dict[str, Any]]:
+        """Return the records of a check sample with an instrument and a bundle, oldest first."""
+        condition = "purpose = ? AND instrument = ? AND sample_id = ? AND bundle_sha256 = ?"
+        rows = self._select("scans", condition, (CHECK, instrument, name, bundle), "ORDER BY id")
+        return [delivered_record(row) for row in rows if is_sound(row)]
+
+    def remember(self, name: str, value: int) -> None:
+        """Keep a number for whoever reads the store without the daemon's configuration."""
+        if self.database.query("SELECT value FROM state WHERE name = ?", (name,)) != [(value,)]:
+            self.database.change(("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value)))
 
     def forget_earlier(self, info: InstrumentInfo, kind: ScanKind) -> None:
         """Compare no later reference of a kind with those stored until now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,10 +13,13 @@ from pathlib import Path
 
 from ccnvr.edge.doctor.findings import Finding
 from ccnvr.edge.storage import salvage, schema, trouble, wal
+from ccnvr.edge.storage.context import CHECK
 from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.owner_lock import OwnerLock
 from ccnvr.edge.storage.trouble import StoreError
+from ccnvr.edge.workflow import check_sample
+from ccnvr.edge.workflow.settings import CheckSampleConfig
 from ccnvr.firmware_bridge.errors import UsageError
 
 _LEAST_FREE_BYTES = 50_000_000
@@ -81,6 +85,7 @@ def _of_records(path: Path, log: wal.LogState) -> Iterator[Finding]:
                 yield Finding(True, f"schema {version}: ccnvr run brings it to {schema.SCHEMA}")
             else:
                 yield _of_checksums(connection)
+                yield from _of_check_samples(connection)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and not salvage.holds_records(path):
             raise StoreError(f"store {path} cannot be read ({error}); correct that") from error
@@ -100,6 +105,27 @@ def _of_checksums(connection: sqlite3.Connection) -> Finding:
             repairable=True,
         )
     return Finding(True, f"all records are as they were stored ({scans} scans)")
+
+
+def _of_check_samples(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Yield the state of each check sample with the bundle that it was last measured with."""
+    query = "SELECT value FROM state WHERE name = ?"
+    learnt = connection.execute(query, (check_sample.LEARNT_FROM,)).fetchone()
+    rows = connection.execute(
+        "SELECT instrument, sample_id, bundle_sha256, predictions FROM scans"
+        " WHERE purpose = ? ORDER BY id",
+        (CHECK,),
+    )
+    history: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for instrument, name, bundle, predictions in rows:
+        history.setdefault((instrument, name), []).append((bundle, predictions))
+    for (instrument, name), measured in history.items():
+        newest = measured[-1][0]
+        chart = check_sample.chart_of(
+            [json.loads(text) for bundle, text in measured if bundle == newest],
+            learnt[0] if learnt else CheckSampleConfig().learn,
+        )
+        yield Finding(not chart.outside, f"check sample {name!r} of {instrument} is {chart}")
 
 
 def _of_file(path: Path) -> Iterator[Finding]:

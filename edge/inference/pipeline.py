@@ -5,6 +5,7 @@ In: an instrument's scans and its dark and white references. Out: a `Prediction`
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +45,17 @@ class References:
         dark, white = self.dark.counts[bands], self.white.counts[bands]
         return reflectance(counts, dark, white, self.panel_reflectance)
 
+    def drift_c(self, scan: Scan) -> float:
+        """Return how much warmer the detector was than at that reference from which it differs
+        most, in degrees Celsius; NaN without a thermometer.
+        """
+        both = [scan.temperature_c - one.temperature_c for one in (self.dark, self.white)]
+        return max(both, key=lambda drift: -1.0 if math.isnan(drift) else abs(drift))
+
     def drifted(self, scan: Scan) -> bool:
         """Return whether the detector was warmer or colder than the limit allows."""
         # A temperature that is not known is NaN, which exceeds no limit.
-        return any(
-            abs(scan.temperature_c - reference.temperature_c) > self.most_drift_c
-            for reference in (self.dark, self.white)
-        )
+        return abs(self.drift_c(scan)) > self.most_drift_c
 
 
 def reflectance(counts: Array, dark: Array, white: Array, panel_reflectance: float) -> Array:
@@ -121,9 +126,9 @@ class Pipeline:
             return Prediction(prediction.estimates, (*prediction.flags, "reference_drift"))
         return prediction
 
-    def drifted(self, scan: Scan) -> bool:
-        """Return whether a scan is flagged `reference_drift`."""
-        return self._references is not None and self._references.drifted(scan)
+    def drift_c(self, scan: Scan) -> float:
+        """Return how far the detector's temperature has moved; NaN where nothing tells."""
+        return math.nan if self._references is None else self._references.drift_c(scan)
 
 
 def _check_references(references: References, bands: Integers, info: InstrumentInfo) -> None:

@@ -137,10 +137,11 @@ OF_REFERENCES = (
     ),
     Check(
         "reference_expired",
-        "the age of the references, by a clock that nobody set",
-        "above `max_age_s` (1,800 s)",
+        "the age of the references, by a clock that nobody set, and the scans that they served",
+        "above `max_age_s` (1,800 s); `max_scans` (any number)",
         "lamps and detectors drift",
-        "the references are too old; put the white panel under the probe and start again",
+        "the references are too old or have served too many scans; put the white panel under the "
+        "probe and run ccnvr reference, or start again",
         short="references too old",
     ),
     Check(
@@ -160,6 +161,15 @@ OF_REFERENCES = (
         "the line was disturbed and this instrument does not count its starts, so it may have lost "
         "its power; check its cable, and take new references",
         short="may have restarted",
+    ),
+    Check(
+        "check_sample",
+        "the last scan of the check sample, against the first ones",
+        "beyond mean +- 3 standard deviations",
+        "what changed the check sample's values changes the others' as well",
+        "the check sample was outside its limits; clean the white panel, let the lamp warm up, run "
+        "ccnvr reference and scan again",
+        short="check sample off",
     ),
     Check(
         "rescan:integration_time_changed",

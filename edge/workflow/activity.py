@@ -34,7 +34,9 @@ WAYS: Mapping[Activity, frozenset[Activity]] = {
     _A.RECOVERING: frozenset(
         {_A.CONNECTING, _A.AWAITING_REFERENCES, _A.TAKING_REFERENCES, _A.READY, _A.ENDED}
     ),
-    _A.AWAITING_REFERENCES: frozenset({_A.CONNECTING, _A.AWAITING_OPERATOR, _A.ENDED}),
+    _A.AWAITING_REFERENCES: frozenset(
+        {_A.CONNECTING, _A.AWAITING_OPERATOR, _A.TAKING_REFERENCES, _A.READY, _A.ENDED}
+    ),
     _A.AWAITING_OPERATOR: frozenset(
         {
             _A.CONNECTING,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ccnvr.edge.storage.health import Health
 from ccnvr.edge.workflow.activity import ActivityLog
 from ccnvr.edge.workflow.requests import (
     Failed,
@@ -112,10 +113,12 @@ class Control:
 
     Attributes:
         activity: the state of the daemon's work with the instrument.
+        health: what is wrong with the store, and what was lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health | None = None) -> None:
         self.activity = ActivityLog()
+        self.health = health or Health()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._closed = ""
@@ -147,6 +150,7 @@ class Control:
             "activity": present.name.lower(),
             "text": present.value,
             "jobs_waiting": waiting,
+            "health": self.health.status(),
         }
         return status | {name: part() for name, part in parts.items()}
 

@@ -6,8 +6,11 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
+from ccnvr.edge.service.progress import Progress
 from ccnvr.edge.storage.context import GeoPosition
+from ccnvr.edge.storage.health import STEP_S
 from ccnvr.edge.workflow.control import Control, Job
 
 _LOG = logging.getLogger(__name__)
@@ -16,6 +19,21 @@ _LOG = logging.getLogger(__name__)
 def nowhere() -> GeoPosition | None:
     """Return the position where no source of positions is configured."""
     return None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a run, or another round of it, begins.
+
+    Attributes:
+        attended: a person is there, who has the white panel in place.
+        patient: whatever the instrument does may pass, also before its first scan.
+        renew: take new references first, even if fresh ones are stored.
+    """
+
+    attended: bool = True
+    patient: bool = False
+    renew: bool = False
 
 
 @dataclass
@@ -27,7 +45,7 @@ class Course:
         position: returns the present position at once.
         remaining: the number of samples still to take; None if there is no limit.
         renew: whether new references are wanted, even if fresh ones are stored.
-        resumed: whether the run goes on with an instrument that served before.
+        patient: whether whatever the instrument does may pass.
         attended: whether someone is there who can bring the white panel: the person who starts the
             daemon is, and later nobody may be.
         proved: whether the instrument has given a scan.
@@ -37,6 +55,8 @@ class Course:
         retries_before: the repeats of commands until the references were taken.
         last_warning: the last warning about the instrument, which is not repeated.
         job: the job that is carried out now.
+        progress: where this thread declares by when it will have moved on.
+        longest_scan_s: how long a scan may take.
         stopping: set when no further scan is to be taken.
     """
 
@@ -44,7 +64,7 @@ class Course:
     position: Callable[[], GeoPosition | None] = nowhere
     remaining: int | None = None
     renew: bool = False
-    resumed: bool = False
+    patient: bool = False
     attended: bool = True
     proved: bool = False
     serial: str = ""
@@ -53,6 +73,23 @@ class Course:
     last_warning: str = ""
     job: Job | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    progress: Progress = field(default_factory=Progress)
+    longest_scan_s: float = 0.0
+
+    @classmethod
+    def begun(
+        cls, beginning: Beginning, count: int | None, control: Control, progress: Progress
+    ) -> Self:
+        """Return the course of a run that begins now, with `count` samples to take."""
+        return cls(
+            control,
+            remaining=count,
+            renew=beginning.renew,
+            patient=beginning.patient,
+            attended=beginning.attended,
+            proved=beginning.patient,
+            progress=progress,
+        )
 
     @property
     def done(self) -> bool:
@@ -63,13 +100,18 @@ class Course:
         """Log a warning unless it repeats the last one; an instrument may be away for days."""
         if message != self.last_warning:
             _LOG.warning("%s", message)
-        self.last_warning = message
+        self.last_warning = self.progress.status = message
+
+    def declare(self, pause_s: float = 0.0) -> None:
+        """Declare that this thread moves on after a pause and a scan, so that it is missed."""
+        self.progress.doing(pause_s + self.longest_scan_s + STEP_S)
 
     def answered(self) -> None:
         """Note that the instrument has given a scan."""
         if self.last_warning:
             _LOG.info("the instrument answers again")
         self.proved, self.last_warning = True, ""
+        self.progress.status = "measuring"
 
     def fail_job(self, reason: str) -> None:
         """End the present job, if there is one, without success."""

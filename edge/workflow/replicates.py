@@ -3,11 +3,11 @@
 A replicate is rejected if one of its values is far from the others' median, both by their own
 scatter and by the width of the model's interval:
 
-    |y - median| > max(3.5 x 1.4826 x MAD, half of the interval's half width)
+    |y - median| > max(3.5 x 1.4826 x MAD, the interval's half width)
 
 MAD is the median absolute deviation; 3.5 is the limit of Iglewicz and Hoaglin (1993), How to Detect
 and Handle Outliers. With three or four replicates, the MAD alone rejects ordinary scatter in every
-fifth sample, which is why a deviation must also be large enough to matter.
+fourth sample, which is why a deviation must also be large enough to matter.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, Estimate
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.quality.gate import disagree
 from ccnvr.firmware_bridge.instrument import Scan, Settings
 
 DISAGREE = "replicates_disagree"
-"""The flag of a record whose replicates differ more than the model's interval is wide."""
+"""The end of the flag of a property whose replicates are too unlike, as OC:replicates_disagree."""
 
 _LIMIT = 3.5 * 1.4826
-_MATTERS = 0.5
-"""The share of an interval's half width below which a deviation does not matter."""
-
 LEAST_FOR_REJECTION = 3
 
 _STUDENT_90 = (
@@ -54,7 +52,8 @@ def outliers(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
         values = np.array([one[name].value if one else np.nan for one in predictions])
         halves = [_half_width(one[name]) for one in predictions if one]
         away = np.abs(values - np.median(values[usable]))
-        least = _MATTERS * float(np.median(halves))
+        # What is nearer than the model's own error is no outlier, however odd.
+        least = float(np.median(halves))
         # NaN compares false, so that what is unusable is only counted once.
         odd |= away > max(_LIMIT * float(np.median(away[usable])), least)
     remain = int((~odd).sum())
@@ -81,20 +80,20 @@ def with_spread(mean: Prediction, replicates: Sequence[Prediction]) -> Predictio
 
     The spread adds t x s / sqrt(n), the half width of the 90 % interval of a mean of n replicates
     with standard deviation s, to each side in quadrature: the model's error and the scatter of the
-    sample are independent. Where it is the larger part, the record gets the flag DISAGREE.
+    sample are independent. A property whose values are too unlike gets the flag DISAGREE.
     """
     count = len(replicates)
     if count < 2 or not mean:
         return mean
     t = _STUDENT_90[count - 2] if count - 2 < len(_STUDENT_90) else GAUSSIAN_90
-    widened, disagree = {}, False
+    widened, flags = {}, list(mean.flags)
     for name, estimate in mean.items():
-        values = [replicate[name].value for replicate in replicates]
+        values = np.array([replicate[name].value for replicate in replicates])
         spread = t * float(np.std(values, ddof=1)) / count**0.5
-        disagree |= spread > _half_width(estimate)
+        if disagree(values, _half_width(estimate)):
+            flags.append(f"{name}:{DISAGREE}")
         widened[name] = _widened(estimate, spread)
-    flags = (*mean.flags, DISAGREE) if disagree else mean.flags
-    return Prediction(widened, flags)
+    return Prediction(widened, tuple(flags))
 
 
 def _half_width(estimate: Estimate) -> float:

@@ -16,21 +16,54 @@ class ScanConfig:
     """What starts a scan, and how many scans make a sample's record.
 
     `start` is "timer", "command" or "instrument" (its button). `interval_s` is the time from the
-    start of one scan to the next with "timer"; 0 means as fast as possible. `operator` belongs to
-    each sample for which no other is given. With `control` false, the daemon has no control socket.
+    start of one scan to the next with "timer"; 0 means as fast as possible, and without it that of
+    [run] counts. `operator` belongs to each sample for which no other is given. With `control`
+    false, the daemon has no control socket.
     """
 
     start: str = "timer"
-    interval_s: float = 0.0
+    interval_s: float | None = None
     replicates: int = 1
     operator: str = ""
     control: bool = True
 
     def __post_init__(self) -> None:
         check_choice("start", self.start, ("timer", "command", "instrument"))
-        check_range("interval_s", self.interval_s, 0.0, 86_400.0)
+        if self.interval_s is not None:
+            check_range("interval_s", self.interval_s, 0.0, 86_400.0)
         check_range("replicates", self.replicates, 1, MOST_REPLICATES)
         check_range("the length of operator", len(self.operator), 0, MOST_ID)
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The age, use and drift at which references expire, what happens then, and the white panel.
+
+    `when_expired` is "flag", "retake" or "ask". With "flag", predictions carry `reference_expired`
+    until someone puts the panel in place and runs `ccnvr reference`, or starts the daemon again.
+    With "retake", the daemon takes new references at once, which suits an instrument with a
+    built-in white reference. With "ask", the daemon takes no scan without references that hold: it
+    waits for `ccnvr reference`, at its start as well.
+
+    `max_scans` is how many scans a pair may serve; 0 means no limit. `max_drift_c` is how far the
+    detector's temperature may move from that of the references, in degrees Celsius. `accept_white`
+    takes a white that is unlike the earlier ones, once the lamp or the panel was replaced, and
+    forgets the earlier ones.
+    """
+
+    max_age_s: float = 1_800.0
+    max_scans: int = 0
+    max_drift_c: float = 3.0
+    when_expired: str = "flag"
+    white_panel_reflectance: float = 0.99
+    accept_white: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("max_age_s", self.max_age_s, 1.0, 30 * 86_400.0)
+        check_range("max_scans", self.max_scans, 0, 100_000)
+        check_range("max_drift_c", self.max_drift_c, 0.1, 100.0)
+        check_choice("when_expired", self.when_expired, ("flag", "retake", "ask"))
+        check_range("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 
 
 @dataclass(frozen=True)
@@ -48,4 +81,4 @@ class CheckSampleConfig:
     def __post_init__(self) -> None:
         check_choice("every", self.every, ("never", "white"))
         check_range("the length of name", len(self.name), 1, MOST_ID)
-        check_range("learn", self.learn, 3, MOST_LEARNT)
+        check_range("learn", self.learn, 5, MOST_LEARNT)

@@ -124,21 +124,29 @@ class LinkControls:
             self._need(Feature.SHUTTER in self.features, "shutter")
         return self._state(Status.unpack(self._call(Type.HOLD, Hold(lamp, shutter).pack())))
 
+    def presses(self) -> int:
+        """Return how often the button was pressed since the instrument's start.
+
+        Raises:
+            InstrumentRestarted: it has restarted since it was identified, and counts anew.
+        """
+        self._need(Feature.BUTTON in self.features, "button")
+        state = self.state()
+        self.check_boot(state.boot)
+        return state.presses
+
     def wait_for_button(self, timeout_s: float) -> bool:
         """Return whether the button is pressed within `timeout_s`.
 
         The instrument counts the presses, so that none is missed or counted twice.
         """
-        self._need(Feature.BUTTON in self.features, "button")
         deadline = time.monotonic() + timeout_s
-        before = self.state()
-        # A restart sets the count of presses to zero, so comparing it would invent or miss a press.
-        self.check_boot(before.boot)
+        # A restart sets the count of presses to zero; `presses` notices it, so that comparing
+        # invents and misses no press.
+        before = self.presses()
         while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(_POLL_S, remaining))
-            now = self.state()
-            self.check_boot(now.boot)
-            if now.presses != before.presses:
+            if self.presses() != before:
                 return True
         return False
 

@@ -172,6 +172,14 @@ class LinkInstrument:
         """Tell the instrument that the scan is stored."""
         self._call(Type.ACKNOWLEDGE, ScanNumber(scan.number).pack())
 
+    def presses(self) -> int:
+        """Return how often the button was pressed since the instrument's start.
+
+        Raises:
+            InstrumentRestarted: the instrument has restarted since it was identified.
+        """
+        return self.controls.presses()
+
     def close(self) -> None:
         """Close the port."""
         self._transport.close()

@@ -24,6 +24,7 @@ import numpy as np
 from ccnvr.edge.daemon import config, main_loop, reader
 from ccnvr.edge.quality.checks import OK
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
+from ccnvr.edge.workflow import guides
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import ScanKind
@@ -308,12 +309,12 @@ def _listening(said: list[str]) -> Iterator[None]:
 @contextmanager
 def _no_waiting() -> Iterator[None]:
     """Give the operator no time, since nobody comes."""
-    kept = reader.ASK_AGAIN_S, reader.RECONNECT_S
-    reader.ASK_AGAIN_S, reader.RECONNECT_S = 0.01, 0.01
+    kept = guides.ASK_AGAIN_S, reader.RECONNECT_S
+    guides.ASK_AGAIN_S, reader.RECONNECT_S = 0.01, 0.01
     try:
         yield
     finally:
-        reader.ASK_AGAIN_S, reader.RECONNECT_S = kept
+        guides.ASK_AGAIN_S, reader.RECONNECT_S = kept
 
 
 def wrong_and_accepted(outcome: Outcome, right: Outcome) -> list[str]:

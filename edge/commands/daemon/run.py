@@ -24,7 +24,8 @@ from ccnvr.edge.commands.arguments import (
     whole_number,
 )
 from ccnvr.edge.daemon import config as configuration
-from ccnvr.edge.daemon import log, main_loop
+from ccnvr.edge.daemon import main_loop
+from ccnvr.edge.service import log
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.streams.line_output import LineOutput
 from ccnvr.edge.streams.record_table import RecordTable

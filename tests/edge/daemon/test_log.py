@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.edge.daemon import log
+from ccnvr.edge.service import log
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 
 TELL_AT_EACH_LEVEL = """
 import logging
-from ccnvr.edge.daemon import log
+from ccnvr.edge.service import log
 with log.to_standard_error(logging.DEBUG):
     logger = logging.getLogger("ccnvr.edge.daemon.reader")
     for level in ("debug", "info", "warning", "error", "critical"):

@@ -31,7 +31,7 @@ from ccnvr.firmware_bridge.simulators.handheld import (
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ccnvr.edge.daemon.reader.RECONNECT_S", 0.01)
-    monkeypatch.setattr("ccnvr.edge.daemon.reader.ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr("ccnvr.edge.workflow.guides.ASK_AGAIN_S", 0.01)
 
 
 def run(url: str, store: Path, count: int, **reference: Any) -> list[dict[str, Any]]:
