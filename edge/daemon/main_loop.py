@@ -86,7 +86,7 @@ def run(
                     _LOG.error("%s; going on with the former configuration", error)
                     setup = earlier
                     continue
-                if rounds.remaining == 0 or not signals.stopping.is_set():
+                if signals.ending or rounds.remaining == 0 or not signals.stopping.is_set():
                     break
                 supervision.reloading()
                 signals.next_round()

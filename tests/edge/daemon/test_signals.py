@@ -63,11 +63,13 @@ class Daemon:
 
     def end(self) -> int:
         """Send SIGTERM, and return the exit code of an end in time."""
+        before = len(self.log())
         self.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         code: int = self.process.wait(timeout=30)
         assert time.monotonic() - started < END_S, self.log()
         assert "Traceback" not in self.log()
+        assert "SIGHUP" not in self.log()[before:]
         return code
 
 
