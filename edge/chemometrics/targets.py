@@ -83,11 +83,15 @@ class Difficulty:
     ) -> Array:
         """Return the factor on the half width of each spectrum's interval; 1 is usual.
 
-        Standardised outputs, numbers of the nearest libraries and distances have one shape `(n,)`;
-        the last two are for a difficulty that knows the domain.
+        Standardised outputs, numbers of the nearest libraries and distances have one shape `(n,)`.
+        Of a difficulty that knows the domain, without the last two, the factor is that of a usual
+        soil in the bin of each output.
         """
-        logarithm = self.constant + self.output * outputs
-        if self.libraries and nearest is not None and distance is not None:
+        logarithm = np.zeros(outputs.shape)
+        if not self.libraries:
+            logarithm += self.constant + self.output * outputs
+        elif nearest is not None and distance is not None:
+            logarithm += self.constant + self.output * outputs
             logarithm += self.distance * np.log(np.maximum(distance, self.LEAST_DISTANCE))
             logarithm += np.array(self.libraries)[nearest]
         if self.by_bin:

@@ -62,7 +62,7 @@ def interval_widths(
         outputs = target.standardise(out_of_fold[~np.isnan(values), column])
         halves = np.full(outputs.shape, target.half_width_90)
         if target.difficulty is not None:
-            # By the prediction alone: distances average out over the soils.
+            # That of a usual soil: the distances of single soils average out.
             halves *= target.difficulty.factor(outputs)
         width = target.restore(outputs + halves) - target.restore(outputs - halves)
         widths[target.name] = round(float(np.mean(width) / (high - low)), 3)
