@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from ccnvr.edge.chemometrics.domain import Domain, DomainShape, Position
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import absorbance
 from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target, estimates, half_widths
+from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
@@ -108,7 +108,7 @@ def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
         domains.read(with_strict.to_bytes(), manifest.domain, grid),
     )
     after = Predictor(model, wavelengths).batch(soils)
-    rows: list[Any] = []
+    rows: list[tuple[str, Prediction]] = []
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
         if not any(flag.startswith("out_of_domain") for flag in old.flags):
             assert {one.places for one in new.values()} == {places}
@@ -120,7 +120,7 @@ def test_a_predictor_shows_the_interval_for_new_places_unless_it_is_sure(
                 low, high, wide = old[name].low, old[name].high, new[name]
                 assert low is not None and high is not None and wide.high is not None
                 assert wide.high - (wide.low or 0.0) > high - low
-        rows.append((str(number), new.estimates, list(new.flags)))
+        rows.append((str(number), new))
     header, *lines = as_csv(rows, manifest.targets).splitlines()
     assert header.endswith(",places,flags") and any(f",{places}," in line for line in lines)
     assert ",places," not in as_csv(rows, today)
