@@ -189,7 +189,7 @@ class _Fits:
 def _cross_validate_places(recipe: TrainingRecipe, fits: _Fits) -> ByPlace | None:
     """Return predictions of each soil by models that were trained without its place.
 
-    Of a model with members they are by the members alone, whose errors are larger, if anything.
+    Of a model with members they are by the members alone, because a network takes most of the time.
     """
     if recipe.places is None:
         return None
