@@ -301,8 +301,8 @@ def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
     untaught = replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
     several = replace(untaught, fit=replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))
     # A recipe without teachers is given some, so that there is something to distil.
-    taught = recipe
-    if not recipe.fit.teachers and not recipe.gaussian_processes:
+    taught, by_members = recipe, recipe.members is not None and recipe.members.teach
+    if not recipe.fit.teachers and not recipe.gaussian_processes and not by_members:
         taught = replace(several, pretraining=recipe.pretraining)
     paper = _covered(recipes.load(PAPER_RECIPE), terms.grid)
     paper = replace(paper, transforms={**paper.transforms, **terms.scales})

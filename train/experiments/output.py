@@ -39,13 +39,14 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 def print_table(table: dict[str, dict[str, dict[str, Any]]]) -> None:
     """Print {method: {property: figures}} as aligned text."""
-    print(f"{'method':<16}{'property':<9}" + "".join(f"{column:>9}" for column in _COLUMNS))
+    width = max(16, *(len(method) + 2 for method in table))
+    print(f"{'method':<{width}}{'property':<9}" + "".join(f"{name:>9}" for name in _COLUMNS))
     for method, properties in table.items():
         for name, merit in properties.items():
             cells = (
                 "-" if merit.get(column) is None else f"{merit[column]:.4g}" for column in _COLUMNS
             )
-            print(f"{method:<16}{name:<9}" + "".join(f"{cell:>9}" for cell in cells))
+            print(f"{method:<{width}}{name:<9}" + "".join(f"{cell:>9}" for cell in cells))
 
 
 def print_losses(result: dict[str, Any]) -> None:

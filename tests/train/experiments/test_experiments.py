@@ -25,7 +25,14 @@ from ccnvr.train.commands import experiment_comparisons
 from ccnvr.train.commands.experiment_comparisons import WORLD_TERMS
 from ccnvr.train.experiments import statistics
 from ccnvr.train.experiments.comparison import within_reach
-from ccnvr.train.experiments.contenders import RECIPE, WORLD_RECIPE, NetworkRival, contenders
+from ccnvr.train.experiments.contenders import (
+    BEST,
+    RECIPE,
+    WORLD_RECIPE,
+    Network,
+    NetworkRival,
+    contenders,
+)
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork
@@ -477,6 +484,9 @@ def test_methods_are_found_by_name() -> None:
     assert set(contenders((), RECIPE.with_name("gaussian_recipe.toml"))) - set(contenders()) == {
         "CCNVR's teachers"
     }
+    # Members that teach are teachers enough.
+    network = contenders((BEST,), WORLD_RECIPE)[BEST]
+    assert isinstance(network, Network) and network.taught and not network.recipe.fit.teachers
 
 
 @given(st.integers(0, 2**32 - 1))
