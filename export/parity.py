@@ -39,7 +39,7 @@ from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 TORCH = "torch"
-ORACLE = "the NumPy oracle"
+ORACLE = "the NumPy engine"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from ccnvr.edge.bundle.accept_curve import HALF_WIDTHS, accept_table, in_unit
 from ccnvr.edge.bundle.archive import Bundle
 from ccnvr.edge.bundle.manifest import KERNELS, Card, Manifest
 from ccnvr.edge.chemometrics.correction import Correction
@@ -56,6 +59,7 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
         )
     yield from _members(card)
     yield _domain(manifest.domain)
+    yield from ("", *accept_table(manifest))
     for title, table in card.accuracy.items():
         # Made printable before the text is split, so that a name with a line break stays one line.
         printable = {
@@ -119,7 +123,7 @@ def _training(card: Card) -> list[str]:
     return [
         f"{key}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in stated.items()
-        if key not in ("recipe", KERNELS) and value
+        if key not in ("recipe", HALF_WIDTHS, KERNELS) and value
     ]
 
 
@@ -142,11 +146,17 @@ def _members(card: Card) -> Iterator[str]:
 
 def _parity(card: Card) -> Iterator[str]:
     """Yield how far each model file is from the trained network, in sd of the targets."""
-    yield f"{'model files, difference in sd':<60}{'largest':>9}{'rms':>9}"
+    yield (
+        "how far the outputs of each model file are from those that it must give, in standard "
+        "deviations of the training soils"
+    )
+    yield f"{'':<60}{'largest':>9}{'rms':>9}"
     for name in card.parity:
         figures = (_table(card.parity, name).get(key) for key in ("largest", "rms"))
         cells = (f"{value:.1e}" if isinstance(value, float) else "-" for value in figures)
-        yield f"{name:<60}" + "".join(f"{cell:>9}" for cell in cells)
+        # Bundles of earlier versions call it so.
+        title = name.replace("the NumPy oracle", "the NumPy engine")
+        yield f"{title:<60}" + "".join(f"{cell:>9}" for cell in cells)
 
 
 def _table(of: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -158,13 +168,24 @@ def _table(of: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _interval(target: Target) -> str:
     if target.half_width_90 is None:
         return "no interval"
-    share = "for every spectrum"
+    share = ""
     if target.difficulty is not None:
         reach = target.difficulty.reach
-        share = f"x {1.0 / reach:.3g} to {reach:.3g} by the spectrum's difficulty"
+        share = f" for the usual soil, {1.0 / reach:.3g} to {reach:.3g} times that for others"
     new = target.half_width_90_new_places
-    places = "" if new is None else f", at least +-{new:.3g} sd where the place may be new"
-    return f"90 % interval +-{target.half_width_90:.3g} sd {share}{places}"
+    places = "" if new is None else f", at least {_half(target, new)} where the place may be new"
+    return f"90 % interval {_half(target, target.half_width_90)}{share}{places}"
+
+
+def _half(target: Target, half_width: float) -> str:
+    """Return a half width in the target's unit, which on a logarithmic scale depends on the value.
+
+    Then it is given for the mean of the training soils.
+    """
+    at_mean = in_unit(target, np.zeros(1), np.array([half_width]))[0]
+    where = " at the mean" if target.transform != "identity" else ""
+    unit = "" if target.unit == target.name else f" {target.unit}"
+    return f"+-{at_mean:.2g}{unit}{where}"
 
 
 def _domain(shape: DomainShape | None) -> str:
@@ -177,7 +198,9 @@ def _domain(shape: DomainShape | None) -> str:
             f"of known places, by {strict.components} components of the slope"
         )
     return (
-        f"domain: flags spectra unlike the soils of {', '.join(shape.libraries)} (Q and T2 of "
-        f"{shape.components} components each, absorbance and SNV); about {shape.false_alarms:.0%} "
-        f"of soils like them are flagged too{within}"
+        f"domain: flags spectra unlike the soils of {', '.join(shape.libraries)}: Q is the "
+        f"distance from the plane of a library's {shape.components} principal components, T2 that "
+        "from its centre within the plane, each of absorbance as it is and after SNV (standard "
+        f"normal variate); about {shape.false_alarms:.0%} of soils like them are flagged too"
+        f"{within}"
     )

@@ -1,7 +1,7 @@
 """Turn a finished training run into a bundle.
 
 The network is written as ONNX, as TFLite and as arrays, in fp32 and quantized. Each model file is
-proved on every engine here, against torch or the NumPy oracle, on real spectra and on hostile ones.
+proved on every engine here, against torch or the NumPy engine, on real spectra and on hostile ones.
 Nothing is written unless all of them agree.
 """
 
@@ -97,7 +97,8 @@ def _print_proof(export: Export) -> None:
     )
     mixed = f", and {spectra.mixtures} mixtures of two" if spectra.mixtures else ""
     print(
-        f"\ndifference in sd on {len(spectra.real) - spectra.mixtures} real spectra, "
+        "\ndifference in standard deviations of the training soils on "
+        f"{len(spectra.real) - spectra.mixtures} real spectra, "
         f"{spectra.held_out} of them held out from training{mixed}, and on "
         f"{len(spectra.hostile)} hostile ones{change}"
     )

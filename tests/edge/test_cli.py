@@ -138,7 +138,7 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
         "nirsoil   OC",
     ):
         assert words in text
-    assert "int8 on onnxruntime, against the NumPy oracle" in text and len(text.splitlines()) < 100
+    assert "int8 on onnxruntime, against the NumPy engine" in text and len(text.splitlines()) < 100
     manifest = json.loads(run_ccnvr("inspect", NETWORK_BUNDLE, "--json").stdout)
     assert manifest["schema"] == 1
 

@@ -147,7 +147,7 @@ def test_a_bundle_agrees_with_its_checkpoint_on_real_held_out_soils(
         manifest.parts
     )
     assert manifest.card.accuracy == report.accuracy
-    proof = manifest.card.parity["int8 on onnxruntime, against the NumPy oracle"]
+    proof = manifest.card.parity["int8 on onnxruntime, against the NumPy engine"]
     assert (proof["spectra"], proof["held_out"]) == (215 + 221, 215)
     assert proof["largest"] <= 1e-5
     assert set(proof["rmse_inflation"]) == {"OC", "pH"}

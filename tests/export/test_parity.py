@@ -155,7 +155,7 @@ def test_faults_of_int8_weights_are_caught(
     bench: Bench, mutation: Mutation, profile: str, engine: str
 ) -> None:
     wrong = written(mutated(bench.networks[profile], mutation), profile, engine)
-    assert "differs from the NumPy oracle" in bench.refuses(engine, wrong, mutation.layers)
+    assert "differs from the NumPy engine" in bench.refuses(engine, wrong, mutation.layers)
 
 
 # Without the quantized networks on NumPy, which are compared with torch and so have room for the

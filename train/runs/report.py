@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ccnvr.edge.bundle.accept_curve import HALF_WIDTHS
 from ccnvr.edge.chemometrics.domain import Domain, DomainShape
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy
 from ccnvr.edge.chemometrics.targets import Target
@@ -20,6 +21,7 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration import domain as domains
 from ccnvr.train.calibration import intervals, places
 from ccnvr.train.calibration.fit import Calibration, predict
+from ccnvr.train.calibration.half_widths import half_width_quantiles
 from ccnvr.train.calibration.places import ByPlace
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
@@ -117,6 +119,7 @@ def conclude(
             # They change the order of sums, and so the last digits of a result.
             "threads": torch.get_num_threads(),
             "machine": platform.machine(),
+            HALF_WIDTHS: half_width_quantiles(targets, soils.values, left_out.predicted, fitted),
         },
     )
     if by_place is not None:

@@ -130,12 +130,12 @@ def test_the_card_says_both_widths_and_the_manifest_keeps_them(model: ProvedMode
     manifest = _manifest(model)
     assert parse(manifest.to_json()) == manifest
     lines = list(describe(dataclasses.replace(model.bundle, manifest=manifest), "", None))
-    assert any("at least +-4 sd where the place may be new" in line for line in lines)
+    assert any("at least +-57 g/kg where the place may be new" in line for line in lines)
     assert any(
         "about 75% of soils like them are found to be surely of known places" in line
         for line in lines
     )
     today = "\n".join(describe(model.bundle, "", None))
     assert "place may be new" not in today and "surely of known" not in today
-    assert "x 0.5 to 2 by the spectrum's difficulty" in today
+    assert "0.5 to 2 times that for others" in today
     assert "half_width_90_new_places" not in model.bundle.manifest.to_json()

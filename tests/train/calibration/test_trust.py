@@ -297,7 +297,7 @@ def test_a_bundle_carries_domain_and_intervals_to_the_output(
     assert model.bundle.manifest.targets == report.targets
     shown = run_ccnvr("inspect", path).stdout
     assert "domain: flags spectra unlike the soils of UL.120, SL.125" in shown
-    assert "sd x 0.125 to 8 by the spectrum's difficulty" in shown
+    assert "0.125 to 8 times that for others" in shown
     assert "no domain" in run_ccnvr("inspect", without_domain(path, tmp_path / "old.ccnvr")).stdout
     # Two soils that it knows and a sheet of paper.
     soils = limesoda.load("UL.120")
