@@ -141,7 +141,11 @@ class _Rounds:
                 self.total = replace(self.total, repairs=self.total.repairs + 1)
                 beginning = replace(beginning, renew=False)
             finally:
-                self.total = replace(self.total, predicted=self.total.predicted + run.predicted)
+                self.total = replace(
+                    self.total,
+                    predicted=self.total.predicted + run.predicted,
+                    stored_before=self.total.stored_before + run.stored_before,
+                )
 
 
 class _Run:
@@ -156,6 +160,7 @@ class _Run:
         control: Control,
     ) -> None:
         self.predicted = 0
+        self.stored_before = 0
         self._config = setup.config
         self._model = setup.model
         self._patience = patience
@@ -227,12 +232,13 @@ class _Run:
         due = self.predicted % CURSOR_EVERY == 0
         if self._store.database.log_lost:
             self._tell_missing(work)
-        self._store.add(
+        new = self._store.add(
             predicted.new,
             predicted.mean,
             delivered=delivered if due else {},
             ends_job=work.ends_job,
         )
+        self.stored_before += not new
         self._samples.tell(work, predicted)
         # What `count` counts: the samples' records, not their replicates.
         self.predicted += work.last and work.context.purpose is None

@@ -19,11 +19,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The number of scans that a run predicted, the statistics of its link, and repairs."""
+    """The number of scans that a run predicted, the statistics of its link, and repairs.
+
+    `stored_before` of the scans were in the store already, as when a recording is replayed, and so
+    are not delivered again.
+    """
 
     predicted: int
     statistics: LinkStatistics
     repairs: int = 0
+    stored_before: int = 0
+
+    def __str__(self) -> str:
+        known = (
+            f", {self.stored_before} of them in the store already, so they are not shown again"
+            if self.stored_before
+            else ""
+        )
+        return f"{self.predicted} scans predicted{known}; {self.statistics}"
 
 
 @dataclass(frozen=True)

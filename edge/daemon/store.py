@@ -179,7 +179,7 @@ class Store:
         *,
         delivered: Mapping[str, int] = MappingProxyType({}),
         ends_job: bool = False,
-    ) -> None:
+    ) -> bool:
         """Commit a scan with its prediction; on disk when this returns.
 
         A scan that is stored already is left as it is, unless its record is damaged.
@@ -189,6 +189,9 @@ class Store:
             mean: the record of the sample whose last replicate the scan is.
             delivered: the id of the last record that each stream has delivered.
             ends_job: whether the job that `begin_job` noted is done.
+
+        Returns:
+            Whether the scan is new: false if it was stored already.
 
         Raises:
             StoreError: another scan is stored under its id, or the disk is full.
@@ -201,9 +204,13 @@ class Store:
             before.append(("DELETE FROM jobs", ()))
         # The scan comes last, because the count of rows is that of the last statement.
         insert = _insert("scans", _SCAN_COLUMNS, record)
-        if not self.database.change(*before, insert) and not self.holds(new.info, new.scan):
-            damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
-            self.database.change(damaged, insert)
+        if self.database.change(*before, insert):
+            return True
+        if self.holds(new.info, new.scan):
+            return False
+        damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
+        self.database.change(damaged, insert)
+        return True
 
     def begin_job(self, info: InstrumentInfo, sample: SampleIdentity, replicates: int) -> None:
         """Note which sample is about to be scanned, in case the daemon dies before its record."""

@@ -24,7 +24,13 @@ from ccnvr.edge.storage.salvage import REPREDICTIONS
 from ccnvr.edge.storage.schema import checksum, columns
 from ccnvr.firmware_bridge.errors import InstrumentError
 
-CARRIED = ("reference_expired", "reference_drift", "restart_possible", "read_later")
+CARRIED = (
+    "reference_expired",
+    "reference_drift",
+    "restart_possible",
+    "check_sample",
+    "read_later",
+)
 """Flags of the measurement, which another bundle does not change."""
 
 _CARRIED_END = ":replicates_disagree"

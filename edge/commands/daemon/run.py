@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             supervision=supervision,
             reload=reload if arguments.config else None,
         )
-        logger.info("%d scans predicted; %s", summary.predicted, summary.statistics)
+        logger.info("%s", summary)
     return 0
 
 

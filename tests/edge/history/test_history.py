@@ -269,3 +269,16 @@ def test_a_store_that_a_daemon_uses_is_exported(
     owner.close()
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
+
+
+def test_scans_that_the_store_holds_already_are_counted_as_such(
+    simulator_process: Callable[..., str], tmp_path: Path
+) -> None:
+    arguments = ("--store", tmp_path / "s.sqlite", "--count", 2)
+    first = run_ccnvr("run", "--instrument", simulator_process(), *arguments)
+    assert "2 scans predicted; " in first.stderr and first.stdout.count("\n") == 2
+    # An equal instrument gives equal scans under equal ids, as a replayed recording does.
+    again = run_ccnvr("run", "--instrument", simulator_process(), *arguments, "--new-references")
+    assert again.returncode == 0, again.stderr
+    assert "2 scans predicted, 2 of them in the store already" in again.stderr
+    assert again.stdout == ""
