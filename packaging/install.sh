@@ -94,10 +94,13 @@ install_files() {
         on_this_system && chgrp ccnvr "$CONFIGURATION"
     fi
     install -m 0644 "$SOURCE/packaging/ccnvr.service" "$UNIT"
-    if on_this_system && [ ! -e "$RULES" ]; then
-        # Rules for the USB ports that are plugged in now; none is opened.
-        "$PREFIX/bin/ccnvr" instruments --list --udev "$RULES" >/dev/null || true
-        command -v udevadm >/dev/null && udevadm control --reload && udevadm trigger || true
+    on_this_system && [ ! -e "$RULES" ] || return 0
+    # Rules for the USB ports that are plugged in now; none is opened.
+    if "$PREFIX/bin/ccnvr" instruments --list --udev "$RULES" >/dev/null 2>&1; then
+        say "wrote $RULES for the USB ports that are plugged in"
+        { udevadm control --reload && udevadm trigger; } 2>/dev/null || true
+    else
+        say "no USB port is plugged in; later, write rules with: ccnvr instruments --udev $RULES"
     fi
 }
 
