@@ -38,8 +38,13 @@ def examine_daemon(config: Config) -> Iterator[Finding]:
         yield Finding(
             False, f"the folder of store {path} does not exist; make it, or name another store"
         )
-    finding, wavelengths_nm = _of_instrument(config, in_use)
-    yield finding
+    wavelengths_nm = None
+    if in_use:
+        # Two hosts would take each other's replies, and many instruments serve one only.
+        yield Finding(True, "the instrument was not asked, because the daemon serves it")
+    else:
+        finding, wavelengths_nm = _of_instrument(config)
+        yield finding
     yield _of_model(config, wavelengths_nm)
 
 
@@ -73,7 +78,7 @@ def _of_port_name(port: Path | None) -> Iterator[Finding]:
         )
 
 
-def _of_instrument(config: Config, in_use: bool) -> tuple[Finding, Array | None]:
+def _of_instrument(config: Config) -> tuple[Finding, Array | None]:
     """Examine the instrument; return its wavelengths in nm as well if it answers."""
     url = config.instrument.url
     try:
@@ -83,8 +88,6 @@ def _of_instrument(config: Config, in_use: bool) -> tuple[Finding, Array | None]
         finally:
             instrument.close()
     except CcnvrError as error:
-        if in_use and "is busy" in str(error):
-            return Finding(True, f"the daemon that uses the store holds {url}"), None
         return Finding(False, str(error)), None
     answer = f"instrument {info.serial} ({info.model}) answers at {url}"
     return Finding(True, answer), info.wavelengths_nm

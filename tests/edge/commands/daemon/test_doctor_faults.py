@@ -90,7 +90,7 @@ def test_a_port_without_permission(write: Callable[..., Path], tmp_path: Path) -
         "from ccnvr.edge.daemon import config\n"
         "settings = config.load(None, {'instrument': {'url': sys.argv[1]}})\n"
         "os.setgroups([]); os.setuid(65534)\n"
-        "print(daemon_checks._of_instrument(settings, False)[0].text)\n"
+        "print(daemon_checks._of_instrument(settings)[0].text)\n"
     )
     url = f"serial://{os.ttyname(slave)}"
     result = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
@@ -247,9 +247,9 @@ def test_another_owner_of_the_store_is_named(write: Callable[..., Path], tmp_pat
     code, findings = doctor(write())
     store.close()
     assert code == 0, findings
-    assert f"a daemon uses it now (process {os.getpid()})" in [
-        finding["text"] for finding in findings
-    ]
+    texts = [finding["text"] for finding in findings]
+    assert f"a daemon uses it now (process {os.getpid()})" in texts
+    assert "the instrument was not asked, because the daemon serves it" in texts
 
 
 def test_a_wrong_configuration(tmp_path: Path) -> None:
