@@ -13,10 +13,10 @@ from types import FrameType
 
 from ccnvr.edge.standard_error import tell
 
-GRACE_S = 3.0
+GRACE_S = 2.0
 """The time after a signal in which what has begun may be finished, in s."""
 
-BACKSTOP_S = 4.5
+BACKSTOP_S = 4.0
 """After this time the process ends itself, whatever it is doing: users expect an end within 5 s."""
 
 _LOOK_UP_S = 0.2

@@ -89,7 +89,8 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     started, warning, ended = lines[:-2], lines[-2], lines[-1]
     assert [line.split()[0] for line in started] == ["<6>model", *["<6>taking"] * 3]
     assert warning.startswith("<4>scan") and ended.startswith("<6>2 scans predicted")
-    failed = run_under_journal(*CCNVR, "run", "--instrument", "serial:///dev/ttyNONE")
+    missing = ["--instrument", "serial:///dev/ttyNONE", "--store", tmp_path / "none.sqlite"]
+    failed = run_under_journal(*CCNVR, "run", *missing)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("<3>") and "no such port" in failed.stderr
 

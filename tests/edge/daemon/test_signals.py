@@ -42,13 +42,13 @@ class Daemon:
         return self._log.read_text()
 
     def wait_for(self, words: str, times: int = 1) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while self.log().count(words) < times:
             assert time.monotonic() < end and self.process.poll() is None, self.log()
             time.sleep(0.05)
 
     def wait_for_scans(self, count: int) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while len(self.scan_ids()) < count:
             assert time.monotonic() < end and self.process.poll() is None, self.log()
             time.sleep(0.05)
@@ -99,9 +99,10 @@ def test_a_reader_of_standard_output_that_is_stuck(
     simulator_process: Callable[..., str], daemon: Callable[..., Daemon]
 ) -> None:
     reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     one = daemon("--instrument", simulator_process(), stdout=writing)
-    # More than a pipe takes, so that the stream waits for its reader.
-    one.wait_for_scans(200)
+    # More than the pipe takes, so that the stream waits for its reader.
+    one.wait_for_scans(30)
     assert one.end() == 0
     assert "nobody read the last records from standard output" in one.log()
     os.close(writing)
@@ -212,7 +213,7 @@ def test_a_sighup_without_a_file_or_in_a_bad_moment_ends_nothing(
     one = daemon("--instrument", simulator_process(), "--interval", 0.05)
     # From the imports on, before the configuration was read even.
     ignored = re.compile(r"^SigIgn:\s+[0-9a-f]*[13579bdf]$", re.M)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not ignored.search(Path(f"/proc/{one.process.pid}/status").read_text()):
         assert time.monotonic() < end
     for _ in range(5):
