@@ -88,6 +88,7 @@ $(VENV)/.edge: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: $(VENV)/.edge
 	@echo "adding the development extras to $(VENV), once; torch takes a while"
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	command -v npm > /dev/null && npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1 || true
 	touch $@
 
 # mypy reads the namespace package through these links.

@@ -104,6 +104,11 @@ COMMANDS = {
         "record the bytes between a host and an instrument",
         "ccnvr record serial:///dev/ttyACM0 --out session.rec",
     ),
+    "update": Command(
+        "ccnvr.edge.commands.daemon.update",
+        "put a new bundle beside the one that a daemon runs",
+        "ccnvr update new.ccnvr --models /var/lib/ccnvr/models",
+    ),
     "decode": Command(
         "ccnvr.edge.commands.daemon.decode",
         "decode short records of a radio",

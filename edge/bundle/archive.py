@@ -37,7 +37,8 @@ MODELS = "models"
 """The folder of the package with the family's bundles."""
 
 # A bundle of three profiles and three formats has 12 files of 2.6 MB in all.
-_LARGEST_BYTES = 64 << 20
+LARGEST_BYTES = 64 << 20
+"""The most bytes of a bundle's files."""
 _MOST_PARTS = 16
 # Parsed JSON takes many times its size in memory; those of such a bundle have 22 and 11 kB.
 _LARGEST_JSON_BYTES = 1 << 20
@@ -192,10 +193,10 @@ def _read_file(path: Path) -> Bundle:
 def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
     entries = archive.infolist()
     total = sum(entry.file_size for entry in entries)
-    if len(entries) > _MOST_PARTS or total > _LARGEST_BYTES:
+    if len(entries) > _MOST_PARTS or total > LARGEST_BYTES:
         raise ValueError(
             f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of "
-            f"{_LARGEST_BYTES} bytes"
+            f"{LARGEST_BYTES} bytes"
         )
     # The sizes are those that the zip's directory states; nothing has been unpacked yet.
     for entry in entries:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ccnvr.edge.engines.registry import AUTO, ENGINES
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.position.keeper import PositionConfig
+from ccnvr.edge.streams.page_settings import WebConfig
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.edge.typed import StructureError, build, check_choice, check_range
 from ccnvr.edge.workflow.settings import CheckSampleConfig, ReferenceConfig, ScanConfig
@@ -100,6 +101,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     lines: LinesConfig = field(default_factory=LinesConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     accept: dict[str, float] = field(default_factory=dict)
     scan: ScanConfig = field(default_factory=ScanConfig)
     check_sample: CheckSampleConfig = field(default_factory=CheckSampleConfig)

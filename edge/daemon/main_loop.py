@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -12,7 +11,7 @@ from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.samples import Samples
-from ccnvr.edge.daemon.setup import LinkStatistics, RunSummary, Setup, reloaded
+from ccnvr.edge.daemon.setup import LinkStatistics, ModelSource, RunSummary, Setup, reloaded
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.storage.database import repair_store
@@ -46,7 +45,7 @@ def run(
     renew: bool = False,
     control: Control | None = None,
     supervision: Supervision | None = None,
-    reload: Callable[[], Config] | None = None,
+    source: ModelSource | None = None,
 ) -> RunSummary:
     """Run the daemon: read scans, predict, store and deliver them.
 
@@ -57,7 +56,8 @@ def run(
         renew: take new dark and white references first, even if fresh ones are stored.
         control: takes jobs and tells the status, for whoever runs the daemon in this process.
         supervision: signals and service manager, if the caller looks at them too.
-        reload: returns the configuration to go on with after SIGHUP; None goes on with `config`.
+        source: opens the model, and reads the configuration again after SIGHUP; None takes the
+            bundle that the configuration names, and goes on with the same configuration.
 
     Raises:
         CcnvrError: the bundle, the store or the instrument cannot be used; what was stored stays
@@ -71,7 +71,7 @@ def run(
     rounds = _Rounds(count, deliver, patience, supervision, control)
     try:
         with supervision.active():
-            setup, earlier = Setup.of(config), None
+            setup, earlier = Setup.of(config, source or ModelSource()), None
             # Under a service manager nobody may be there at the start; whoever sends SIGHUP is.
             managed = supervision.managed
             beginning = Beginning(renew or not managed, managed, renew)
@@ -80,6 +80,9 @@ def run(
                 try:
                     rounds.serve(setup, beginning)
                 except CcnvrError as error:
+                    if setup.source.failed(error):
+                        setup = Setup.of(setup.config, setup.source)
+                        continue
                     # SIGHUP must not end the daemon, even if the new configuration is of no use.
                     if earlier is None or rounds.total.predicted > already:
                         raise
@@ -91,7 +94,7 @@ def run(
                 supervision.reloading()
                 signals.next_round()
                 beginning, earlier = Beginning(attended=True, patient=True), setup
-                setup = reloaded(setup, reload)
+                setup = reloaded(setup)
     finally:
         control.close("the daemon has ended; start it again")
     return rounds.total
@@ -163,6 +166,7 @@ class _Run:
         self.stored_before = 0
         self._config = setup.config
         self._model = setup.model
+        self._source = setup.source
         self._patience = patience
         self._supervision = supervision
         self._store = Store(setup.config.store_path, owner=True, patience=patience)
@@ -240,6 +244,7 @@ class _Run:
         )
         self.stored_before += not new
         self._samples.tell(work, predicted)
+        self._source.succeeded(predicted.shown.prediction)
         # What `count` counts: the samples' records, not their replicates.
         self.predicted += work.last and work.context.purpose is None
         if self._config.store.max_size_mb and self.predicted % PRUNE_EVERY == 0:

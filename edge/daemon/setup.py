@@ -9,6 +9,7 @@ from typing import Self
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.inference.models import Model, load_bundle, properties_of
+from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.quality.verdict import check_tolerances
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -39,43 +40,85 @@ class RunSummary:
         return f"{self.predicted} scans predicted{known}; {self.statistics}"
 
 
-@dataclass(frozen=True)
-class Setup:
-    """A configuration with its model."""
+class ModelSource:
+    """The source of the daemon's model: the bundle that the configuration names.
 
-    config: Config
-    model: Model
+    `updates.trial` has one that tries new bundles.
 
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """Open the model that a configuration names.
+    Args:
+        reload: returns the configuration to go on with after SIGHUP; None goes on with the same.
+    """
+
+    def __init__(self, reload: Callable[[], Config] | None = None) -> None:
+        self.reload = reload
+
+    def open(self, config: Config) -> Model:
+        """Open the model to go on with.
 
         Raises:
             CcnvrError: the bundle cannot be used, or predicts no property for which a tolerance is
                 stated.
         """
-        model = load_bundle(
-            config.model.bundle, config.model.engine, config.model.profile, tell=_LOG.info
-        )
-        check_tolerances(config.accept, properties_of(model), f"bundle {config.model.bundle}")
-        if isinstance(model, ProvedModel):
-            _LOG.info("engine %s", model.choice)
-        return cls(config, model)
+        return open_model(config, config.model.bundle)
+
+    @property
+    def renewed(self) -> bool:
+        """Whether there is another model than the one that was opened last."""
+        return False
+
+    def succeeded(self, prediction: Prediction) -> None:
+        """Take note of a prediction that was committed."""
+
+    def failed(self, error: CcnvrError) -> bool:
+        """Take note of an error that ended a round; return whether another model may do better."""
+        return False
 
 
-def reloaded(setup: Setup, reload: Callable[[], Config] | None) -> Setup:
-    """Return the setup to go on with after SIGHUP: the former one if the new one is wrong."""
-    if reload is None:
+def open_model(config: Config, bundle: str) -> Model:
+    """Open a bundle with a configuration's engine and tolerances; see `ModelSource.open`."""
+    model = load_bundle(bundle, config.model.engine, config.model.profile, tell=_LOG.info)
+    check_tolerances(config.accept, properties_of(model), f"bundle {bundle}")
+    if isinstance(model, ProvedModel):
+        _LOG.info("engine %s", model.choice)
+    return model
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration with its model, and the source that the model is from."""
+
+    config: Config
+    model: Model
+    source: ModelSource
+
+    @classmethod
+    def of(cls, config: Config, source: ModelSource) -> Self:
+        """Open the model that a configuration names.
+
+        Raises:
+            CcnvrError: see `ModelSource.open`.
+        """
+        return cls(config, source.open(config), source)
+
+
+def reloaded(setup: Setup) -> Setup:
+    """Return the setup to go on with after SIGHUP or with a new model: the former one if the new
+    one is wrong.
+    """
+    renewed, reload = setup.source.renewed, setup.source.reload
+    if reload is None and not renewed:
         _LOG.info("SIGHUP: there is no configuration file to read again; going on")
         return setup
+    why = "a new bundle" if renewed else "SIGHUP"
     try:
         # The bundle is read again as well, because its file may be another one now.
-        fresh = Setup.of(reload())
+        config = setup.config if renewed or reload is None else reload()
+        fresh = Setup.of(config, setup.source)
     except CcnvrError as error:
-        _LOG.error("SIGHUP: %s; going on with the former configuration", error)
+        _LOG.error("%s: %s; going on with the former configuration", why, error)
         return setup
-    _LOG.info("SIGHUP: the configuration was read again")
+    _LOG.info("%s: the %s was read again", why, "model" if renewed else "configuration")
     return fresh
 
 
-__all__ = ["LinkStatistics", "RunSummary", "Setup", "reloaded"]
+__all__ = ["LinkStatistics", "ModelSource", "RunSummary", "Setup", "reloaded"]

@@ -101,12 +101,12 @@ def write_ossl(
         values = laboratory.rows.get(scan.name)
         writer.writerow(
             [
-                *map(_safe, _context(scan)),
+                *map(safe_cell, _context(scan)),
                 # Seven digits are more than any detector resolves.
                 *("" if np.isnan(value) else f"{value:.7g}" for value in reflectance),
-                *map(_safe, values or missing),
+                *map(safe_cell, values or missing),
                 *_predicted(scan, properties),
-                _safe(" ".join(scan.record["flags"])),
+                safe_cell(" ".join(scan.record["flags"])),
             ]
         )
         count, measured = count + 1, measured + (values is not None)
@@ -122,7 +122,7 @@ def _header(scan: StoredScan, properties: Iterable[str], laboratory: Sequence[st
         raise UsageError(
             cleaned(f"the column {listed(twice, 3)} would stand in the table twice; rename it")
         )
-    return list(map(_safe, header))
+    return list(map(safe_cell, header))
 
 
 def _check_alike(first: StoredScan, scan: StoredScan) -> None:
@@ -163,7 +163,7 @@ def _predicted(scan: StoredScan, properties: Iterable[str]) -> list[str]:
     return cells
 
 
-def _safe(text: str) -> str:
+def safe_cell(text: str) -> str:
     """Return a cell that no spreadsheet takes for a formula.
 
     Ids and notes are free text, and a table is often opened in a spreadsheet.

@@ -1,7 +1,12 @@
-"""Samples as features on a map: GeoJSON (RFC 7946) and GeoPackage 1.3 (OGC 12-128r17)."""
+"""Samples as features on a map: GeoJSON (RFC 7946) and GeoPackage 1.3 (OGC 12-128r17).
+
+A plain table for people has the same columns.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sqlite3
@@ -11,6 +16,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+from ccnvr.edge.history.ossl_table import safe_cell
 from ccnvr.edge.history.stored_scans import StoredScan
 
 TABLE = "samples"
@@ -85,6 +91,26 @@ def as_geojson(scans: Iterable[StoredScan]) -> str:
         }
         features.append({"type": "Feature", "geometry": place, "properties": properties_of(scan)})
     return json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False) + "\n"
+
+
+def as_csv(scans: Iterable[StoredScan]) -> str:
+    """Return a table with a row for each sample, for people; spectra are left out."""
+    rows = []
+    for scan in scans:
+        position = scan.context.position
+        place = (position.longitude, position.latitude) if position else (None, None)
+        rows.append(properties_of(scan) | dict(zip(("longitude", "latitude"), place, strict=True)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                name: safe_cell(value) if isinstance(value, str) else value
+                for name, value in row.items()
+            }
+        )
+    return text.getvalue()
 
 
 def as_geopackage(scans: Iterable[StoredScan]) -> bytes:

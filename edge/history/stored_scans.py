@@ -89,6 +89,7 @@ class StoredScans:
         path: the store.
         panel: the reflectance of the white panel, for references that do not state it.
         serial: only the scans of this instrument; "" for those of all.
+        after: only records whose numbers in the store are larger.
 
     Attributes:
         left_out: how many scans have no spectrum, by the reason.
@@ -101,6 +102,7 @@ class StoredScans:
     path: Path
     panel: float = DEFAULT_PANEL
     serial: str = ""
+    after: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     _instruments: dict[tuple[object, str, int], InstrumentInfo | None] = field(default_factory=dict)
     _references: dict[tuple[int, int], References] = field(default_factory=dict)
@@ -119,7 +121,7 @@ class StoredScans:
 
     def __iter__(self) -> Iterator[StoredScan]:
         """Yield the scans that have a spectrum; count the others in `left_out`."""
-        last = 0
+        last = self.after
         while rows := self._rows(SCANS, f"id > ? ORDER BY id LIMIT {_AT_ONCE}", (last,)):
             last = int(str(rows[-1]["id"]))
             for row in rows:
@@ -132,6 +134,20 @@ class StoredScans:
                     continue
                 if scan is not None:
                     yield scan
+
+    def newest(self) -> int:
+        """Return the number of the newest record; 0 if there is none."""
+        ((number,),) = self.database.query("SELECT coalesce(max(id), 0) FROM scans")
+        return int(number)
+
+    def scan(self, number: int) -> StoredScan | None:
+        """Return the record of this number in the store; None if it is none of a sample.
+
+        Raises:
+            NotComputed: it has no spectrum.
+        """
+        rows = self._rows(SCANS, "id = ?", (number,))
+        return self._stored(rows[0]) if rows else None
 
     def leave_out(self, reason: str) -> None:
         """Count a scan that has no spectrum."""

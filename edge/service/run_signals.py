@@ -95,9 +95,13 @@ class RunSignals:
         self._ending = True
         self._stop()
 
-    def _pause(self, number: int, frame: FrameType | None) -> None:
+    def end_round(self) -> None:
+        """End the present round as SIGHUP does; may be called from any thread."""
         if not self.stopping.is_set():
             self._stop()
+
+    def _pause(self, number: int, frame: FrameType | None) -> None:
+        self.end_round()
 
     def _stop(self) -> None:
         self._asked_at = time.monotonic()

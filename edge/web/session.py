@@ -6,27 +6,25 @@ A SQLite connection belongs to one thread, so a thread of its own reads the stor
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ccnvr.edge.daemon.store import Store
-from ccnvr.edge.inference.pipeline import reflectance
+from ccnvr.edge.history.places import as_csv, as_geojson
+from ccnvr.edge.history.stored_scans import NotComputed, StoredScan, StoredScans
 from ccnvr.edge.storage.context import CHECK
-from ccnvr.edge.storage.counts import decode
-from ccnvr.edge.storage.records import counts_of
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.instrument import Quantity
 
 T = TypeVar("T")
 Record = dict[str, Any]
+Known = Callable[[Array], tuple[Array, Array, Array] | None]
 
 MOST_AT_ONCE = 200
 """The most records that are read at once."""
@@ -43,13 +41,11 @@ class Session:
 
     Args:
         path: the store.
-        known: the reflectance of soils that the model knows: wavelengths `(bands,)` in nm, and the
-            lowest and highest reflectance `(bands,)`; None draws no range.
+        known: returns, for an instrument's wavelengths, those of soils that the model knows in nm,
+            and their lowest and highest reflectance, each `(bands,)`; None draws no range.
     """
 
-    def __init__(
-        self, path: Path, known: Callable[[], tuple[Array, Array, Array] | None] = lambda: None
-    ) -> None:
+    def __init__(self, path: Path, known: Known = lambda wavelengths_nm: None) -> None:
         self._path = path
         self._known = known
         self._store: Store | None = None
@@ -69,14 +65,14 @@ class Session:
         A band whose reflectance cannot be computed is null. None if there is no such record, or
         its instrument or references are not stored.
         """
-        found = await self._ask(lambda store: _spectrum(store, number))
+        found = await self._ask(lambda store: _spectrum(self._path, number))
         if found is None:
             return None
         wavelengths, values = found
         shown = np.unique(
             np.linspace(0, wavelengths.size - 1, min(MOST_POINTS, wavelengths.size)).astype(int)
         )
-        known = self._known()
+        known = self._known(wavelengths)
         return {
             "wavelengths_nm": np.round(wavelengths[shown], 2).tolist(),
             "reflectance": [
@@ -97,23 +93,21 @@ class Session:
 
     async def csv(self) -> bytes:
         """Return the last records as a CSV table."""
-        return _as_csv(await self._last())
+        return (await self._ask(lambda store: as_csv(self._last(store)))).encode()
 
     async def geojson(self) -> bytes:
         """Return the last records as GeoJSON; one without a position has no geometry."""
-        return json.dumps(_as_geojson(await self._last())).encode("ascii")
+        return (await self._ask(lambda store: as_geojson(self._last(store)))).encode()
 
     def close(self) -> None:
         """Close the store."""
         self._thread.submit(self._close)
         self._thread.shutdown()
 
-    async def _last(self) -> list[Record]:
-        def read(store: Store) -> list[Record]:
-            first = max(0, _newest(store) - MOST_DOWNLOADED)
-            return [record for _, record in store.records_after(first, MOST_DOWNLOADED)]
-
-        return await self._ask(read)
+    def _last(self, store: Store) -> list[StoredScan]:
+        after = max(0, _newest(store) - MOST_DOWNLOADED)
+        with closing(StoredScans(self._path, after=after)) as scans:
+            return list(scans)
 
     async def _ask(self, question: Callable[[Store], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -146,88 +140,11 @@ def _checks(store: Store) -> dict[str, list[float]]:
     return values
 
 
-def _spectrum(store: Store, number: int) -> tuple[Array, Array] | None:
+def _spectrum(path: Path, number: int) -> tuple[Array, Array] | None:
     """Return wavelengths `(bands,)` in nm and reflectance `(bands,)` of a record."""
-    names = ("counts", "counts_format", "averages")
-    rows = store.database.query(
-        "SELECT s.counts, s.counts_format, s.averages, d.counts, d.counts_format, d.averages,"
-        " w.counts, w.counts_format, w.averages, w.panel_reflectance,"
-        " i.wavelengths, i.wavelengths_format, i.quantity"
-        " FROM scans s JOIN instruments i ON i.id = s.instrument_id"
-        " LEFT JOIN reference_scans d ON d.id = s.dark_id"
-        " LEFT JOIN reference_scans w ON w.id = s.white_id WHERE s.id = ?",
-        (number,),
-    )
-    if not rows:
-        return None
-    row = rows[0]
-    wavelengths = decode(row[11] or 0, row[10], 1)
-    counts = counts_of(dict(zip(names, row[:3], strict=True)))
-    quantity = Quantity(row[12])
-    if quantity is Quantity.REFLECTANCE:
-        return wavelengths, counts
-    if quantity is Quantity.ABSORBANCE:
-        return wavelengths, 10.0**-counts
-    if row[3] is None or row[6] is None:
-        return None
-    dark, white = (
-        counts_of(dict(zip(names, row[start : start + 3], strict=True))) for start in (3, 6)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return wavelengths, reflectance(counts, dark, white, 1.0 if row[9] is None else row[9])
-
-
-_FIELDS = ("scan_id", "time", "instrument")
-_SAMPLE_FIELDS = ("id", "top_cm", "bottom_cm", "operator", "note")
-_PLACE_FIELDS = ("latitude", "longitude", "accuracy_m")
-
-
-def _as_csv(records: list[Record]) -> bytes:
-    names = list(dict.fromkeys(name for record in records for name in record["predictions"]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    bounds = ("value", "low", "high", "unit")
-    writer.writerow(
-        [
-            *_FIELDS,
-            *(f"sample_{name}" for name in _SAMPLE_FIELDS),
-            *_PLACE_FIELDS,
-            *(f"{name}_{bound}" for name in names for bound in bounds),
-            "verdict",
-            "flags",
-        ]
-    )
-    for record in records:
-        estimates = [record["predictions"].get(name, {}) for name in names]
-        verdict = record.get("verdict") or {}
-        cells = [
-            *(record[name] for name in _FIELDS),
-            *(record.get("sample", {}).get(name) for name in _SAMPLE_FIELDS),
-            *(record.get("position", {}).get(name) for name in _PLACE_FIELDS),
-            *(estimate.get(bound) for estimate in estimates for bound in bounds),
-            verdict.get("sample"),
-            " ".join(record["flags"]),
-        ]
-        writer.writerow([_harmless(cell) for cell in cells])
-    return text.getvalue().encode()
-
-
-def _harmless(cell: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula."""
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{cell}"
-    return "" if cell is None else cell
-
-
-def _as_geojson(records: list[Record]) -> dict[str, Any]:
-    """Return records as a FeatureCollection: RFC 7946."""
-    features = []
-    for record in records:
-        place = record.get("position")
-        geometry = place and {
-            "type": "Point",
-            "coordinates": [place["longitude"], place["latitude"]],
-        }
-        properties = {key: value for key, value in record.items() if key != "position"}
-        features.append({"type": "Feature", "geometry": geometry, "properties": properties})
-    return {"type": "FeatureCollection", "features": features}
+    with closing(StoredScans(path)) as scans:
+        try:
+            scan = scans.scan(number)
+            return None if scan is None else (scan.info.wavelengths_nm, scan.reflectance())
+        except NotComputed:
+            return None

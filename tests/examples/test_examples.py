@@ -48,7 +48,7 @@ def background_run() -> Background:
 
     @contextmanager
     def running(name: str, *arguments: object) -> Iterator[None]:
-        command = [sys.executable, EXAMPLES / name, *map(str, arguments)]
+        command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None

@@ -12,7 +12,8 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ from ccnvr.edge.commands.arguments import (
 )
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import main_loop
+from ccnvr.edge.daemon.setup import ModelSource
 from ccnvr.edge.service import log
+from ccnvr.edge.service.run_signals import RunSignals
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.streams.line_output import LineOutput
 from ccnvr.edge.streams.record_table import RecordTable
+from ccnvr.edge.updates.slots import Slots
+from ccnvr.edge.updates.trial import SlotModels, is_folder_of_slots
+from ccnvr.edge.workflow.control import Control
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,18 +111,58 @@ def run(arguments: argparse.Namespace) -> int:
     settings, supervision = configuration.load(arguments.config, overrides), Supervision()
     output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
     as_lines = _json_line if arguments.json or not sys.stdout.isatty() else record_table().lines
-    with log.to_standard_error() as logger:
+    control = Control()
+    source = _model_source(
+        settings, supervision.signals, control, reload if arguments.config else None
+    )
+    with log.to_standard_error() as logger, _page(settings, control) as tell_page:
+
+        def deliver(record: dict[str, Any]) -> None:
+            tell_page()
+            output.write("\n".join(as_lines(record)))
+
         renew = arguments.new_references or arguments.accept_white
         summary = main_loop.run(
             settings,
             arguments.count,
-            lambda record: output.write("\n".join(as_lines(record))),
+            deliver,
             renew=renew,
+            control=control,
             supervision=supervision,
-            reload=reload if arguments.config else None,
+            source=source,
         )
         logger.info("%s", summary)
     return 0
+
+
+def _model_source(
+    settings: configuration.Config,
+    signals: RunSignals,
+    control: Control,
+    reload: Callable[[], configuration.Config] | None,
+) -> ModelSource:
+    """Return what opens the model: the bundle, or the slots of ccnvr update."""
+    folder = settings.model.bundle
+    if not is_folder_of_slots(folder):
+        return ModelSource(reload)
+    models = SlotModels(Slots(Path(folder)), settings.store_path, signals, reload)
+    control.show("model", models.status)
+    return models
+
+
+@contextmanager
+def _page(settings: configuration.Config, control: Control) -> Iterator[Callable[[], None]]:
+    """Serve the page while the block runs, if there is one; give what tells it of a new record."""
+    if not settings.web.port:
+        yield lambda: None
+        return
+    # Here, because it needs a package that the plain installation does not have.
+    from ccnvr.edge.web.known_soils import KnownSoils
+    from ccnvr.edge.web.server import served
+
+    known = KnownSoils(settings.model.bundle)
+    with served(settings.web, control, settings.store_path, known) as app:
+        yield app.wake
 
 
 def _json_line(record: Mapping[str, Any]) -> list[str]:

@@ -97,7 +97,7 @@ def test_programs_read_health_metrics_and_the_session(page: ServedPage) -> None:
     assert f"'=1+1 {SCRIPT}" in text
     (feature,) = json.loads(ask(page, "/api/session.geojson")[2])["features"]
     assert feature["geometry"]["coordinates"] == pytest.approx([4.6906, 50.5603])
-    assert feature["properties"]["predictions"]["OC"]["value"] == 23.0
+    assert feature["properties"]["OC"] == 23.0
     found = json.loads(ask(page, "/api/spectrum?id=1")[2])
     assert found["wavelengths_nm"][0] == 1100.0
     assert found["reflectance"][0] == pytest.approx(0.2, abs=0.02)

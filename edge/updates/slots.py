@@ -1,0 +1,169 @@
+"""Two slots for bundles, of which one is active; a new one is on trial until it has proved itself.
+
+A folder holds `a.ccnvr`, `b.ccnvr` and `slots.json`. Everything is written beside its place, made
+durable and renamed, and `slots.json` comes last: whatever is cut off half-way leaves the active
+bundle as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
+from ccnvr.edge.bundle import archive
+from ccnvr.edge.bundle.archive import BundleError
+from ccnvr.edge.typed import build
+from ccnvr.edge.updates.signature import SUFFIX, check_signature
+from ccnvr.firmware_bridge.errors import UsageError
+
+_LOG = logging.getLogger(__name__)
+
+NAMES = ("a", "b")
+
+TRIAL_PREDICTIONS = 20
+"""So many predictions in a row must succeed before a new bundle counts as proved."""
+
+STATE_FILE = "slots.json"
+MOST_STATE_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """Which slot is active, which is on trial, and why the last trial failed.
+
+    `active` is "" before the first bundle has proved itself, `trial` is "" without a trial.
+    `refused` is the reason why the last new bundle was not kept, and `refused_name` its name.
+    """
+
+    active: str = ""
+    trial: str = ""
+    refused: str = ""
+    refused_name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (self.active, self.trial):
+            if name not in ("", *NAMES):
+                raise ValueError(f"slot {name!r} is not one of {', '.join(NAMES)}")
+        if self.active and self.active == self.trial:
+            raise ValueError(f"slot {self.active} is active and on trial")
+
+
+class Slots:
+    """The slots of one folder.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        UsageError: it is no folder of slots.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = self._read()
+
+    def refresh(self) -> None:
+        """Read again what another process may have changed."""
+        self.state = self._read()
+
+    def path(self, name: str) -> Path:
+        """Return the bundle's file of a slot."""
+        return self.folder / f"{name}.ccnvr"
+
+    @property
+    def chosen(self) -> Path:
+        """The bundle to run: the one on trial, else the active one.
+
+        Raises:
+            UsageError: there is none.
+        """
+        name = self.state.trial or self.state.active
+        if not name:
+            raise UsageError(
+                f"{self.folder} holds no bundle; put one there with ccnvr update FILE --models "
+                f"{self.folder}"
+            )
+        return self.path(name)
+
+    def install(self, source: Path, public_key: Path | None = None) -> Path:
+        """Put a bundle into the slot that is not active, and begin its trial.
+
+        Args:
+            source: the bundle.
+            public_key: the pinned key; the signature is the file with `.sig` after its name.
+
+        Returns:
+            The bundle's new place.
+
+        Raises:
+            UsageError: a file cannot be read.
+            BundleError: the bundle or its signature is wrong.
+        """
+        content = _content(source)
+        if public_key is not None:
+            check_signature(content, source.with_name(source.name + SUFFIX), public_key)
+        self.state = self._read()
+        name = next(name for name in NAMES if name != self.state.active)
+        # Without its trial first: until the file is whole nothing must point to it.
+        self._write(replace(self.state, trial=""))
+        remove_leftovers(self.folder)
+        place = self.path(name)
+        with write_atomically(place) as stream:
+            stream.write(content)
+        # What lies there now is what will run, so that is read and held against its checksums.
+        try:
+            archive.read(place)
+        except BundleError:
+            place.unlink()
+            raise
+        self._write(SlotState(self.state.active, trial=name))
+        return place
+
+    def confirm(self) -> None:
+        """Make the bundle on trial the active one."""
+        self._write(SlotState(active=self.state.trial or self.state.active))
+        _LOG.info("the new bundle %s has proved itself", self.path(self.state.active))
+
+    def roll_back(self, reason: str) -> None:
+        """End a trial and go back to the active bundle."""
+        place = self.path(self.state.trial)
+        _LOG.error("%s is not kept: %s; going on with the former bundle", place, reason)
+        try:
+            name = archive.read(place).manifest.name
+        except (BundleError, UsageError):
+            name = place.name
+        self._write(SlotState(self.state.active, refused=reason, refused_name=name))
+
+    def _read(self) -> SlotState:
+        path = self.folder / STATE_FILE
+        try:
+            if not path.exists() and self.folder.is_dir():
+                return SlotState()
+            with path.open("rb") as stream:
+                return build(SlotState, json.loads(stream.read(MOST_STATE_BYTES)))
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{path} does not say which bundle is active ({error}); give a folder of ccnvr "
+                "update, or install the bundle anew into an empty one"
+            ) from error
+
+    def _write(self, state: SlotState) -> None:
+        with write_atomically(self.folder / STATE_FILE) as stream:
+            stream.write(json.dumps(asdict(state)).encode())
+        self.state = state
+
+
+def _content(source: Path) -> bytes:
+    try:
+        with source.open("rb") as stream:
+            content = stream.read(archive.LARGEST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"bundle {source} cannot be read ({error.strerror}); give an existing file"
+        ) from error
+    if len(content) > archive.LARGEST_BYTES:
+        raise BundleError(f"bundle {source} is larger than {archive.LARGEST_BYTES} bytes")
+    return content

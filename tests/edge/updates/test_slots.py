@@ -1,0 +1,142 @@
+"""Two slots: a bundle is verified, tried and kept, or the former one goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ccnvr.edge.bundle import archive
+from ccnvr.edge.bundle.archive import BundleError
+from ccnvr.edge.updates.slots import Slots, SlotState
+from ccnvr.firmware_bridge.errors import UsageError
+from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
+
+BUNDLE = next(Path(archive.__file__).parents[1].joinpath("models").glob("*.ccnvr"))
+
+
+def sign(folder: Path, source: Path) -> Path:
+    """Sign a bundle with a new key, by OpenSSL; return the public key."""
+    private, public = folder / "private.pem", folder / "public.pem"
+
+    def openssl(*words: object) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    openssl("genpkey", "-algorithm", "ed25519", "-out", private)
+    openssl("pkey", "-in", private, "-pubout", "-out", public)
+    signature = source.with_name(source.name + ".sig")
+    openssl("pkeyutl", "-sign", "-rawin", "-inkey", private, "-in", source, "-out", signature)
+    return public
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    copy = tmp_path / "new.ccnvr"
+    copy.write_bytes(BUNDLE.read_bytes())
+    return copy
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "models"
+    made.mkdir()
+    return made
+
+
+def test_a_bundle_is_on_trial_until_it_is_confirmed(source: Path, folder: Path) -> None:
+    slots = Slots(folder)
+    with pytest.raises(UsageError, match="holds no bundle"):
+        _ = slots.chosen
+    first = slots.install(source)
+    assert slots.state == SlotState(trial="a")
+    assert Slots(folder).chosen == first
+    slots.confirm()
+    second = slots.install(source)
+    assert slots.state == SlotState(active="a", trial="b")
+    assert Slots(folder).chosen == second
+    slots.confirm()
+    assert Slots(folder).state == SlotState(active="b")
+
+
+def test_a_failed_trial_goes_back_and_says_why(source: Path, folder: Path) -> None:
+    slots = Slots(folder)
+    slots.install(source)
+    slots.confirm()
+    slots.install(source)
+    slots.roll_back("it gave no finite numbers")
+    again = Slots(folder)
+    assert again.chosen == folder / "a.ccnvr"
+    assert again.state.refused == "it gave no finite numbers"
+    assert again.state.refused_name == archive.read(source).manifest.name
+
+
+def test_a_damaged_bundle_never_gets_a_slot(source: Path, folder: Path) -> None:
+    slots = Slots(folder)
+    slots.install(source)
+    slots.confirm()
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(BundleError):
+        slots.install(source)
+    assert Slots(folder).state == SlotState(active="a")
+    assert [path.name for path in folder.glob("*.ccnvr")] == ["a.ccnvr"]
+
+
+def test_only_the_pinned_key_s_signature_is_taken(
+    source: Path, folder: Path, tmp_path: Path
+) -> None:
+    key = sign(tmp_path, source)
+    slots = Slots(folder)
+    slots.install(source, key)
+    slots.confirm()
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = sign(other, source)  # and its signature now lies beside the bundle
+    with pytest.raises(BundleError, match="is not that of the pinned key"):
+        slots.install(source, key)
+    slots.install(source, stranger)
+    source.with_name("new.ccnvr.sig").unlink()
+    with pytest.raises(UsageError, match="cannot be read"):
+        slots.install(source, key)
+    (tmp_path / "rsa.pem").write_text("no key")
+    with pytest.raises(UsageError, match="is not PEM"):
+        slots.install(source, tmp_path / "rsa.pem")
+
+
+def test_an_update_that_is_killed_leaves_the_active_bundle(source: Path, folder: Path) -> None:
+    slots = Slots(folder)
+    slots.install(source)
+    slots.confirm()
+    for delay in (0.02, 0.1, 0.2, 0.3, 0.4):
+        command = [*CCNVR, "update", str(source), "--models", str(folder)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        state = Slots(folder).state
+        assert state.active == "a"
+        archive.read(folder / "a.ccnvr")
+        if state.trial:
+            archive.read(folder / "b.ccnvr")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"active": "c"}', '{"active": "a", "x": 1}'])
+def test_a_state_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "slots.json").write_text(text)
+    with pytest.raises(UsageError, match="does not say which bundle is active"):
+        Slots(folder)
+
+
+def test_the_command_installs_and_refuses(source: Path, tmp_path: Path) -> None:
+    models = tmp_path / "made"
+    done = run_ccnvr("update", source, "--models", models)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((models / "slots.json").read_text())["trial"] == "a"
+    source.write_bytes(b"no bundle")
+    assert_one_sentence(run_ccnvr("update", source, "--models", models), 1)
+    assert_one_sentence(run_ccnvr("update", tmp_path / "none", "--models", models), 2)
