@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from ccnvr.edge.service.progress import Progress
+from ccnvr.edge.service.liveness import Liveness
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Notifier:
             channel.sendto("\n".join(assignments).encode(), self._address)
 
     @contextmanager
-    def watching(self, progress: Progress) -> Iterator[None]:
+    def watching(self, progress: Liveness) -> Iterator[None]:
         """Report progress and status while the block runs.
 
         The watchdog is fed only while no thread has missed the deadline that it set itself, so that
@@ -68,7 +68,7 @@ class Notifier:
             thread.join()
             self.send("STOPPING=1")
 
-    def _watch(self, progress: Progress, finished: threading.Event) -> None:
+    def _watch(self, progress: Liveness, finished: threading.Event) -> None:
         # Three times as often as it must be, since a busy computer may be late once or twice.
         pause = min(self.watchdog_s / 3 or _LONGEST_PAUSE_S, _LONGEST_PAUSE_S)
         told_status, told_late = "", False

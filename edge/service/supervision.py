@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ccnvr.edge.service.liveness import Liveness
 from ccnvr.edge.service.notifier import Notifier
-from ccnvr.edge.service.progress import Progress
 from ccnvr.edge.service.run_signals import RunSignals
 
 
@@ -21,7 +21,7 @@ class Supervision:
 
     def __init__(self) -> None:
         self.signals = RunSignals()
-        self.progress = Progress()
+        self.progress = Liveness()
         self._notifier = Notifier()
 
     @property

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from ccnvr.edge.service.progress import Progress
+from ccnvr.edge.service.liveness import Liveness
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Patience:
 
     health: Health
     stopping: threading.Event
-    progress: Progress = field(default_factory=Progress)
+    progress: Liveness = field(default_factory=Liveness)
 
     def wait(self, problem: str, tries: int) -> bool:
         """Wait before the next try and return True; return False if the daemon is to stop."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from ccnvr.edge.service.progress import Progress
+from ccnvr.edge.service.liveness import Liveness
 from ccnvr.edge.storage.context import GeoPosition
 from ccnvr.edge.storage.health import STEP_S
 from ccnvr.edge.workflow.control import Control, Job
@@ -73,12 +73,12 @@ class Course:
     last_warning: str = ""
     job: Job | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
-    progress: Progress = field(default_factory=Progress)
+    progress: Liveness = field(default_factory=Liveness)
     longest_scan_s: float = 0.0
 
     @classmethod
     def begun(
-        cls, beginning: Beginning, count: int | None, control: Control, progress: Progress
+        cls, beginning: Beginning, count: int | None, control: Control, progress: Liveness
     ) -> Self:
         """Return the course of a run that begins now, with `count` samples to take."""
         return cls(

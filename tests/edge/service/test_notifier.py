@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ccnvr.edge.service.liveness import Liveness
 from ccnvr.edge.service.notifier import Notifier
-from ccnvr.edge.service.progress import Progress
 from tests.support.helpers import CCNVR
 
 
@@ -40,8 +40,8 @@ def environment(tmp_path: Path, watchdog_s: float) -> dict[str, str]:
 
 
 def test_a_thread_is_late_only_by_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, now = Progress(), 100.0
-    monkeypatch.setattr("ccnvr.edge.service.progress.time.monotonic", lambda: now)
+    progress, now = Liveness(), 100.0
+    monkeypatch.setattr("ccnvr.edge.service.liveness.time.monotonic", lambda: now)
     progress.doing(10.0)
     now = 109.0
     assert progress.late() == []
@@ -54,7 +54,7 @@ def test_a_thread_is_late_only_by_its_own_word(monkeypatch: pytest.MonkeyPatch) 
 def test_the_watchdog_is_fed_by_progress_alone(
     tmp_path: Path, manager: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notifier, progress = Notifier(environment(tmp_path, 0.3)), Progress()
+    notifier, progress = Notifier(environment(tmp_path, 0.3)), Liveness()
     assert notifier.watchdog_s == 0.3
     with notifier.watching(progress):
         until(manager, "WATCHDOG=1")

@@ -6,7 +6,7 @@ import threading
 import time
 
 
-class Progress:
+class Liveness:
     """The deadlines that threads set themselves; a thread that misses its own is stuck.
 
     Attributes:
