@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccnvr.edge.bundle import archive as bundles
+from ccnvr.edge.bundle.accept_curve import half_widths_of
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics import domain as edge
 from ccnvr.edge.chemometrics.domain import Position
@@ -298,6 +299,9 @@ def test_a_bundle_carries_domain_and_intervals_to_the_output(
     shown = run_ccnvr("inspect", path).stdout
     assert "domain: flags spectra unlike the soils of UL.120, SL.125" in shown
     assert "0.125 to 8 times that for others" in shown
+    # The card states the half widths of the soils that the intervals were calibrated on.
+    assert not any(curve.estimated for curve in half_widths_of(model.bundle.manifest))
+    assert "of the soils that the intervals were calibrated on" in shown
     assert "no domain" in run_ccnvr("inspect", without_domain(path, tmp_path / "old.ccnvr")).stdout
     # Two soils that it knows and a sheet of paper.
     soils = limesoda.load("UL.120")
