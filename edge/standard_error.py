@@ -63,8 +63,10 @@ def _write_or_drop(descriptor: int, line: str) -> None:
         if _lost:
             line = line.replace("\n", f" ({_lost} earlier messages could not be written)\n")
         data = line.encode("utf-8", "replace")
+        # A longer one could block half-way through.
         if len(data) > _LONGEST_LINE:
             data = data[: _LONGEST_LINE - 4] + b"...\n"
+        # poll and not select, whose descriptors must be below 1024.
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         try:

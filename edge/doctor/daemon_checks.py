@@ -82,6 +82,7 @@ def _of_instrument(config: Config) -> tuple[Finding, Array | None]:
     """Examine the instrument; return its wavelengths in nm as well if it answers."""
     url = config.instrument.url
     try:
+        # The daemon's own way, so that it fails here for the reasons that it would fail there.
         instrument = open_instrument(url)
         try:
             info = instrument.identify()
@@ -95,6 +96,7 @@ def _of_instrument(config: Config) -> tuple[Finding, Array | None]:
 
 def _of_references(config: Config) -> Iterator[Finding]:
     names = list(columns("reference_scans"))
+    # Without the classes of the daemon, which would migrate and mark the store.
     address = f"{config.store_path.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:

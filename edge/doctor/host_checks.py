@@ -57,6 +57,7 @@ def _running() -> set[str]:
     """Return the names of all processes."""
     names = set()
     for folder in Path("/proc").iterdir():
+        # "comm" and not the command line, which other users' processes may hide.
         if folder.name.isdigit():
             try:
                 names.add((folder / "comm").read_text().strip())
@@ -68,6 +69,7 @@ def _running() -> set[str]:
 def _ignored_by_udev(port: Path) -> bool:
     """Return whether udev's database marks a port as none of ModemManager's business."""
     try:
+        # Read here rather than by udevadm, which small systems lack.
         device = os.stat(port).st_rdev
         data = _UDEV_DATA / f"c{os.major(device)}:{os.minor(device)}"
         return "E:ID_MM_PORT_IGNORE=1" in data.read_text().splitlines()

@@ -15,6 +15,7 @@ class Liveness:
 
     def __init__(self) -> None:
         self.status = ""
+        # By name, because another round has threads of the same names, which take their place.
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -30,6 +31,7 @@ class Liveness:
 
     def late(self) -> list[str]:
         """Return the names of the threads that have missed their deadlines."""
+        # Not the wall clock, which may be set while a thread is busy.
         now = time.monotonic()
         with self._lock:
             return [name for name, due in self._due.items() if due < now]

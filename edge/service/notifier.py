@@ -42,10 +42,12 @@ class Notifier:
         """Send assignments such as `READY=1`; never waits, and loses what cannot be sent."""
         if not self._address:
             return
+        # A socket for each message: the manager may make its own anew, as after daemon-reexec.
         with (
             suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
         ):
+            # A manager that does not read must not hold up the daemon.
             channel.setblocking(False)
             channel.sendto("\n".join(assignments).encode(), self._address)
 
@@ -65,6 +67,7 @@ class Notifier:
             yield
         finally:
             finished.set()
+            # Joined first, so that no status follows the end.
             thread.join()
             self.send("STOPPING=1")
 

@@ -78,6 +78,7 @@ class RunSignals:
         handlers = {signal.SIGINT: self._end, signal.SIGTERM: self._end, signal.SIGHUP: self._pause}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         finished = threading.Event()
+        # Started here: a signal handler must not, because threading's lock may be held.
         backstop = threading.Thread(
             target=self._end_at_last, args=(finished,), name="backstop", daemon=True
         )
@@ -97,6 +98,7 @@ class RunSignals:
 
     def end_round(self) -> None:
         """End the present round as SIGHUP does; may be called from any thread."""
+        # One that is stopping already reads the configuration anew, or ends.
         if not self.stopping.is_set():
             self._stop()
 
@@ -104,6 +106,7 @@ class RunSignals:
         self.end_round()
 
     def _stop(self) -> None:
+        # In this order: whoever sees the event looks at the time next.
         self._asked_at = time.monotonic()
         self.stopping.set()
         self._on_stop()
@@ -120,4 +123,5 @@ class RunSignals:
                     "what was acknowledged is stored",
                     logging.ERROR,
                 )
+                # Not sys.exit, which ends this thread alone and lets Python wait for the others.
                 os._exit(1)

@@ -37,6 +37,7 @@ class LineOutput:
     def __init__(self, descriptor: int, overdue: Callable[[], bool]) -> None:
         self._descriptor = descriptor
         self._overdue = overdue
+        # Files are always ready, pipes and terminals only if their readers read.
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
 
@@ -49,6 +50,7 @@ class LineOutput:
         """
         if self._overdue():
             raise _UNREAD
+        # Begun only in time: half a line would spoil the next run's first one.
         data = (line + "\n").encode()
         try:
             while data:
