@@ -353,9 +353,10 @@ def _is_right(record: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 def row(error: OperatorError, outcome: Outcome) -> str:
     """Return the row of the table: error, prompt, numbers shown, their flags, the verdicts."""
-    # The last sentence, without the scan that it is about and without the name of the port.
+    # The last sentence, without the scan that it is about and the names of port and store.
     prompt = re.sub(r"^scan \S+: ", "", outcome.said[-1] if outcome.said else "")
     prompt = re.sub(r"socket://[\d.:]+", "the port", prompt)
+    prompt = re.sub(r"--store \S+", "--store STORE", prompt)
     numbers = [
         f"{record['predictions']['OC']['value']:.0f}"
         for record in outcome.records
