@@ -40,7 +40,7 @@ _POLL_S = 0.1
 _LOG = logging.getLogger(__name__)
 
 
-class Session:
+class Measuring:
     """The work with a connected and identified instrument.
 
     Args:
@@ -196,14 +196,10 @@ class Session:
 
     def _go_on(self) -> None:
         """Do what is next: take new references, carry out a job, or take a sample."""
-        doubts, due = self._doubts(), self._age.due(time.monotonic())
-        when = self._config.reference.when_expired
-        if (doubts or due) and when == "retake":
-            return self._take(guides.LogGuide(self._course))
-        if (doubts or due) and when == "ask":
-            why = due or "the line was disturbed"
-            return self._await_references(f"new references are due: {why}", automatic=False)
         self._activity.change(Activity.READY)
+        if not self._references_hold():
+            why = self._age.due(time.monotonic()) or "the line was disturbed"
+            return self._await_references(f"new references are due: {why}", automatic=False)
         start = self._config.scan.start
         # With a timer, what is committed by now is acknowledged without waiting, and the rest after
         # later scans. Otherwise nobody knows when the next scan will come.
@@ -213,14 +209,28 @@ class Session:
         job = self._job_until(since + interval_s.get(start, guides.ASK_AGAIN_S))
         if job is not None:
             return self._do(job)
-        if start == "timer":
+        # They may have expired during the wait.
+        if start == "timer" and self._references_hold():
             self._taken_at = time.monotonic()
             return self._measure(SampleRequest())
-        if start == "instrument" and self._presses() != self._pressed:
+        if start == "instrument" and self._presses() != self._pressed and self._references_hold():
             self._measure(SampleRequest())
             # Presses during the scan are an impatient operator's, not those of another sample.
             self._pressed = self._presses()
         return None
+
+    def _references_hold(self) -> bool:
+        """Return whether the references may serve the next scan; take new ones if so configured.
+
+        Where they are only flagged, they may.
+        """
+        when = self._config.reference.when_expired
+        if when == "flag" or not (self._doubts() or self._age.due(time.monotonic())):
+            return True
+        if when == "retake":
+            self._take(guides.LogGuide(self._course))
+            self._activity.change(Activity.READY)
+        return when == "retake"
 
     def _do(self, job: Job) -> None:
         """Carry out a job.
@@ -233,7 +243,7 @@ class Session:
         try:
             if isinstance(request, ReferenceRequest):
                 self._guide(job, request)
-            elif self._prepared is None:
+            elif self._prepared is None or not self._references_hold():
                 job.fail(
                     "references are due; put the white panel under the probe and run ccnvr "
                     f"reference --store {self._config.store.path}"

@@ -11,7 +11,7 @@ import threading
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover
-from ccnvr.edge.daemon.measuring import Session
+from ccnvr.edge.daemon.measuring import Measuring
 from ccnvr.edge.daemon.references import ReferenceKeeper
 from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.models import Model
@@ -145,4 +145,4 @@ class Reader(threading.Thread):
         predictor = self._model.bind(info.wavelengths_nm)
         settings = instrument.configure(self._config.instrument.settings)
         keeper = ReferenceKeeper(info, settings, predictor, self._config.reference, store)
-        Session(self._config, instrument, keeper, self._course, self.handover).serve()
+        Measuring(self._config, instrument, keeper, self._course, self.handover).serve()

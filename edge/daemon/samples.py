@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedScan:
     """A scan that is ready for the store, and the record of the sample that it completes."""
 
     new: NewScan
@@ -59,7 +59,7 @@ class Samples:
         if self._config.every != "never":
             store.remember(check_sample.LEARNT_FROM, self._config.learn)
 
-    def predict(self, work: Work) -> Predicted:
+    def predict(self, work: Work) -> PredictedScan:
         """Return a scan with its prediction, and the mean of the replicates that it completes."""
         prediction = work.prepared.pipeline(work.scan) if work.prepared else NO_REFERENCES
         flags = (*work.flags, *self._check_flags(work))
@@ -68,13 +68,13 @@ class Samples:
         if work.context.replicate_of is None:
             # What is left of replicates is of a sample whose scanning was cut off.
             self._replicates.clear()
-            return Predicted(new, None)
+            return PredictedScan(new, None)
         if self._replicates and not _belong_together(self._replicates[-1][0], work):
             self._replicates.clear()
         self._replicates.append((work, prediction))
-        return Predicted(new, self._mean() if work.last else None)
+        return PredictedScan(new, self._mean() if work.last else None)
 
-    def tell(self, work: Work, predicted: Predicted) -> None:
+    def tell(self, work: Work, predicted: PredictedScan) -> None:
         """Tell operator and asker what came of a scan, once it is committed."""
         text = self._checked(work.info, predicted.new) if work.context.purpose == CHECK else ""
         record_id = predicted.shown.record_id
@@ -93,6 +93,7 @@ class Samples:
         if not new.prediction:
             text = f"the check sample {name!r} could not be used; scan it again"
         else:
+            # From the store again, which holds the scan that was committed a moment ago.
             self._charts.pop(info.serial, None)
             text = f"the check sample {name!r} is {self._chart(info)}"
         bad = not new.prediction or self._chart(info).outside
@@ -136,6 +137,7 @@ class Samples:
             "rejected": [ids[i] for i in np.flatnonzero(rejected)],
         }
         context = replace(first.context, replicate_of=None, replicates=named)
+        # The replicates were stored under the id of the record that they were to make.
         scan_id = first.context.replicate_of or ""
         return replace(
             self._new(replace(works[-1], scan=mean, context=context), prediction), scan_id=scan_id

@@ -8,20 +8,20 @@ from typing import Any
 
 from ccnvr.edge.workflow.control import Control, Job
 from ccnvr.edge.workflow.requests import (
-    Failed,
-    Finished,
+    JobFailed,
+    JobFinished,
+    JobProgress,
     JobRequest,
     OperatorPrompt,
-    Progress,
 )
 
 _LOOK_UP_S = 0.2
 
 _NAMES = {
     OperatorPrompt: "prompt",
-    Progress: "progress",
-    Finished: "finished",
-    Failed: "failed",
+    JobProgress: "progress",
+    JobFinished: "finished",
+    JobFailed: "failed",
 }
 
 
@@ -84,8 +84,8 @@ class PageJobs:
                 continue
             with self._lock:
                 self._last = {"job": number, "event": _NAMES[type(event)], "text": event.text}
-                if isinstance(event, Finished | Failed):
+                if isinstance(event, JobFinished | JobFailed):
                     self._job = None
             self._on_event()
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, JobFinished | JobFailed):
                 return

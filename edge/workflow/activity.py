@@ -62,7 +62,8 @@ WAYS: Mapping[Activity, frozenset[Activity]] = {
         }
     ),
     _A.MEASURING: frozenset({_A.CONNECTING, _A.READY, _A.ENDED}),
-    _A.ENDED: frozenset(),
+    # After SIGHUP another round begins.
+    _A.ENDED: frozenset({_A.CONNECTING}),
 }
 """The states that may follow each state. Any state may follow itself."""
 

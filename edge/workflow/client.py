@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ccnvr.edge.workflow import messages
 from ccnvr.edge.workflow.control_socket import short_address, socket_path
-from ccnvr.edge.workflow.requests import Failed, Finished, JobEvent, JobRequest
+from ccnvr.edge.workflow.requests import JobEvent, JobFailed, JobFinished, JobRequest
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 _MOST_ANSWER = 1 << 20
@@ -33,6 +33,7 @@ class ControlClient:
         try:
             with short_address(socket_path(store)) as address:
                 self._socket.connect(address)
+        # Refused is a socket that a killed daemon left behind.
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
             self._socket.close()
             raise CcnvrError(
@@ -76,7 +77,7 @@ class ControlClient:
             except ValueError as error:
                 raise CcnvrError(f"the daemon's answer is not understood: {error}") from error
             yield event
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, JobFinished | JobFailed):
                 return
 
     def proceed(self) -> None:
@@ -109,6 +110,7 @@ class ControlClient:
             line = self._lines.readline(_MOST_ANSWER)
         except OSError as error:
             raise self._lost(error.strerror or str(error)) from error
+        # Cut by the end of the connection, or longer than any answer.
         if not line.endswith(b"\n"):
             raise self._lost("it closed the connection")
         return line

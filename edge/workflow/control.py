@@ -15,12 +15,12 @@ from typing import Any
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.workflow.activity import ActivityLog
 from ccnvr.edge.workflow.requests import (
-    Failed,
-    Finished,
     JobEvent,
+    JobFailed,
+    JobFinished,
+    JobProgress,
     JobRequest,
     OperatorPrompt,
-    Progress,
 )
 from ccnvr.firmware_bridge.errors import CcnvrError
 
@@ -56,7 +56,10 @@ class Job:
         self._proceed = threading.Event()
 
     def next_event(self, timeout_s: float) -> JobEvent | None:
-        """Wait for the next event; None if none comes in time. The last is Finished or Failed."""
+        """Wait for the next event; None if none comes in time.
+
+        The last event is a JobFinished or a JobFailed.
+        """
         try:
             return self._events.get(timeout=timeout_s)
         except queue.Empty:
@@ -72,7 +75,7 @@ class Job:
 
     def tell(self, text: str) -> None:
         """Tell how far the job is. For the daemon."""
-        self._events.put(Progress(text))
+        self._events.put(JobProgress(text))
 
     def prompt(self, text: str, stopping: threading.Event) -> None:
         """Ask the operator for something and wait until it is done. For the daemon.
@@ -80,6 +83,7 @@ class Job:
         Raises:
             JobCancelled: the operator does not come, or the daemon is to stop.
         """
+        # Before the prompt is told: an answer to an earlier one must not answer this one.
         self._proceed.clear()
         self._events.put(OperatorPrompt(text))
         deadline = time.monotonic() + OPERATOR_S
@@ -96,11 +100,11 @@ class Job:
 
     def finish(self, text: str, record: dict[str, Any] | None = None) -> None:
         """End the job; a second end is ignored. For the daemon."""
-        self._end(Finished(text, record))
+        self._end(JobFinished(text, record))
 
     def fail(self, text: str) -> None:
         """End the job without success; a second end is ignored. For the daemon."""
-        self._end(Failed(text))
+        self._end(JobFailed(text))
 
     def _end(self, event: JobEvent) -> None:
         if not self.ended.is_set():
@@ -146,6 +150,7 @@ class Control:
         with self._lock:
             parts, waiting = dict(self._parts), self._waiting
         present = self.activity.present
+        # The parts are called without the lock, since they may take their own.
         status: dict[str, Any] = {
             "activity": present.name.lower(),
             "text": present.value,
@@ -172,6 +177,7 @@ class Control:
                 return None
             if job is None:
                 return None
+            # Counted apart, because the size of a queue is only an estimate.
             with self._lock:
                 self._waiting -= 1
             if not job.cancelled.is_set():
@@ -180,10 +186,12 @@ class Control:
 
     def wake(self) -> None:
         """End a wait for the next job; safe in a signal handler."""
+        # A SimpleQueue may be put to while its own `get` is interrupted, unlike a Queue.
         self._jobs.put(None)
 
     def close(self, reason: str) -> None:
         """Refuse all jobs from now on, and end those that wait. For the daemon."""
+        # First, so that no job comes in behind the last that is ended here.
         with self._lock:
             self._closed = reason
         while True:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ccnvr.edge.workflow import messages
 from ccnvr.edge.workflow.control import Control, Job, JobRefused
-from ccnvr.edge.workflow.requests import Failed, Finished
+from ccnvr.edge.workflow.requests import JobFailed, JobFinished
 
 MOST_CONNECTIONS = 8
 IDLE_S = 60.0
@@ -138,7 +138,7 @@ class ControlServer(threading.Thread):
             if len(self._connections) >= MOST_CONNECTIONS:
                 with suppress(OSError):
                     peer.settimeout(_LOOK_UP_S)
-                    peer.sendall(messages.event_line(Failed("too many programs are connected")))
+                    peer.sendall(messages.event_line(JobFailed("too many programs are connected")))
                 peer.close()
                 continue
             self._connections.append(_Connection(self._control, peer, self._stopping))
@@ -183,7 +183,7 @@ class _Connection(threading.Thread):
             event = self._job.next_event(_LOOK_UP_S)
             if event is not None:
                 self._peer.sendall(messages.event_line(event))
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, JobFinished | JobFailed):
                 self._job, self._heard = None, time.monotonic()
             if event is not None:
                 return True
@@ -228,4 +228,4 @@ class _Connection(threading.Thread):
         return None
 
     def _fail(self, text: str) -> None:
-        self._peer.sendall(messages.event_line(Failed(text)))
+        self._peer.sendall(messages.event_line(JobFailed(text)))

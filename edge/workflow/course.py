@@ -98,6 +98,7 @@ class Course:
 
     def warn_once(self, message: str) -> None:
         """Log a warning unless it repeats the last one; an instrument may be away for days."""
+        # The status is set anyway: it may have said "measuring" meanwhile.
         if message != self.last_warning:
             _LOG.warning("%s", message)
         self.last_warning = self.progress.status = message

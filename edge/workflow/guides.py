@@ -87,6 +87,7 @@ class JobGuide:
 
     def again(self, refused: ReferenceRefused, asked: int) -> None:
         """Prompt for both references again; see `Guide`."""
+        # The former pair still serves, so that giving up does no harm.
         if asked == ASKS:
             raise refused
         self.ready(f"{refused}; then both references are taken again")

@@ -14,12 +14,12 @@ from typing import Any
 from ccnvr.edge.typed import build
 from ccnvr.edge.workflow.requests import (
     CheckRequest,
-    Failed,
-    Finished,
     JobEvent,
+    JobFailed,
+    JobFinished,
+    JobProgress,
     JobRequest,
     OperatorPrompt,
-    Progress,
     ReferenceRequest,
     SampleRequest,
 )
@@ -36,9 +36,9 @@ _ANSWERS = ("status", "proceed", "cancel")
 
 _EVENTS: Mapping[type[JobEvent], str] = {
     OperatorPrompt: "prompt",
-    Progress: "progress",
-    Finished: "finished",
-    Failed: "failed",
+    JobProgress: "progress",
+    JobFinished: "finished",
+    JobFailed: "failed",
 }
 
 
@@ -96,7 +96,7 @@ def read_request(line: bytes) -> JobRequest | str:
 def event_line(event: JobEvent) -> bytes:
     """Return the line that tells an event of a job."""
     data: dict[str, object] = {"event": _EVENTS[type(event)], "text": event.text}
-    if isinstance(event, Finished) and event.record is not None:
+    if isinstance(event, JobFinished) and event.record is not None:
         data["record"] = event.record
     return encode(data)
 
@@ -114,7 +114,8 @@ def read_event(line: bytes) -> JobEvent:
         raise ValueError(f"event {name!r:.60} is unknown")
     if name == "finished":
         record = data.get("record")
-        return Finished(text, record if isinstance(record, dict) else None)
+        return JobFinished(text, record if isinstance(record, dict) else None)
+    # The others have a text alone.
     kind = kinds[name]
-    assert kind is not Finished
+    assert kind is not JobFinished
     return kind(text)

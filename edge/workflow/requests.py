@@ -56,14 +56,14 @@ class OperatorPrompt:
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """A sentence on how far a job is."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Finished:
+class JobFinished:
     """The end of a job that was carried out.
 
     `record` is the record of the store, as streams deliver it; None for references.
@@ -74,10 +74,10 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
+class JobFailed:
     """The end of a job that could not be carried out: why, and what to do next."""
 
     text: str
 
 
-JobEvent = OperatorPrompt | Progress | Finished | Failed
+JobEvent = OperatorPrompt | JobProgress | JobFinished | JobFailed

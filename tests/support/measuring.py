@@ -17,9 +17,9 @@ from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.workflow.activity import Activity
 from ccnvr.edge.workflow.control import Control, Job
 from ccnvr.edge.workflow.requests import (
-    Failed,
-    Finished,
     JobEvent,
+    JobFailed,
+    JobFinished,
     JobRequest,
     OperatorPrompt,
     SampleRequest,
@@ -72,7 +72,7 @@ class Daemon:
     def scan(self, *given: Any) -> dict[str, Any]:
         """Return the record of a sample."""
         last = self.ask(SampleRequest(*given))[-1]
-        assert isinstance(last, Finished), last
+        assert isinstance(last, JobFinished), last
         assert last.record is not None
         return last.record
 
@@ -92,7 +92,7 @@ def events_of(job: Job, before_proceed: Callable[[str], None]) -> Iterator[JobEv
         event = job.next_event(20)
         assert event is not None, "nothing came of the job"
         yield event
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, JobFinished | JobFailed):
             return
         if isinstance(event, OperatorPrompt):
             before_proceed(event.text)

@@ -14,8 +14,8 @@ from pathlib import Path
 from ccnvr.edge.workflow.client import ControlClient
 from ccnvr.edge.workflow.requests import (
     CheckRequest,
-    Failed,
     JobEvent,
+    JobFailed,
     JobRequest,
     OperatorPrompt,
     ReferenceRequest,
@@ -71,13 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(event: JobEvent) -> None:
-    if isinstance(event, Failed):
+    if isinstance(event, JobFailed):
         raise CcnvrError(event.text)
     print(event.text, flush=True)
 
 
 def _wait_for_enter() -> None:
     print("press Enter when it is there, or Ctrl-C to stop: ", end="", flush=True)
+    # The empty string is the end of the input; Enter alone is a line.
     if not sys.stdin.readline():
         raise CcnvrError(
             "standard input has ended and nobody can press Enter; give --yes if everything is in "

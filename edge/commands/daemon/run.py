@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             "profile": arguments.profile,
         },
         "store": {"path": arguments.store},
-        "run": {"interval_s": arguments.interval},
+        "scan": {"interval_s": arguments.interval},
         "reference": {"accept_white": arguments.accept_white or None},
         "accept": dict(arguments.accept or ()),
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 from ccnvr.edge.commands.arguments import number, whole_number
 from ccnvr.edge.storage.context import DEPTHS_CM, SampleIdentity
 from ccnvr.edge.workflow.client import ControlClient
-from ccnvr.edge.workflow.requests import MOST_REPLICATES, Failed, Finished, SampleRequest
+from ccnvr.edge.workflow.requests import MOST_REPLICATES, JobFailed, JobFinished, SampleRequest
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
@@ -54,9 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{error}; correct it") from error
     with ControlClient(arguments.store) as client:
         for event in client.ask(SampleRequest(sample, arguments.replicates)):
-            if isinstance(event, Failed):
+            if isinstance(event, JobFailed):
                 raise CcnvrError(event.text)
-            if isinstance(event, Finished) and arguments.json:
+            # With --json nothing but the record is printed, for programs that read it.
+            if isinstance(event, JobFinished) and arguments.json:
                 print(json.dumps(event.record))
             elif not arguments.json:
                 print(event.text, flush=True)

@@ -13,7 +13,7 @@ import pytest
 
 from ccnvr.edge.streams.page_settings import WebConfig
 from ccnvr.edge.web.server import served
-from ccnvr.edge.workflow.requests import Finished, JobRequest, SampleRequest
+from ccnvr.edge.workflow.requests import JobFinished, JobRequest, SampleRequest
 from tests.support.brokers import free_port
 from tests.support.played_daemon import PlayedDaemon
 
@@ -34,7 +34,7 @@ class ServedPage:
     def scan(self, request: JobRequest | None = None) -> None:
         """Have a sample scanned."""
         job = self.daemon.control.submit(request or SampleRequest())
-        while not isinstance(job.next_event(20), Finished):
+        while not isinstance(job.next_event(20), JobFinished):
             pass
 
 

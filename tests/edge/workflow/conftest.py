@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from ccnvr.edge.workflow import guides
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ccnvr.edge.daemon.reader.RECONNECT_S", 0.01)
     monkeypatch.setattr(guides, "ASK_AGAIN_S", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def _states_as_drawn(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    wrong = [one for one in caplog.messages if "which it must not; report this" in one]
+    assert not wrong
 
 
 @pytest.fixture

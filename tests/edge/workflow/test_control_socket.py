@@ -20,7 +20,7 @@ from ccnvr.edge.workflow.client import ControlClient
 from ccnvr.edge.workflow.control import MOST_WAITING, Control
 from ccnvr.edge.workflow.control_socket import MOST_CONNECTIONS, ControlServer, short_address
 from ccnvr.edge.workflow.messages import MOST_LINE
-from ccnvr.edge.workflow.requests import Failed, Finished, OperatorPrompt, SampleRequest
+from ccnvr.edge.workflow.requests import JobFailed, JobFinished, OperatorPrompt, SampleRequest
 from ccnvr.firmware_bridge.errors import CcnvrError
 from tests.support.measuring import until
 
@@ -106,7 +106,7 @@ def test_a_note_of_the_greatest_length_fits(control: Control, server: ControlSer
         events = client.ask(request)
         thread = threading.Thread(target=lambda: control.next_job(10).finish("done", {"a": 1}))  # type: ignore[union-attr]
         thread.start()
-        assert next(events) == Finished("done", {"a": 1})
+        assert next(events) == JobFinished("done", {"a": 1})
         thread.join()
 
 
@@ -170,7 +170,7 @@ def test_jobs_beyond_those_that_may_wait_are_refused(
     waiting = [control.submit(SampleRequest()) for _ in range(MOST_WAITING)]
     with ControlClient(store) as client:
         (event,) = client.ask(SampleRequest())
-        assert isinstance(event, Failed) and "wait already" in event.text
+        assert isinstance(event, JobFailed) and "wait already" in event.text
     # Whoever goes away withdraws the request.
     waiting[0].cancel()
     assert control.next_job(1) is waiting[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.storage.context import SampleIdentity
+from ccnvr.edge.workflow import guides
 from ccnvr.edge.workflow.activity import WAYS, Activity
 from ccnvr.edge.workflow.requests import (
     CheckRequest,
-    Failed,
-    Finished,
+    JobFailed,
+    JobFinished,
     OperatorPrompt,
     ReferenceRequest,
     SampleRequest,
@@ -35,7 +37,7 @@ def test_without_references_samples_are_refused_and_references_asked_for_by_step
     with handheld() as (url, _), daemon(url, store, **ASK) as running:
         running.await_activity(Activity.AWAITING_REFERENCES)
         (refused,) = running.ask(SampleRequest(SAMPLE))
-        assert isinstance(refused, Failed) and "run ccnvr reference --store" in refused.text
+        assert isinstance(refused, JobFailed) and "run ccnvr reference --store" in refused.text
         events = running.ask(ReferenceRequest())
         assert [event.text.split(":")[0] for event in events] == [
             "dark reference",
@@ -62,18 +64,18 @@ def test_a_mistake_is_asked_for_again_and_what_cannot_serve_replaces_nothing(sto
 
         see(0.85)
         last = running.ask(ReferenceRequest(), clean)[-1]
-        assert isinstance(last, Finished) and len(asked) == 5, (last, asked)
+        assert isinstance(last, JobFinished) and len(asked) == 5, (last, asked)
         see(0.0)
         last = running.ask(ReferenceRequest())[-1]
-        assert isinstance(last, Failed) and "counts above dark" in last.text
+        assert isinstance(last, JobFailed) and "counts above dark" in last.text
         see(0.85)
         last = running.ask(ReferenceRequest())[-1]
-        assert isinstance(last, Failed) and "85% of the earlier ones' light" in last.text
+        assert isinstance(last, JobFailed) and "85% of the earlier ones' light" in last.text
         see(1.0)
         assert running.scan(SAMPLE)["predictions"]
         assert len(rows(store, "SELECT 1 FROM reference_scans")) == 4
         see(0.85)
-        assert isinstance(running.ask(ReferenceRequest(accept_white=True))[-1], Finished)
+        assert isinstance(running.ask(ReferenceRequest(accept_white=True))[-1], JobFinished)
 
 
 @pytest.mark.parametrize("when", ["ask", "flag", "retake"])
@@ -88,7 +90,7 @@ def test_references_expire_by_the_scans_that_they_served(
             assert "reference_expired" not in running.scan()["flags"]
         if when == "ask":
             running.await_activity(Activity.AWAITING_REFERENCES)
-            assert isinstance(running.ask(SampleRequest())[-1], Failed)
+            assert isinstance(running.ask(SampleRequest())[-1], JobFailed)
             running.ask(ReferenceRequest())
         fourth = running.scan()
         assert ("reference_expired" in fourth["flags"]) == (when == "flag")
@@ -108,6 +110,27 @@ def test_used_up_references_are_not_taken_up_again_at_the_next_start(
             running.scan()
             running.scan()
         assert len(rows(store, "SELECT 1 FROM reference_scans")) == 2 * pairs
+
+
+@pytest.mark.parametrize("when", ["ask", "flag", "retake"])
+def test_references_that_expire_while_a_job_is_waited_for_are_noticed(
+    simulated: Callable[..., str], store: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: Sections = {"reference": {"when_expired": when, "max_age_s": 1.0}, **BY_COMMAND}
+    with daemon(simulated(), store, **limits) as running:
+        if when == "ask":
+            running.ask(ReferenceRequest())
+        running.await_activity(Activity.READY)
+        # Longer than they hold, and than the daemon looks by itself.
+        monkeypatch.setattr(guides, "ASK_AGAIN_S", 30.0)
+        time.sleep(1.2)
+        last = running.ask(SampleRequest(SAMPLE))[-1]
+        if when == "ask":
+            assert isinstance(last, JobFailed) and "references are due" in last.text
+        else:
+            assert isinstance(last, JobFinished) and last.record is not None
+            assert ("reference_expired" in last.record["flags"]) == (when == "flag")
+        monkeypatch.setattr(guides, "ASK_AGAIN_S", 0.05)
 
 
 def test_status_shows_a_drift_of_the_detector(store: Path) -> None:

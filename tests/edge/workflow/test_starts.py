@@ -20,8 +20,8 @@ from ccnvr.edge.storage.context import SampleIdentity
 from ccnvr.edge.workflow.activity import Activity
 from ccnvr.edge.workflow.control import JobRefused
 from ccnvr.edge.workflow.requests import (
-    Failed,
-    Finished,
+    JobFailed,
+    JobFinished,
     OperatorPrompt,
     ReferenceRequest,
     SampleRequest,
@@ -111,7 +111,7 @@ def test_replicates_make_one_record_and_stay_in_the_store(store: Path) -> None:
             "replicate 2 of 10 is scanned",
         ]
         last = events[-1]
-        assert isinstance(last, Finished) and last.record is not None
+        assert isinstance(last, JobFinished) and last.record is not None
         record = last.record
         assert len(record["replicates"]["used"]) == 10 and record["replicates"]["rejected"] == []
         assert record["scan_id"] == record["replicates"]["used"][0] + "-mean"
@@ -163,10 +163,10 @@ def test_a_job_says_when_the_link_is_lost_and_the_next_one_goes_well(store: Path
         daemon(server.url, store, **BY_COMMAND) as running,
     ):
         ends = [running.ask(SampleRequest(SampleIdentity("S0")))[-1]]
-        while isinstance(ends[-1], Finished):
+        while isinstance(ends[-1], JobFinished):
             assert len(ends) < 60
             ends.append(running.ask(SampleRequest(SampleIdentity(f"S{len(ends)}")))[-1])
-        assert isinstance(ends[-1], Failed) and "scan again" in ends[-1].text
+        assert isinstance(ends[-1], JobFailed) and "scan again" in ends[-1].text
         lost = f"S{len(ends) - 1}"
         running.await_activity(Activity.READY)
         again = running.scan(SampleIdentity(lost))
@@ -230,7 +230,7 @@ def test_a_daemon_that_ends_ends_its_jobs(simulated: Callable[..., str], store: 
         waiting = running.control.submit(SampleRequest())
     for one in (job, waiting):
         event = one.next_event(5)
-        assert isinstance(event, Failed) and "start it again" in event.text
+        assert isinstance(event, JobFailed) and "start it again" in event.text
     with pytest.raises(JobRefused, match="the daemon has ended"):
         running.control.submit(SampleRequest())
 
