@@ -1,13 +1,13 @@
-"""Write the tables of docs/default-family.md from the bundles: `python -m tools.family_page`.
+"""Write the tables of the default models from the bundles: `python -m tools.family_page`.
 
-The second table says, for the bands of each driver's simulator, which model serves it.
+They stand in docs/default-family.md and, shorter, in the README. The table of instruments says, for
+the bands of each driver's simulator, which model serves it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import exp
-from pathlib import Path
 
 from ccnvr.edge.bundle import family
 from ccnvr.edge.bundle.family import FamilyMember
@@ -17,7 +17,7 @@ from ccnvr.firmware_bridge.connect.registry import DRIVERS
 from ccnvr.firmware_bridge.connect.sim_url import simulate
 from tools.family import MODELS, ROOT
 
-PAGE = ROOT / "docs" / "default-family.md"
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "default-family.md"
 BEGIN, END = "<!-- made by tools/family_page.py: {} -->", "<!-- end -->"
 
 
@@ -35,6 +35,16 @@ def members_table() -> Iterator[str]:
             f"| `{member.name}` | {member.needs} | {member.instruments} | {soils:,} | {size:.0f} | "
             f"{cells} |"
         )
+
+
+def summary_table() -> Iterator[str]:
+    """Yield a table of R2 alone."""
+    names = _properties()
+    yield f"| model | for | {' | '.join(names)} |"
+    yield "|---" * (2 + len(names)) + "|"
+    for member in family.members():
+        cells = " | ".join(_r2(member, name) for name in names)
+        yield f"| `{member.name}` | {member.instruments} | {cells} |"
 
 
 def instruments_table() -> Iterator[str]:
@@ -75,8 +85,11 @@ def _cell(member: FamilyMember, name: str) -> str:
     target = next((each for each in member.manifest.targets if each.name == name), None)
     if target is None:
         return "-"
-    r2 = f".{round(100 * member.r2[name]):02d}" if name in member.r2 else "?"
-    return f"{r2} {_width(target)}".strip()
+    return f"{_r2(member, name)} {_width(target)}".strip()
+
+
+def _r2(member: FamilyMember, name: str) -> str:
+    return f".{round(100 * member.r2[name]):02d}" if name in member.r2 else "-"
 
 
 def _width(target: Target) -> str:
@@ -88,20 +101,27 @@ def _width(target: Target) -> str:
     return f"×{exp(width):.1f}" if target.transform == "log1p" else f"±{width:.2g}"
 
 
-TABLES = {"models": members_table, "instruments": instruments_table, "left out": left_out}
+TABLES = {
+    "summary": summary_table,
+    "models": members_table,
+    "instruments": instruments_table,
+    "left out": left_out,
+}
 
 
-def page(text: str) -> str:
-    """Return the page with its tables made anew."""
+def made_anew(text: str) -> str:
+    """Return a page with those of the tables made anew that it has."""
     for name, table in TABLES.items():
         begin = BEGIN.format(name)
-        head, rest = text.split(begin)
-        text = f"{head}{begin}\n{chr(10).join(table())}\n{END}{rest.split(END, 1)[1]}"
+        if begin in text:
+            head, rest = text.split(begin)
+            text = f"{head}{begin}\n{chr(10).join(table())}\n{END}{rest.split(END, 1)[1]}"
     return text
 
 
 def main() -> None:
-    Path(PAGE).write_text(page(PAGE.read_text()))
+    for page in (README, PAGE):
+        page.write_text(made_anew(page.read_text()))
 
 
 if __name__ == "__main__":

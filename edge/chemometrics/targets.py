@@ -163,7 +163,8 @@ class Target:
     def restore(self, standardised: Array) -> Array:
         """Return standardised values as property values in `unit`.
 
-        They are never negative if no training soil had a negative value.
+        They are never negative if no training soil had a negative value, and percentages are never
+        above 100.
         """
         transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
         # The `linear` part of a network is unbounded, so the exponential could overflow; limited,
@@ -173,6 +174,8 @@ class Target:
             if self.transform == "log1p"
             else transformed
         )
+        if self.unit == "%":
+            values = np.minimum(values, 100.0)
         return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
 
 

@@ -15,9 +15,9 @@ from typing import IO
 from ccnvr.edge.cli import main
 
 ROOT = Path(__file__).parents[2]
-NETWORK_BUNDLE = "default:nir-open-4"
-NETWORK_FILE = ROOT / "edge" / "models" / "nir-open-4.ccnvr"
-"""A bundle of a network alone, in all formats and profiles, and its file."""
+NETWORK_FILE = ROOT / "tests" / "data" / "nir-open-4.ccnvr"
+NETWORK_BUNDLE = str(NETWORK_FILE)
+"""A bundle of a network alone, in all formats and profiles: the default of an earlier version."""
 
 CCNVR = [sys.executable, "-m", "ccnvr.edge.cli"]
 
