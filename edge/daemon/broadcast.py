@@ -62,11 +62,14 @@ class Broadcast:
 
     def finish(self) -> None:
         """Deliver what can be delivered, and end all streams."""
+        # Not those that an error at the start left unstarted.
+        started = [stream for stream in self._all if stream.ident is not None]
         try:
-            for stream in self._all:
-                # Not those that an error at the start left unstarted.
-                if stream.ident is not None:
-                    stream.finish()
+            # All at once: one that waits for its reader or broker must not delay the others' end.
+            for stream in started:
+                stream.begin_to_finish()
+            for stream in started:
+                stream.finish()
         finally:
             self._opened.close()
         for stream in self._others:

@@ -53,12 +53,18 @@ class Stream(threading.Thread):
 
     def finish(self) -> None:
         """Deliver all committed records, then stop the thread and wait for its end."""
+        self.begin_to_finish()
+        self.join()
+
+    def begin_to_finish(self) -> None:
+        """Do the same without waiting for the end."""
+        if self._stopping.is_set():
+            return
         # In this order: a thread that the news wakes must see that it is to stop.
         self._stopping.set()
         self._news.set()
         if self._destination.stop is not None:
             self._destination.stop()
-        self.join()
 
     def run(self) -> None:
         """Run the thread: deliver records until `finish`, or until a delivery fails."""

@@ -160,6 +160,24 @@ def test_an_instrument_that_does_not_answer(daemon: Callable[..., Daemon]) -> No
             assert one.end() in (0, 1)
 
 
+def test_a_broker_that_is_away_while_the_reader_of_standard_output_is_stuck(
+    simulator_process: Callable[..., str], daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        file = tmp_path / "c.toml"
+        file.write_text(
+            f'[instrument]\nurl = "{simulator_process()}"\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+        )
+        reading, writing = full_pipe()
+        one = daemon("-c", file, stdout=writing)
+        one.wait_for_scans(5)
+        assert one.end() == 0
+    os.close(reading)
+    os.close(writing)
+
+
 def test_a_store_that_another_program_has_locked_before_the_start(
     tmp_path: Path, daemon: Callable[..., Daemon]
 ) -> None:
