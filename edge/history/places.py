@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from ccnvr.edge.history.ossl_table import safe_cell
 from ccnvr.edge.history.stored_scans import StoredScan
@@ -23,6 +23,8 @@ TABLE = "samples"
 """The name of the layer in a GeoPackage."""
 
 _WGS84 = 4326
+
+_NUMBERS = {"top_cm", "bottom_cm", "accuracy_m"}
 
 _WGS84_WKT = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,'
@@ -79,18 +81,31 @@ def properties_of(scan: StoredScan) -> dict[str, Any]:
     }
 
 
-def as_geojson(scans: Iterable[StoredScan]) -> str:
-    """Return a feature collection of points; a sample without a position has no geometry."""
-    features = []
-    for scan in scans:
+def write_geojson(scans: Iterable[StoredScan], stream: IO[str]) -> int:
+    """Write a feature collection of points, and return how many.
+
+    A sample without a position has no geometry. One feature is in memory at a time.
+    """
+    count = 0
+    stream.write('{"type": "FeatureCollection", "features": [')
+    for count, scan in enumerate(scans, 1):
         position = scan.context.position
         # Longitude first; the datum is always WGS 84 (RFC 7946, section 4).
         place = position and {
             "type": "Point",
             "coordinates": [position.longitude, position.latitude],
         }
-        features.append({"type": "Feature", "geometry": place, "properties": properties_of(scan)})
-    return json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False) + "\n"
+        feature = {"type": "Feature", "geometry": place, "properties": properties_of(scan)}
+        stream.write((",\n" if count > 1 else "\n") + json.dumps(feature, allow_nan=False))
+    stream.write("\n]}\n")
+    return count
+
+
+def as_geojson(scans: Iterable[StoredScan]) -> str:
+    """Return what `write_geojson` writes."""
+    text = io.StringIO()
+    write_geojson(scans, text)
+    return text.getvalue()
 
 
 def as_csv(scans: Iterable[StoredScan]) -> str:
@@ -113,10 +128,8 @@ def as_csv(scans: Iterable[StoredScan]) -> str:
     return text.getvalue()
 
 
-def as_geopackage(scans: Iterable[StoredScan]) -> bytes:
-    """Return a GeoPackage with one layer of points, `TABLE`."""
-    rows = [(_point(scan), properties_of(scan)) for scan in scans]
-    names = list(dict.fromkeys(name for _, told in rows for name in told))
+def as_geopackage(scans: Iterable[StoredScan]) -> tuple[bytes, int]:
+    """Return a GeoPackage with one layer of points, `TABLE`, and the number of its rows."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(_REQUIRED)
         connection.executemany(
@@ -127,19 +140,10 @@ def as_geopackage(scans: Iterable[StoredScan]) -> bytes:
                 ("WGS 84 geodetic", _WGS84, "EPSG", _WGS84, _WGS84_WKT),
             ],
         )
-        columns = ", ".join(f"{_quoted(name)} {_kind(name, rows)}" for name in names)
-        connection.execute(
-            f"CREATE TABLE {TABLE} (fid INTEGER PRIMARY KEY, geom POINT, {columns})"
-            if names
-            else f"CREATE TABLE {TABLE} (fid INTEGER PRIMARY KEY, geom POINT)"
-        )
+        connection.execute(f"CREATE TABLE {TABLE} (fid INTEGER PRIMARY KEY, geom POINT)")
+        connection.execute("BEGIN")
+        count, edges = _fill(connection, scans)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        placed = [one.context.position for one in scans if one.context.position]
-        longitudes, latitudes = (
-            [one.longitude for one in placed],
-            [one.latitude for one in placed],
-        )
-        edges = [f(values, default=None) for f in (min, max) for values in (longitudes, latitudes)]
         connection.execute(
             "INSERT INTO gpkg_contents VALUES (?, 'features', ?, '', ?, ?, ?, ?, ?, ?)",
             (TABLE, TABLE, now, *edges, _WGS84),
@@ -148,13 +152,41 @@ def as_geopackage(scans: Iterable[StoredScan]) -> bytes:
             "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POINT', ?, 0, 0)",
             (TABLE, _WGS84),
         )
-        places = ", ".join("?" * (len(names) + 1))
-        listed = ", ".join(["geom", *map(_quoted, names)])
-        connection.executemany(
-            f"INSERT INTO {TABLE} ({listed}) VALUES ({places})",  # noqa: S608 - quoted names
-            [(point, *(told.get(name) for name in names)) for point, told in rows],
+        connection.execute("COMMIT")
+        return connection.serialize(), count
+
+
+def _fill(
+    connection: sqlite3.Connection, scans: Iterable[StoredScan]
+) -> tuple[int, list[float | None]]:
+    """Insert the samples; return how many, and west, south, east and north edge of them all."""
+    known: set[str] = set()
+    count, edges = 0, list[float | None](4 * [None])
+    for scan in scans:
+        count += 1
+        told = properties_of(scan)
+        for name in told:
+            # SQL does not tell upper from lower case in names, and a bundle's properties may.
+            if name.lower() not in known:
+                known.add(name.lower())
+                connection.execute(
+                    f"ALTER TABLE {TABLE} ADD COLUMN {_quoted(name)} {_kind(name, scan)}"
+                )
+        columns = ", ".join(["geom", *map(_quoted, told)])
+        places = ", ".join("?" * (len(told) + 1))
+        connection.execute(
+            f"INSERT INTO {TABLE} ({columns}) VALUES ({places})",  # noqa: S608 - quoted names
+            (_point(scan), *told.values()),
         )
-        return connection.serialize()
+        if position := scan.context.position:
+            point = (position.longitude, position.latitude)
+            edges = [
+                place if edge is None else choose(edge, place)
+                for choose, edge, place in zip(
+                    (min, min, max, max), edges, (*point, *point), strict=True
+                )
+            ]
+    return count, edges
 
 
 def _point(scan: StoredScan) -> bytes | None:
@@ -167,10 +199,10 @@ def _point(scan: StoredScan) -> bytes | None:
     return header + struct.pack("<BIdd", 1, 1, position.longitude, position.latitude)
 
 
-def _kind(name: str, rows: list[tuple[bytes | None, dict[str, Any]]]) -> str:
-    """Return the SQL type of a column."""
-    values = [told[name] for _, told in rows if told.get(name) is not None]
-    return "DOUBLE" if values and all(isinstance(value, float) for value in values) else "TEXT"
+def _kind(name: str, scan: StoredScan) -> str:
+    """Return the SQL type of a column, by its name: the first value may be missing."""
+    values = {f"{one}{end}" for one in scan.record["predictions"] for end in ("", "_low", "_high")}
+    return "DOUBLE" if name in values | _NUMBERS else "TEXT"
 
 
 def _quoted(name: str) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable
-from contextlib import closing
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
 from ccnvr.edge.commands.arguments import number
 from ccnvr.edge.history.jcamp_writer import block
 from ccnvr.edge.history.ossl_table import LaboratoryValues, write_ossl
-from ccnvr.edge.history.places import as_geojson, as_geopackage
+from ccnvr.edge.history.places import as_geopackage, write_geojson
 from ccnvr.edge.history.stored_scans import DEFAULT_PANEL, NotComputed, StoredScans
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -54,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; return 1 if no sample could be written."""
     out: Path = arguments.out
-    kinds: dict[str, Callable[[StoredScans], tuple[bytes, int]]] = {
-        ".csv": lambda scans: _csv(scans, arguments.laboratory),
+    kinds: dict[str, Callable[[StoredScans, BinaryIO], int]] = {
+        ".csv": lambda scans, stream: _csv(scans, arguments.laboratory, stream),
         ".geojson": _geojson,
         ".gpkg": _geopackage,
         ".dx": _jcamp,
@@ -71,47 +74,69 @@ def run(arguments: argparse.Namespace) -> int:
         if read is not None and is_same_file(out, read):
             raise UsageError(f"--out {out} is a file that is read; name another")
     check_writable(out)
-    with closing(StoredScans(arguments.store, arguments.panel, arguments.instrument)) as scans:
-        content, count = write(scans)
+    with (
+        closing(StoredScans(arguments.store, arguments.panel, arguments.instrument)) as scans,
+        write_atomically(out) as stream,
+    ):
+        count = write(scans, stream)
         if scans.left_out:
             tell(scans.report())
-    if not count:
-        raise CcnvrError(f"store {arguments.store} holds no sample that can be exported")
-    with write_atomically(out) as stream:
-        stream.write(content)
+        if not count:
+            # Inside, so that no empty file replaces what is there.
+            raise CcnvrError(f"store {arguments.store} holds no sample that can be exported")
     tell(f"{count} samples were written to {out}")
     return 0
 
 
-def _csv(scans: StoredScans, laboratory: Path | None) -> tuple[bytes, int]:
-    text = io.StringIO()
+def _csv(scans: StoredScans, laboratory: Path | None, stream: BinaryIO) -> int:
     values = LaboratoryValues.read(laboratory) if laboratory else LaboratoryValues()
-    count, measured = write_ossl(scans, values, text)
+    with _text(stream) as text:
+        count, measured = write_ossl(scans, values, text)
     if laboratory:
         tell(f"{measured} of {count} samples have values in {laboratory}")
-    return text.getvalue().encode(), count
+    return count
 
 
-def _geojson(scans: StoredScans) -> tuple[bytes, int]:
-    found = list(scans)
-    return as_geojson(found).encode(), len(found)
+def _geojson(scans: StoredScans, stream: BinaryIO) -> int:
+    with _text(stream) as text:
+        return write_geojson(scans, text)
 
 
-def _geopackage(scans: StoredScans) -> tuple[bytes, int]:
-    found = list(scans)
-    return as_geopackage(found), len(found)
+def _geopackage(scans: StoredScans, stream: BinaryIO) -> int:
+    content, count = as_geopackage(scans)
+    stream.write(content)
+    return count
 
 
-def _jcamp(scans: StoredScans) -> tuple[bytes, int]:
-    blocks = []
-    for scan in scans:
-        try:
-            blocks.append(block(scan, scan.reflectance()))
-        except NotComputed as reason:
-            scans.leave_out(str(reason))
-    count = len(blocks)
-    if count > 1:
-        # Several spectra of one file are blocks within a block that links them.
-        head = f"##TITLE=ccnvr\n##JCAMP-DX=4.24\n##DATA TYPE=LINK\n##BLOCKS={count}"
-        blocks = [head, *blocks, "##END="]
-    return ("\n".join(blocks) + "\n").encode("latin-1", "replace"), count
+def _jcamp(scans: StoredScans, stream: BinaryIO) -> int:
+    count = 0
+    # Several spectra of one file are blocks within one that states their number first.
+    with tempfile.TemporaryFile() as blocks:
+        for scan in scans:
+            try:
+                text = block(scan, scan.reflectance())
+            except NotComputed as reason:
+                scans.leave_out(str(reason))
+                continue
+            blocks.write(f"{text}\n".encode("latin-1", "replace"))
+            count += 1
+        blocks.seek(0)
+        if count == 1:
+            shutil.copyfileobj(blocks, stream)
+        else:
+            head = f"##TITLE=ccnvr\n##JCAMP-DX=4.24\n##DATA TYPE=LINK\n##BLOCKS={count}\n"
+            stream.write(head.encode())
+            shutil.copyfileobj(blocks, stream)
+            stream.write(b"##END=\n")
+    return count
+
+
+@contextmanager
+def _text(stream: BinaryIO) -> Iterator[TextIO]:
+    """Give a text stream over a binary one, which stays open."""
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    try:
+        yield text
+    finally:
+        text.flush()
+        text.detach()
