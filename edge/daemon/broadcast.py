@@ -43,6 +43,7 @@ class Broadcast:
         Raises:
             CcnvrError: a destination cannot be used.
         """
+        # Opened here and not before, because a repaired store begins another round with new ones.
         destinations = self._opened.enter_context(
             opened(
                 self._config.mqtt,

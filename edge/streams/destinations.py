@@ -37,6 +37,8 @@ def opened(
     server: LineServer | None = None
     publishing: _Publishing | None = None
     try:
+        # The port first: it can be refused, and a broker should not be told of a device that then
+        # does not start.
         if lines.port:
             server = LineServer(lines)
             destinations.append(Destination("lines", server.deliver))
@@ -48,6 +50,7 @@ def opened(
             )
         yield destinations
     finally:
+        # The broker first, because it is told that the device leaves.
         if publishing is not None:
             publishing.publisher.close()
         if server is not None:
@@ -66,10 +69,12 @@ class _Publishing:
 
     def deliver(self, record: Mapping[str, Any]) -> None:
         """Publish a record, and what follows from it."""
+        # Before the first value, which Home Assistant would otherwise drop as nobody's.
         if new := self._announcement.learn(record):
             self.publisher.publish(new)
         self._state.learn(record)
         self.publisher.publish(prediction_message(self._config, record))
+        # Not with each record: it is retained, so the broker writes it to its disk.
         now = time.monotonic()
         if now >= self._state_due:
             self._state_due = now + STATE_EVERY_S

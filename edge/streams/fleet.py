@@ -36,11 +36,13 @@ class DeviceState:
 
     def learn(self, record: Mapping[str, Any]) -> None:
         """Take a record into the shares."""
+        # Kinds and not flags: a share of `OC:noisy` and one of `N:noisy` would tell half each.
         self._kinds.append(frozenset(_kind(flag) for flag in record["flags"]))
         self._last = {key: str(record[key]) for key in ("scan_id", "time", "instrument")}
 
     def message(self) -> Message:
         """Return the retained message of the state."""
+        # Shares and not counts, so that devices that scan more do not look worse.
         counts = Counter(kind for kinds in self._kinds for kind in kinds)
         state = {
             "device": self._config.device_id,

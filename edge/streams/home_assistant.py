@@ -34,6 +34,7 @@ def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model:
     """
     identifier = f"ccnvr_{config.device_id}"
     topic = f"{config.base}/prediction"
+    # One message for the device with all sensors, so that none is left over when a model changes.
     components: dict[str, dict[str, Any]] = {}
     for name, unit in units.items():
         key = "".join(letter if letter.isalnum() else "_" for letter in name)
@@ -52,6 +53,7 @@ def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model:
                 f"{{{{ dict({value} if {known} else {{}}, {more}) | tojson }}}}"
             ),
         }
+        # A sensor of class "ph" must not state a unit.
         if name in DEVICE_CLASSES:
             components[key]["device_class"] = DEVICE_CLASSES[name]
         else:
@@ -70,6 +72,7 @@ def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model:
         "cmps": components,
         "state_topic": topic,
         "availability": [{"topic": f"{config.base}/availability"}],
+        # As the predictions are published, or Home Assistant would lose some at each reconnection.
         "qos": 1,
     }
     return Message(

@@ -192,6 +192,7 @@ class Publisher:
             client_id=f"ccnvr-{config.device_id}",
             protocol=paho.MQTTv5,
         )
+        # As many as this stream has under way, so that paho never queues behind its own limit.
         client.max_inflight_messages_set(IN_FLIGHT)
         client.reconnect_delay_set(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         if config.username:
@@ -204,6 +205,7 @@ class Publisher:
                     f"ca_file {config.ca_file} cannot be used ({error}); give a certificate "
                     "authority's file in PEM"
                 ) from error
+        # Set before the connection, which carries it to the broker.
         will = self._availability("offline")
         client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -240,6 +242,7 @@ class Publisher:
         _LOG.info("connected to the MQTT broker %s", self._config.host)
         self._told = ""
         self.connected.set()
+        # At each connection: without a session of its own the broker has forgotten it.
         if self._birth_topic:
             client.subscribe(self._birth_topic, qos=1)
         self._greet()

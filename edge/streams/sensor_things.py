@@ -33,6 +33,7 @@ def thing_of(instrument: str, records: Iterable[Mapping[str, Any]]) -> dict[str,
     The interval of an estimate, the places that it holds for, the flags and the verdict are the
     `resultQuality` of its Observation. A scan that gave no estimate has no Observation.
     """
+    # By name in the order of their first appearance, because models differ in their properties.
     streams: dict[str, dict[str, Any]] = {}
     for record in records:
         for name, estimate in record["predictions"].items():
@@ -47,6 +48,7 @@ def thing_of(instrument: str, records: Iterable[Mapping[str, Any]]) -> dict[str,
 
 
 def _stream(instrument: str, name: str, unit: str) -> dict[str, Any]:
+    # The standard wants all three parts; an unknown unit still has its symbol.
     unit_name, definition = _UNITS.get(unit, (unit, ""))
     return {
         "name": f"{name} by {instrument}",
@@ -75,6 +77,7 @@ def _observation(
     sample = record.get("sample") or {}
     observation: dict[str, Any] = {
         "phenomenonTime": record["time"],
+        # The prediction follows the scan within milliseconds, and the store keeps one time.
         "resultTime": record["time"],
         "result": estimate["value"],
         "resultQuality": {
@@ -95,6 +98,7 @@ def _observation(
             "encodingType": "application/geo+json",
             "feature": {
                 "type": "Point",
+                # Longitude first: RFC 7946, section 3.1.1.
                 "coordinates": [position["longitude"], position["latitude"]],
             },
             "properties": {"accuracy_m": position.get("accuracy_m")},

@@ -63,6 +63,7 @@ class MqttConfig:
             )
         if not 60 <= self.expiry_s < 2**32:
             raise ValueError(f"expiry_s = {self.expiry_s} is outside 60 to {2**32 - 1}")
+        # Refused and not ignored: whoever gives one believes the connection to be safe.
         if self.ca_file and not self.tls:
             raise ValueError("ca_file is given without tls = true, which would leave it unused")
         if self.password_file and not self.username:
@@ -71,6 +72,7 @@ class MqttConfig:
     @property
     def device_id(self) -> str:
         """The device's name in topics."""
+        # A host's name may hold dots, which are harmless, or come from a foreign DHCP server.
         return self.device or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "ccnvr"
 
     @property

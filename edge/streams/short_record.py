@@ -67,6 +67,7 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
     The first `MOST_PROPERTIES` properties that have a number are kept.
     """
     estimates: dict[str, ShortEstimate] = {}
+    # In the order of their numbers, so that a model with six properties always sends the same five.
     for name in PROPERTIES:
         if name in record["predictions"] and len(estimates) < MOST_PROPERTIES:
             found = record["predictions"][name]
@@ -77,6 +78,8 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
     position = record.get("position") or {}
     latitude, longitude = position.get("latitude"), position.get("longitude")
     return ShortRecord(
+        # The id itself may have a hundred characters. Two ids of one store with equal sums are not to
+        # be expected, and the time tells them apart.
         id_crc=zlib.crc32(str(record["scan_id"]).encode("utf-8", "surrogatepass")),
         time=time,
         position=None if latitude is None or longitude is None else (latitude, longitude),
@@ -98,10 +101,12 @@ def encode(record: ShortRecord) -> bytes:
         if record.position is None
         else (round(record.position[0] * 1e7), round(record.position[1] * 1e7))
     )
+    # A flag of a later version has no bit, and is left out rather than given another's.
     bits = sum(1 << FLAGS.index(flag) for flag in record.flags)
     data = _HEAD.pack(
         VERSION << 4 | len(record.estimates),
         record.id_crc,
+        # A computer without a clock battery may be before 1970, which must not end the stream.
         max(0, min(record.time, 2**32 - 1)),
         latitude,
         longitude,
@@ -135,6 +140,7 @@ def decode(data: bytes) -> ShortRecord:
             f"not {len(data)}"
         )
     _, crc, time, latitude, longitude, bits = _HEAD.unpack_from(data)
+    # A later version may give them a meaning; to ignore it could hide a warning.
     if bits >> len(FLAGS):
         raise ValueError(f"the flags {bits:#04x} have bits without a meaning")
     estimates: dict[str, ShortEstimate] = {}
@@ -157,6 +163,7 @@ def decode(data: bytes) -> ShortRecord:
 
 def _half(value: float) -> int:
     """Return a number as the bits of a 16-bit float, the largest one where it is too large."""
+    # 65504 is the largest 16-bit float; `struct` raises an error beyond it.
     limited = max(-65_504.0, min(value, 65_504.0)) if math.isfinite(value) else math.nan
     (bits,) = struct.unpack(">H", struct.pack(">e", limited))
     return int(bits)

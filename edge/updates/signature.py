@@ -31,6 +31,7 @@ def check_signature(content: bytes, signature: Path, public_key: Path) -> None:
         UsageError: a file cannot be read or is of another kind, or `cryptography` is not installed.
         BundleError: the signature is another content's, or another key's.
     """
+    # Here, because most daemons pin no key and do not have the package.
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -48,6 +49,7 @@ def check_signature(content: bytes, signature: Path, public_key: Path) -> None:
         ) from error
     if not isinstance(key, Ed25519PublicKey):
         raise UsageError(f"public key {public_key} is not an Ed25519 key; give one that is")
+    # A longer file is refused, not cut: it is another kind of signature.
     given = _bytes_of(signature, SIGNATURE_BYTES)
     try:
         key.verify(given, content)

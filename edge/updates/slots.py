@@ -106,6 +106,7 @@ class Slots:
         if public_key is not None:
             check_signature(content, source.with_name(source.name + SUFFIX), public_key)
         self.state = self._read()
+        # A bundle that is on trial gives way: it has not proved itself, and a newer one is wanted.
         name = next(name for name in NAMES if name != self.state.active)
         # Without its trial first: until the file is whole nothing must point to it.
         self._write(replace(self.state, trial=""))
@@ -135,11 +136,13 @@ class Slots:
             name = archive.read(place).manifest.name
         except (BundleError, UsageError):
             name = place.name
+        # The file stays for whoever wants to know; the next update writes over it.
         self._write(SlotState(self.state.active, refused=reason, refused_name=name))
 
     def _read(self) -> SlotState:
         path = self.folder / STATE_FILE
         try:
+            # An empty folder is one whose first bundle is still to come.
             if not path.exists() and self.folder.is_dir():
                 return SlotState()
             with path.open("rb") as stream:

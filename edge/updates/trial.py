@@ -82,6 +82,7 @@ class SlotModels(ModelSource):
                 except CcnvrError as error:
                     if not on_trial:
                         raise
+                    # Once: what is then chosen is not on trial.
                     self._slots.roll_back(str(error))
                     continue
                 self._opened, self._left = place, TRIAL_PREDICTIONS if on_trial else 0
@@ -107,6 +108,7 @@ class SlotModels(ModelSource):
 
     def succeeded(self, prediction: Prediction) -> None:
         """Count a prediction of a bundle on trial."""
+        # Without the lock: this is called for each scan, and almost never during a trial.
         if not self._left:
             return
         with self._lock:
@@ -152,6 +154,7 @@ def check_on_stored(model: Model, store: Path) -> None:
     with closing(StoredScans(store)) as scans:
         scans.after = max(0, scans.newest() - 4 * STORED_SPECTRA)
         for scan in islice(scans, STORED_SPECTRA):
+            # One that the former bundle could not predict either says nothing against this one.
             if not scan.record["predictions"]:
                 continue
             predictor = model.bind(scan.info.wavelengths_nm)

@@ -127,6 +127,7 @@ class App:
         self._guard.check(request)
         if answer := self._answers.get((request.method, request.path)):
             return await answer(request)
+        # After the known ways, so that a wrong path of a program says what is wrong with it.
         if request.method != "GET":
             raise BadRequest(405, f"{request.method} of {request.path[:80]!r} does nothing")
         found = files.read(request.path)
@@ -151,6 +152,7 @@ class App:
             last = max(0, newest - SHOWN_AT_FIRST) if after is None or after > newest else after
             yield b"retry: 1000\n\n"
             while not self._closing:
+                # Before the query: a record committed after it wakes the next round.
                 watcher.clear()
                 records = await self._session.after(last)
                 for last, record in records:

@@ -53,11 +53,13 @@ class Guard:
 
     def is_token(self, text: str) -> bool:
         """Return whether a text is the secret."""
+        # In constant time, so that its length of agreement cannot be measured.
         return bool(self._token) and hmac.compare_digest(
             text.encode("utf-8", "replace"), self._token.encode()
         )
 
     def _is_known(self, request: Request) -> bool:
+        # For programs; browsers send the cookie.
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(given.strip()):
             return True
@@ -68,6 +70,8 @@ class Guard:
         return COOKIE in cookies and self.is_token(cookies[COOKIE].value)
 
     def _check_origin(self, request: Request, host: str) -> None:
+        # A form cannot send JSON, and a script of another site must first ask by OPTIONS, which is
+        # refused.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise BadRequest(415, "a request that changes something must have a body of JSON")

@@ -62,6 +62,7 @@ class Request:
         Raises:
             BadRequest: the query or the headers are too long.
         """
+        # Before it is parsed, which takes many times its size.
         query = bytes(scope.get("query_string", b""))
         if len(query) > MOST_QUERY:
             raise BadRequest(414, f"a query has more than {MOST_QUERY} bytes")
@@ -119,6 +120,7 @@ class Response:
     async def send(self, send: Send) -> None:
         """Send it."""
         headers = {**SECURITY_HEADERS, "content-type": self.kind, **self.headers}
+        # Without a length, HTTP/1.1 sends parts as they come.
         if self.parts is None:
             headers["content-length"] = str(len(self.body))
         await send(

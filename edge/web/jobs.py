@@ -54,6 +54,7 @@ class PageJobs:
             JobRefused: the daemon does not take it.
         """
         with self._lock:
+            # One for all pages: two people with one instrument must see each other's prompts.
             if self._job is not None:
                 return {**self._last, "busy": True}
             self._job = self._control.submit(request)
@@ -68,6 +69,7 @@ class PageJobs:
         """Answer the present job's prompt."""
         with self._lock:
             if self._job is not None:
+                # At once, so that the button cannot answer the next prompt as well.
                 self._last = {**self._last, "event": "progress"}
                 self._job.proceed()
 
@@ -79,6 +81,7 @@ class PageJobs:
 
     def _follow(self, job: Job, number: int) -> None:
         while True:
+            # The end of the daemon ends the job too, and so this thread.
             event = job.next_event(_LOOK_UP_S)
             if event is None:
                 continue

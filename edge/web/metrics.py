@@ -20,6 +20,7 @@ def metrics_of(status: Mapping[str, object], newest: int) -> str:
         "# TYPE ccnvr_records_total counter",
         f"ccnvr_records_total {newest}",
     ]
+    # Bounded, because a status may hold what came from an instrument.
     for place, (name, number) in enumerate(_numbers("ccnvr", status)):
         if place < MOST_METRICS:
             lines += [f"# TYPE {name} gauge", f"{name} {number:.10g}"]
@@ -27,6 +28,7 @@ def metrics_of(status: Mapping[str, object], newest: int) -> str:
 
 
 def _numbers(name: str, value: object) -> Iterator[tuple[str, float]]:
+    # A boolean becomes 0 or 1, which an alarm can compare.
     if isinstance(value, bool | int | float):
         yield name, float(value)
     elif isinstance(value, Mapping):

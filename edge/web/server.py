@@ -62,6 +62,7 @@ def served(
     Raises:
         CcnvrError: the port or the file of the secret cannot be used, or uvicorn is not installed.
     """
+    # All that can be refused comes before the daemon starts to measure.
     check_installed()
     guard = Guard(config.token(), (*config.names, config.host))
     listener = _listen(config)
@@ -80,6 +81,7 @@ def served(
     try:
         yield app
     finally:
+        # Streams of events never end by themselves, and the server waits for them.
         app.close()
         server.should_exit = True
         thread.join(END_S + 1.0)
@@ -125,8 +127,10 @@ def _server(app: App) -> Any:
         uvicorn.Config(
             app,
             http=Impatient,
+            # Nothing here needs them, and each would be one more way in.
             ws="none",
             lifespan="off",
+            # Its records go to the daemon's log, as all others do.
             log_config=None,
             access_log=False,
             server_header=False,

@@ -69,6 +69,7 @@ class Session:
         if found is None:
             return None
         wavelengths, values = found
+        # Every so many pixels and no mean: a spike of the detector should show.
         shown = np.unique(
             np.linspace(0, wavelengths.size - 1, min(MOST_POINTS, wavelengths.size)).astype(int)
         )
@@ -105,6 +106,7 @@ class Session:
         self._thread.shutdown()
 
     def _last(self, store: Store) -> list[StoredScan]:
+        # The last ones by number; pruned ones make the download shorter, never older.
         after = max(0, _newest(store) - MOST_DOWNLOADED)
         with closing(StoredScans(self._path, after=after)) as scans:
             return list(scans)
@@ -114,6 +116,7 @@ class Session:
         return await loop.run_in_executor(self._thread, self._answer, question)
 
     def _answer(self, question: Callable[[Store], T]) -> T:
+        # At the first question, because the daemon makes the store when it starts.
         if self._store is None:
             self._store = Store(self._path)
         return question(self._store)
@@ -142,6 +145,7 @@ def _checks(store: Store) -> dict[str, list[float]]:
 
 def _spectrum(path: Path, number: int) -> tuple[Array, Array] | None:
     """Return wavelengths `(bands,)` in nm and reflectance `(bands,)` of a record."""
+    # Opened for each: the page asks for one spectrum when a person touches a row.
     with closing(StoredScans(path)) as scans:
         try:
             scan = scans.scan(number)
