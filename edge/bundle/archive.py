@@ -7,7 +7,6 @@ is used. Equal contents are written as equal bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 
 from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
-from ccnvr.edge.bundle.manifest import Manifest, Part, parse
+from ccnvr.edge.bundle.manifest import Manifest, Part, parse, read_json
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics import domain as domains
 from ccnvr.edge.chemometrics.correction import Correction
@@ -81,7 +80,7 @@ class Bundle:
             BundleError: it is missing or malformed.
         """
         try:
-            return build(SelfTest, json.loads(self.parts[SELF_TEST]))
+            return build(SelfTest, read_json(self.parts[SELF_TEST]))
         # Deeply nested JSON raises RecursionError, which is no ValueError.
         except (KeyError, ValueError, RecursionError) as error:
             raise BundleError(

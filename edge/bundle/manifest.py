@@ -59,7 +59,8 @@ class Manifest:
     the model was trained on; without it, no spectrum is flagged as out of the domain.
 
     Raises:
-        ValueError: there is no target, two have one name, or one does not fit the domain.
+        ValueError: there is no target, two have one name, one has none or does not fit the domain,
+            or a text has characters that cannot be shown.
     """
 
     schema: int
@@ -74,6 +75,12 @@ class Manifest:
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
+        # They are printed, and a terminal would obey what is not text in them.
+        for text in (self.name, self.created, *names, *(target.unit for target in self.targets)):
+            if not text.isprintable():
+                raise ValueError(f"the text {text[:40]!a} has characters that cannot be shown")
+        if "" in names:
+            raise ValueError("a target has no name")
         if not names or len(set(names)) != len(names):
             raise ValueError(
                 f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once"
@@ -106,7 +113,7 @@ def parse(text: str) -> Manifest:
     Raises:
         ValueError: it is malformed, or of another schema.
     """
-    data = json.loads(text, parse_constant=_refuse_constant)
+    data = read_json(text)
     schema = data.get("schema") if isinstance(data, dict) else None
     # The schema is checked first, because a newer one may differ in every other key.
     if schema != SCHEMA:
@@ -115,6 +122,25 @@ def parse(text: str) -> Manifest:
             "bundle again"
         )
     return build(Manifest, data)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the content of a JSON file of a bundle.
+
+    Raises:
+        ValueError: it is malformed, holds NaN or Infinity, or one key twice.
+    """
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is there twice, of which Python's reader takes the last and others not."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!a} is there twice")
+    return values
 
 
 def _refuse_constant(name: str) -> None:

@@ -108,6 +108,25 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
             "NaN is not a number",
         ),
         (edit_manifest(lambda m: m["parts"]["selftest.json"].update(bytes=1)), "the size"),
+        (
+            lambda c: c.update(
+                {
+                    bundles.MANIFEST: c[bundles.MANIFEST].replace(
+                        b'"targets"', b'"targets": [], "targets"', 1
+                    )
+                }
+            ),
+            "the key 'targets' is there twice",
+        ),
+        (edit_manifest(lambda m: m["targets"][0].update(name="")), "a target has no name"),
+        (
+            edit_manifest(lambda m: m["targets"][0].update(unit="g\u202e/kg")),
+            r"'g\u202e/kg' has characters that cannot be shown",
+        ),
+        (
+            edit_manifest(lambda m: m.update(name="a\x1b]0;x\x07")),
+            "has characters that cannot be shown",
+        ),
         (lambda c: c.update({bundles.MANIFEST: b"[" * 100_000}), "cannot be used"),
     ],
 )
