@@ -78,8 +78,8 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
     position = record.get("position") or {}
     latitude, longitude = position.get("latitude"), position.get("longitude")
     return ShortRecord(
-        # The id itself may have a hundred characters. Two ids of one store with equal sums are not to
-        # be expected, and the time tells them apart.
+        # The id itself may have a hundred characters. Two ids of one store with equal sums are not
+        # to be expected, and the time tells them apart.
         id_crc=zlib.crc32(str(record["scan_id"]).encode("utf-8", "surrogatepass")),
         time=time,
         position=None if latitude is None or longitude is None else (latitude, longitude),

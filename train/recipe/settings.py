@@ -135,6 +135,10 @@ class MemberSettings:
     """
 
     def __post_init__(self) -> None:
+        self._check_kinds()
+        self._check_numbers()
+
+    def _check_kinds(self) -> None:
         if unknown := [kind for kind in self.kinds if kind not in MEMBER_KINDS]:
             raise ValueError(f"kind {unknown[0]!r} is not one of {', '.join(MEMBER_KINDS)}")
         if len(set(self.kinds)) < len(self.kinds):
@@ -143,6 +147,8 @@ class MemberSettings:
             raise ValueError(f"kinds = {list(self.kinds)} needs {MATERN} or {SVR} too")
         if isinstance(self.network, str) and self.network != "auto":
             raise ValueError(f'network = {self.network!r} is not true, false or "auto"')
+
+    def _check_numbers(self) -> None:
         # A choice needs the spread over repeats.
         fewest = 2 if self.network == "auto" else 1
         if not fewest <= self.repeats <= 20:
