@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.train.experiments.contenders import Choice, Contender, Mean, PredictAll, Rival
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.statistics import figures, paired_p_value, scaled, unscaled
 from ccnvr.train.libraries.load import NEAR_INFRARED
 from ccnvr.train.libraries.soils import Split
+from ccnvr.train.rivals.contender import Choice, Contender, Mean, PredictAll, Rival
 from ccnvr.train.rivals.tuning import Budget
 
 Vary = Callable[[Array, int], Array]

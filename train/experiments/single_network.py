@@ -13,18 +13,11 @@ from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.recipe_soils import load_before
 from ccnvr.train.calibration.splits import official_splits
-from ccnvr.train.experiments.contenders import (
-    BEST,
-    NO_TERMS,
-    Choice,
-    Network,
-    PredictAll,
-    Terms,
-    contenders,
-)
+from ccnvr.train.experiments.contenders import BEST, NO_TERMS, Terms, contenders
 from ccnvr.train.experiments.statistics import figures
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
+from ccnvr.train.rivals.contender import Choice, Network, PredictAll
 from ccnvr.train.rivals.members import recipe_for
 
 

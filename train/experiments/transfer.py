@@ -22,7 +22,6 @@ from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration.splits import split
 from ccnvr.train.experiments import figures
 from ccnvr.train.experiments.comparison import GRID, Comparison, within_reach
-from ccnvr.train.experiments.contenders import Contender, Network, PredictAll, Rival
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.single_network import Pretrained
 from ccnvr.train.experiments.statistics import figures as merits
@@ -30,6 +29,7 @@ from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.published.icraf import GAPS_NM
 from ccnvr.train.libraries.soils import Soils, Split
+from ccnvr.train.rivals.contender import Contender, Network, PredictAll, Rival
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 

@@ -18,10 +18,10 @@ from ccnvr.firmware_bridge.arrays import Integers
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.splits import WORLD_PROPERTIES, WORLD_SCALES, world_soils
 from ccnvr.train.experiments.comparison import Comparison
-from ccnvr.train.experiments.contenders import Choice, Contender, Network, PredictAll
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.single_network import Pretrained
 from ccnvr.train.libraries.soils import Soils, Split
+from ccnvr.train.rivals.contender import Choice, Contender, Network, PredictAll
 from ccnvr.train.rivals.tuning import Budget
 
 COUNTRIES = ("Kenya", "China", "Indonesia")

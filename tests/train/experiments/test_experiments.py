@@ -25,17 +25,11 @@ from ccnvr.train.commands import experiment_comparisons
 from ccnvr.train.commands.experiment_comparisons import WORLD_TERMS
 from ccnvr.train.experiments import statistics
 from ccnvr.train.experiments.comparison import within_reach
-from ccnvr.train.experiments.contenders import (
-    BEST,
-    RECIPE,
-    WORLD_RECIPE,
-    Network,
-    NetworkRival,
-    contenders,
-)
+from ccnvr.train.experiments.contenders import BEST, RECIPE, WORLD_RECIPE, contenders
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork
+from ccnvr.train.rivals.contender import Network, NetworkRival
 from ccnvr.train.rivals.tuning import Budget, TuningSoils, tune
 from ccnvr.train.studies import places
 from tests.support.helpers import assert_one_sentence, run_ccnvr

@@ -18,13 +18,14 @@ from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.cli import main
 from ccnvr.train.calibration import fit as fitting
 from ccnvr.train.calibration.recipe_soils import load_before, load_soils
-from ccnvr.train.experiments.contenders import Network, contenders
+from ccnvr.train.experiments.contenders import contenders
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
 from ccnvr.train.recipe.settings import Augmentation
+from ccnvr.train.rivals.contender import Network
 from ccnvr.train.runs.report import soils_of
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
