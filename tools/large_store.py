@@ -2,6 +2,10 @@
 
 Prints one JSON object: the time to open the store and to commit a scan, the bytes that the process
 had the kernel write for each scan (/proc/self/io), and the size of the files before and after.
+
+Power-ons of the instrument matter for the index on scan ids, which is in the order of text: the
+oldest of many scans of one power-on have others between them there, so that each deletion writes a
+page of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +29,6 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 
 AVERAGES = 16
 
-SCANS_A_START = 500
-"""The scans of one power-on of the instrument, about a day's work. Their number moves the index on
-scan ids, which is in the order of text: the oldest of a million scans of one power-on have others
-between them there, so that each deletion would write a page of its own."""
-
 INFO = InstrumentInfo("NIR-512", "SIM-512", "1.0", 1, np.linspace(1000, 2500, 512), 65535, 1, 2, 3)
 PREDICTION = Prediction(
     {
@@ -45,12 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scans", type=int, default=1_000_000, help="scans to fill it with")
+    parser.add_argument(
+        "--scans-a-start", type=int, default=500, help="scans of one power-on of the instrument"
+    )
     parser.add_argument("--more", type=int, default=5_000, help="scans to measure")
     arguments = parser.parse_args()
     path = arguments.folder / "large.sqlite"
     source = np.random.default_rng(1)
     spectra = [_counts(source) for _ in range(64)]
-    _fill(path, spectra, arguments.scans)
+    _fill(path, spectra, arguments.scans, arguments.scans_a_start)
     filled = path.stat().st_size
     started = time.perf_counter()
     store = Store(path, owner=True)
@@ -59,7 +61,7 @@ def main() -> None:
     most = filled + LOG_BYTES
     for number in range(arguments.scans, arguments.scans + arguments.more):
         started = time.perf_counter()
-        _add(store, spectra, number)
+        _add(store, spectra, number, arguments.scans_a_start)
         if number % PRUNE_EVERY == 0:
             pruned += store.prune(most - LOG_BYTES, {"stdout": number - 1}, PRUNE_AT_ONCE)
         times.append(time.perf_counter() - started)
@@ -87,11 +89,11 @@ def _counts(source: np.random.Generator) -> np.ndarray:
     return np.rint(smooth + source.normal(0, 150, 512)) / AVERAGES
 
 
-def _fill(path: Path, spectra: list[np.ndarray], scans: int) -> None:
+def _fill(path: Path, spectra: list[np.ndarray], scans: int, a_start: int) -> None:
     """Fill the store by SQL, with copies of a thousand scans."""
     store = Store(path, owner=True)
     for number in range(1000):
-        _add(store, spectra, number)
+        _add(store, spectra, number, a_start)
     store.close()
     names = [name for name in columns("scans") if name not in ("id", "scan_id", "checksum")]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -103,13 +105,13 @@ def _fill(path: Path, spectra: list[np.ndarray], scans: int) -> None:
             "WITH RECURSIVE k (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM k WHERE i + 1 < ?) "
             f"SELECT 'SIM-512-' || (1 + i / ?) || '-' || (1 + i % ?), {', '.join(names)} "
             "FROM k, scans WHERE scans.id = i % 1000 + 1",
-            (scans, SCANS_A_START, SCANS_A_START),
+            (scans, a_start, a_start),
         )
 
 
-def _add(store: Store, spectra: list[np.ndarray], number: int) -> None:
+def _add(store: Store, spectra: list[np.ndarray], number: int, a_start: int) -> None:
     counts = spectra[number % len(spectra)]
-    start, within = divmod(number, SCANS_A_START)
+    start, within = divmod(number, a_start)
     info = replace(INFO, boot=1 + start)
     scan = Scan(1 + within, ScanKind.SAMPLE, counts, Settings(10_000, AVERAGES), False, 30.0)
     last = {"stdout": number - 1} if number % CURSOR_EVERY == 0 else {}
