@@ -33,8 +33,11 @@ SERVED = {
 """The models that may serve each driver's simulator; which one is the best may change."""
 
 
-LIGHT_MS = {"as7265x": 60}
-"""The integration time of instruments whose lamp is dim at the ends of a model's range; else 10."""
+LIGHT = {
+    "as7265x": (60, 4),
+    **dict.fromkeys(("chromation", "minispec", "luxnode", "c12880ma"), (10, 64)),
+}
+"""Milliseconds and averages for instruments whose lamp is dim at the ends of a model's range."""
 
 
 @pytest.fixture
@@ -55,8 +58,10 @@ def run(driver: str, store: Path) -> int:
     options = {"driver": driver, "pace": "0", **OPTIONS.get(driver, {})}
     url = "sim://?" + "&".join(f"{name}={value}" for name, value in options.items())
     config = store.with_name("ccnvr.toml")
-    light_us = 1000 * LIGHT_MS.get(driver, 10)
-    config.write_text(f"[instrument]\nintegration_us = {light_us}\naverages = 4\n")
+    milliseconds, averages = LIGHT.get(driver, (10, 4))
+    config.write_text(
+        f"[instrument]\nintegration_us = {1000 * milliseconds}\naverages = {averages}\n"
+    )
     command = ["run", "-c", config, "--instrument", url, "--store", store, "--count", SOILS]
     return main([*map(str, command)])
 
