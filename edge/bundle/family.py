@@ -125,8 +125,9 @@ def _refusal(member: FamilyMember, wavelengths_nm: Array) -> WavelengthError | N
 def _unserved(wavelengths_nm: Array) -> WavelengthError:
     """Return the error for bands that no member serves."""
     family = members()
-    first = _refusal(family[0], wavelengths_nm)
-    # What is wrong with the wavelengths themselves is the same for every member.
+    # What is wrong with the wavelengths themselves is the same for all but separate bands.
+    continuous = [one for one in family if not one.manifest.preprocessing.grid.wavelengths_nm]
+    first = _refusal((continuous or family)[0], wavelengths_nm)
     if first is not None and (len(family) == 1 or not in_vis_nir(wavelengths_nm)):
         return first
     needs = ", ".join(f"{member.name} needs {member.needs}" for member in family)
