@@ -130,7 +130,9 @@ class Reader(threading.Thread):
                     f"{error}; if the instrument took the scan, it is stored with the flag "
                     "read_later: scan again"
                 )
-                if course.stopping.wait(RECONNECT_S):
+                # An instrument that restarted answers already, and its port is open.
+                answers = isinstance(error, InstrumentRestarted)
+                if course.stopping.wait(RECONNECT_S / 10 if answers else RECONNECT_S):
                     return
 
     def _serve(self, instrument: Instrument, store: Store) -> None:
