@@ -15,7 +15,7 @@ from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import splits
 from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
-from ccnvr.train.experiments.comparison import GRID, Comparison
+from ccnvr.train.experiments.comparison import Comparison
 from ccnvr.train.experiments.contenders import NO_TERMS, RECIPE, WORLD_RECIPE, Terms, contenders
 from ccnvr.train.experiments.output import (
     print_accuracy,
@@ -25,7 +25,7 @@ from ccnvr.train.experiments.output import (
     write_result,
 )
 from ccnvr.train.libraries.catalogue import library_and_part
-from ccnvr.train.libraries.load import check
+from ccnvr.train.libraries.load import WITH_WORLD, check
 from ccnvr.train.rivals.tuning import Budget
 from ccnvr.train.studies import places
 
@@ -62,7 +62,7 @@ def run_transfer(arguments: argparse.Namespace) -> int:
         library_and_part(name)[0] == splits.ICRAF
         for name in (*arguments.targets, *arguments.sources)
     )
-    terms = Terms(grid=transfer.WITH_WORLD, stacked=True) if of_world else NO_TERMS
+    terms = Terms(grid=WITH_WORLD, stacked=True) if of_world else NO_TERMS
     with progress() as on_step:
         experiment = transfer.Transfer(
             targets=arguments.targets,
@@ -75,7 +75,7 @@ def run_transfer(arguments: argparse.Namespace) -> int:
             sizes=transfer.SIZES,
             ledger=inputs.ledger(arguments.out, recipe, recipe_path),
             prop=arguments.property,
-            grid=terms.grid or GRID,
+            of_world=of_world,
             on_step=on_step,
         )
         result = transfer.run(experiment, arguments.out)

@@ -15,28 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import finetuning
 from ccnvr.train.calibration.splits import split
 from ccnvr.train.experiments import figures
-from ccnvr.train.experiments.comparison import GRID, Comparison, within_reach
+from ccnvr.train.experiments.comparison import Comparison, within_reach
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.experiments.single_network import Pretrained
 from ccnvr.train.experiments.statistics import figures as merits
 from ccnvr.train.experiments.statistics import paired_p_value
 from ccnvr.train.libraries import load as libraries
-from ccnvr.train.libraries.published.icraf import GAPS_NM
 from ccnvr.train.libraries.soils import Soils, Split
 from ccnvr.train.rivals.contender import Contender, Network, PredictAll, Rival
 from ccnvr.train.rivals.scikit import METHODS
 from ccnvr.train.rivals.tuning import Budget
 
 LIBRARIES = ("nirsoil", "CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
-WITH_WORLD = Grid.between(1110.0, 2450.0, 10.0, GAPS_NM)
-"""The grid that ICRAF shares with the others."""
-
 # Within the 10 to 100 soils that fine-tuning is for (decision 0046).
 SIZES = (10, 20, 30, 50)
 LOCAL_TRIALS = 20
@@ -59,7 +54,7 @@ class Transfer:
         sizes: the numbers of local samples.
         ledger: where choices and predictions are kept.
         prop: the property.
-        grid: the wavelengths that all of them share.
+        of_world: whether ICRAF is among them, which lacks bands of the others.
         on_step: called with a description of the next computation.
     """
 
@@ -73,8 +68,13 @@ class Transfer:
     sizes: tuple[int, ...]
     ledger: Ledger
     prop: str = "OC"
-    grid: Grid = GRID
+    of_world: bool = False
     on_step: Callable[[str], None] = lambda what: None
+
+    def load(self, name: str) -> Soils:
+        """Return a library on the wavelengths that all of them share."""
+        grid = libraries.WITH_WORLD if self.of_world else libraries.NEAR_INFRARED
+        return libraries.load_library(name, grid)
 
 
 def run(transfer: Transfer, folder: Path) -> dict[str, Any]:
@@ -130,8 +130,7 @@ def _check(transfer: Transfer) -> None:
             )
     every = dict.fromkeys((*transfer.targets, *transfer.sources))
     measured = {
-        name: not np.isnan(libraries.load_library(name, transfer.grid).column(transfer.prop)).all()
-        for name in every
+        name: not np.isnan(transfer.load(name).column(transfer.prop)).all() for name in every
     }
     for target in transfer.targets:
         for names in ((target,), _sources(transfer, target)):
@@ -144,10 +143,7 @@ def _check(transfer: Transfer) -> None:
 
 def _split(transfer: Transfer, target: str) -> Split:
     """Return the split into the soils of the sources to train on and those of the target."""
-    loaded = [
-        libraries.load_library(name, transfer.grid)
-        for name in (*_sources(transfer, target), target)
-    ]
+    loaded = [transfer.load(name) for name in (*_sources(transfer, target), target)]
     of_target = np.repeat([False, True], [sum(map(len, loaded[:-1])), len(loaded[-1])])
     soils = libraries.join(loaded)
     rows = np.flatnonzero(~np.isnan(soils.column(transfer.prop)))

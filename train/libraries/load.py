@@ -26,11 +26,15 @@ from ccnvr.train.libraries.catalogue import LIBRARIES, library_and_part
 from ccnvr.train.libraries.own import files as own_files
 from ccnvr.train.libraries.parts import selection
 from ccnvr.train.libraries.properties import PROPERTIES, Property
+from ccnvr.train.libraries.published.icraf import GAPS_NM
 from ccnvr.train.libraries.sensor import Sensor, View
 from ccnvr.train.libraries.soils import Rows, Soils
 
 NEAR_INFRARED = Grid(1104.0, 2.0, 696)
 """The near infrared that all open libraries share, less a margin of 4 nm."""
+
+WITH_WORLD = Grid.between(1110.0, 2450.0, 10.0, GAPS_NM)
+"""The near infrared that ICRAF shares with the other open libraries."""
 
 
 def load_library(

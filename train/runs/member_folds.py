@@ -16,15 +16,12 @@ from torch import nn
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration.fit import Calibration
+from ccnvr.train.calibration.fitted_members import FittedMembers, fit_to
 from ccnvr.train.calibration.folds import check_folds, fold_of
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.members.choice import is_better, skill
-from ccnvr.train.members.members import Members, fit_members, mean_of
-from ccnvr.train.members.soils import member_soils
 from ccnvr.train.network.ccnvr import network_outputs
-from ccnvr.train.network.convert import to_arrays
-from ccnvr.train.network.folded_model import FoldedModel
-from ccnvr.train.network.scales import make_targets, restore, standardise
+from ccnvr.train.network.scales import make_targets, restore
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK, MemberSettings
 from ccnvr.train.runs import member_report
@@ -128,9 +125,8 @@ def _predict(
     """Return predictions of left-out soils `(n, targets)` by each member and each mean."""
     repeat, fold = place
     offset = repeat * recipe.folds + fold + 1
-    preprocess = data.preprocessor(recipe)
-    inputs = preprocess.batch(data.soils.spectra[held_out])
     fitted = _fitted(recipe, data, rows, offset)
+    inputs = fitted.preprocess.batch(data.soils.spectra[held_out])
     outputs = fitted.outputs(inputs)
     # Averaged as the model adds them up: standardised and transformed.
     members = list(outputs.values())
@@ -140,8 +136,7 @@ def _predict(
         network = fit_network(rows, part, offset, _teachers(recipe, fitted)).network
         outputs[NETWORK] = network_outputs(network, inputs).astype(np.float64)
         outputs[BOTH] = np.mean([*members, outputs[NETWORK]], axis=0)
-    targets = make_targets(recipe, data.soils.values[rows])
-    return {name: restore(targets, values) for name, values in outputs.items()}
+    return {name: restore(fitted.targets, values) for name, values in outputs.items()}
 
 
 def predict_left_out(
@@ -151,10 +146,7 @@ def predict_left_out(
 
     `offset` tells the fit's random numbers from those of other fits.
     """
-    inputs = data.preprocessor(recipe).batch(data.soils.spectra[held_out])
-    outputs = _fitted(recipe, data, rows, offset).outputs(inputs)
-    targets = make_targets(recipe, data.soils.values[rows])
-    return restore(targets, np.mean(list(outputs.values()), axis=0))
+    return _fitted(recipe, data, rows, offset).predict(data.soils.spectra[held_out])
 
 
 def _decide(
@@ -182,12 +174,10 @@ def _decide(
     return False, f"{gain}, no more than chance"
 
 
-def _teachers(recipe: TrainingRecipe, fitted: Members) -> tuple[nn.Module, ...]:
+def _teachers(recipe: TrainingRecipe, fitted: FittedMembers) -> tuple[nn.Module, ...]:
     """Return the mean of the members as a teacher, if the recipe says that they teach."""
     assert recipe.members is not None
-    if not recipe.members.teach:
-        return ()
-    return (FoldedModel(to_arrays(mean_of(fitted, len(recipe.channels), recipe.grid.bands))),)
+    return (fitted.teacher(),) if recipe.members.teach else ()
 
 
 def _final(recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork | None) -> Calibration:
@@ -196,23 +186,19 @@ def _final(recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork | None
     network = None
     if fit_network is not None:
         network = fit_network(every, "network", 0, _teachers(recipe, members)).network
-    mean = mean_of(members, len(recipe.channels), recipe.grid.bands, network)
-    return Calibration(mean, make_targets(recipe, data.soils.values), data.correction)
+    targets = make_targets(recipe, data.soils.values)
+    return Calibration(members.mean(network), targets, data.correction)
 
 
-def _fitted(recipe: TrainingRecipe, data: RunData, rows: Integers, offset: int) -> Members:
+def _fitted(recipe: TrainingRecipe, data: RunData, rows: Integers, offset: int) -> FittedMembers:
     assert recipe.members is not None
     soils = data.soils
-    targets = make_targets(recipe, soils.values[rows])
-    standardised = standardise(targets, soils.values[rows])
-    # A row without any value teaches members nothing.
-    known = ~np.all(np.isnan(standardised), axis=1)
-    fitted_to = member_soils(
+    return fit_to(
         recipe,
+        recipe.members,
         data.preprocessor(recipe),
-        soils.spectra[rows][known],
-        standardised[known],
-        data.groups[rows][known],
+        soils.spectra[rows],
+        soils.values[rows],
+        data.groups[rows],
         recipe.fit.seed * 1000 + offset,
     )
-    return fit_members(recipe.members, fitted_to)
