@@ -89,8 +89,11 @@ class Pipeline:
         self._references = references
         self._quantity = info.quantity
         self._pixels = info.wavelengths_nm.size
-        # Only joins within the bands that the model reads matter.
-        self._has_step = SpliceCheck(info.wavelengths_nm[predictor.bands], info.joins_nm)
+        used_nm = info.wavelengths_nm[predictor.bands]
+        # Only joins within the range that the model reads matter; one in a gap of its grid does,
+        # because the step remains beyond the gap.
+        joins = (join for join in info.joins_nm if used_nm[0] < join < used_nm[-1])
+        self._splice = SpliceCheck(info.wavelengths_nm, joins)
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
@@ -116,7 +119,7 @@ class Pipeline:
                 reason = not_a_soil(values, panel)
                 values = absorbance(values)
             # A step in a spectrum that is no soil's says nothing more.
-            reason = reason or ("splice_jump" if self._has_step(values) else None)
+            reason = reason or ("splice_jump" if self._has_step(scan) else None)
             if reason:
                 return _rescan(reason)
             prediction = self._predictor(values)
@@ -129,6 +132,23 @@ class Pipeline:
     def drift_c(self, scan: Scan) -> float:
         """Return how far the detector's temperature has moved; NaN where nothing tells."""
         return math.nan if self._references is None else self._references.drift_c(scan)
+
+    def _has_step(self, scan: Scan) -> bool:
+        """Return whether the absorbance of a scan has a step where two detectors meet."""
+        bands = self._splice.bands
+        if not bands.size:
+            return False
+        values = scan.counts[bands]
+        if self._references is not None:
+            # Bands that the model does not read may have no light in the white reference either.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = self._references.reflectance(values, bands)
+        try:
+            return self._splice(
+                values if self._quantity is Quantity.ABSORBANCE else absorbance(values)
+            )
+        except SpectrumError:  # dark bands, of which the model reads none
+            return False
 
 
 def _check_references(references: References, bands: Integers, info: InstrumentInfo) -> None:

@@ -78,21 +78,31 @@ class SpliceCheck:
     the middle.
 
     Args:
-        wavelengths_nm: the bands `(bands,)` of the absorbance that is checked, increasing.
+        wavelengths_nm: all the instrument's bands `(pixels,)`, increasing.
         joins_nm: the last wavelength of each detector but the last one.
+
+    Attributes:
+        bands: the numbers of the instrument's bands that are looked at.
     """
 
     def __init__(self, wavelengths_nm: Array, joins_nm: Iterable[float]) -> None:
+        sides = [(join_nm, *_sides(wavelengths_nm, join_nm)) for join_nm in joins_nm]
+        usable = [one for one in sides if min(one[1].size, one[2].size) >= _FEWEST_ON_A_SIDE]
+        near = [bands for _, left, right in usable for bands in (left, right)]
+        # The bands between joins that are close together count once.
+        self.bands: Integers = np.unique(np.concatenate(near)) if near else np.empty(0, np.int64)
         self._joins = [
-            (left, right, _extrapolation(wavelengths_nm[left], join_nm),
-             _extrapolation(wavelengths_nm[right], join_nm))
-            for join_nm in joins_nm
-            for left, right in [_sides(wavelengths_nm, join_nm)]
-            if min(left.size, right.size) >= _FEWEST_ON_A_SIDE
-        ]  # fmt: skip
+            (
+                np.searchsorted(self.bands, left),
+                np.searchsorted(self.bands, right),
+                _extrapolation(wavelengths_nm[left], join_nm),
+                _extrapolation(wavelengths_nm[right], join_nm),
+            )
+            for join_nm, left, right in usable
+        ]
 
     def __call__(self, absorbance: Array) -> bool:
-        """Return whether absorbance `(bands,)` has a step at a join."""
+        """Return whether absorbance at `bands` has a step at a join."""
         # All matrices are compiled, so that a scan costs a few products of 20 numbers.
         for left, right, to_left, to_right in self._joins:
             ends, variance = [], 0.0

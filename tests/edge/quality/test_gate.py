@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def soils() -> tuple[Array, Array]:
 
 def test_no_real_soil_has_a_step_and_each_with_one_is_found(soils: tuple[Array, Array]) -> None:
     wavelengths, spectra = soils
-    has_step = SpliceCheck(wavelengths, JOINS_NM)
+    has_step = _check(wavelengths)
     assert not any(map(has_step, spectra))
     for join in JOINS_NM:
         for step in (-1.5 * SPLICE_JUMP, 1.5 * SPLICE_JUMP):
@@ -40,20 +41,28 @@ def test_noise_is_no_step(
     soils: tuple[Array, Array], noise: float, rng: np.random.Generator
 ) -> None:
     wavelengths, spectra = soils
-    has_step = SpliceCheck(wavelengths, JOINS_NM)
+    has_step = _check(wavelengths)
     noisy = spectra + rng.normal(0.0, noise, spectra.shape)
     assert sum(map(has_step, noisy)) <= 1
     assert all(map(has_step, noisy + 10.0 * noise * (wavelengths > JOINS_NM[1])))
 
 
-def test_joins_outside_the_bands_are_left_out(soils: tuple[Array, Array]) -> None:
+def test_joins_without_bands_on_both_sides_are_left_out(soils: tuple[Array, Array]) -> None:
     wavelengths, spectra = soils
     kept = wavelengths > 1100.0
-    step = spectra[:, kept] + 0.1 * (wavelengths[kept] > 1830.0)
-    assert SpliceCheck(wavelengths[kept], JOINS_NM)(step[0])
-    assert not SpliceCheck(wavelengths[kept], JOINS_NM[:1])(step[0])
-    assert not SpliceCheck(wavelengths[kept], ())(step[0])
-    assert not SpliceCheck(np.array([1828.0, 1833.0]), JOINS_NM)(np.array([0.0, 1.0]))
+    step = spectra[0][kept] + 0.1 * (wavelengths[kept] > 1830.0)
+    assert _check(wavelengths[kept])(step)
+    assert not _check(wavelengths[kept], JOINS_NM[:1])(step)
+    assert not _check(wavelengths[kept], ())(step)
+    assert not _check(np.array([1828.0, 1833.0]))(np.array([0.0, 1.0]))
+
+
+def _check(
+    wavelengths_nm: Array, joins_nm: tuple[float, ...] = JOINS_NM
+) -> Callable[[Array], bool]:
+    """Return a check of spectra at all bands."""
+    check = SpliceCheck(wavelengths_nm, joins_nm)
+    return lambda absorbance: check(absorbance[check.bands])
 
 
 def test_a_scan_whose_detectors_do_not_meet_gets_no_number(model: ProvedModel) -> None:
@@ -70,6 +79,15 @@ def test_a_scan_whose_detectors_do_not_meet_gets_no_number(model: ProvedModel) -
     stepped = dataclasses.replace(good, counts=soil * np.where(info.wavelengths_nm > 1830, 0.98, 1))
     assert pipeline(stepped).flags == ("rescan:splice_jump",)
     assert not pipeline(stepped).estimates
+    # The join lies in a gap of this model's grid, which reads nothing near it.
+    gaps = Pipeline(ProvedModel("default:asd").bind(info.wavelengths_nm), info)
+    assert gaps(good).estimates
+    assert gaps(stepped).flags == ("rescan:splice_jump",)
+    # Dark bands that no model reads say nothing of a join beside them.
+    dark = dataclasses.replace(
+        good, counts=np.where(np.abs(info.wavelengths_nm - 1830) < 5, 0.0, soil)
+    )
+    assert gaps(dark).estimates
     # An instrument that measures reflectance itself has the other checks too.
     bright = dataclasses.replace(good, counts=soil + 1.0)
     assert pipeline(bright).flags == ("rescan:too_bright",)
