@@ -169,7 +169,7 @@ def _compare(
         comparison = Comparison(
             library=library,
             splits=first,
-            repeated=(first, *repeated) if repeated else (),
+            repeated=tuple(repeated),
             contenders=compared,
             budget=_budget(arguments),
             seeds=arguments.seeds,

@@ -356,6 +356,8 @@ def test_methods_are_compared_on_the_world_on_a_logarithm_and_in_units(world: Pa
     printed = experiment("accuracy", world, *arguments, *against, "--seeds", 1)
     assert "in units" in printed
     experiment("accuracy", world, *arguments, *against, "--seeds", 2)
+    kept = (world / "ledger.jsonl").read_text()
+    assert "profiles=1/5/0 | members" in kept and "profiles=1/5/1 | members" in kept
     result = json.loads((world / "accuracy-icraf.json").read_text())
     assert list(result["choices"]["PLSR"]) == ["profiles=1/5/0"], "a choice is made once"
     assert result["scored after"]["OC"] == "log1p" and "pH" not in result["scored after"]
