@@ -33,7 +33,7 @@ _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "accuracy": comparisons.run_accuracy,
     "noise": comparisons.run_noise,
     "transfer": comparisons.run_transfer,
-    "places": comparisons.run_places,
+    "places": studies.run_places,
     "search": comparisons.run_search,
     "check": comparisons.run_check,
     "intervals": studies.run_intervals,

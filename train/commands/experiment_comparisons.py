@@ -16,7 +16,14 @@ from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import splits
 from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
 from ccnvr.train.experiments.comparison import Comparison
-from ccnvr.train.experiments.contenders import NO_TERMS, RECIPE, WORLD_RECIPE, Terms, contenders
+from ccnvr.train.experiments.contenders import (
+    NO_TERMS,
+    RECIPE,
+    WORLD_RECIPE,
+    WORLD_TERMS,
+    Terms,
+    contenders,
+)
 from ccnvr.train.experiments.output import (
     print_accuracy,
     print_losses,
@@ -27,9 +34,6 @@ from ccnvr.train.experiments.output import (
 from ccnvr.train.libraries.catalogue import library_and_part
 from ccnvr.train.libraries.load import WITH_WORLD, check
 from ccnvr.train.rivals.tuning import Budget
-from ccnvr.train.studies import places
-
-WORLD_TERMS = Terms(splits.WORLD_SCALES, splits.WORLD_GRID, stacked=True)
 
 
 def run_accuracy(arguments: argparse.Namespace) -> int:
@@ -69,7 +73,7 @@ def run_transfer(arguments: argparse.Namespace) -> int:
             sources=arguments.sources,
             contenders=contenders(arguments.methods, recipe_path, terms=terms),
             network=single_network.single_network(recipe_path, terms),
-            budget=_budget(arguments),
+            budget=budget_of(arguments),
             seeds=arguments.seeds,
             repeats=arguments.repeats,
             sizes=transfer.SIZES,
@@ -81,34 +85,6 @@ def run_transfer(arguments: argparse.Namespace) -> int:
         result = transfer.run(experiment, arguments.out)
     print_transfer(result)
     return write_result(result, arguments.out / "transfer.json", drawn=True)
-
-
-def run_places(arguments: argparse.Namespace) -> int:
-    """Calibrate methods on the world, predict a country, and adapt with a few of its soils."""
-    recipe_path = arguments.recipe or WORLD_RECIPE
-    recipe = inputs.comparable_recipe(recipe_path)
-    compared = contenders(arguments.methods, recipe_path, terms=WORLD_TERMS)
-    chosen = inputs.earlier_choices(arguments.choices, splits.WORLD_PROPERTIES)
-    with progress() as on_step:
-        experiment = places.Places(
-            countries=arguments.countries,
-            sizes=places.SIZES,
-            contenders=compared,
-            local=tuple(name for name in arguments.local if name in compared),
-            network=(
-                single_network.single_network(recipe_path, WORLD_TERMS)
-                if arguments.finetune
-                else None
-            ),
-            chosen=chosen,
-            budget=_budget(arguments),
-            ledger=inputs.ledger(arguments.out, recipe, recipe_path),
-            seed=arguments.seed,
-            on_step=on_step,
-        )
-        result = places.run(experiment)
-    print(places.table(result))
-    return write_result(result, arguments.out / "places.json")
 
 
 def run_search(arguments: argparse.Namespace) -> int:
@@ -171,7 +147,7 @@ def _compare(
             splits=first,
             repeated=tuple(repeated),
             contenders=compared,
-            budget=_budget(arguments),
+            budget=budget_of(arguments),
             seeds=arguments.seeds,
             ledger=ledger,
             chosen=chosen,
@@ -183,5 +159,6 @@ def _compare(
         return run(comparison, arguments.out), path
 
 
-def _budget(arguments: argparse.Namespace) -> Budget:
+def budget_of(arguments: argparse.Namespace) -> Budget:
+    """Return the budget that the options give each method."""
     return Budget(arguments.trials, arguments.folds, float(arguments.seconds))

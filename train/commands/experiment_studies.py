@@ -7,8 +7,12 @@ import dataclasses
 
 import torch
 
+from ccnvr.train.calibration import splits
+from ccnvr.train.commands.experiment_comparisons import budget_of
+from ccnvr.train.experiments import inputs, single_network
+from ccnvr.train.experiments.contenders import WORLD_RECIPE, WORLD_TERMS, contenders
 from ccnvr.train.experiments.output import progress, write_result
-from ccnvr.train.studies import domain, intervals, moisture, scale
+from ccnvr.train.studies import domain, intervals, moisture, places, scale
 
 
 def run_intervals(arguments: argparse.Namespace) -> int:
@@ -43,3 +47,31 @@ def run_scale(arguments: argparse.Namespace) -> int:
     for name, value in result.items():
         print(f"{name:<22}{value}")
     return write_result(result, arguments.out / "scale.json")
+
+
+def run_places(arguments: argparse.Namespace) -> int:
+    """Calibrate methods on the world, predict a country, and adapt with a few of its soils."""
+    recipe_path = arguments.recipe or WORLD_RECIPE
+    recipe = inputs.comparable_recipe(recipe_path)
+    compared = contenders(arguments.methods, recipe_path, terms=WORLD_TERMS)
+    chosen = inputs.earlier_choices(arguments.choices, splits.WORLD_PROPERTIES)
+    with progress() as on_step:
+        experiment = places.Places(
+            countries=arguments.countries,
+            sizes=places.SIZES,
+            contenders=compared,
+            local=tuple(name for name in arguments.local if name in compared),
+            network=(
+                single_network.single_network(recipe_path, WORLD_TERMS)
+                if arguments.finetune
+                else None
+            ),
+            chosen=chosen,
+            budget=budget_of(arguments),
+            ledger=inputs.ledger(arguments.out, recipe, recipe_path),
+            seed=arguments.seed,
+            on_step=on_step,
+        )
+        result = places.run(experiment)
+    print(places.table(result))
+    return write_result(result, arguments.out / "places.json")

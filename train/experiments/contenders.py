@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.calibration import splits
 from ccnvr.train.recipe import recipe_file as recipes
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import MATERN, SVR, MemberSettings
@@ -55,6 +56,9 @@ class Terms:
 
 
 NO_TERMS = Terms()
+
+WORLD_TERMS = Terms(splits.WORLD_SCALES, splits.WORLD_GRID, stacked=True)
+"""The terms of ICRAF, whose spectra lack bands and whose properties span decades."""
 
 
 def contenders(
