@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.support.soil_files import write_soils
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Sixty soils without laboratory values; the first was scanned twice."""
     monkeypatch.chdir(tmp_path)
-    nothing = dict.fromkeys(("OC", "pH", "clay"))
+    nothing: dict[str, Any] = dict.fromkeys(("OC", "pH", "clay"))
     path = write_soils(tmp_path / "measured.csv", "SL.125", 60, **nothing)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, lines[1]]))

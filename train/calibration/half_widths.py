@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ccnvr.edge.bundle.accept_curve import in_unit, quantiles_of
+from ccnvr.edge.bundle.accept_curve import HALF_WIDTHS, in_unit, quantiles_of
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration.domain import FittedDomain
@@ -45,3 +45,10 @@ def half_width_quantiles(
             wider = in_unit(target, outputs, np.maximum(halves, new))
             found[target.name]["new"] = quantiles_of(wider)
     return found
+
+
+def for_card(
+    targets: tuple[Target, ...], measured: Array, out_of_fold: Array, fitted: FittedDomain | None
+) -> dict[str, Any]:
+    """Return `half_width_quantiles` under the key by which a model card holds them."""
+    return {HALF_WIDTHS: half_width_quantiles(targets, measured, out_of_fold, fitted)}

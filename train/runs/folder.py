@@ -26,7 +26,8 @@ from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.epochs import read_network, write_network
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
-from ccnvr.train.runs.report import RunReport, data_digest, soils_of
+from ccnvr.train.runs.report import RunReport
+from ccnvr.train.runs.run_data import data_digest, soils_of
 
 REPORT = "report.json"
 RECIPE = "recipe.toml"

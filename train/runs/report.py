@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,27 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ccnvr.edge.bundle.accept_curve import HALF_WIDTHS
 from ccnvr.edge.chemometrics.domain import Domain, DomainShape
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.typed import to_data
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration import domain as domains
-from ccnvr.train.calibration import intervals, places
+from ccnvr.train.calibration import half_widths, intervals, places
 from ccnvr.train.calibration.fit import Calibration, predict
-from ccnvr.train.calibration.half_widths import half_width_quantiles
 from ccnvr.train.calibration.places import ByPlace
-from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.network.ccnvr import parameters
 from ccnvr.train.recipe.recipe import TrainingRecipe
-
-# 17 MB at the most bands, in place of a second copy of a large library.
-_SPECTRA_AT_ONCE = 512
-
-_BESIDE = np.pi * 1e-5
-"""A shift of absorbance away from the midpoints between half-precision numbers."""
+from ccnvr.train.runs.run_data import soils_of
 
 
 @dataclass(frozen=True)
@@ -119,7 +109,7 @@ def conclude(
             # They change the order of sums, and so the last digits of a result.
             "threads": torch.get_num_threads(),
             "machine": platform.machine(),
-            HALF_WIDTHS: half_width_quantiles(targets, soils.values, left_out.predicted, fitted),
+            **half_widths.for_card(targets, soils.values, left_out.predicted, fitted),
         },
     )
     if by_place is not None:
@@ -151,40 +141,3 @@ def accuracy_of(recipe: TrainingRecipe, calibration: Calibration, soils: Soils) 
     if not len(soils):
         return {}
     return accuracy_by_library(soils, predict(recipe, calibration, soils.spectra))
-
-
-def soils_of(recipe: TrainingRecipe, soils: Soils, before: Soils | None = None) -> dict[str, Any]:
-    """Return the description of training soils for a report and a model card.
-
-    It holds their counts, checksums and licences. The soils `before` were learnt first.
-    """
-    notes = soils.notes if before is None else {**before.notes, **soils.notes}
-    counts, first = Counter(soils.origin), Counter(before.origin if before is not None else [])
-    return {
-        "trained_on": dict(counts),
-        "parts": list(recipe.libraries),
-        "not_trained_on": list(recipe.tests),
-        # The order counts: folds and batches depend on it.
-        "sample_ids_sha256": hashlib.sha256("\n".join(soils.sample_ids).encode()).hexdigest(),
-        "data_sha256": data_digest(soils).hex(),
-        "measured": {
-            name: int(np.sum(~np.isnan(soils.values[:, column])))
-            for column, name in enumerate(recipe.properties)
-        },
-        "sources": {
-            name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}
-        },
-        **({"learnt_before": dict(first)} if first else {}),
-    }
-
-
-def data_digest(soils: Soils) -> bytes:
-    """Return the sha256 of the values and spectra, the same on every computer."""
-    data = hashlib.sha256(soils.values.tobytes())
-    for start in range(0, len(soils.spectra), _SPECTRA_AT_ONCE):
-        block = soils.spectra[start : start + _SPECTRA_AT_ONCE]
-        # Half precision hides what another computer, or another number of threads, rounds
-        # otherwise in logarithms and sums. Files in single precision often lie exactly halfway
-        # between two half-precision numbers, where the last bit would decide; the shift avoids it.
-        data.update((block + _BESIDE).astype(np.float16).tobytes())
-    return data.digest()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
@@ -14,6 +19,12 @@ from ccnvr.train.calibration.recipe_soils import doubts, load_before, load_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.recipe.recipe import TrainingRecipe
+
+# 17 MB at the most bands, in place of a second copy of a large library.
+_SPECTRA_AT_ONCE = 512
+
+_BESIDE = np.pi * 1e-5
+"""A shift of absorbance away from the midpoints between half-precision numbers."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +100,40 @@ def _check_unlearnt(before: Soils, *scored: Soils) -> None:
             f"{len(both)} spectra that are scored, {min(both)}'s among them, are in [pretraining] "
             "too; take them out there, for what is scored must not be learnt before"
         )
+
+
+def soils_of(recipe: TrainingRecipe, soils: Soils, before: Soils | None = None) -> dict[str, Any]:
+    """Return the description of training soils for a report and a model card.
+
+    It holds their counts, checksums and licences. The soils `before` were learnt first.
+    """
+    notes = soils.notes if before is None else {**before.notes, **soils.notes}
+    counts, first = Counter(soils.origin), Counter(before.origin if before is not None else [])
+    return {
+        "trained_on": dict(counts),
+        "parts": list(recipe.libraries),
+        "not_trained_on": list(recipe.tests),
+        # The order counts: folds and batches depend on it.
+        "sample_ids_sha256": hashlib.sha256("\n".join(soils.sample_ids).encode()).hexdigest(),
+        "data_sha256": data_digest(soils).hex(),
+        "measured": {
+            name: int(np.sum(~np.isnan(soils.values[:, column])))
+            for column, name in enumerate(recipe.properties)
+        },
+        "sources": {
+            name: libraries.source(name, notes.get(name, "")) for name in {**counts, **first}
+        },
+        **({"learnt_before": dict(first)} if first else {}),
+    }
+
+
+def data_digest(soils: Soils) -> bytes:
+    """Return the sha256 of the values and spectra, the same on every computer."""
+    data = hashlib.sha256(soils.values.tobytes())
+    for start in range(0, len(soils.spectra), _SPECTRA_AT_ONCE):
+        block = soils.spectra[start : start + _SPECTRA_AT_ONCE]
+        # Half precision hides what another computer, or another number of threads, rounds
+        # otherwise in logarithms and sums. Files in single precision often lie exactly halfway
+        # between two half-precision numbers, where the last bit would decide; the shift avoids it.
+        data.update((block + _BESIDE).astype(np.float16).tobytes())
+    return data.digest()

@@ -22,10 +22,9 @@ from ccnvr.train.calibration import finetuning, splits
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.calibration.splits import official_splits
 from ccnvr.train.commands import experiment_comparisons
-from ccnvr.train.commands.experiment_comparisons import WORLD_TERMS
 from ccnvr.train.experiments import statistics
 from ccnvr.train.experiments.comparison import within_reach
-from ccnvr.train.experiments.contenders import BEST, RECIPE, WORLD_RECIPE, contenders
+from ccnvr.train.experiments.contenders import BEST, RECIPE, WORLD_RECIPE, WORLD_TERMS, contenders
 from ccnvr.train.experiments.ledger import Ledger
 from ccnvr.train.libraries.load import load_library
 from ccnvr.train.rivals.ccnvr import StackedNetwork

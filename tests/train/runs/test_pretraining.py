@@ -26,7 +26,7 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit, Pretraining
 from ccnvr.train.recipe.settings import Augmentation
 from ccnvr.train.rivals.contender import Network
-from ccnvr.train.runs.report import soils_of
+from ccnvr.train.runs.run_data import soils_of
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 

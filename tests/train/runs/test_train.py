@@ -35,7 +35,7 @@ from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.rounds import Fit
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs import run as runs
-from ccnvr.train.runs.report import soils_of
+from ccnvr.train.runs.run_data import soils_of
 from tests.support import recipes
 from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
 from tests.support.soil_files import write_soils
