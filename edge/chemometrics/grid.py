@@ -22,6 +22,12 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 MOST_BANDS = 4_200
 """The number of bands of the finest library, LUCAS; it limits the memory that a grid can take."""
 
+END_TOLERANCE_NM = 1.0
+"""How far an instrument's range may end inside the model's, as 1699.5 nm does inside 1700 nm.
+
+It is far less than the width of a feature of soil.
+"""
+
 WIDEST_GAP_NM = 12.0
 """The widest gap between bands inside the model's range.
 
@@ -228,7 +234,7 @@ def check_wavelengths(wavelengths_nm: Array, grid: Grid) -> None:
         _check_separate(wavelengths_nm, grid)
         return
     first, last = wavelengths_nm[0], wavelengths_nm[-1]
-    if first > grid.start_nm or last < grid.stop_nm:
+    if first > grid.start_nm + END_TOLERANCE_NM or last < grid.stop_nm - END_TOLERANCE_NM:
         raise WavelengthError(
             f"the spectrum covers {first:.1f}-{last:.1f} nm but the model needs "
             f"{grid.start_nm:.1f}-{grid.stop_nm:.1f} nm; " + _way_out(first, last)
@@ -296,6 +302,9 @@ def _weights(wavelengths_nm: Array, grid: Grid) -> Array:
         off = np.abs(wavelengths_nm[left] + nearest * apart - target)
         share = np.where(between, share, nearest)
         present = np.where(between | (off <= BAND_TOLERANCE_NM), 1.0, 0.0)
+    else:
+        # The last band stands for an end of the grid that lies a little beyond it.
+        share = np.clip(share, 0.0, 1.0)
     matrix = np.zeros((grid.bands, wavelengths_nm.size))
     rows = np.arange(grid.bands)
     matrix[rows, left] = (1.0 - share) * present
@@ -310,10 +319,13 @@ def _widest_gap(wavelengths_nm: Array, first: float, last: float) -> float:
 
 
 def _reach(wavelengths_nm: Array, first: float, last: float) -> tuple[int, int]:
-    """Return the last band at or below `first`, and the first band at or above `last`."""
+    """Return the last band at or below `first`, and the first band at or above `last`.
+
+    Where there is none, it is the first or the last band of all.
+    """
     start = int(np.searchsorted(wavelengths_nm, first, side="right")) - 1
     stop = int(np.searchsorted(wavelengths_nm, last, side="left"))
-    return start, stop
+    return max(start, 0), min(stop, wavelengths_nm.size - 1)
 
 
 def bands_read(wavelengths_nm: Array, grid: Grid) -> Integers:

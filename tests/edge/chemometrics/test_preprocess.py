@@ -14,7 +14,13 @@ from scipy.signal import savgol_filter
 
 import ccnvr.train
 from ccnvr.edge.chemometrics.filters import BandedOperator, savgol_matrix
-from ccnvr.edge.chemometrics.grid import Grid, WavelengthError, check_wavelengths, resampling_matrix
+from ccnvr.edge.chemometrics.grid import (
+    Grid,
+    WavelengthError,
+    bands_read,
+    check_wavelengths,
+    resampling_matrix,
+)
 from ccnvr.edge.chemometrics.preprocess import (
     Channel,
     Preprocessing,
@@ -158,3 +164,16 @@ def test_training_has_no_preprocessing_of_its_own() -> None:
     assert "Preprocessor" in code
     for word in ("savgol_filter", "np.log10", "std(axis=1", "std(axis=-1", "np.interp"):
         assert word not in code
+
+
+def test_the_last_band_stands_for_an_end_of_the_grid_just_beyond_it() -> None:
+    """As of an instrument with 900.4-1699.5 nm and a model of 900-1700 nm."""
+    grid, nm = Grid(900.0, 10.0, 81), np.linspace(900.4, 1699.5, 206)
+    matrix = resampling_matrix(nm, grid)
+    assert matrix[0, 0] == matrix[-1, -1] == 1.0
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
+    np.testing.assert_allclose(matrix[1:-1] @ nm, grid.wavelengths()[1:-1])
+    np.testing.assert_array_equal(bands_read(nm, grid), np.arange(206))
+    for beyond in (nm + 0.7, nm - 0.6):
+        with pytest.raises(WavelengthError, match="but the model needs 900"):
+            resampling_matrix(beyond, grid)

@@ -100,6 +100,12 @@ def test_a_model_covers_the_range_of_the_file(folder: Path) -> None:
     assert error(predicted("mine.ccnvr")) < 0.35
 
 
+def test_a_default_model_serves_the_file(folder: Path) -> None:
+    assert main(["predict", "default", "field.csv", "--out", "default.csv"]) == 0
+    with open("default.csv") as stream:
+        assert all(float(row["OC (g/kg)"]) >= 0.0 for row in csv.DictReader(stream))
+
+
 def test_the_start_up_kit_leads_from_measured_soils_to_a_running_model(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
