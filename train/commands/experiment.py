@@ -34,7 +34,7 @@ _EXPERIMENTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "noise": comparisons.run_noise,
     "transfer": comparisons.run_transfer,
     "places": studies.run_places,
-    "search": comparisons.run_search,
+    "search": studies.run_search,
     "check": comparisons.run_check,
     "intervals": studies.run_intervals,
     "domain": studies.run_domain,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import splits
-from ccnvr.train.experiments import accuracy, inputs, noise, search, single_network, transfer
+from ccnvr.train.experiments import accuracy, inputs, noise, single_network, transfer
 from ccnvr.train.experiments.comparison import Comparison
 from ccnvr.train.experiments.contenders import (
     NO_TERMS,
@@ -85,17 +85,6 @@ def run_transfer(arguments: argparse.Namespace) -> int:
         result = transfer.run(experiment, arguments.out)
     print_transfer(result)
     return write_result(result, arguments.out / "transfer.json", drawn=True)
-
-
-def run_search(arguments: argparse.Namespace) -> int:
-    """Search CCNVR's own configuration."""
-    with progress() as on_step:
-        result = search.run(arguments.out, arguments.trials, arguments.folds, on_step)
-    print(
-        f"mean R2 in cross-validation {result['r2']:.3f} after {result['trials']} trials: "
-        f"{result['configuration']}"
-    )
-    return write_result(result, arguments.out / "search.json")
 
 
 def run_check(arguments: argparse.Namespace) -> int:

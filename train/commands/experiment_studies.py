@@ -9,7 +9,7 @@ import torch
 
 from ccnvr.train.calibration import splits
 from ccnvr.train.commands.experiment_comparisons import budget_of
-from ccnvr.train.experiments import inputs, single_network
+from ccnvr.train.experiments import inputs, search, single_network
 from ccnvr.train.experiments.contenders import WORLD_RECIPE, WORLD_TERMS, contenders
 from ccnvr.train.experiments.output import progress, write_result
 from ccnvr.train.studies import domain, intervals, moisture, places, scale
@@ -75,3 +75,14 @@ def run_places(arguments: argparse.Namespace) -> int:
         result = places.run(experiment)
     print(places.table(result))
     return write_result(result, arguments.out / "places.json")
+
+
+def run_search(arguments: argparse.Namespace) -> int:
+    """Search CCNVR's own configuration."""
+    with progress() as on_step:
+        result = search.run(arguments.out, arguments.trials, arguments.folds, on_step)
+    print(
+        f"mean R2 in cross-validation {result['r2']:.3f} after {result['trials']} trials: "
+        f"{result['configuration']}"
+    )
+    return write_result(result, arguments.out / "search.json")
