@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ccnvr.edge.service import log
-from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
+from tests.support.helpers import CCNVR, NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 TELL_AT_EACH_LEVEL = """
 import logging
@@ -46,8 +46,9 @@ def run_under_journal(
 
 
 def simulated_run(tmp_path: Path, count: int = 2) -> list[object]:
-    store = tmp_path / "s.sqlite"
-    return ["run", "--instrument", "sim://?pace=0", "--store", store, "--count", count]
+    # A model that does not know made-up soils, which is a warning.
+    where = ["--bundle", NETWORK_BUNDLE, "--store", tmp_path / "s.sqlite"]
+    return ["run", "--instrument", "sim://?pace=0", *where, "--count", count]
 
 
 def scans_printed(stdout: str) -> int:
@@ -87,7 +88,7 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     lines = result.stderr.splitlines()
     # The made-up soil is out of the domain, which is a warning.
     started, warning, ended = lines[:-2], lines[-2], lines[-1]
-    assert [line.split()[0] for line in started] == ["<6>model", *["<6>taking"] * 3]
+    assert [line.split()[0] for line in started] == ["<6>engine", *["<6>taking"] * 3]
     assert warning.startswith("<4>scan") and ended.startswith("<6>2 scans predicted")
     missing = ["--instrument", "serial:///dev/ttyNONE", "--store", tmp_path / "none.sqlite"]
     failed = run_under_journal(*CCNVR, "run", *missing)
