@@ -39,6 +39,7 @@ from ccnvr.firmware_bridge.simulators.handheld import (
     onto_pixels,
     pixel_wavelengths,
 )
+from tests.support.helpers import NETWORK_BUNDLE
 
 PANEL = 0.99
 NM = pixel_wavelengths()
@@ -245,6 +246,7 @@ class Field:
                 None,
                 {
                     "instrument": {"url": server.url, "integration_us": error.integration_us},
+                    "model": {"bundle": str(NETWORK_BUNDLE)},
                     "store": {"path": str(store)},
                     "accept": {**ACCEPTED},
                 },
