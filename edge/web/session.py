@@ -24,7 +24,7 @@ from ccnvr.firmware_bridge.arrays import Array
 
 T = TypeVar("T")
 Record = dict[str, Any]
-Known = Callable[[Array], tuple[Array, Array, Array] | None]
+Examples = Callable[[Array], tuple[Array, Array] | None]
 
 MOST_AT_ONCE = 200
 """The most records that are read at once."""
@@ -41,13 +41,13 @@ class Session:
 
     Args:
         path: the store.
-        known: returns, for an instrument's wavelengths, those of soils that the model knows in nm,
-            and their lowest and highest reflectance, each `(bands,)`; None draws no range.
+        examples: returns, for an instrument's wavelengths, those of a few soils that the model
+            knows `(bands,)` in nm, and their reflectance `(soils, bands)`; None draws none.
     """
 
-    def __init__(self, path: Path, known: Known = lambda wavelengths_nm: None) -> None:
+    def __init__(self, path: Path, examples: Examples = lambda wavelengths_nm: None) -> None:
         self._path = path
-        self._known = known
+        self._examples = examples
         self._store: Store | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="page-store")
 
@@ -60,7 +60,7 @@ class Session:
         return await self._ask(_newest)
 
     async def spectrum(self, number: int) -> dict[str, Any] | None:
-        """Return wavelengths and reflectance of a record, and the range of soils that are known.
+        """Return wavelengths and reflectance of a record, and a few soils to compare it with.
 
         A band whose reflectance cannot be computed is null. None if there is no such record, or
         its instrument or references are not stored.
@@ -73,18 +73,18 @@ class Session:
         shown = np.unique(
             np.linspace(0, wavelengths.size - 1, min(MOST_POINTS, wavelengths.size)).astype(int)
         )
-        known = self._known(wavelengths)
+        examples = self._examples(wavelengths)
         return {
             "wavelengths_nm": np.round(wavelengths[shown], 2).tolist(),
             "reflectance": [
                 round(value, 5) if math.isfinite(value) else None
                 for value in values[shown].tolist()
             ],
-            "range": None
-            if known is None
+            "examples": None
+            if examples is None
             else {
-                name: np.round(column, 5).tolist()
-                for name, column in zip(("wavelengths_nm", "low", "high"), known, strict=True)
+                "wavelengths_nm": examples[0].tolist(),
+                "reflectance": np.round(examples[1], 5).tolist(),
             },
         }
 

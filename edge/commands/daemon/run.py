@@ -157,11 +157,11 @@ def _page(settings: configuration.Config, control: Control) -> Iterator[Callable
         yield lambda: None
         return
     # Here, because it needs a package that the plain installation does not have.
-    from ccnvr.edge.web.known_soils import KnownSoils
+    from ccnvr.edge.web.example_soils import ExampleSoils
     from ccnvr.edge.web.server import served
 
-    known = KnownSoils(settings.model.bundle)
-    with served(settings.web, control, settings.store_path, known) as app:
+    examples = ExampleSoils(settings.model.bundle)
+    with served(settings.web, control, settings.store_path, examples) as app:
         yield app.wake
 
 

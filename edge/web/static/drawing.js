@@ -24,26 +24,35 @@ function path(xs, ys) {
 
 const BOX = { left: 34, right: 352, top: 8, bottom: 166 };
 
-// found: {wavelengths_nm, reflectance, range: {wavelengths_nm, low, high} or null}
+// Draws values above wavelengths; a null, or a step wider than `gap` nm, interrupts the line.
+function curve(nm, values, x, y, top, gap, name) {
+  let line = "";
+  values.forEach((value, i) => {
+    if (value !== null) {
+      const on = line && values[i - 1] !== null && nm[i] - nm[i - 1] < gap;
+      line += `${on ? "L" : "M"}${x(nm[i]).toFixed(1)} ${y(Math.max(0, Math.min(top, value))).toFixed(1)}`;
+    }
+  });
+  return shape("path", { d: line, class: name });
+}
+
+// found: {wavelengths_nm, reflectance, examples: {wavelengths_nm, reflectance: [[...], ...]} or null}
 export function drawSpectrum(svg, found) {
   svg.replaceChildren();
-  const known = found.range;
   const nm = found.wavelengths_nm;
   const values = found.reflectance.filter((value) => value !== null);
-  const all = known ? values.concat(known.high) : values;
-  const top = Math.min(1.2, Math.max(0.1, ...all));
+  const known = found.examples;
+  const inside = known
+    ? known.wavelengths_nm.map((value, i) => i).filter((i) => known.wavelengths_nm[i] >= nm[0] && known.wavelengths_nm[i] <= nm[nm.length - 1])
+    : [];
+  const examples = known ? known.reflectance.map((soil) => inside.map((i) => soil[i])) : [];
+  const top = Math.min(1.2, Math.max(0.1, ...values, ...examples.flat()));
   const x = scale(nm[0], nm[nm.length - 1], BOX.left, BOX.right);
   const y = scale(0, top, BOX.bottom, BOX.top);
-  if (known) {
-    const inside = known.wavelengths_nm
-      .map((value, i) => i)
-      .filter((i) => known.wavelengths_nm[i] >= nm[0] && known.wavelengths_nm[i] <= nm[nm.length - 1]);
-    const xs = inside.map((i) => x(known.wavelengths_nm[i]));
-    const above = path(xs, inside.map((i) => y(known.high[i])));
-    const below = path(xs.slice().reverse(), inside.slice().reverse().map((i) => y(known.low[i])));
-    if (inside.length > 1) {
-      svg.append(shape("path", { d: `${above}${below.replace("M", "L")}Z`, class: "range" }));
-    }
+  for (const soil of examples) {
+    // The model's gaps are wider than 20 nm, its separate bands lie further apart than that.
+    const gap = known.wavelengths_nm.length < 30 ? Infinity : 20;
+    svg.append(curve(inside.map((i) => known.wavelengths_nm[i]), soil, x, y, top, gap, "example"));
   }
   svg.append(
     shape("path", { d: `M${BOX.left} ${BOX.top}V${BOX.bottom}H${BOX.right}`, class: "axis" }),
@@ -57,13 +66,7 @@ export function drawSpectrum(svg, found) {
     const level = (top * step) / 4;
     svg.append(shape("text", { x: BOX.left - 4, y: y(level) + 3, "text-anchor": "end" }, level.toFixed(2)));
   }
-  let line = "";
-  found.reflectance.forEach((value, i) => {
-    if (value !== null) {
-      line += `${line && found.reflectance[i - 1] !== null ? "L" : "M"}${x(nm[i]).toFixed(1)} ${y(Math.max(0, Math.min(top, value))).toFixed(1)}`;
-    }
-  });
-  svg.append(shape("path", { d: line, class: "curve" }));
+  svg.append(curve(nm, found.reflectance, x, y, top, Infinity, "curve"));
 }
 
 const METRES_PER_DEGREE = 111320;

@@ -379,7 +379,13 @@ $("sample").addEventListener("submit", async (event) => {
     for (const name of ["id", "top_cm", "bottom_cm", "note"]) {
       event.target.elements[name].value = "";
     }
-    event.target.elements.id.focus();
+    if (matchMedia("(max-width: 48rem)").matches) {
+      // On a phone the result would otherwise appear above what is seen.
+      document.activeElement.blur();
+      $("result-title").scrollIntoView();
+    } else {
+      event.target.elements.id.focus();
+    }
   }
 });
 $("take-references").addEventListener("click", () => ask("api/reference"));

@@ -56,7 +56,7 @@ def test_references_and_three_soils_from_the_browser(url: str, browser: Any) -> 
         wait_until(lambda: name in text(browser, "sample-line"))  # noqa: B023 - used at once
     assert "OC" in text(browser, "cards")
     assert text(browser, "verdict")
-    wait_until(lambda: browser.find_elements("css selector", "#spectrum path.range"))
+    wait_until(lambda: browser.find_elements("css selector", "#spectrum path.example"))
     features = json.loads(answered(f"{url}api/session.geojson"))["features"]
     assert [feature["properties"]["sample_id"] for feature in features] == ["A1", "A2", "A3"]
     assert errors(browser) == []

@@ -1,4 +1,4 @@
-"""The reflectance of soils that a model knows, for the page to draw behind a spectrum."""
+"""A few soils that a model knows, for the page to draw beside a spectrum."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from ccnvr.edge.bundle.archive import DEFAULT
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 
+MOST_SOILS = 5
 
-class KnownSoils:
+
+class ExampleSoils:
     """The soils of a bundle's self-test, or of that of the family which serves an instrument.
+
+    They show what a spectrum should look like. They are too few to tell the range of all soils that
+    the model knows; whether it knows a spectrum is what the flag `out_of_domain` says.
 
     Args:
         bundle: the bundle as the configuration names it.
@@ -21,12 +26,13 @@ class KnownSoils:
 
     def __init__(self, bundle: str) -> None:
         self._bundle = bundle
+        # Kept, because the page asks again with each spectrum, and a bundle is read as a whole.
         self._read = lru_cache(4)(self._read_soils)
 
-    def __call__(self, wavelengths_nm: Array) -> tuple[Array, Array, Array] | None:
-        """Return their wavelengths in nm, and lowest and highest reflectance, each `(bands,)`.
+    def __call__(self, wavelengths_nm: Array) -> tuple[Array, Array] | None:
+        """Return their wavelengths `(bands,)` in nm and reflectance `(soils, bands)`.
 
-        None if nothing is known of them, since the page can do without.
+        None if there are none, since the page can do without.
         """
         try:
             named = self._bundle
@@ -36,8 +42,7 @@ class KnownSoils:
             return None
 
     @staticmethod
-    def _read_soils(source: str) -> tuple[Array, Array, Array]:
+    def _read_soils(source: str) -> tuple[Array, Array]:
         bundle = archive.read(source)
-        soils = 10.0 ** -np.array(bundle.self_test().absorbance)
-        grid = bundle.manifest.preprocessing.grid
-        return grid.wavelengths(), soils.min(axis=0), soils.max(axis=0)
+        soils = 10.0 ** -np.array(bundle.self_test().absorbance[:MOST_SOILS])
+        return bundle.manifest.preprocessing.grid.wavelengths(), soils
