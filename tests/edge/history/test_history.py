@@ -27,7 +27,7 @@ from ccnvr.edge.storage.counts import decode
 from ccnvr.firmware_bridge.instrument import Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link.messages import ScanRequest
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, onto_pixels
-from tests.support.helpers import assert_one_sentence, run_ccnvr
+from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 SETTINGS = Settings(10_000, 16)
 PANEL = 0.97
@@ -209,9 +209,9 @@ def test_what_cannot_be_exported_is_said(store: Path, tmp_path: Path) -> None:
 def test_history_is_predicted_beside_what_was_predicted(store: Path, model: ProvedModel) -> None:
     with closing(sqlite3.connect(store)) as connection:
         before = connection.execute("SELECT * FROM scans ORDER BY id").fetchall()
-    first = run_ccnvr("repredict", store, "default", "--accept", "OC=9")
+    first = run_ccnvr("repredict", store, NETWORK_BUNDLE, "--accept", "OC=9")
     assert first.returncode == 0, first.stderr
-    assert "5 scans were predicted by default" in first.stderr
+    assert "5 scans were predicted by" in first.stderr
     records = [json.loads(line) for line in first.stdout.splitlines()]
     with closing(sqlite3.connect(store)) as connection:
         assert connection.execute("SELECT * FROM scans ORDER BY id").fetchall() == before
@@ -224,7 +224,7 @@ def test_history_is_predicted_beside_what_was_predicted(store: Path, model: Prov
     for old, new, old_flags, new_flags, old_verdict, new_verdict in rows:
         assert (old, old_flags, old_verdict) == (new, new_flags, new_verdict)
     assert records[0]["bundle"] == model.bundle.digest and records[0]["sample"]["id"]
-    again = run_ccnvr("repredict", store, "default")
+    again = run_ccnvr("repredict", store, NETWORK_BUNDLE)
     assert (
         "0 scans were predicted" in again.stderr and "5 more were predicted by it" in again.stderr
     )
