@@ -26,6 +26,10 @@ PLACES = "places"
 """The key of a card's training that tells how well it predicts in places that it has no soil of."""
 
 
+_LONGEST_TEXT = 1_000
+"""The longest name or unit in characters."""
+
+
 @dataclass(frozen=True)
 class Part:
     """The size and the SHA-256 of one file of the bundle."""
@@ -76,11 +80,16 @@ class Manifest:
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
         # They are printed, and a terminal would obey what is not text in them.
-        for text in (self.name, self.created, *names, *(target.unit for target in self.targets)):
-            if not text.isprintable():
-                raise ValueError(f"the text {text[:40]!a} has characters that cannot be shown")
-        if "" in names:
-            raise ValueError("a target has no name")
+        units = [target.unit for target in self.targets]
+        domains = () if self.domain is None else self.domain.libraries
+        for text in (self.name, self.created, *names, *units, *domains):
+            if not text.isprintable() or len(text) > _LONGEST_TEXT:
+                raise ValueError(
+                    f"the text {text[:40]!a} has characters that cannot be shown, or more than "
+                    f"{_LONGEST_TEXT} characters"
+                )
+        if "" in (*names, *domains):
+            raise ValueError("a target or a library of the domain has no name")
         if not names or len(set(names)) != len(names):
             raise ValueError(
                 f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once"

@@ -118,11 +118,19 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
             ),
             "the key 'targets' is there twice",
         ),
-        (edit_manifest(lambda m: m["targets"][0].update(name="")), "a target has no name"),
+        (
+            edit_manifest(lambda m: m["targets"][0].update(name="")),
+            "a target or a library of the domain has no name",
+        ),
         (
             edit_manifest(lambda m: m["targets"][0].update(unit="g\u202e/kg")),
             r"'g\u202e/kg' has characters that cannot be shown",
         ),
+        (
+            edit_manifest(lambda m: m["domain"]["libraries"].__setitem__(0, "\x1b[31m")),
+            "has characters that cannot be shown",
+        ),
+        (edit_manifest(lambda m: m.update(name="x" * 2_000)), "more than 1000 characters"),
         (
             edit_manifest(lambda m: m.update(name="a\x1b]0;x\x07")),
             "has characters that cannot be shown",
