@@ -29,6 +29,7 @@ _PRINTED = (0.9, 0.75, 0.5, 0.25, 0.1, 0.0)
 _DISTANCES = tuple(np.geomspace(0.02, 1.0, 41).tolist())
 """Where a typical soil may lie in the domain, whose limit is 1."""
 
+# Odd, so that the median is among the quantiles of the normal distribution that are taken.
 _STEPS = 201
 
 
@@ -49,6 +50,8 @@ class HalfWidths:
     def to_laboratory(self, tolerance: float, new: bool = False) -> float:
         """Return the share of soils whose interval is wider than a tolerance."""
         quantiles = self.new if new and self.new is not None else self.known
+        # A tolerance below the narrowest interval sends in every soil, and one above the widest
+        # none.
         return 1.0 - float(np.interp(tolerance, quantiles, SHARES, left=0.0, right=1.0))
 
     def tolerance_for(self, share: float, new: bool = False) -> float:
@@ -108,6 +111,8 @@ def in_unit(target: Target, outputs: Array, halves: Array) -> Array:
     """
     values = target.restore(outputs)
     low, high = target.restore(outputs - halves), target.restore(outputs + halves)
+    # A transform makes the halves unequal, and an accepted estimate must be within the tolerance on
+    # both sides.
     larger: Array = np.maximum(high - values, values - low)
     return larger
 
@@ -116,6 +121,7 @@ def _quantiles(stated: Any) -> tuple[float, ...] | None:
     """Return quantiles as a card states them, or None if these are none."""
     if not isinstance(stated, list) or len(stated) != len(SHARES):
         return None
+    # A card may hold anything; the comparison also refuses NaN and infinity.
     if not all(isinstance(value, int | float) and 0.0 <= value < 1e9 for value in stated):
         return None
     return tuple(map(float, stated)) if stated == sorted(stated) else None
@@ -126,6 +132,7 @@ def _estimated(target: Target, manifest: Manifest) -> HalfWidths:
     middles = (np.arange(_STEPS) + 0.5) / _STEPS
     outputs = np.array([NormalDist().inv_cdf(middle) for middle in middles])
     lowest, highest = target.standardise(np.array([target.lowest, target.highest]))
+    # The normal distribution has tails beyond the values that any training soil had.
     outputs = np.clip(outputs, lowest, highest)
     libraries = len(target.difficulty.libraries) if target.difficulty is not None else 0
     weights = np.repeat(_soils_of(manifest, libraries), _STEPS)
@@ -137,6 +144,7 @@ def _estimated(target: Target, manifest: Manifest) -> HalfWidths:
     known = _weighted(in_unit(target, every, halves), weights)
     wide, new = None, target.half_width_90_new_places
     if new is not None:
+        # An interval for new places is never narrower than the one for known places.
         wide = _weighted(in_unit(target, every, np.maximum(halves, new)), weights)
     return HalfWidths(target.name, target.unit, known, wide, estimated=True)
 
@@ -169,5 +177,6 @@ def _soils_of(manifest: Manifest, libraries: int) -> Array:
 def _weighted(values: Array, weights: Array) -> tuple[float, ...]:
     order = np.argsort(values)
     cumulated = np.cumsum(weights[order])
+    # Each value stands at the middle of its own weight (Hazen's plotting position).
     middles = (cumulated - 0.5 * weights[order]) / cumulated[-1]
     return tuple(np.interp(SHARES, middles, values[order]).tolist())

@@ -68,6 +68,7 @@ class FamilyMember:
         return sum(self.r2.values())
 
 
+# The installation does not change while the process runs, so its bundles are read once.
 @cache
 def members() -> tuple[FamilyMember, ...]:
     """Return the family by name.

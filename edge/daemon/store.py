@@ -75,6 +75,7 @@ class NewScan:
 
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
+        # This computer's time, because a scan carries none of its own.
         moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {
@@ -97,6 +98,7 @@ class NewScan:
 def predictions_text(prediction: Prediction) -> str:
     """Return the estimates of a prediction as the JSON text that the store keeps."""
     estimates = {name: _rounded(one) for name, one in prediction.items()}
+    # The separators without spaces serve the same end as the rounding: fewer bytes to write.
     return json.dumps(estimates, separators=(",", ":"))
 
 
@@ -135,6 +137,8 @@ class Store:
             StoreError: another scan is stored under its id.
         """
         scan_id = info.scan_id(scan.number)
+        # The counts are compared as well as the id, because a boot counter that was reset gives an
+        # id to two different scans.
         found = self._select("scans", "scan_id = ?", (scan_id,))
         if not found or not is_sound(found[0]):
             return False
@@ -197,6 +201,8 @@ class Store:
             StoreError: another scan is stored under its id, or the disk is full.
         """
         record = self._record(new)
+        # Everything goes into one transaction: each one costs a write to the disk, and a crash must
+        # not leave a mean without its last replicate.
         before = [_advance(stream, last_id) for stream, last_id in delivered.items()]
         if mean is not None:
             before.append(_insert("scans", _SCAN_COLUMNS, self._record(mean)))
@@ -208,6 +214,8 @@ class Store:
             return True
         if self.holds(new.info, new.scan):
             return False
+        # The instrument still has the scan, so its sound copy takes the place of the damaged
+        # record.
         damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
         self.database.change(damaged, insert)
         return True
@@ -216,6 +224,7 @@ class Store:
         """Note which sample is about to be scanned, in case the daemon dies before its record."""
         self.database.change(
             (
+                # A fixed key, because the daemon carries out one job at a time.
                 "INSERT OR REPLACE INTO jobs VALUES (1, ?, ?, ?, ?)",
                 (info.serial, info.boot, replicates, json.dumps(asdict(sample))),
             )
@@ -247,6 +256,8 @@ class Store:
         """Return the id of what an instrument states about itself, stored if it is new."""
         # By identity: a driver makes one object for each connection, and comparing them costs more.
         if self._instrument is None or self._instrument[0] is not info:
+            # The statement is keyed by its digest, so that an instrument that is connected again
+            # adds no row.
             record = {**instrument_columns(info), "time": host_clock.now().wall.isoformat()}
             self.database.change(_insert("instruments", _INSTRUMENT_COLUMNS, record))
             rows = self.database.query(
@@ -268,6 +279,8 @@ class Store:
             " UNION SELECT number FROM reference_scans WHERE serial = ? AND boot = ?",
             (len(start) + 1, start, f"{start[:-1]}.", info.serial, info.boot),
         )
+        # As long as the first row is there, nothing was pruned and numbers count from 1. After
+        # pruning, only those from the oldest number that is left can be judged.
         ((oldest,),) = self.database.query("SELECT min(id) FROM scans")
         numbers = {int(number) for (number,) in rows}
         first = 1 if oldest in (None, 1) else min(numbers, default=scan.number)
@@ -301,6 +314,7 @@ class Store:
             "SELECT page_count, freelist_count, page_size FROM pragma_page_count,"
             " pragma_freelist_count, pragma_page_size"
         )
+        # Free pages do not count: deleting adds to them, and the file itself does not shrink.
         if (pages - free) * size <= most_bytes or not delivered:
             return 0
         # The newest scan stays, because the next id follows from it; those of the check sample
@@ -309,6 +323,7 @@ class Store:
             (
                 "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE id <= ?"
                 " AND id < (SELECT max(id) FROM scans) AND purpose IS NULL ORDER BY id LIMIT ?)",
+                # The slowest stream decides, since what it has not sent yet exists nowhere else.
                 (min(delivered.values()), most),
             )
         )
@@ -344,6 +359,8 @@ class Store:
             "panel_reflectance": panel_reflectance,
         }
         self.database.change(_insert("reference_scans", _REFERENCE_COLUMNS, record))
+        # Read back rather than assumed: the insert does nothing where the number is taken, and the
+        # row that is there may be of another scan.
         stored = self._references(
             "serial = ? AND boot = ? AND number = ?", (info.serial, info.boot, scan.number), 1
         )
@@ -400,6 +417,7 @@ class Store:
 
     def remember(self, name: str, value: int) -> None:
         """Keep a number for whoever reads the store without the daemon's configuration."""
+        # An unchanged value is not written again, to spare the disk.
         if self.database.query("SELECT value FROM state WHERE name = ?", (name,)) != [(value,)]:
             self.database.change(("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value)))
 
@@ -429,6 +447,7 @@ class Store:
         Replicates and scans of the check sample are left out. A damaged record has no predictions,
         and the flag `rescan:damaged_record`.
         """
+        # By id and not by time, because the wall clock may be set back between two records.
         condition = "id > ? AND purpose IS NULL AND replicate_of IS NULL"
         rows = self._select("scans", condition, (last_id,), f"ORDER BY id LIMIT {int(limit)}")
         return [(int(row["id"]), delivered_record(row)) for row in rows]
@@ -470,6 +489,8 @@ class Store:
 
 def _insert(table: str, names: tuple[str, ...], record: Record) -> Statement:
     """Return the statement that adds a record with its checksum, unless its key is taken."""
+    # A key that is taken is no error here: after a crash the instrument repeats the scans that
+    # were not acknowledged.
     whole = {**record, "checksum": checksum(record)}
     places = ", ".join("?" * len(names))
     return (

@@ -55,6 +55,8 @@ class LaboratoryValues:
         try:
             if path.stat().st_size > _MOST_LABORATORY_BYTES:
                 raise UsageError(f"{path} is larger than {_MOST_LABORATORY_BYTES >> 20} MiB")
+            # Excel begins its CSV files with a byte order mark, which would become part of the
+            # first name.
             with path.open(newline="", encoding="utf-8-sig") as stream:
                 header, *rows = list(csv.reader(stream, strict=True))
         except (OSError, ValueError, csv.Error) as error:
@@ -93,6 +95,7 @@ def write_ossl(
         except NotComputed as reason:
             scans.leave_out(str(reason))
             continue
+        # The header has the bands and the properties, which only a scan can state.
         if first is None:
             first = scan
             properties = list(scan.record["predictions"])
@@ -171,6 +174,7 @@ def safe_cell(text: str) -> str:
     if not text.startswith(_FORMULA):
         return text
     try:
+        # A negative number begins like a formula and must stay a number.
         float(text)
     except ValueError:
         return f"'{text}"

@@ -96,6 +96,7 @@ def write_geojson(scans: Iterable[StoredScan], stream: IO[str]) -> int:
             "coordinates": [position.longitude, position.latitude],
         }
         feature = {"type": "Feature", "geometry": place, "properties": properties_of(scan)}
+        # NaN is not JSON: an error here is better than a file that no map can read.
         stream.write((",\n" if count > 1 else "\n") + json.dumps(feature, allow_nan=False))
     stream.write("\n]}\n")
     return count
@@ -116,6 +117,8 @@ def as_csv(scans: Iterable[StoredScan]) -> str:
         place = (position.longitude, position.latitude) if position else (None, None)
         rows.append(properties_of(scan) | dict(zip(("longitude", "latitude"), place, strict=True)))
     text = io.StringIO()
+    # Scans that different bundles predicted may have different properties, so the header has all of
+    # them.
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     for row in rows:
@@ -135,6 +138,7 @@ def as_geopackage(scans: Iterable[StoredScan]) -> tuple[bytes, int]:
         connection.executemany(
             "INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, NULL)",
             [
+                # The standard requires the first two rows, although no feature here refers to them.
                 ("Undefined cartesian SRS", -1, "NONE", -1, "undefined"),
                 ("Undefined geographic SRS", 0, "NONE", 0, "undefined"),
                 ("WGS 84 geodetic", _WGS84, "EPSG", _WGS84, _WGS84_WKT),

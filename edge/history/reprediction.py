@@ -40,6 +40,7 @@ _AT_ONCE = 100
 
 _NAMES = tuple(name for name in columns(REPREDICTIONS) if name != "id")
 
+# A bundle has one prediction for each scan, so that an interrupted run can simply be started again.
 _STATEMENT = (
     f"INSERT INTO {REPREDICTIONS} ({', '.join(_NAMES)}) "  # noqa: S608 - our own text
     f"VALUES ({', '.join('?' * len(_NAMES))}) ON CONFLICT DO NOTHING"
@@ -85,6 +86,7 @@ class Reprediction:
     def _store(self, waiting: list[tuple[Statement, dict[str, Any]]]) -> list[dict[str, Any]]:
         """Commit predictions, then return their records: what is shown is stored."""
         database = self.scans.database
+        # Counted before and after, because `change` returns the rows of its last statement only.
         ((before,),) = database.query(f"SELECT count(*) FROM {REPREDICTIONS}")  # noqa: S608
         if waiting:
             database.change(*(statement for statement, _ in waiting))
@@ -119,6 +121,7 @@ class Reprediction:
                 predictor = model.bind(scan.info.wavelengths_nm)
                 pipeline = Pipeline(predictor, scan.info, scan.references)
             except (WavelengthError, InstrumentError):
+                # The refusal is kept too, so that it is not worked out anew for each scan.
                 self._pipelines[key] = None
             else:
                 self._pipelines[key] = pipeline, model.bundle.digest

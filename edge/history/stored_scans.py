@@ -29,6 +29,8 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, Sca
 DEFAULT_PANEL = 0.99
 """The reflectance of the white panel where the store does not say; that of `[reference]`."""
 
+# A store may be larger than the memory, and one long read would keep SQLite from starting its log
+# anew while the daemon writes.
 _AT_ONCE = 200
 
 
@@ -193,6 +195,7 @@ class StoredScans:
         """
         key = (row["instrument_id"], str(row["instrument"]), bands)
         if key not in self._instruments:
+            # The newest statement comes first, since an instrument may have been calibrated again.
             found = self._rows(
                 INSTRUMENTS,
                 "id = ? OR (? IS NULL AND serial = ?) ORDER BY id DESC",
@@ -217,6 +220,7 @@ class StoredScans:
             if len(pair) != 2:
                 raise NotComputed("have references that are lost or damaged in the store")
             dark, white = pair
+            # The reflectance of the panel is stored since schema 5 only.
             panel = white.panel_reflectance or self.panel
             self._references[key] = References(dark.scan, white.scan, panel)
         return self._references[key]
@@ -238,6 +242,8 @@ def _info(row: Mapping[str, Any]) -> InstrumentInfo:
         boot=0,
         wavelengths_nm=decode(row["wavelengths_format"], row["wavelengths"], 1),
         saturation_counts=row["saturation_counts"],
+        # The limits of the settings are not stored; these admit whatever a stored scan was taken
+        # with.
         shortest_integration_us=1,
         longest_integration_us=60_000_000,
         most_averages=1_000_000,
@@ -249,4 +255,5 @@ def _info(row: Mapping[str, Any]) -> InstrumentInfo:
 def _number_of(scan_id: str) -> int:
     """Return the number in a scan's id; 0 for a mean of replicates, which has none of its own."""
     number = scan_id.rpartition("-")[2]
+    # Bounded, because a record of before checksums may hold any text as its id.
     return int(number) if number.isdecimal() and len(number) < 20 else 0

@@ -258,6 +258,7 @@ OF_MODELS = (
 
 CHECKS = (*OF_SCANS, *OF_REFERENCES, *OF_MODELS)
 
+# Checks without a flag refuse references or wavelengths, and then there is no record.
 _BY_FLAG = {check.flag: check for check in CHECKS if check.flag}
 
 _ANY_OTHER_RESCAN = Check(
@@ -280,6 +281,7 @@ def check_of(flag: str) -> Check | None:
         return _BY_FLAG[f"{kind}:"]
     if kind == "rescan":
         return _ANY_OTHER_RESCAN
+    # OC stands for every property, so that `pH:noisy` finds the entry of `OC:noisy`.
     return _BY_FLAG.get(f"OC:{rest}") if rest else None
 
 

@@ -28,8 +28,10 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         # "@" stands for the zero byte with which addresses outside the file system begin.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        # A child inherits the variables, but must not feed the watchdog in its parent's place.
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         given = environment.get("WATCHDOG_USEC", "") if mine else ""
+        # `isdigit` alone also holds for superscripts, which `int` refuses.
         self.watchdog_s = int(given) / 1e6 if given.isascii() and given.isdigit() else 0.0
         """The time after which systemd takes a silent service for stuck, in s; 0 for none."""
 

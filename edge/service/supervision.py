@@ -41,4 +41,6 @@ class Supervision:
 
     def reloading(self) -> None:
         """Tell the service manager that the configuration is being read again."""
+        # sd_notify(3) asks for the time as well: by it systemd tells which READY=1 ends this
+        # reload.
         self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -73,6 +73,7 @@ def _unpack(data: bytes, kind: str) -> NDArray[np.generic]:
     size = np.dtype(kind).itemsize
     inflater = zlib.decompressobj()
     try:
+        # Bounded here, because a few bytes may be compressed gigabytes.
         plain = inflater.decompress(data, size * MOST_PIXELS)
     except zlib.error as error:
         raise ValueError(f"the counts cannot be decompressed ({error})") from error

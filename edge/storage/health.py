@@ -78,5 +78,7 @@ class Patience:
         """Wait before the next try and return True; return False if the daemon is to stop."""
         self.health.degraded(problem)
         self.progress.doing(STEP_S)
+        # Without the inner bound the power would no longer fit a float after some 1,024 tries,
+        # which is half an hour of waiting.
         pause = min(FIRST_PAUSE_S * 2 ** min(tries, 10), LONGEST_PAUSE_S)
         return not self.stopping.wait(pause)

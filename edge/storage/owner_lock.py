@@ -85,4 +85,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
         status = os.stat(path)
     except OSError:
         return None
+    # No other file can get this inode as long as SQLite holds the store open.
     return status.st_dev, status.st_ino

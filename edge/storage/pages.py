@@ -20,6 +20,7 @@ _FILE_HEADER = 100
 LARGEST_RECORD = 16 << 20
 """The largest record in bytes that is read; it bounds what a damaged length can ask for."""
 
+# By serial type; the format has no integers of 5 or 7 bytes.
 _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
@@ -35,6 +36,7 @@ def leaf_rows(page: bytes, number: int, fetch: FetchPage) -> Iterator[tuple[int,
     if page[start] != _TABLE_LEAF:
         return
     (cells,) = struct.unpack_from(">H", page, start + 3)
+    # A damaged page may state any number of cells, but each takes 4 bytes or more with its pointer.
     for index in range(min(cells, len(page) // 4)):
         try:
             (offset,) = struct.unpack_from(">H", page, start + 8 + 2 * index)
@@ -53,6 +55,7 @@ def _read_cell(page: bytes, offset: int, fetch: FetchPage) -> tuple[int, Row]:
     payload = bytearray(page[offset : offset + local])
     if local < length:
         (following,) = struct.unpack_from(">I", page, offset + local)
+        # Each page adds to the payload, so that a chain that runs in a circle ends as well.
         while len(payload) < length:
             overflow = fetch(following)
             if overflow is None:
@@ -66,6 +69,7 @@ def _read_cell(page: bytes, offset: int, fetch: FetchPage) -> tuple[int, Row]:
 
 def _local_bytes(length: int, usable: int) -> int:
     """Return how many bytes of a record a table's leaf page holds itself."""
+    # These constants are those of the file format, section 1.6.
     most, least = usable - 35, (usable - 12) * 32 // 255 - 23
     if length <= most:
         return length
@@ -118,4 +122,5 @@ def _varint(data: bytes, offset: int) -> tuple[int, int]:
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
             return value, offset + index + 1
+    # The ninth byte contributes all of its 8 bits.
     return value << 8 | data[offset + 8], offset + 9

@@ -128,6 +128,7 @@ def repair(store: Path) -> Salvaged:
         sqlite3.Error: the new store cannot be written.
     """
     fresh = store.with_name(f"{store.name}.repair")
+    # A repair that was interrupted has left these behind.
     for leftover in (fresh, fresh.with_name(f"{fresh.name}-journal")):
         leftover.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
@@ -137,6 +138,7 @@ def repair(store: Path) -> Salvaged:
             "SELECT count(*), coalesce(max(id) - min(id) + 1, 0) - count(*) FROM scans"
         ).fetchone()
         (references,) = connection.execute("SELECT count(*) FROM reference_scans").fetchone()
+    # Before the exchange, or a power cut could leave an incomplete file under the store's name.
     with open(fresh, "rb") as file:
         os.fsync(file.fileno())
     return Salvaged(scans, references, missing, _exchange(store, fresh))
@@ -161,6 +163,7 @@ def _exchange(store: Path, fresh: Path) -> Path:
     """Put the fresh file in the store's place, and return the path of the damaged one."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     kept = store.with_name(f"{store.name}.damaged-{stamp}")
+    # A link and not a rename, so that at every moment there is a store under its name.
     os.link(store, kept)
     # The log must be gone before the fresh file is there, since SQLite would read it into that.
     with suppress(FileNotFoundError):

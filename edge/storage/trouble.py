@@ -88,6 +88,7 @@ def probe(path: Path) -> int:
     try:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # A full disk may still take an empty file; only data and an fsync meet the error.
             os.pwrite(descriptor, bytes(4096), 0)
             os.fsync(descriptor)
         finally:

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+# The variant whose checksums are little-endian, as SQLite writes it on little-endian computers.
 _MAGIC = 0x377F0682
 _HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 _PAGE_SIZES = (512, 4096)
@@ -101,6 +102,7 @@ def _likely_salts(data: bytes, page_size: int) -> bytes:
     """Return the salts that the log's first frames share."""
     step = page_size + _FRAME_HEADER_BYTES
     found = [data[start + 8 : start + 16] for start in range(_HEADER_BYTES, len(data), step)]
+    # By majority, because the salts of a single frame may be damaged too.
     return Counter(found[:16]).most_common(1)[0][0] if found else b""
 
 

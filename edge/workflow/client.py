@@ -13,6 +13,7 @@ from ccnvr.edge.workflow.control_socket import short_address, socket_path
 from ccnvr.edge.workflow.requests import JobEvent, JobFailed, JobFinished, JobRequest
 from ccnvr.firmware_bridge.errors import CcnvrError
 
+# A record has a few kilobytes; this bounds what a wrong peer can make the client hold.
 _MOST_ANSWER = 1 << 20
 
 

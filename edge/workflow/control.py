@@ -30,6 +30,7 @@ MOST_WAITING = 4
 OPERATOR_S = 600.0
 """How long a job waits for the operator, in s."""
 
+# A wait for one event is not ended by another, so the others are looked at this often.
 _LOOK_UP_S = 0.1
 
 

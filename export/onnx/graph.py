@@ -30,6 +30,7 @@ class Graph:
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add an operator."""
+        # Named after its output, which is unique, so that an engine's message names the layer.
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
@@ -55,6 +56,7 @@ class Graph:
     ) -> str:
         """Add a weight or bias, with a scale for each row, of an operator that computes in int8."""
         stored = self.constant(f"{name}.stored", values)
+        # ONNX wants zero points of the type of the values: int8 for a weight, int32 for a bias.
         zeros = self.constant(f"{name}.zeros", np.zeros(len(scales), values.dtype))
         return self.node(
             "DequantizeLinear",

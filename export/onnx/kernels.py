@@ -31,6 +31,7 @@ def kernel_member(graph: Graph, name: str, member: KernelMember) -> str:
     ones = np.ones((1, len(folded.components)), dtype=np.float32)
     norm = product(own, f"{prefix}norm", "ones", ones)
     squares = graph.node("Add", [products, norm], f"{prefix}squares")
+    # Rounding may leave the square of a small distance below 0, and its root would be NaN.
     ends = [
         graph.constant(f"{prefix}{end}", np.array(value, dtype=np.float32))
         for end, value in (("least", 0.0), ("most", LARGEST_SQUARE))

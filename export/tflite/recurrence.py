@@ -148,6 +148,7 @@ def _step(
     graph.operator(
         Operator.ADD, [step, graph.integers("one", 1)], [following], options=schema.AddOptionsT()
     )
+    # A WHILE loop carries on exactly what its body returns, so the inputs are returned unchanged.
     graph.content.outputs = [following, total, *states, *inputs]
 
 
@@ -160,6 +161,7 @@ def _gru(
     recurrent = fully_connected(
         graph, "candidate.state", state, 1, groups[1].state_weight, groups[1].state_bias
     )
+    # As in torch, the reset gate comes after the recurrent matrix and its bias.
     candidate = _pair(graph, Operator.MUL, "candidate.reset", hidden, recurrent, reset)
     candidate = _pair(graph, Operator.ADD, "candidate.sum", hidden, candidate, rows[1])
     candidate = graph.apply(Operator.TANH, "candidate", (1, hidden), candidate)

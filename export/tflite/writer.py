@@ -60,6 +60,7 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
         dense = fully_connected(
             main, "dense", pooled, 1, network.dense.weight, network.dense.bias, RELU
         )
+        # Whichever operator comes last names the model's output.
         name = "properties" if network.linear is None and not network.kernels else "output"
         parts.append(
             fully_connected(main, name, dense, 1, network.output.weight, network.output.bias)
@@ -69,6 +70,8 @@ def to_tflite(network: NetworkArrays, *, micro: bool = False) -> bytes:
         parts.append(fully_connected(main, "linear", flat, 1, network.linear, None))
     if network.kernels:
         parts += [
+            # Kernel members subtract a centre of their own, so they read the input before
+            # standardisation.
             kernel_member(main, f"kernel{number}", member, given)
             for number, member in enumerate(network.kernels)
         ]

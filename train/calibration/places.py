@@ -98,6 +98,7 @@ def place_folds(soils: Soils, folds: int) -> Integers:
             "[places] needs soils of two places, and these come from one; take it out of the "
             "recipe, or add a library"
         )
+    # With more folds than places some of the folds would be empty.
     taken, fold_of_place = np.zeros(min(folds, counts.size)), np.zeros(counts.size, dtype=int)
     # A stable order, so that the folds are the same on every computer.
     for place in np.argsort(-counts, kind="stable"):

@@ -61,6 +61,7 @@ def describe(name: str, count: bool) -> dict[str, Any]:
         loaded = libraries.load_library(name, _ANYWHERE)
         known = {name: int(np.sum(~np.isnan(loaded.column(name)))) for name in PROPERTIES}
         soils = {"all": len(loaded), **known}
+        # Asked again, because reading a library may have fetched its file.
         path = library.present()
     return {
         "name": name,

@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         selected = _selected(table, chosen, [target.name for target in targets])
         convert([selected], arguments.quantity, text)
         text.flush()
+        # Otherwise the wrapper would close the stream, which `write_atomically` still needs.
         text.detach()
     print("\n".join(chosen))
     units = ", ".join(f"{target.name} ({target.unit})" for target in targets)
@@ -99,6 +100,7 @@ def _read(arguments: argparse.Namespace) -> SpectraTable:
 
 def _selected(table: SpectraTable, chosen: list[str], empty: list[str]) -> SpectraTable:
     """Return the rows of the chosen soils, with further empty columns."""
+    # All spectra of a chosen soil are kept, since fine-tuning can use replicates.
     rows = [row for row, sample in enumerate(table.sample_ids) if sample in set(chosen)]
     columns = {name: [cells[row] for row in rows] for name, cells in table.columns.items()}
     return replace(

@@ -117,6 +117,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
+    # Mixing goes with the teachers, who give the values of the mixtures.
     alone = replace(recipe.fit, teachers=0, mixing=0.0)
     untaught = replace(recipe, gaussian_processes=(), pretraining=None, fit=alone)
     several = replace(untaught, fit=replace(untaught.fit, teachers=recipe.fit.teachers or TEACHERS))
@@ -125,6 +126,8 @@ def _networks(recipe: TrainingRecipe, terms: Terms) -> list[Network]:
     if not recipe.fit.teachers and not recipe.gaussian_processes and not by_members:
         taught = replace(several, pretraining=recipe.pretraining)
     paper = _covered(recipes.load(PAPER_RECIPE), terms.grid)
+    # The published network is given the same transforms, or it would be scored on a scale that it
+    # was not trained for.
     paper = replace(paper, transforms={**paper.transforms, **terms.scales})
     networks = [
         Network("CCNVR", untaught),

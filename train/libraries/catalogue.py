@@ -61,6 +61,7 @@ _LIMESODA_LICENCE = (
 )
 _JRC_LICENCE = "JRC licence agreement, not to be passed on"
 
+# 0.58 is the conventional share of carbon in organic matter, after van Bemmelen.
 _CARBON = {
     "CV.98": "OC as published, % x 10",
     "SC.93": "OC as published, % x 10",
@@ -101,6 +102,7 @@ def _limesoda(name: str) -> Library:
     def present() -> Path | None:
         try:
             path = limesoda.data_folder() / f"{name}.npz"
+        # A package that is not installed is an answer here and not an error.
         except UsageError:
             return None
         return path if path.exists() else None

@@ -58,6 +58,7 @@ class Property:
 
 
 KNOWN = {
+    # Organic matter is 58 % carbon by convention, so even peat hardly exceeds 580 g/kg.
     "OC": Property("g/kg", range=(0.0, 600.0)),
     "N": Property("g/kg", range=(0.0, 60.0)),
     "CEC": Property("cmol(+)/kg", range=(0.0, 300.0)),
@@ -125,11 +126,14 @@ def described(name: str, definitions: Mapping[str, Property], transform: str) ->
             f"properties.{name} has the unit {stated.unit!r}, and the libraries' {name} is in "
             f"{known.unit}; state that, or give the property another name"
         )
+    # A recipe may describe a known property only to name its method, and the known range still
+    # holds.
     return stated if stated.range or known is None else replace(stated, range=known.range)
 
 
 def doubt(source: str, name: str, largest: float) -> str:
     """Return a warning if the largest value of a property in a file is suspiciously small."""
+    # A doubt and not an error, because sets of poor soils do exist.
     if name not in _SMALLEST or largest > _SMALLEST[name]:
         return ""
     little = f"{name} of {source} is {largest:g} {UNITS[name]} at most, which is little"

@@ -28,6 +28,7 @@ def adapted(network: CCNVR, shares: Array, members: Sequence[Member]) -> CCNVR:
     for member in members:
         if isinstance(member, LinearMember):
             model, constants = _with_linear(model, member)
+            # The linear path has no bias of its own.
             bias = kernels[0].bias + constants.astype(np.float32)
             kernels[0] = replace(kernels[0], bias=bias)
     return as_torch(with_members(model, [*model.kernels, *kernels]))
@@ -70,5 +71,6 @@ def _with_linear(network: NetworkArrays, member: LinearMember) -> tuple[NetworkA
         weights = weights / network.standardisation.factor.ravel()
     if network.linear is not None:
         weights = weights + as_float(network.linear)
+    # The base may have had no linear path, and its configuration must say that there is one now.
     config = replace(network.config, linear=True)
     return replace(network, config=config, linear=weights.astype(np.float32)), constants

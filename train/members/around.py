@@ -40,6 +40,7 @@ NOISES = (0.03, 0.1, 0.3, 1.0)
 """The variances of the noise, in the same units."""
 
 COMPONENTS = 32
+# Fixed, so that one matrix of covariances serves all combinations.
 LENGTH = 2.0
 """The length of the process, in units of the median distance between the soils."""
 
@@ -79,7 +80,9 @@ def fit_around(soils: MemberSoils, projection: Projection, predicted: Array) -> 
     loadings = projection.half_whitened()[:COMPONENTS]
     points = (soils.inputs - projection.centre) @ loadings.T
     squares = squared_distances(points, points)
+    # Replicates of a soil are left out, since their small distances say nothing about the soils.
     apart = squares[soils.groups[:, None] != soils.groups]
+    # The floor keeps the kernel finite where all soils are equal, or there is only one.
     length = LENGTH * max(float(np.sqrt(np.median(apart))) if apart.size else 0.0, 1e-6)
     covariance = matern(squares, length)
     targets = soils.values.shape[1]
@@ -117,11 +120,13 @@ def _average(
     ]
     rows = np.arange(len(values))
     if len(rows) > MOST_WEIGHED_ON:
+        # The seed follows from the number of rows, so that repeating a fit gives the same model.
         rows = np.random.default_rng(len(rows)).choice(rows, MOST_WEIGHED_ON, replace=False)
     inside = np.ix_(rows, rows)
     found = _solved(combinations, covariance[inside], shared[inside], values[rows], predicted[rows])
     likelihoods = np.array([likelihood for likelihood, _ in found])
     likelihoods += np.log([SHARES[combination.share] for combination in combinations])
+    # The largest is taken off first, since the exponential of a likelihood itself underflows.
     probable = np.exp(likelihoods - likelihoods.max())
     probable /= probable.sum()
     kept = np.flatnonzero(probable > _NEGLIGIBLE)
@@ -135,6 +140,8 @@ def _average(
     share, offset, weights = 0.0, 0.0, np.zeros(len(values))
     for weight, combination, (_, solution) in zip(probable, combinations, solved, strict=True):
         share += weight * combination.share
+        # A constant with a normal prior is a process with constant covariance: its mean is this
+        # sum.
         offset += weight * combination.offset * float(solution.sum())
         weights += weight * combination.signal * solution
     return share, offset, weights

@@ -52,6 +52,7 @@ def draw(points: Array, count: int) -> Integers:
     Each is drawn with a probability in proportion to its squared distance from those drawn before:
     Arthur and Vassilvitskii 2007, k-means++, Proc. 18th ACM-SIAM Symp. Discrete Algorithms:1027.
     """
+    # The seed follows from the data, so that the same soils always give the same member.
     rng = np.random.default_rng(len(points))
     drawn = [int(rng.integers(len(points)))]
     nearest = squared_distances(points, points[drawn])[:, 0]
@@ -62,6 +63,7 @@ def draw(points: Array, count: int) -> Integers:
         if total <= 0.0:
             break
         drawn.append(int(rng.choice(len(points), p=nearest / total)))
+        # Only the distances to the latest point are new, which keeps the draw linear in the points.
         nearest = np.minimum(nearest, squared_distances(points, points[drawn[-1:]])[:, 0])
     return np.sort(np.array(drawn))
 
@@ -111,11 +113,14 @@ class Inducing:
         projected = features.T @ centred
         blocks, judged = list(blocks_of(groups)), self._judged(rows, alike)
         for variance in noise.variances:
+            # Rounding may leave the smallest eigenvalues slightly below 0.
             shrunk = 1.0 / (np.maximum(strengths, 0.0) + variance)
             residuals = centred - features @ (shrunk * projected)
             missed = np.empty_like(residuals)
             for block in blocks:
                 parts = features[block]
+                # The soil's block of the hat matrix gives the errors without it, and spares a fit
+                # for each soil.
                 hats = (parts * shrunk) @ parts.transpose(0, 2, 1)
                 left = np.eye(block.shape[1]) - hats
                 missed[block] = np.linalg.solve(left, residuals[block][:, :, None])[:, :, 0]
@@ -126,6 +131,7 @@ class Inducing:
     def _judged(self, rows: Integers, alike: Integers) -> NDArray[np.bool_]:
         """Return which rows are of other measurements than the inducing ones are."""
         inducing = np.isin(alike, alike[np.isin(rows, self.kept)])
+        # With few soils all of them are inducing, and no others are left to judge by.
         return np.ones(len(rows), dtype=bool) if inducing.all() else ~inducing
 
 
@@ -144,6 +150,7 @@ def _numbered(groups: Integers, values: Array) -> Integers:
     Horizons of a profile are one soil in `groups`, but they were measured each.
     """
     _, numbers = np.unique(np.stack([groups, values]), axis=1, return_inverse=True)
+    # NumPy 2.0 alone returns an inverse of two dimensions when an axis is given.
     found: Integers = numbers.ravel()
     return found
 
@@ -155,6 +162,7 @@ def _scaled(rows: Array, alike: Integers, unshared: float, power: float) -> Arra
     mean, with eigenvalue c - (c - 1) `unshared`, and what deviates from it, with `unshared`.
     """
     _, starts, counts = np.unique(np.sort(alike), return_index=True, return_counts=True)
+    # Without repeated measurements the covariance is the identity, and nothing is to be scaled.
     if counts.max() == 1:
         return rows
     order = np.argsort(alike, kind="stable")

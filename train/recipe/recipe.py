@@ -257,6 +257,7 @@ class TrainingRecipe:
 
     def teacher_config(self, number: int) -> NetworkConfig:
         """Return the configuration of one of its teachers, counted from 0."""
+        # The list is repeated, so that two kinds of layers and six teachers give three of each.
         kinds = self.teacher_networks or (self.network,)
         return self._config(kinds[number % len(kinds)])
 

@@ -66,6 +66,8 @@ class Fit:
         """Return the same optimisation with its length in epochs of so many soils."""
         if not self.steps:
             return self
+        # Both divisions round up: the last batch of an epoch may be smaller, and the steps are a
+        # minimum.
         batches = -(-count // self.batch_size)
         return dataclasses.replace(self, epochs=-(-self.steps // batches), steps=0)
 
@@ -82,6 +84,7 @@ class Fit:
                 raise ValueError(f"{name} = {count} must be at least 1")
         if self.weight_decay < 0.0:
             raise ValueError(f"weight_decay = {self.weight_decay} must not be negative")
+        # Not `<= 0.0`, which NaN would pass.
         if not self.learning_rate > 0.0:
             raise ValueError(f"learning_rate = {self.learning_rate} must be above 0")
         for name, value, lowest, highest in (
@@ -124,6 +127,8 @@ class Pretraining:
     def __post_init__(self) -> None:
         if not self.libraries:
             raise ValueError("libraries is empty; name at least one, or leave the table out")
+        # Building the optimisation checks epochs, batch size and learning rate by the rules of
+        # `Fit`.
         self.fit_after(Fit(1))
 
     def fit_after(self, fit: Fit) -> Fit:

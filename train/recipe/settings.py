@@ -45,6 +45,7 @@ class Augmentation:
     """
 
     def __post_init__(self) -> None:
+        # Written as a negated range, so that NaN is refused too.
         if any(not 0.0 <= sd < 1e3 for sd in vars(self).values()):
             raise ValueError(
                 "offset, slope and the other changes are standard deviations: from 0 to below 1000"
@@ -169,6 +170,7 @@ class MemberSettings:
             ValueError: one does not.
         """
         for low, high in self.ranges_nm:
+            # Here and not in the checks above, because the settings do not know the grid.
             found = int(np.sum((wavelengths >= low) & (wavelengths <= high)))
             if found < FEWEST_BANDS:
                 raise ValueError(

@@ -80,6 +80,7 @@ class Rival:
         """Fit one model for each property."""
         models = []
         for index, name in enumerate(soils.properties):
+            # Each property has its own rows, because few soils were measured for all of them.
             known = ~np.isnan(soils.values[:, index])
             configuration = choice[name]["configuration"]
             models.append(
@@ -162,6 +163,7 @@ class Network:
             soils.grid,
             soils.spectra,
             soils.values,
+            # `average` asks for the mean of the teachers, which are not pretrained.
             before=None if self.average else load_before(fitting.recipe),
             average=self.average,
         )

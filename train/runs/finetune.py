@@ -94,6 +94,7 @@ def finetune(
     # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
     report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
     _keep(folder, recipe, adaptation.calibration, own)
+    # Last, because the report marks the run as finished.
     run_folder.keep_report(folder, report, domain)
     return FinetuningOutcome(
         report=report,
@@ -144,6 +145,7 @@ def _recipe(
         base.recipe,
         name=f"{base.recipe.name}+{path.stem}",
         libraries=tuple(dict.fromkeys((done.data, *others))),
+        # The tests of the base say nothing about the user's soils.
         tests=(),
         finetuned=(*base.recipe.finetuned, done),
     )

@@ -77,9 +77,11 @@ def fit_folds(base: Base, soils: Soils, settings: FinetuningSettings) -> Adaptat
     all_folds = [
         fold_of(soils, settings.folds, settings.seed + repeat) for repeat in range(settings.repeats)
     ]
+    # The last fit is the one to all soils, which gives the model that is kept.
     fits = settings.folds * settings.repeats + 1
     # On a terminal the bar moves at once; in a log file each refresh is a line, so one a minute.
     pause = 0.1 if sys.stderr.isatty() else 60.0
+    # The bar moves on once for each fit of the members, and once for each epoch of a network.
     steps = settings.epochs + 1 if tries else 1
     with tqdm(total=fits * steps, desc="folds", mininterval=pause) as bar:
         work = _Work(base, soils, settings, tries, bar)
@@ -204,9 +206,12 @@ def _choose(
                 for repeat, numbers in enumerate(all_folds)
             ]
         )
+        # The offset and the tuned network alone are only shown for comparison; `final` builds
+        # neither.
         for name in (AROUND, AS_IT_IS, MEAN, WITH_TUNED)
         if name in predicted
     }
+    # The order of `scores` matters: each later one must beat the best so far.
     chosen = AROUND
     for name in scores:
         if is_better(scores[name], scores[chosen], folds):

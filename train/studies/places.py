@@ -106,9 +106,13 @@ def _country(soils: Soils, name: str, most: int, seed: int) -> Country:
     complete = ~np.isnan(local.values).any(axis=1)
     sites = np.array(local.sites or local.sample_ids)
     drawn: list[int] = []
+    # Whole profiles are drawn: horizons of one profile are alike, and if some were learnt from and
+    # others predicted, the prediction would look too good.
     for site in np.random.default_rng(seed).permutation(np.unique(sites)):
         if len(drawn) < most:
             drawn += np.flatnonzero((sites == site) & complete).tolist()
+    # The last profile may exceed the number; its further horizons are then neither learnt nor
+    # predicted.
     rows: Integers = np.array(drawn[:most], dtype=np.int64)
     rest = local.rows(~np.isin(sites, sites[rows]))
     if len(rows) < most or len(rest) < most // 4:
@@ -123,6 +127,8 @@ def _tables(places: Places, country: Country) -> dict[str, dict[str, dict[str, A
     """Return {method: {number of local soils: {property: figures}}}."""
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for size in (0, *places.sizes):
+        # A smaller set is the beginning of a larger one, so that what more soils gain is not the
+        # luck of another draw.
         local = country.drawn.rows(np.arange(size))
         both = _joined(country.world, local)
         _add(tables, places, Split(f"{size} local", both, country.rest), country.name, size)
@@ -132,6 +138,7 @@ def _tables(places: Places, country: Country) -> dict[str, dict[str, dict[str, A
         alone = replace(local, groups=np.arange(size))
         _add(tables, places, Split(f"{size} alone", alone, country.rest), country.name, size)
     if places.network is not None:
+        # Once for each country, because only the fine-tuning depends on the local soils.
         pretrained = Pretrained(places.network, country.world)
         for size in places.sizes:
             tuned = _FineTuned(pretrained, country.drawn.rows(np.arange(size)))
@@ -156,6 +163,7 @@ def _add(
         places, split, {name: places.contenders[name] for name in names}, country
     )
     if alone:
+        # The given choices were made for the world; a few local soils need their own.
         comparison = replace(comparison, chosen={})
     predicted = {
         name: comparison.predictions(contender)[""]

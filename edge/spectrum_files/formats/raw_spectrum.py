@@ -19,6 +19,7 @@ MOST_POINTS = 100_000
 MOST_SPECTRA = 4_096
 """In one file."""
 
+# Micrometres that a file calls nanometres, for example, end up below this.
 _SHORTEST_NM = 100.0
 
 
@@ -70,6 +71,8 @@ class RawSpectrum:
             raise Malformed("has an axis with values that are not positive numbers")
         step = np.diff(self.axis)
         if not (np.all(step > 0.0) or np.all(step < 0.0)):
+            # A first step of 0 has no direction; 1 stands for it, so that this step is the one
+            # reported.
             at = self.axis[int(np.argmax(np.sign(step) != (np.sign(step[0]) or 1.0)))]
             raise Malformed(
                 f"has an axis that turns back at {at:g} {self.unit.value}; save it without "
@@ -94,6 +97,8 @@ def unpack(layout: str, data: bytes, offset: int) -> tuple[Any, ...]:
     Raises:
         Malformed: the file ends before them.
     """
+    # Offsets come from the file itself. A negative one would count from the end of the data and
+    # read something else without an error.
     if offset < 0 or offset + struct.calcsize(layout) > len(data):
         raise Malformed(f"ends at byte {len(data)}, within what should be at byte {offset}")
     return struct.unpack_from(layout, data, offset)

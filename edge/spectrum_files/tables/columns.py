@@ -22,7 +22,9 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 
 _FEWEST_PLACES = 8
+# Row counters and temperatures in a log usually start below this; wavelengths in nm do not.
 _FEWEST_NM = 150.0
+# The values are transposed in memory, at 8 bytes a cell.
 _MOST_CELLS = LARGEST_IN_MEMORY // 8
 
 
@@ -103,10 +105,12 @@ def read(source: Source, options: TableOptions) -> SpectraTable:
             f"{source.path} has wavelengths or wavenumbers in its column {found.column + 1}: they "
             f"{error}"
         ) from None
+    # Joined detectors often repeat a wavelength, and nothing says which of the two values is right.
     if len(set(places.tolist())) != len(places):
         raise UsageError(f"{source.path} has a wavelength in several rows; keep one row of each")
     columns, skipped = _soil_columns(source, found)
     values = _values(source, found, rows, columns)
+    # Spreadsheets export columns that were emptied; they are no soils.
     filled = ~np.all(np.isnan(values), axis=0)
     columns = [column for column, kept in zip(columns, filled, strict=True) if kept]
     if not columns:
@@ -114,6 +118,7 @@ def read(source: Source, options: TableOptions) -> SpectraTable:
             f"{source.path} has no values beside its wavelengths; add a column of them"
         )
     wavelengths = axis.nanometres(places, unit)
+    # Wavenumbers run the other way, and some instruments list wavelengths from the longest.
     order = np.argsort(wavelengths)
     sample_ids, quantity = _names(source, found, columns)
     return SpectraTable(
@@ -147,6 +152,7 @@ def _find(source: Source) -> _Columns | None:
     by_name = [
         (column, claim)
         for column, name in enumerate(source.header)
+        # A name with a number, such as nm_350, is a band of a table with soils in rows.
         if (claim := names.names_axis(name)) is not None and names.place(name) is None
     ]
     column, claim = by_name[0] if by_name else (0, Claim.NOTHING)
@@ -156,6 +162,8 @@ def _find(source: Source) -> _Columns | None:
     steps = np.diff(places)
     if places.size < _FEWEST_PLACES or len(source.header) < 2:
         return None
+    # Running one way is necessary but not sufficient, since row counters do so too; the callers
+    # check whether the numbers can be an axis.
     one_way = np.all(steps > 0.0) or np.all(steps < 0.0)
     return found if one_way else None
 
@@ -189,6 +197,7 @@ def _rows(
     """Return the rows of values with their places, and the other rows by their first cell."""
     rows: list[tuple[float, Numbered]] = []
     others: dict[str, list[str]] = {}
+    # Without a header, the first line was read as one and is the first row of values.
     if not found.has_header and (place := _is_number(source.header[found.column], source.decimal)):
         rows.append((place, (source.header_row, source.header)))
     width = len(source.header)
@@ -205,6 +214,7 @@ def _rows(
             others[row[found.column].strip()] = [cell.strip() for cell in row]
             continue
         rows.append((place, (at, row)))
+        # Checked in each row, so that a huge file is refused before it fills the memory.
         if len(rows) > MOST_POINTS or len(rows) * width > _MOST_CELLS:
             raise UsageError(
                 f"{source.path} is too large for a table with soils in columns; give soils in rows"
@@ -266,6 +276,7 @@ def _names(source: Source, found: _Columns, columns: list[int]) -> tuple[list[st
         numbered = [f"{stem}/{at}" for at in range(1, len(columns) + 1)]
         return ([stem] if len(columns) == 1 else numbered), None
     header = [source.header[column].strip() for column in columns]
+    # "Reflectance" above the only column names no soil, so the file's name does.
     if len(columns) == 1 and (names.names_quantity(header[0]) or not header[0]):
         return [stem], names.quantity_of(names.words_of(header[0]))
     if unnamed := [column for column, name in zip(columns, header, strict=True) if not name]:

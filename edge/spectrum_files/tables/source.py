@@ -21,6 +21,7 @@ from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 
 ROWS_AT_ONCE = 128
+# A row of 100,000 bands, at 20 characters each, has 2 MB.
 LONGEST_LINE = 1 << 22
 LARGEST_IN_MEMORY = 64 << 20
 """Bytes of a file that is read whole: one in UTF-16, or a transposed table."""
@@ -184,10 +185,12 @@ class TextSource:
         first: list[tuple[int, bytes]] = []
         size = 0
         for line in self._lines:
+            # Blank lines are passed over here, because they would say nothing about the dialect.
             if not line[1].strip(b" \t\r\n"):
                 continue
             first.append(line)
             size += len(line[1])
+            # Wide tables reach the limit in bytes first, and a few of their lines say enough.
             if len(first) == _LINES_LOOKED_AT or size > _BYTES_LOOKED_AT:
                 break
         if not first:
@@ -230,6 +233,8 @@ class TextSource:
         if not preview or any(len(row) != len(self.header) + 1 for _, row in preview):
             return
         labels = [row[0].strip() for _, row in preview]
+        # R writes either counting numbers or labels. Other numbers in the first column would be
+        # data, and then the rows are merely longer than the header.
         counted = labels == [str(at) for at in range(1, len(labels) + 1)]
         if counted or not any(map(_begins_as_number, labels)):
             self.header.insert(0, ROW_NAMES)
@@ -274,6 +279,8 @@ class TextSource:
         try:
             for row in csv.reader(text(), delimiter=self.delimiter):
                 if any(cell.strip() for cell in row):
+                    # A quoted cell may span lines; the number is that of its last line, where the
+                    # reader stopped.
                     yield at, row
         except csv.Error as error:
             raise self._no_csv(at, error) from error
@@ -291,10 +298,12 @@ def _numbered(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
                 f"{path}: line {number} has {LONGEST_LINE:,} characters or more; save the table as "
                 "CSV, a line for each row"
             )
+        # UTF-16 was converted before, so a zero byte means that the file is no text.
         if b"\0" in line:
             raise UsageError(
                 f"{path} is not text from line {number} on; save the table as CSV in UTF-8"
             )
+        # The mark that Windows programs write would become a part of the first column's name.
         yield number, line.removeprefix(_UTF_8_MARK) if number == 1 else line
 
 
@@ -322,6 +331,8 @@ def _as_utf_8(path: Path, stream: IO[bytes], head: bytes) -> IO[bytes]:
     encoding = _UTF_16.get(head[:2])
     if encoding is None:
         return stream
+    # UTF-16 cannot be split into lines as bytes, so the file is converted as a whole. The byte
+    # beyond the limit shows that a file exceeds it.
     data = stream.read(LARGEST_IN_MEMORY + 1)
     if len(data) > LARGEST_IN_MEMORY:
         raise UsageError(f"{path} is text in UTF-16 of more than 64 MiB; save it as CSV in UTF-8")
