@@ -100,7 +100,7 @@ def soak(folder: Path, url: str, scans: int, limit_mb: int) -> dict[str, object]
         "threads": sorted(watch.threads),
         "latency_ms_p50_by_tenths": [round(float(np.percentile(b, 50)), 1) for b in blocks],
         "latency_ms_p99_by_tenths": [round(float(np.percentile(b, 99)), 1) for b in blocks],
-        "bytes_a_scan": {name: value // scans for name, value in watch.written.items()},
+        "bytes_a_scan": {name: value // len(numbers) for name, value in watch.written.items()},
         "limit_bytes": limit_mb * 1_000_000,
         "largest_bytes": watch.largest_bytes,
     }

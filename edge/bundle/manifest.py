@@ -6,6 +6,7 @@ In: `manifest.json`. Out: a typed `Manifest`, or an error that names the key tha
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,15 +80,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
-        # They are printed, and a terminal would obey what is not text in them.
-        units = [target.unit for target in self.targets]
         domains = () if self.domain is None else self.domain.libraries
-        for text in (self.name, self.created, *names, *units, *domains):
-            if not text.isprintable() or len(text) > _LONGEST_TEXT:
-                raise ValueError(
-                    f"the text {text[:40]!a} has characters that cannot be shown, or more than "
-                    f"{_LONGEST_TEXT} characters"
-                )
+        units = [target.unit for target in self.targets]
+        _check_texts((self.name, self.created, *names, *units, *domains))
         if "" in (*names, *domains):
             raise ValueError("a target or a library of the domain has no name")
         if not names or len(set(names)) != len(names):
@@ -107,6 +102,16 @@ class Manifest:
     def to_json(self) -> str:
         """Return the content of `manifest.json`."""
         return json.dumps(to_data(self), indent=1, allow_nan=False)
+
+
+def _check_texts(texts: Iterable[str]) -> None:
+    """Refuse texts that a terminal would obey, or that are too long to be shown."""
+    for text in texts:
+        if not text.isprintable() or len(text) > _LONGEST_TEXT:
+            raise ValueError(
+                f"the text {text[:40]!a} has characters that cannot be shown, or more than "
+                f"{_LONGEST_TEXT} characters"
+            )
 
 
 def kernels_entry(config: NetworkConfig) -> dict[str, Any]:
