@@ -214,7 +214,7 @@ class Store:
             return True
         if self.holds(new.info, new.scan):
             return False
-        # The instrument still has the scan, so its sound copy takes the place of the damaged
+        # The instrument has just sent the scan again, so a sound copy replaces the damaged
         # record.
         damaged = ("DELETE FROM scans WHERE scan_id = ?", (record["scan_id"],))
         self.database.change(damaged, insert)

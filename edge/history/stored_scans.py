@@ -255,5 +255,5 @@ def _info(row: Mapping[str, Any]) -> InstrumentInfo:
 def _number_of(scan_id: str) -> int:
     """Return the number in a scan's id; 0 for a mean of replicates, which has none of its own."""
     number = scan_id.rpartition("-")[2]
-    # Bounded, because a record of before checksums may hold any text as its id.
+    # Bounded, because a record from before checksums may hold any text as its id.
     return int(number) if number.isdecimal() and len(number) < 20 else 0

@@ -85,7 +85,7 @@ def with_spread(mean: Prediction, replicates: Sequence[Prediction]) -> Predictio
     count = len(replicates)
     if count < 2 or not mean:
         return mean
-    # From 31 degrees of freedom on, t exceeds the normal quantile by 3 % at most.
+    # From 31 degrees of freedom on, t exceeds the normal quantile by about 3 % at most.
     t = _STUDENT_90[count - 2] if count - 2 < len(_STUDENT_90) else GAUSSIAN_90
     widened, flags = {}, list(mean.flags)
     for name, estimate in mean.items():

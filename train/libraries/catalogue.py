@@ -143,6 +143,7 @@ def _file(name: str) -> Callable[[Path], Path | None]:
 
 def _survey(survey: lucas.Survey, values: str) -> Library:
     def find(folder: Path) -> Path | None:
+        # Laboratory values without their spectra are of no use.
         return survey.laboratory_file(folder) if survey.spectra_files(folder) else None
 
     file = f"{survey.laboratory} and a folder {survey.spectra} of spectra in CSV files"

@@ -80,7 +80,7 @@ class Rival:
         """Fit one model for each property."""
         models = []
         for index, name in enumerate(soils.properties):
-            # Each property has its own rows, because few soils were measured for all of them.
+            # Each property has its own rows, because not every soil was measured for all of them.
             known = ~np.isnan(soils.values[:, index])
             configuration = choice[name]["configuration"]
             models.append(
