@@ -33,7 +33,7 @@ from ccnvr.firmware_bridge.link import frames as codec
 from ccnvr.firmware_bridge.link.device import Device
 from ccnvr.firmware_bridge.simulators.bench import Bench
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, synthetic_soils
-from tests.support.helpers import CCNVR, assert_one_sentence, run_ccnvr
+from tests.support.helpers import CCNVR, NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 
 KEYS = [
     "scan_id",
@@ -69,7 +69,7 @@ def test_five_predictions_from_a_simulator_in_another_process(
     result = run_ccnvr(
         "run",
         "--bundle",
-        "default",
+        NETWORK_BUNDLE,
         "--instrument",
         url,
         "--count",
