@@ -27,7 +27,7 @@ from ccnvr.edge.web.guard import COOKIE, Guard
 from ccnvr.edge.web.http import BadRequest, Receive, Request, Response, Scope, Send, as_json
 from ccnvr.edge.web.jobs import PageJobs
 from ccnvr.edge.web.metrics import KIND, metrics_of
-from ccnvr.edge.web.session import Session
+from ccnvr.edge.web.records import PageRecords
 from ccnvr.edge.workflow.control import Control, JobRefused
 from ccnvr.edge.workflow.requests import (
     CheckRequest,
@@ -60,13 +60,13 @@ class App:
 
     Args:
         control: the daemon's control.
-        session: what the store holds for the page.
+        records: what the store holds for the page.
         guard: who may ask.
     """
 
-    def __init__(self, control: Control, session: Session, guard: Guard) -> None:
+    def __init__(self, control: Control, records: PageRecords, guard: Guard) -> None:
         self._control = control
-        self._session = session
+        self._records = records
         self._guard = guard
         self._jobs = PageJobs(control, self.wake)
         self._watchers: set[asyncio.Event] = set()
@@ -147,14 +147,14 @@ class App:
         self._watchers.add(watcher)
         told: dict[str, object] = {}
         try:
-            newest = await self._session.newest()
+            newest = await self._records.newest()
             # Another store than before, if the page knows more than it holds.
             last = max(0, newest - SHOWN_AT_FIRST) if after is None or after > newest else after
             yield b"retry: 1000\n\n"
             while not self._closing:
                 # Before the query: a record committed after it wakes the next round.
                 watcher.clear()
-                records = await self._session.after(last)
+                records = await self._records.after(last)
                 for last, record in records:
                     yield _event("record", record, last)
                 present = {"status": self._control.status(), "job": self._jobs.last}
@@ -175,13 +175,13 @@ class App:
         number = request.query.get("id", "")
         if not (number.isascii() and number.isdigit() and len(number) < 19):
             raise BadRequest(400, "id must be the number of a record")
-        found = await self._session.spectrum(int(number))
+        found = await self._records.spectrum(int(number))
         if found is None:
             raise BadRequest(404, f"record {number} has no spectrum")
         return as_json(found)
 
     async def _checks(self, request: Request) -> Response:
-        return as_json(await self._session.checks())
+        return as_json(await self._records.checks())
 
     async def _begin(self, request: Request) -> Response:
         try:
@@ -206,11 +206,11 @@ class App:
 
     async def _csv(self, request: Request) -> Response:
         headers = {"content-disposition": 'attachment; filename="ccnvr-session.csv"'}
-        return Response(await self._session.csv(), "text/csv; charset=utf-8", headers=headers)
+        return Response(await self._records.csv(), "text/csv; charset=utf-8", headers=headers)
 
     async def _geojson(self, request: Request) -> Response:
         headers = {"content-disposition": 'attachment; filename="ccnvr-session.geojson"'}
-        return Response(await self._session.geojson(), "application/geo+json", headers=headers)
+        return Response(await self._records.geojson(), "application/geo+json", headers=headers)
 
     async def _health(self, request: Request) -> Response:
         status = self._control.status()
@@ -219,7 +219,7 @@ class App:
         return as_json(status, 200 if well else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        newest = await self._session.newest()
+        newest = await self._records.newest()
         return Response(metrics_of(self._control.status(), newest).encode(), KIND)
 
 

@@ -15,7 +15,7 @@ from ccnvr.edge.streams.settings import is_loopback
 from ccnvr.edge.web.app import App
 from ccnvr.edge.web.guard import Guard
 from ccnvr.edge.web.http import MOST_HEAD
-from ccnvr.edge.web.session import Examples, Session
+from ccnvr.edge.web.records import Examples, PageRecords
 from ccnvr.edge.workflow.control import Control
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
@@ -60,7 +60,7 @@ def served(
         config: port, address and secret.
         control: the daemon's control.
         store: the daemon's store.
-        examples: soils that the model knows, see `Session`.
+        examples: soils that the model knows, see `PageRecords`.
 
     Raises:
         CcnvrError: the port or the file of the secret cannot be used, or uvicorn is not installed.
@@ -69,7 +69,7 @@ def served(
     check_installed()
     guard = Guard(config.token(), (*config.names, config.host))
     listener = _listen(config)
-    session = Session(store, examples)
+    session = PageRecords(store, examples)
     app = App(control, session, guard)
     server = _server(app)
     thread = threading.Thread(

@@ -36,7 +36,7 @@ MOST_POINTS = 400
 """The most points of a drawn spectrum: about one for each pixel of a phone."""
 
 
-class Session:
+class PageRecords:
     """A reader of one store.
 
     Args:
