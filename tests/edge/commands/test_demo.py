@@ -44,6 +44,7 @@ def test_one_object_a_line_and_a_summary_last(records: list[dict[str, Any]]) -> 
             "instrument",
             "predictions",
             "flags",
+            "verdict",
             "latency_ms",
             "clock_synchronised",
             "reference",
