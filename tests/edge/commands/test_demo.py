@@ -17,7 +17,7 @@ from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 pytestmark = pytest.mark.slow
 
-PROPERTIES = ["OC", "N", "CEC", "pH", "clay"]
+PROPERTIES = ["OC", "N", "CEC", "pH", "clay", "sand"]
 
 
 def values(record: dict[str, Any]) -> dict[str, Any]:
