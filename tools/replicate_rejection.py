@@ -2,7 +2,7 @@
 
     python -m tools.replicate_rejection
 
-It prints the table of docs/decisions/0089: the share of samples from which a replicate is rejected,
+It prints the table of docs/decisions/0079: the share of samples from which a replicate is rejected,
 and that from which a true outlier is.
 """
 
