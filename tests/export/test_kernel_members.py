@@ -318,8 +318,9 @@ def test_fine_tuning_keeps_the_members_or_says_that_there_is_no_network(
     base = read_base(str(run_with_members))
     if base.calibration.network.config.members_only:
         out = tmp_path / "out"
-        refused = run_ccnvr("finetune", run_with_members, soils_csv, "--out", out)
-        assert_one_sentence(refused, 2, "kernel members only and no network", "ccnvr train")
+        words = ("--network", "yes", "--out", out)
+        refused = run_ccnvr("finetune", run_with_members, soils_csv, *words)
+        assert_one_sentence(refused, 2, "network")
         assert not out.exists()
         return
     rng = np.random.default_rng(2)

@@ -242,7 +242,8 @@ def test_an_instrument_of_another_range(
 
     monkeypatch.setattr(simulator, "pixel_wavelengths", lambda: np.linspace(400.0, 1000.0, 512))
     url = simulated(soils=np.full((1, 512), 0.4))
-    result = run_ccnvr("run", "--instrument", url, "--store", tmp_path / "s.sqlite", "--count", 1)
+    more = ["--store", tmp_path / "s.sqlite", "--count", 1, "--bundle", NETWORK_BUNDLE]
+    result = run_ccnvr("run", "--instrument", url, *more)
     assert_one_sentence(result, 1, "400.0-1000.0 nm", "the model needs 1104.0-2492.0 nm")
 
 

@@ -369,7 +369,7 @@ def test_wrong_use_of_the_simulator_options(capsys: pytest.CaptureFixture[str]) 
         (("--driver", "asd"), "add --listen"),
         (("--driver", "abc"), "the drivers are ccnvr"),
         (("--faults", "bang@1"), "is not KIND"),
-        (("--driver", "obp", "--spectra", "x.csv"), "made-up soils"),
+        (("--driver", "obp", "--spectra", "x.csv"), "cannot be read"),
         (("--link", "/tmp/x", "--listen", "127.0.0.1:0"), "choose one"),
     ):
         assert cli.main(["simulate", *arguments]) == 2
