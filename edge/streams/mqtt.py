@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.streams.destination import Undelivered
-from ccnvr.edge.streams.settings import MqttConfig
+from ccnvr.edge.streams.settings import MqttConfig, check_installed
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -59,21 +59,6 @@ class Message:
     scan_id: str = ""
 
 
-def check_installed() -> None:
-    """Check that the MQTT client is installed.
-
-    Raises:
-        UsageError: it is not.
-    """
-    try:
-        import paho.mqtt.client  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "[mqtt] needs the package paho-mqtt; install it with pip install 'ccnvr[mqtt]', or "
-            "take the table out of the configuration"
-        ) from error
-
-
 class Publisher:
     """A connection to one broker that comes back by itself; safe to use from several threads.
 
@@ -92,7 +77,7 @@ class Publisher:
         greetings: Callable[[], list[Message]] = list,
         birth_topic: str = "",
     ) -> None:
-        check_installed()
+        check_installed("mqtt", "paho-mqtt", "paho.mqtt.client")
         self._config = config
         self._greetings = greetings
         self._birth_topic = birth_topic

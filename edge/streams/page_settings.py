@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 import stat
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
-from ccnvr.edge.streams.settings import is_loopback
+from ccnvr.edge.streams.settings import check_address, check_port, is_loopback
 from ccnvr.firmware_bridge.errors import UsageError
 
 FEWEST_TOKEN_CHARACTERS, MOST_TOKEN_BYTES = 16, 4096
@@ -29,15 +28,9 @@ class WebConfig:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ValueError(f"port = {self.port} is not a port; ports are 1 to 65535")
-        try:
-            ip_address(self.host)
-        except ValueError as error:
-            raise ValueError(
-                f"host = {self.host!r} is not an address; give 127.0.0.1 for this computer alone "
-                "or 0.0.0.0 for the network"
-            ) from error
+        if self.port:
+            check_port("port", self.port)
+        check_address(self.host)
         if self.port and not is_loopback(self.host) and not self.token_file:
             raise ValueError(
                 f"host = {self.host!r} opens the page to the network and needs a token_file; write "

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ccnvr.firmware_bridge.errors import UsageError
+
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}")
 
 
-def _check_port(name: str, port: int) -> None:
+def check_installed(table: str, package: str, module: str) -> None:
+    """Check that the package is installed which a table of the configuration needs.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"[{table}] needs the package {package}; install it with pip install 'ccnvr[{table}]', "
+            "or take the table out of the configuration"
+        ) from error
+
+
+def check_address(host: str) -> None:
+    """Check that a host to listen on is an address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ip_address(host)
+    except ValueError as error:
+        raise ValueError(
+            f"host = {host!r} is not an address; give 127.0.0.1 for this computer alone or 0.0.0.0 "
+            "for the network"
+        ) from error
+
+
+def check_port(name: str, port: int) -> None:
+    """Check that a number is a port.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not 1 <= port <= 65_535:
         raise ValueError(f"{name} = {port} is not a port; ports are 1 to 65535")
 
@@ -49,7 +87,7 @@ class MqttConfig:
 
     def __post_init__(self) -> None:
         if self.port:
-            _check_port("port", self.port)
+            check_port("port", self.port)
         for name, value in (("topic", self.topic), ("discovery_topic", self.discovery_topic)):
             # A "+" or "#" would be a pattern, and "$" begins the broker's own topics.
             if not _BASE.fullmatch(value):
@@ -100,11 +138,5 @@ class LinesConfig:
 
     def __post_init__(self) -> None:
         if self.port:
-            _check_port("port", self.port)
-        try:
-            ip_address(self.host)
-        except ValueError as error:
-            raise ValueError(
-                f"host = {self.host!r} is not an address; give 127.0.0.1 for this computer alone "
-                "or 0.0.0.0 for the network"
-            ) from error
+            check_port("port", self.port)
+        check_address(self.host)

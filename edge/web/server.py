@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.streams.page_settings import WebConfig
-from ccnvr.edge.streams.settings import is_loopback
+from ccnvr.edge.streams.settings import check_installed, is_loopback
 from ccnvr.edge.web.app import App
 from ccnvr.edge.web.guard import Guard
 from ccnvr.edge.web.http import MOST_HEAD
 from ccnvr.edge.web.records import Examples, PageRecords
 from ccnvr.edge.workflow.control import Control
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,21 +30,6 @@ PATIENCE_S = 10.0
 KEEP_ALIVE_S = 5
 
 END_S = 2
-
-
-def check_installed() -> None:
-    """Check that the server is installed.
-
-    Raises:
-        UsageError: it is not.
-    """
-    try:
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "[web] needs the package uvicorn; install it with pip install 'ccnvr[web]', or take "
-            "the table out of the configuration"
-        ) from error
 
 
 @contextmanager
@@ -66,7 +51,7 @@ def served(
         CcnvrError: the port or the file of the secret cannot be used, or uvicorn is not installed.
     """
     # All that can be refused comes before the daemon starts to measure.
-    check_installed()
+    check_installed("web", "uvicorn", "uvicorn")
     guard = Guard(config.token(), (*config.names, config.host))
     listener = _listen(config)
     session = PageRecords(store, examples)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccnvr.edge.streams.lines import MOST_READERS, LineServer, line_of
-from ccnvr.edge.streams.settings import LinesConfig, is_loopback
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.edge.streams.settings import LinesConfig, check_installed, is_loopback
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from tests.support.brokers import free_port
 
 RECORD: dict[str, Any] = {
@@ -126,3 +126,8 @@ def test_settings_of_lines_are_checked() -> None:
         LinesConfig(port=70_000)
     with pytest.raises(ValueError, match="is not an address"):
         LinesConfig(port=1, host="everywhere")
+
+
+def test_a_table_whose_package_is_missing_says_what_to_install() -> None:
+    with pytest.raises(UsageError, match=r"\[web\] needs .* pip install 'ccnvr\[web\]'"):
+        check_installed("web", "uvicorn", "ccnvr.no_such_module")
