@@ -137,11 +137,6 @@ class StoredScans:
                 if scan is not None:
                     yield scan
 
-    def newest(self) -> int:
-        """Return the number of the newest record; 0 if there is none."""
-        ((number,),) = self.database.query("SELECT coalesce(max(id), 0) FROM scans")
-        return int(number)
-
     def scan(self, number: int) -> StoredScan | None:
         """Return the record of this number in the store; None if it is none of a sample.
 

@@ -67,6 +67,11 @@ class Database:
             self.close()
             raise
 
+    def newest_scan(self) -> int:
+        """Return the number of the newest record of a scan; 0 if there is none."""
+        ((number,),) = self.query("SELECT coalesce(max(id), 0) FROM scans")
+        return int(number)
+
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         """Run a SELECT statement and return its rows.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import islice
@@ -140,7 +141,7 @@ class SlotModels(ModelSource):
             except CcnvrError as error:
                 _LOG.debug("the folder of bundles cannot be read now: %s", error)
             # The signals' own event cannot be waited for: it is set at each round.
-            threading.Event().wait(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)
 
 
 def check_on_stored(model: Model, store: Path) -> None:
@@ -152,7 +153,7 @@ def check_on_stored(model: Model, store: Path) -> None:
     if not store.is_file():
         return
     with closing(StoredScans(store)) as scans:
-        scans.after = max(0, scans.newest() - 4 * STORED_SPECTRA)
+        scans.after = max(0, scans.database.newest_scan() - 4 * STORED_SPECTRA)
         for scan in islice(scans, STORED_SPECTRA):
             # One that the former bundle could not predict either says nothing against this one.
             if not scan.record["predictions"]:

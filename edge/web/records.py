@@ -57,7 +57,7 @@ class PageRecords:
 
     async def newest(self) -> int:
         """Return the id of the newest record; 0 if there is none."""
-        return await self._ask(_newest)
+        return await self._ask(lambda store: store.database.newest_scan())
 
     async def spectrum(self, number: int) -> dict[str, Any] | None:
         """Return wavelengths and reflectance of a record, and a few soils to compare it with.
@@ -107,7 +107,7 @@ class PageRecords:
 
     def _last(self, store: Store) -> list[StoredScan]:
         # The last ones by number; pruned ones make the download shorter, never older.
-        after = max(0, _newest(store) - MOST_DOWNLOADED)
+        after = max(0, store.database.newest_scan() - MOST_DOWNLOADED)
         with closing(StoredScans(self._path, after=after)) as scans:
             return list(scans)
 
@@ -124,11 +124,6 @@ class PageRecords:
     def _close(self) -> None:
         if self._store is not None:
             self._store.close()
-
-
-def _newest(store: Store) -> int:
-    ((number,),) = store.database.query("SELECT coalesce(max(id), 0) FROM scans")
-    return int(number)
 
 
 def _checks(store: Store) -> dict[str, list[float]]:

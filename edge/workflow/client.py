@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ccnvr.edge.workflow import messages
 from ccnvr.edge.workflow.control_socket import short_address, socket_path
@@ -48,17 +47,6 @@ class ControlClient:
                 "this command as the user who runs the daemon"
             ) from error
         self._lines = self._socket.makefile("rb")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection; a job that waits for the operator is withdrawn."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
-from ccnvr.edge.commands.arguments import number
+from ccnvr.edge.commands.daemon.options import add_stored_scans
 from ccnvr.edge.history.jcamp_writer import block
 from ccnvr.edge.history.ossl_table import LaboratoryValues, write_ossl
 from ccnvr.edge.history.places import as_geopackage, write_geojson
-from ccnvr.edge.history.stored_scans import DEFAULT_PANEL, NotComputed, StoredScans
+from ccnvr.edge.history.stored_scans import NotComputed, StoredScans
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
@@ -42,16 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="values of the laboratory: sample ids in the first column, others such as OC_g_kg",
     )
-    parser.add_argument(
-        "--instrument", metavar="SERIAL", default="", help="only the scans of this instrument"
-    )
-    parser.add_argument(
-        "--panel",
-        type=number(0.05, 1.1),
-        default=DEFAULT_PANEL,
-        metavar="R",
-        help="reflectance of the white panel, for scans of versions that did not store it (0.99)",
-    )
+    add_stored_scans(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

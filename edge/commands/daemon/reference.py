@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
+from contextlib import closing
 
+from ccnvr.edge.commands.daemon.options import add_daemon_store
 from ccnvr.edge.workflow.client import ControlClient
 from ccnvr.edge.workflow.requests import (
     CheckRequest,
@@ -25,13 +26,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr reference`."""
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=Path("ccnvr.sqlite"),
-        metavar="FILE",
-        help="the store of the daemon (ccnvr.sqlite)",
-    )
+    add_daemon_store(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--check-sample", action="store_true", help="scan the check sample only, and show its chart"
@@ -54,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask for references and guide the operator through the steps."""
-    with ControlClient(arguments.store) as client:
+    with closing(ControlClient(arguments.store)) as client:
         if arguments.status:
             print(json.dumps(client.status(), indent=2))
             return 0

@@ -17,11 +17,11 @@ from ccnvr.edge.commands.arguments import (
     BUNDLE_HELP,
     add_model_choice,
     add_tolerances,
-    number,
 )
+from ccnvr.edge.commands.daemon.options import add_stored_scans
 from ccnvr.edge.commands.daemon.run import record_table
 from ccnvr.edge.history.reprediction import Reprediction
-from ccnvr.edge.history.stored_scans import DEFAULT_PANEL, StoredScans
+from ccnvr.edge.history.stored_scans import StoredScans
 from ccnvr.edge.inference.models import load_bundle, properties_of
 from ccnvr.edge.quality.verdict import check_tolerances
 from ccnvr.edge.standard_error import tell
@@ -33,16 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help=BUNDLE_HELP)
     add_model_choice(parser)
     add_tolerances(parser)
-    parser.add_argument(
-        "--instrument", metavar="SERIAL", default="", help="only the scans of this instrument"
-    )
-    parser.add_argument(
-        "--panel",
-        type=number(0.05, 1.1),
-        default=DEFAULT_PANEL,
-        metavar="R",
-        help="reflectance of the white panel, for scans of versions that did not store it (0.99)",
-    )
+    add_stored_scans(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per line on a terminal too"
     )

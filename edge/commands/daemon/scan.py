@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+from contextlib import closing
 
 from ccnvr.edge.commands.arguments import number, whole_number
+from ccnvr.edge.commands.daemon.options import add_daemon_store
 from ccnvr.edge.storage.context import DEPTHS_CM, SampleIdentity
 from ccnvr.edge.workflow.client import ControlClient
 from ccnvr.edge.workflow.requests import MOST_REPLICATES, JobFailed, JobFinished, SampleRequest
@@ -19,13 +20,7 @@ from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ccnvr scan`."""
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=Path("ccnvr.sqlite"),
-        metavar="FILE",
-        help="the store of the daemon (ccnvr.sqlite)",
-    )
+    add_daemon_store(parser)
     parser.add_argument("--id", default="", metavar="TEXT", help="name or barcode of the sample")
     depth = number(*DEPTHS_CM)
     parser.add_argument("--top", type=depth, metavar="CM", help="depth of the sample's upper end")
@@ -52,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise UsageError(f"{error}; correct it") from error
-    with ControlClient(arguments.store) as client:
+    with closing(ControlClient(arguments.store)) as client:
         for event in client.ask(SampleRequest(sample, arguments.replicates)):
             if isinstance(event, JobFailed):
                 raise CcnvrError(event.text)

@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_a_note_of_the_greatest_length_fits(control: Control, server: ControlSer
     request = SampleRequest(
         SampleIdentity("x" * 100, -5.0, 10.0, "y" * 100, "\U0001f331" * 1000), 30
     )
-    with ControlClient(server.path.with_name("s.sqlite")) as client:
+    with closing(ControlClient(server.path.with_name("s.sqlite"))) as client:
         events = client.ask(request)
         thread = threading.Thread(target=lambda: control.next_job(10).finish("done", {"a": 1}))  # type: ignore[union-attr]
         thread.start()
@@ -126,7 +126,7 @@ def test_a_job_s_request_prompts_and_end_pass_through(
     thread = threading.Thread(target=work)
     thread.start()
     request = SampleRequest(SampleIdentity("Plot 7", 0.0, None, "Ana"), 3)
-    with ControlClient(store) as client:
+    with closing(ControlClient(store)) as client:
         events = client.ask(request)
         assert next(events) == OperatorPrompt("put it there")
         client.proceed()
@@ -158,7 +158,7 @@ def test_peers_that_are_slow_silent_or_too_many_hold_nobody_up(
 
 def _serves(store: Path) -> bool:
     try:
-        with ControlClient(store, 2.0) as client:
+        with closing(ControlClient(store, 2.0)) as client:
             return bool(client.status())
     except CcnvrError:
         return False
@@ -168,7 +168,7 @@ def test_jobs_beyond_those_that_may_wait_are_refused(
     control: Control, server: ControlServer, store: Path
 ) -> None:
     waiting = [control.submit(SampleRequest()) for _ in range(MOST_WAITING)]
-    with ControlClient(store) as client:
+    with closing(ControlClient(store)) as client:
         (event,) = client.ask(SampleRequest())
         assert isinstance(event, JobFailed) and "wait already" in event.text
     # Whoever goes away withdraws the request.
