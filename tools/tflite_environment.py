@@ -6,6 +6,7 @@ tools.tflite_environment` makes it and prints its Python, for `ccnvr export --tf
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -30,26 +31,27 @@ def python() -> Path:
         raise Unavailable(
             f"tflite-runtime has no release for Python {sys.version_info[0]}.{sys.version_info[1]}"
         )
-    # Made again where the packages or the project's dependencies have changed.
-    stamp = FOLDER / "made"
-    wanted = hashlib.sha256(
-        (ROOT / "pyproject.toml").read_bytes() + " ".join(PACKAGES).encode()
-    ).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        _run(sys.executable, "-m", "venv", "--clear", FOLDER)
-        pip = (
-            FOLDER / "bin" / "python",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--quiet",
-            "install",
-        )
-        _run(*pip, *PACKAGES)
-        _run(*pip, "--no-deps", "LimeSoDa==0.1.5")
-        _run(*pip, "--no-deps", "--editable", ROOT)
-        stamp.write_text(wanted)
+    # Workers of one test run ask at the same time; all but one wait until it is made.
+    with FOLDER.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Made again where the packages or the project's dependencies have changed.
+        stamp = FOLDER / "made"
+        wanted = hashlib.sha256(
+            (ROOT / "pyproject.toml").read_bytes() + " ".join(PACKAGES).encode()
+        ).hexdigest()
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _make()
+            stamp.write_text(wanted)
     return FOLDER / "bin" / "python"
+
+
+def _make() -> None:
+    _run(sys.executable, "-m", "venv", "--clear", FOLDER)
+    interpreter = FOLDER / "bin" / "python"
+    pip = (interpreter, "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+    _run(*pip, *PACKAGES)
+    _run(*pip, "--no-deps", "LimeSoDa==0.1.5")
+    _run(*pip, "--no-deps", "--editable", ROOT)
 
 
 def _run(*command: object) -> None:
