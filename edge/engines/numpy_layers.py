@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, similarities
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, blocks, similarities
 from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
@@ -271,5 +271,8 @@ class Kernel:
         squares = np.clip(products, np.float32(0.0), np.float32(LARGEST_SQUARE))
         similar: Float32 = similarities(self._kind, squares)
         different: Float32 = similar - self._usual
-        outputs: Float32 = different @ self._weights
+        first, *others = blocks(len(self._weights))
+        outputs: Float32 = different[:, first] @ self._weights[first]
+        for rows in others:
+            outputs += different[:, rows] @ self._weights[rows]
         return components, similar, outputs

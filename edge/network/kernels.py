@@ -9,7 +9,7 @@ a sum over soils), 4.9 (squared exponential) and 4.17 (Matern).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,20 @@ limit a hostile spectrum could give infinity times zero.
 
 _MOST_COMPARED = 256
 
+MOST_ADDED = 128
+"""The most soils whose products with the weights are added up one after another."""
+
+
+def blocks(soils: int) -> Iterator[slice]:
+    """Yield the rows of soils whose products with the weights are added up before all others.
+
+    Large weights of both signs cancel in that sum, so that it grows far above its end on the way,
+    and an engine that adds thousands of products one after another in float32 loses digits at each
+    of them. Sums of blocks stay smaller, and there are fewer of them.
+    """
+    for start in range(0, soils, MOST_ADDED):
+        yield slice(start, min(start + MOST_ADDED, soils))
+
 
 def similarities(kind: str, squares: NDArray[Any]) -> NDArray[Any]:
     """Return the similarities at scaled squares of distances, see `FoldedKernel`."""
@@ -52,7 +66,7 @@ class FoldedKernel:
     `z.z + minus_twice @ z + norms`, not below 0 and at most `LARGEST_SQUARE`. The similarity is
     `(1 + r) exp(-r)` for Matern 3/2, where r is the root of the square, and exp(-square) for `rbf`.
     The scale is in the components and the soils. The outputs are `weights @ (similarity - usual)`,
-    to which `total_bias` adds the rest.
+    the sum of those of `blocks`, to which `total_bias` adds the rest.
 
     `components` is `(d, channels x bands)`, `minus_twice` `(soils, d)`, `norms` and `usual`
     `(soils,)` and `weights` `(outputs, soils)`, all float32.

@@ -62,7 +62,7 @@ kinds = st.lists(
         kind=st.sampled_from(("matern32", "rbf")),
         length=st.floats(0.01, 100.0),
         components=st.integers(1, 20),
-        soils=st.integers(1, 60),
+        soils=st.one_of(st.integers(1, 60), st.integers(120, 300)),
     ),
     min_size=1,
     max_size=3,
