@@ -22,9 +22,10 @@ import numpy as np
 
 from ccnvr.edge.chemometrics.targets import Estimate
 from ccnvr.edge.daemon.main_loop import CURSOR_EVERY, LOG_BYTES, PRUNE_AT_ONCE, PRUNE_EVERY
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage.schema import columns
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 AVERAGES = 16
@@ -115,7 +116,7 @@ def _add(store: Store, spectra: list[np.ndarray], number: int, a_start: int) -> 
     info = replace(INFO, boot=1 + start)
     scan = Scan(1 + within, ScanKind.SAMPLE, counts, Settings(10_000, AVERAGES), False, 30.0)
     last = {"stdout": number - 1} if number % CURSOR_EVERY == 0 else {}
-    store.add_scan(info, scan, PREDICTION, None, "0" * 64, 8.0, last)
+    store.add(NewScan(info, scan, PREDICTION, None, "0" * 64, 8.0), delivered=last)
 
 
 def _written() -> dict[str, int]:

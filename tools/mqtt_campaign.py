@@ -24,9 +24,10 @@ import psutil
 from tqdm import tqdm
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.mqtt import Publisher, prediction_message
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig

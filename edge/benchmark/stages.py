@@ -13,9 +13,10 @@ import numpy as np
 from ccnvr.edge.benchmark.interleaved import median_seconds
 from ccnvr.edge.benchmark.link import frames_of
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References, reflectance
 from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link.frames import Decoder, encode
@@ -46,7 +47,7 @@ def _stages(model: ProvedModel, store: Store) -> dict[str, Callable[[], object]]
     )
     inputs = preprocess(spectrum)[None]
     wire = _on_the_wire(sample)
-    reference_ids = (store.add_reference(info, dark).id, store.add_reference(info, white).id)
+    reference_ids = (store.references.add(info, dark).id, store.references.add(info, white).id)
     # The store keeps a scan once, so each commit needs a scan number of its own.
     numbers = count(sample.number)
     return {
@@ -55,13 +56,15 @@ def _stages(model: ProvedModel, store: Store) -> dict[str, Callable[[], object]]
         "preprocessing, as for many": lambda: preprocess.batch(spectrum[None]),
         "inference": lambda: model.session(inputs),
         "counts to prediction": lambda: pipeline(sample),
-        "commit to the store": lambda: store.add_scan(
-            info,
-            replace(sample, number=next(numbers)),
-            prediction,
-            reference_ids,
-            model.bundle.digest,
-            0.0,
+        "commit to the store": lambda: store.add(
+            NewScan(
+                info,
+                replace(sample, number=next(numbers)),
+                prediction,
+                reference_ids,
+                model.bundle.digest,
+                0.0,
+            )
         ),
     }
 

@@ -12,11 +12,11 @@ from ccnvr.edge.daemon.handover import Ended, Seal, Work
 from ccnvr.edge.daemon.reader import Reader
 from ccnvr.edge.daemon.samples import Samples
 from ccnvr.edge.daemon.setup import LinkStatistics, ModelSource, RunSummary, Setup, reloaded
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.storage.database import repair_store
 from ccnvr.edge.storage.health import STEP_S, Patience
 from ccnvr.edge.storage.trouble import StoreDamaged, StoreError, StoreMoved
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow.control import Control
 from ccnvr.edge.workflow.course import Beginning, Course
 from ccnvr.firmware_bridge.errors import CcnvrError

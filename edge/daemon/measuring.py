@@ -102,7 +102,7 @@ class Measuring:
         # Before the store is asked what it holds: scans in flight are about to be committed.
         self._await_confirmations()
         keeper, store = self._keeper, self._keeper.store
-        begun = store.begun_job(keeper.info)
+        begun = store.job.begun(keeper.info)
         prepared: dict[Settings, PreparedPipeline | None] = {}
         for scan in self._instrument.unacknowledged():
             if self._course.done:
@@ -123,7 +123,7 @@ class Measuring:
             self._acknowledge(wait=True)
         if begun is not None:
             _LOG.warning("%s was not scanned to the end; scan it again", _named(begun[0]))
-        store.end_job()
+        store.job.end()
 
     def _begin(self) -> None:
         """See that there are references, from the store or new ones.
@@ -294,7 +294,7 @@ class Measuring:
         self._course.declare()
         sample = SampleIdentity(name)
         # Should the daemon die now, the next one must not take this scan for a sample's.
-        self._keeper.store.begin_job(info, sample, 0)
+        self._keeper.store.job.begin(info, sample, 0)
         scan = self._instrument.scan(ScanKind.SAMPLE)
         context = ScanContext(sample, self._course.position(), CHECK)
         work = self._work(self._prepared, scan, self._doubts(), context)
@@ -309,7 +309,7 @@ class Measuring:
         # What the store can tell from a scan itself needs no note; a note is a commit more.
         noted = request.sample.known or count > 1
         if noted:
-            self._keeper.store.begin_job(self._keeper.info, sample, count)
+            self._keeper.store.job.begin(self._keeper.info, sample, count)
         mean_id = None
         for number in range(1, count + 1):
             self._acknowledge(wait=False)

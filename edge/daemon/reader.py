@@ -13,10 +13,10 @@ from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover
 from ccnvr.edge.daemon.measuring import Measuring
 from ccnvr.edge.daemon.references import ReferenceKeeper
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.position.keeper import PositionKeeper
 from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow.activity import Activity
 from ccnvr.edge.workflow.control_socket import ControlServer
 from ccnvr.edge.workflow.course import Course

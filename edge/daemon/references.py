@@ -6,11 +6,11 @@ import logging
 import time
 from dataclasses import dataclass
 
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.quality.reference_checks import ReferenceRefused, check_white
 from ccnvr.edge.storage import host_clock
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow.activity import Activity
 from ccnvr.edge.workflow.course import Course
 from ccnvr.edge.workflow.guides import Guide
@@ -81,7 +81,7 @@ class ReferenceKeeper:
         # Checked before it is stored: a bad pair must not be found again at the next start.
         pipeline = self._pipeline(dark, white, self.config.white_panel_reflectance)
         if accept_white or self.config.accept_white:
-            self.store.forget_earlier(self.info, ScanKind.WHITE)
+            self.store.references.forget_earlier(self.info, ScanKind.WHITE)
         bands = self.predictor.bands
         earlier = self.earlier_whites()
         check_white(
@@ -94,8 +94,8 @@ class ReferenceKeeper:
                 self.info.serial,
             )
         ids = (
-            self.store.add_reference(self.info, dark).id,
-            self.store.add_reference(
+            self.store.references.add(self.info, dark).id,
+            self.store.references.add(
                 self.info, white, panel_reflectance=self.config.white_panel_reflectance
             ).id,
         )
@@ -103,7 +103,7 @@ class ReferenceKeeper:
 
     def earlier_whites(self) -> list[Scan]:
         """Return the instrument's last white references with these settings."""
-        stored = self.store.earlier_references(
+        stored = self.store.references.earlier(
             self.info, ScanKind.WHITE, self.settings, EARLIER_WHITES
         )
         # A firmware of other bands has other whites.
@@ -121,7 +121,7 @@ class ReferenceKeeper:
         expired and `of_any_age` is false.
         """
         dark, white = (
-            self.store.newest_reference(self.info, kind, settings)
+            self.store.references.newest(self.info, kind, settings)
             for kind in (ScanKind.DARK, ScanKind.WHITE)
         )
         if dark is None or white is None:

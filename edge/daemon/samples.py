@@ -10,13 +10,14 @@ import numpy as np
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Work
-from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.quality.prompts import prompts
 from ccnvr.edge.quality.words import in_words
 from ccnvr.edge.storage.context import CHECK
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow import check_sample, replicates
 from ccnvr.edge.workflow.control import Control
 from ccnvr.firmware_bridge.instrument import InstrumentInfo

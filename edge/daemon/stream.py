@@ -6,8 +6,8 @@ import logging
 import threading
 from pathlib import Path
 
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Destination, Undelivered
 
 _BATCH = 100

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ccnvr.edge.chemometrics.grid import WavelengthError
-from ccnvr.edge.daemon.store import predictions_text
 from ccnvr.edge.history.stored_scans import StoredScan, StoredScans
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import Pipeline
@@ -21,7 +20,8 @@ from ccnvr.edge.quality.verdict import Tolerances
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.database import Statement
 from ccnvr.edge.storage.salvage import REPREDICTIONS
-from ccnvr.edge.storage.schema import checksum, columns
+from ccnvr.edge.store.new_scan import predictions_text
+from ccnvr.edge.store.rows import insert
 from ccnvr.firmware_bridge.errors import InstrumentError
 
 CARRIED = (
@@ -37,14 +37,6 @@ _CARRIED_END = ":replicates_disagree"
 
 _AT_ONCE = 100
 """Predictions in one commit: few enough that a daemon beside it never waits for long."""
-
-_NAMES = tuple(name for name in columns(REPREDICTIONS) if name != "id")
-
-# A bundle has one prediction for each scan, so that an interrupted run can simply be started again.
-_STATEMENT = (
-    f"INSERT INTO {REPREDICTIONS} ({', '.join(_NAMES)}) "  # noqa: S608 - our own text
-    f"VALUES ({', '.join('?' * len(_NAMES))}) ON CONFLICT DO NOTHING"
-)
 
 
 @dataclass
@@ -138,5 +130,5 @@ class Reprediction:
             "flags": json.dumps(prediction.flags),
             "verdict": json.dumps(asdict(verdict)) if verdict else None,
         }
-        whole = {**record, "checksum": checksum(record)}
-        return _STATEMENT, tuple(whole[name] for name in _NAMES)
+        # One for each scan and bundle, so that an interrupted run can simply be started again.
+        return insert(REPREDICTIONS, record)

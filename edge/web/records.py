@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.history.places import as_csv, as_geojson
 from ccnvr.edge.history.stored_scans import NotComputed, StoredScan, StoredScans
 from ccnvr.edge.storage.context import CHECK
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.arrays import Array
 
 T = TypeVar("T")

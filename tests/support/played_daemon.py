@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage.context import CHECK, GeoPosition, SampleIdentity, ScanContext
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow.activity import Activity
 from ccnvr.edge.workflow.control import Control, JobCancelled
 from ccnvr.edge.workflow.requests import CheckRequest, ReferenceRequest, SampleRequest
@@ -52,7 +53,7 @@ class PlayedDaemon(threading.Thread):
         """Carry out jobs until `end`."""
         store = Store(self._path, owner=True)
         dark, white = (
-            store.add_reference(
+            store.references.add(
                 INFO, Scan(number, kind, np.full(300, level), SETTINGS, False, 20.0)
             ).id
             for number, kind, level in ((1, ScanKind.DARK, 100.0), (2, ScanKind.WHITE, 40_000.0))

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.history.stored_scans import StoredScans
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -24,6 +23,8 @@ from ccnvr.edge.spectrum_files.read import read_file
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.edge.storage.context import CHECK, GeoPosition, SampleIdentity, ScanContext
 from ccnvr.edge.storage.counts import decode
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.instrument import Scan, ScanKind, Settings
 from ccnvr.firmware_bridge.link.messages import ScanRequest
 from ccnvr.firmware_bridge.simulators.handheld import SimulatedSpectrometer, onto_pixels
@@ -57,8 +58,8 @@ def store(tmp_path: Path, soils_csv: Path, model: ProvedModel) -> Path:
     opened = Store(path, owner=True)
     dark, white = take(bench, ScanKind.DARK, 1), take(bench, ScanKind.WHITE, 2)
     ids = (
-        opened.add_reference(bench.info, dark).id,
-        opened.add_reference(bench.info, white, panel_reflectance=PANEL).id,
+        opened.references.add(bench.info, dark).id,
+        opened.references.add(bench.info, white, panel_reflectance=PANEL).id,
     )
     pipeline = Pipeline(
         model.bind(bench.info.wavelengths_nm), bench.info, References(dark, white, PANEL)

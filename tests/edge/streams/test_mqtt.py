@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Destination
 from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
@@ -57,7 +58,7 @@ def fill(store: Store, first: int, count: int) -> list[str]:
     """Commit scans, and return their ids."""
     for number in range(first, first + count):
         scan = Scan(number, ScanKind.SAMPLE, np.full(3, number), Settings(1, 1), False, 20.0)
-        store.add_scan(INFO, scan, PREDICTION, None, "b", 1.0)
+        store.add(NewScan(INFO, scan, PREDICTION, None, "b", 1.0))
     return [INFO.scan_id(number) for number in range(first, first + count)]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.edge.daemon.store import Store
-from tests.edge.daemon.test_store import add
+from ccnvr.edge.store.store import Store
+from tests.edge.store.test_store import add
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 

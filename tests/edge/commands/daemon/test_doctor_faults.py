@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.storage import host_clock
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.instrument import ScanKind
-from tests.edge.daemon.test_store import INFO, add, scan
+from tests.edge.store.test_store import INFO, add, scan
 from tests.support.helpers import CCNVR, ROOT, assert_one_sentence, run_ccnvr
 
 MODELS = next((ROOT / "edge" / "models").glob("*.ccnvr"))
@@ -234,7 +234,7 @@ def test_stale_references(
         )
         store = Store(path, owner=True)
         monkeypatch.setattr(host_clock, "now", lambda past=past: past)
-        store.add_reference(INFO, scan(1, kind=ScanKind.DARK))
+        store.references.add(INFO, scan(1, kind=ScanKind.DARK))
         monkeypatch.undo()
         store.close()
         text = the_fault(doctor(write(store=path)))

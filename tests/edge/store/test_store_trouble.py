@@ -19,10 +19,11 @@ import pytest
 
 from ccnvr.edge.daemon import config
 from ccnvr.edge.daemon import main_loop as daemon
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.storage.database import StoreError
 from ccnvr.edge.storage.health import Health, Patience
-from tests.edge.daemon.test_store import INFO, PREDICTION, add, scan
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
+from tests.edge.store.test_store import INFO, PREDICTION, add, scan
 from tests.support.helpers import CCNVR, ROOT
 
 
@@ -52,7 +53,7 @@ def scan_ids(path: Path) -> list[str]:
 POWER_CUTS = """
 import os, pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from tests.edge.daemon.test_store import Store, add
+from tests.edge.store.test_store import Store, add
 folder, trigger = pathlib.Path(sys.argv[2]), pathlib.Path(os.environ["FAULT_TRIGGER"])
 for what in ("CUT", "EIO"):
     for call in range(200):
@@ -245,7 +246,7 @@ def test_a_store_that_is_taken_away_is_noticed_before_the_next_scan_is_confirmed
         other = Store(path, owner=True)
         add(other, 50)
     with pytest.raises(StoreError, match="was removed or replaced while ccnvr used it"):
-        store.add_scan(INFO, scan(2), PREDICTION, None, "digest", 1.0)
+        store.add(NewScan(INFO, scan(2), PREDICTION, None, "digest", 1.0))
     copy = store.database.rescue()
     store.close()
     # Nothing is lost, and what is now in its place is left alone.
@@ -283,7 +284,10 @@ def test_a_full_store_loses_its_oldest_delivered_scans_first(path: Path) -> None
     store = Store(path, owner=True)
     cap = 60_000
     for number in range(1, 401):
-        store.add_scan(INFO, scan(number), PREDICTION, None, "digest", 1.0, {"a": 300, "b": 350})
+        store.add(
+            NewScan(INFO, scan(number), PREDICTION, None, "digest", 1.0),
+            delivered={"a": 300, "b": 350},
+        )
         if number % 8 == 0:
             store.prune(cap, {"a": 300, "b": 350}, 32)
     kept = [int(scan_id.rsplit("-", 1)[1]) for scan_id in scan_ids(path)]
@@ -292,7 +296,7 @@ def test_a_full_store_loses_its_oldest_delivered_scans_first(path: Path) -> None
     assert 1 < kept[0] <= 301
     for number in range(401, 1001):
         last = {"a": number - 1, "b": number - 1}
-        store.add_scan(INFO, scan(number), PREDICTION, None, "digest", 1.0, last)
+        store.add(NewScan(INFO, scan(number), PREDICTION, None, "digest", 1.0), delivered=last)
         if number % 8 == 0:
             store.prune(cap, last, 32)
     store.close()

@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.storage import wal
 from ccnvr.edge.storage.health import Health, Patience
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
-from tests.edge.daemon.test_store import INFO, PREDICTION, SETTINGS, add, scan
+from tests.edge.store.test_store import INFO, PREDICTION, SETTINGS, add, scan
 
 SCANS = 60
 MAKE = """
 import os, sys, pathlib
 sys.path.insert(0, sys.argv[2])
-from tests.edge.daemon.test_store import Store, add
+from tests.edge.store.test_store import Store, add
 store = Store(pathlib.Path(sys.argv[1]), owner=True)
 for number in range(1, int(sys.argv[3]) + 1):
     add(store, number)
@@ -214,12 +215,12 @@ def test_a_damaged_record_is_skipped_told_and_stored_anew(whole_file: Path) -> N
 
 def test_a_damaged_reference_is_not_found(whole_file: Path) -> None:
     store = Store(whole_file, owner=True)
-    older = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
-    newer = store.add_reference(INFO, Scan(300, ScanKind.WHITE, np.ones(3), SETTINGS, False, 20.0))
+    older = store.references.newest(INFO, ScanKind.WHITE, SETTINGS)
+    newer = store.references.add(INFO, Scan(300, ScanKind.WHITE, np.ones(3), SETTINGS, False, 20.0))
     with closing(sqlite3.connect(whole_file)) as connection:
         connection.execute("UPDATE reference_scans SET saturated = 1 WHERE id = ?", (newer.id,))
         connection.commit()
-    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    found = store.references.newest(INFO, ScanKind.WHITE, SETTINGS)
     assert older is not None and found is not None and found.id == older.id
     store.close()
 
@@ -228,14 +229,8 @@ def test_missing_numbers_are_counted(path: Path) -> None:
     store = Store(path, owner=True)
     info = InstrumentInfo(**{**vars(INFO), "boot": 5})
     for number in (1, 2, 5):
-        store.add_scan(
-            info,
-            Scan(number, ScanKind.SAMPLE, np.ones(3), Settings(1, 1), False, 1.0),
-            PREDICTION,
-            None,
-            "digest",
-            1.0,
-        )
+        sample = Scan(number, ScanKind.SAMPLE, np.ones(3), Settings(1, 1), False, 1.0)
+        store.add(NewScan(info, sample, PREDICTION, None, "digest", 1.0))
     later = Scan(9, ScanKind.SAMPLE, np.ones(3), Settings(1, 1), False, 1.0)
     assert store.missing_before(info, later) == 5  # 3, 4, 6, 7, 8
     store.close()

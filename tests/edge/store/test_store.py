@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from ccnvr.edge.chemometrics.targets import Estimate
-from ccnvr.edge.daemon.store import Store
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.storage import schema
@@ -25,6 +24,8 @@ from ccnvr.edge.storage.counts import decode
 from ccnvr.edge.storage.database import StoreError, repair_store
 from ccnvr.edge.storage.health import Health
 from ccnvr.edge.storage.host_clock import age_s, now
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Destination
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
@@ -44,13 +45,13 @@ def path(tmp_path: Path) -> Path:
 
 def references(store: Store) -> tuple[int, int]:
     return (
-        store.add_reference(INFO, scan(100, ScanKind.DARK)).id,
-        store.add_reference(INFO, scan(101, ScanKind.WHITE)).id,
+        store.references.add(INFO, scan(100, ScanKind.DARK)).id,
+        store.references.add(INFO, scan(101, ScanKind.WHITE)).id,
     )
 
 
 def add(store: Store, number: int) -> None:
-    store.add_scan(INFO, scan(number), PREDICTION, references(store), "digest", 1.25)
+    store.add(NewScan(INFO, scan(number), PREDICTION, references(store), "digest", 1.25))
 
 
 def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
@@ -72,12 +73,12 @@ def test_a_record_comes_back_and_raw_counts_are_kept(path: Path) -> None:
 def test_an_instrument_without_a_thermometer_has_no_temperature(path: Path) -> None:
     """NaN in a `Scan` is NULL in the store, NaN when read again, and never in a record."""
     store = Store(path, owner=True)
-    dark = store.add_reference(INFO, replace(scan(1, ScanKind.DARK), temperature_c=math.nan))
-    white = store.add_reference(INFO, scan(2, ScanKind.WHITE))
+    dark = store.references.add(INFO, replace(scan(1, ScanKind.DARK), temperature_c=math.nan))
+    white = store.references.add(INFO, scan(2, ScanKind.WHITE))
     sample = replace(scan(3), temperature_c=math.nan)
-    store.add_scan(INFO, sample, PREDICTION, (dark.id, white.id), "digest", 1.25)
+    store.add(NewScan(INFO, sample, PREDICTION, (dark.id, white.id), "digest", 1.25))
     assert store.holds(INFO, sample)
-    found = store.newest_reference(INFO, ScanKind.DARK, SETTINGS)
+    found = store.references.newest(INFO, ScanKind.DARK, SETTINGS)
     assert found is not None and math.isnan(found.scan.temperature_c)
     ((_, record),) = store.records_after(0)
     json.dumps(record, allow_nan=False)
@@ -99,25 +100,25 @@ def test_a_scan_is_stored_once(path: Path) -> None:
     with pytest.raises(StoreError, match=r"scan S1-2-1 is in store .* already, with other data"):
         store.holds(INFO, other)
     with pytest.raises(StoreError, match="boot counter did not change"):
-        store.add_scan(INFO, other, PREDICTION, None, "digest", 1.0)
+        store.add(NewScan(INFO, other, PREDICTION, None, "digest", 1.0))
     assert len(store.records_after(0)) == 1
     store.close()
 
 
 def test_references_belong_to_a_start_of_an_instrument_and_its_settings(path: Path) -> None:
     store = Store(path, owner=True)
-    kept = store.add_reference(INFO, scan(5, ScanKind.WHITE))
-    assert store.add_reference(INFO, scan(5, ScanKind.WHITE)).id == kept.id
+    kept = store.references.add(INFO, scan(5, ScanKind.WHITE))
+    assert store.references.add(INFO, scan(5, ScanKind.WHITE)).id == kept.id
     np.testing.assert_array_equal(kept.scan.counts, scan(5).counts)
-    assert store.newest_reference(INFO, ScanKind.DARK, SETTINGS) is None
+    assert store.references.newest(INFO, ScanKind.DARK, SETTINGS) is None
     other = Scan(**{**vars(scan(5, ScanKind.WHITE)), "counts": np.zeros(3)})
     with pytest.raises(StoreError, match="boot counter did not change"):
-        store.add_reference(INFO, other)
-    assert store.newest_reference(INFO, ScanKind.WHITE, Settings(10_000, 4)) is None
+        store.references.add(INFO, other)
+    assert store.references.newest(INFO, ScanKind.WHITE, Settings(10_000, 4)) is None
     after_restart = InstrumentInfo(**{**vars(INFO), "boot": 3})
-    assert store.newest_reference(after_restart, ScanKind.WHITE, SETTINGS) is None
-    newer = store.add_reference(INFO, scan(6, ScanKind.WHITE))
-    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    assert store.references.newest(after_restart, ScanKind.WHITE, SETTINGS) is None
+    newer = store.references.add(INFO, scan(6, ScanKind.WHITE))
+    found = store.references.newest(INFO, ScanKind.WHITE, SETTINGS)
     assert found is not None and found.id == newer.id
     store.close()
 
@@ -137,7 +138,7 @@ def test_two_daemons_on_one_store(path: Path) -> None:
 
 def test_the_lock_goes_with_a_killed_process(path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from ccnvr.edge.daemon.store import Store;"
+        "import sys, pathlib, time; from ccnvr.edge.store.store import Store;"
         "store = Store(pathlib.Path(sys.argv[1]), owner=True); print('open', flush=True); "
         "time.sleep(60)"
     )
@@ -246,7 +247,7 @@ def test_a_store_of_the_predecessor_opens_and_is_read_whole(path: Path, owner: b
         "clock_synchronised": None,
     }
     assert store.holds(INFO, scan(3))
-    found = store.newest_reference(INFO, ScanKind.WHITE, SETTINGS)
+    found = store.references.newest(INFO, ScanKind.WHITE, SETTINGS)
     assert found is not None and (found.id, found.scan.number) == (2, 2)
     # Nothing is known of the clock of that time, so its age is not either.
     assert age_s(found.moment, now()) is None
@@ -275,7 +276,7 @@ def test_a_store_written_by_the_predecessor_s_code_is_read_whole(path: Path) -> 
         counts = np.frombuffer(row[2])
         assert counts.shape == (512,)
         assert store.holds(info, Scan(number, ScanKind.SAMPLE, counts, SETTINGS, False, 30.0))
-    white = store.newest_reference(info, ScanKind.WHITE, SETTINGS)
+    white = store.references.newest(info, ScanKind.WHITE, SETTINGS)
     assert white is not None and white.scan.counts.shape == (512,)
     store.close()
 
@@ -283,8 +284,8 @@ def test_a_store_written_by_the_predecessor_s_code_is_read_whole(path: Path) -> 
 def test_what_an_instrument_states_is_stored_once_and_survives_a_repair(path: Path) -> None:
     store = Store(path, owner=True)
     for number, info in ((1, INFO), (2, INFO), (3, replace(INFO, boot=3))):
-        store.add_scan(info, scan(number), PREDICTION, None, "digest", 1.0)
-    store.add_scan(replace(INFO, firmware="f2"), scan(4), PREDICTION, None, "digest", 1.0)
+        store.add(NewScan(info, scan(number), PREDICTION, None, "digest", 1.0))
+    store.add(NewScan(replace(INFO, firmware="f2"), scan(4), PREDICTION, None, "digest", 1.0))
     query = "SELECT instrument_id FROM scans ORDER BY scans.id"
     assert store.database.query(query) == [(1,), (1,), (1,), (2,)]
     store.close()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.edge.daemon.store import NewScan, Store
 from ccnvr.edge.storage import salvage
 from ccnvr.edge.storage.context import CHECK, GeoPosition, SampleIdentity, ScanContext, escaped
 from ccnvr.edge.storage.schema import SCHEMA
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.instrument import ScanKind
-from tests.edge.daemon.test_store import INFO, PREDICTION, SETTINGS, scan
+from tests.edge.store.test_store import INFO, PREDICTION, SETTINGS, scan
 
 SAMPLE = SampleIdentity("Plot 7/2", 0, 15.5, "Ana", "after rain")
 POSITION = GeoPosition(-33.123456789, 151.2, 3.5)
@@ -105,16 +106,16 @@ def test_scans_of_the_check_sample_are_not_delivered_and_not_pruned(path: Path) 
 
 def test_a_job_that_did_not_end_is_known_to_the_next_daemon(path: Path) -> None:
     store = Store(path, owner=True)
-    store.begin_job(INFO, SAMPLE, 3)
+    store.job.begin(INFO, SAMPLE, 3)
     store.close()
     store = Store(path, owner=True)
-    assert store.begun_job(INFO) == (SAMPLE, 3)
-    assert store.begun_job(replace(INFO, boot=3)) is None
+    assert store.job.begun(INFO) == (SAMPLE, 3)
+    assert store.job.begun(replace(INFO, boot=3)) is None
     store.add(new(1, ScanContext(SAMPLE)), ends_job=True)
-    assert store.begun_job(INFO) is None
-    store.begin_job(INFO, SAMPLE, 1)
-    store.end_job()
-    assert store.begun_job(INFO) is None
+    assert store.job.begun(INFO) is None
+    store.job.begin(INFO, SAMPLE, 1)
+    store.job.end()
+    assert store.job.begun(INFO) is None
     store.close()
 
 
@@ -130,7 +131,7 @@ def test_a_store_of_schema_3_is_read_whole(path: Path) -> None:
     ]
     serial, boot, _ = records[0]["scan_id"].rsplit("-", 2)
     info = replace(INFO, serial=serial, boot=int(boot))
-    assert store.newest_reference(info, ScanKind.WHITE, SETTINGS) is not None
+    assert store.references.newest(info, ScanKind.WHITE, SETTINGS) is not None
     store.add(new(9, ScanContext(SAMPLE)))
     assert store.records_after(0)[-1][1]["sample"]["id"] == "Plot 7/2"
     store.close()
