@@ -2,7 +2,8 @@
 
 .csv is a table in the layout of the Open Soil Spectral Library with reflectance, ready to train on
 once it holds the laboratory's values (--laboratory); .geojson and .gpkg are predictions on a map;
-.dx is JCAMP-DX with the spectra. A daemon may use the store meanwhile.
+.dx is JCAMP-DX with the spectra; .sta.jsonl is OGC SensorThings, one Thing to post on each line. A
+daemon may use the store meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ccnvr.edge.commands.daemon.options import add_stored_scans
 from ccnvr.edge.history.jcamp_writer import block
 from ccnvr.edge.history.ossl_table import LaboratoryValues, write_ossl
 from ccnvr.edge.history.places import as_geopackage, write_geojson
+from ccnvr.edge.history.sensor_things import write_things
 from ccnvr.edge.history.stored_scans import NotComputed, StoredScans
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         required=True,
-        help="the file to write: .csv, .geojson, .gpkg or .dx",
+        help="the file to write: .csv, .geojson, .gpkg, .dx or .sta.jsonl",
     )
     parser.add_argument(
         "--laboratory",
@@ -53,8 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         ".geojson": _geojson,
         ".gpkg": _geopackage,
         ".dx": _jcamp,
+        ".sta.jsonl": _sensor_things,
     }
-    write = kinds.get(out.suffix.lower())
+    write = next((kinds[end] for end in kinds if out.name.lower().endswith(end)), None)
     if write is None:
         raise UsageError(
             f"--out {out} does not say what to write; end its name in {', '.join(kinds)}"
@@ -97,6 +100,11 @@ def _geopackage(scans: StoredScans, stream: BinaryIO) -> int:
     content, count = as_geopackage(scans)
     stream.write(content)
     return count
+
+
+def _sensor_things(scans: StoredScans, stream: BinaryIO) -> int:
+    with _text(stream) as text:
+        return write_things((scan.record for scan in scans), text)
 
 
 def _jcamp(scans: StoredScans, stream: BinaryIO) -> int:

@@ -178,6 +178,24 @@ def test_a_geopackage_has_what_its_standard_requires(store: Path, tmp_path: Path
     assert name == "Plot 2" and isinstance(value, float)
 
 
+def test_sensor_things_have_the_interval_as_quality(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.sta.jsonl"
+    assert run_ccnvr("export-data", store, "--out", out).returncode == 0
+    (thing,) = map(json.loads, out.read_text().splitlines())
+    observations = next(
+        stream["Observations"]
+        for stream in thing["Datastreams"]
+        if stream["ObservedProperty"]["definition"] == "urn:ccnvr:property:OC"
+    )
+    # The four samples; the check sample, the replicate and the saturated scan are none.
+    assert [one["parameters"].get("id") for one in observations] == [
+        *(sample.id for sample in SAMPLES[:3]), None,
+    ]  # fmt: skip
+    for one in observations:
+        assert one["resultQuality"]["low"] < one["result"] < one["resultQuality"]["high"]
+        assert one["resultQuality"]["verdict"]["verdict"] in ("ok", "laboratory")
+
+
 def test_jcamp_is_read_back(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.dx"
     assert run_ccnvr("export-data", store, "--out", out).returncode == 0
