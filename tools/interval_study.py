@@ -5,8 +5,6 @@ from the errors of the other folds. For new places, each library and each of the
 the most soils is left out in turn: the model, its domains and its intervals are made without it.
 The predictions of left-out soils that intervals are made of are computed once for all soils, and
 again where more than a third of the soils are left out; a place's own errors never count for it.
-
-The length of the process is given and not chosen, which saves most of the time.
 """
 
 from __future__ import annotations
@@ -37,7 +35,6 @@ from tools.family import recipe_of
 
 COUNTRIES = 10
 LARGE_SHARE = 1.0 / 3.0
-LENGTH = 2.0
 
 Mask = NDArray[np.bool_]
 Table = dict[str, Any]
@@ -179,12 +176,10 @@ def _shown(target: Target, values: Array, predicted: Array, where: domains.Posit
     }
 
 
-def study(name: str, length: float) -> Table:
+def study(name: str) -> Table:
     """Return both tables of a member of the family."""
     recipe = recipe_of(name)
-    assert recipe.members is not None
-    members = replace(recipe.members, length=length)
-    recipe = replace(recipe, members=members, places=recipe.places or PlaceSettings())
+    recipe = replace(recipe, places=recipe.places or PlaceSettings())
     data = load_data(recipe)
     seen = left_out(recipe, data)
     table: Table = {"known places": known_places(recipe, data, seen), "new places": {}}
@@ -237,12 +232,11 @@ def text(table: Table) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", help="members of the family, such as asd")
-    parser.add_argument("--length", type=float, default=LENGTH)
     parser.add_argument("--out", type=Path, default=Path("runs/intervals"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names:
-        table = study(name, arguments.length)
+        table = study(name)
         (arguments.out / f"{name}.json").write_text(json.dumps(table, indent=1))
         print(f"{name}\n{text(table)}\n", flush=True)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from ccnvr.edge.network.kernels import KernelMember
 from ccnvr.edge.network.shape import MATERN
@@ -220,8 +221,7 @@ def _solved(covariance: Array, values: Array, groups: Integers) -> Iterator[tupl
     shared = NOISE.shared_by(groups, values)
     blocks = list(blocks_of(groups))
     for variance in NOISE.variances:
-        # All blocks of the inverse are needed, so a factorisation alone would not do.
-        inverse = np.linalg.inv(covariance + variance * shared)
+        inverse = _inverse(covariance + variance * shared)
         weights = inverse @ centred
         error = sum(
             float(
@@ -235,3 +235,17 @@ def _solved(covariance: Array, values: Array, groups: Integers) -> Iterator[tupl
             for rows in blocks
         )
         yield error / len(values), weights
+
+
+def _inverse(covariance: Array) -> Array:
+    """Return the inverse of a covariance with noise on its diagonal, which is positive definite.
+
+    All blocks of it are needed, so a factorisation alone would not do.
+    """
+    # By Cholesky's factor, which takes half the time of an inverse of any matrix.
+    factor, failed = dpotrf(covariance, lower=True)
+    if failed:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    lower = np.tril(dpotri(factor, lower=True)[0])
+    inverse: Array = lower + np.tril(lower, -1).T
+    return inverse
