@@ -1,0 +1,189 @@
+"""The stages of our pipeline, and each engine and profile, as functions to time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.timing import Subject
+from benchmarks.workload import PANEL_REFLECTANCE, Workload
+from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
+from ccnvr.edge.chemometrics.targets import half_widths
+from ccnvr.edge.daemon.store import Store
+from ccnvr.edge.engines.registry import ENGINES, Choice
+from ccnvr.edge.inference.pipeline import Pipeline, reflectance
+from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.edge.inference.uncertainty import NoiseUncertainty
+from ccnvr.edge.network.layout import PROFILES
+from ccnvr.firmware_bridge.arrays import Array, Float32
+from ccnvr.firmware_bridge.link.frames import Decoder
+
+INFERENCE = "inference"
+TO_PREDICTION = "counts to prediction"
+TO_COMMITTED = "frames to committed prediction"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A model with its pipeline for the workload's instrument.
+
+    Attributes:
+        model: the model.
+        pipeline: counts to prediction.
+        spectra: absorbance at the bands that the model reads, `(n, bands)`.
+        inputs: model input of each spectrum, `(1, channels, grid bands)` each.
+    """
+
+    model: ProvedModel
+    pipeline: Pipeline
+    spectra: Array
+    inputs: list[Float32]
+
+
+def bind(bundle: str, work: Workload) -> Bound:
+    """Open a bundle and bind it to the workload's instrument."""
+    model = ProvedModel(bundle)
+    predictor = model.bind(work.info.wavelengths_nm)
+    spectra = work.absorbance()[:, predictor.bands]
+    used_nm = work.info.wavelengths_nm[predictor.bands]
+    preprocess = Preprocessor(model.bundle.manifest.preprocessing, used_nm, model.correction)
+    return Bound(
+        model,
+        Pipeline(predictor, work.info, work.references),
+        spectra,
+        [preprocess(spectrum)[None] for spectrum in spectra],
+    )
+
+
+def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
+    """Return the stages from bytes to a prediction; their sum is less than the whole, which also
+    builds the objects that a prediction consists of.
+    """
+    model, spectra, inputs = bound.model, bound.spectra, bound.inputs
+    manifest, size = model.bundle.manifest, len(bound.spectra)
+    bands = model.bind(work.info.wavelengths_nm).bands
+    used_nm = work.info.wavelengths_nm[bands]
+    preprocess = Preprocessor(manifest.preprocessing, used_nm, model.correction)
+    dark, white = (
+        one.counts[bands].copy() for one in (work.references.dark, work.references.white)
+    )
+
+    def to_absorbance(number: int) -> Array:
+        counts = work.scans[number % size].counts[bands]
+        return absorbance(reflectance(counts, dark, white, PANEL_REFLECTANCE))
+
+    found: dict[str, Subject] = {
+        "decode frames": lambda number: Decoder().feed(work.wires[number % size]),
+        "counts to absorbance": to_absorbance,
+        "preprocessing": lambda number: preprocess(spectra[number % size]),
+        INFERENCE: lambda number: model.session(inputs[number % size]),
+        **_checks(bound, preprocess, used_nm),
+        TO_PREDICTION: lambda number: bound.pipeline(work.scans[number % size]),
+    }
+    return found
+
+
+def _checks(bound: Bound, preprocess: Preprocessor, used_nm: Array) -> dict[str, Subject]:
+    """Return the stages that judge a spectrum: its domain, and what its noise does."""
+    model, spectra, size = bound.model, bound.spectra, len(bound.spectra)
+    grid, targets = model.bundle.manifest.preprocessing.grid, model.bundle.manifest.targets
+    found: dict[str, Subject] = {}
+    if (domain := model.domain) is not None:
+        smooth = Preprocessor(domain.shape.preprocessing(grid), used_nm, model.correction)
+        found["domain"] = lambda number: domain.locate_all(smooth(spectra[number % size])[None])
+
+    def outputs(absorbance: Array) -> Array:
+        return model.outputs(preprocess.batch(absorbance)).astype(np.float64)
+
+    typical = [
+        np.interp(used_nm, grid.wavelengths(), soil)
+        for soil in model.bundle.self_test().absorbance[:3]
+    ]
+    meter = NoiseUncertainty(outputs, used_nm, grid, typical)
+    of_each = [outputs(spectrum[None]) for spectrum in spectra]
+    positions = [
+        None if domain is None else domain.locate_all(smooth(spectrum)[None])
+        for spectrum in spectra
+    ]
+
+    def widths(number: int) -> Array:
+        which = number % size
+        halves = [
+            half_widths(target, column, positions[which])
+            for target, column in zip(targets, of_each[which].T, strict=True)
+        ]
+        return np.stack([np.array([np.inf]) if half is None else half for half in halves], axis=1)
+
+    of_model = [widths(number) for number in range(size)]
+
+    def noise(number: int) -> Array:
+        which = number % size
+        return meter.half_widths(spectra[which][None], of_each[which], of_model[which])
+
+    return {**found, "interval": widths, "noise": noise}
+
+
+class Committing:
+    """The commit of a scan, and the whole way from frames to a committed prediction, on a store.
+
+    Attributes:
+        scans: how many scans were committed so far.
+        store: the store, to be closed by the caller.
+    """
+
+    def __init__(self, bound: Bound, work: Workload, folder: Path) -> None:
+        self.scans, self.store = 0, Store(folder / "bench.sqlite", owner=True)
+        self._bound, self._work = bound, work
+        references = (work.references.dark, work.references.white)
+        dark, white = (self.store.add_reference(work.info, one).id for one in references)
+        self._references = (dark, white)
+        self._predictions = [bound.pipeline(scan) for scan in work.scans]
+
+    def commit(self, number: int) -> None:
+        """Commit a scan whose prediction is known."""
+        self._add(number, self._predictions[number % len(self._predictions)])
+
+    def whole(self, number: int) -> None:
+        """Decode the frames of a scan, predict, and commit."""
+        which = number % len(self._work.scans)
+        Decoder().feed(self._work.wires[which])
+        self._add(number, self._bound.pipeline(self._work.scans[which]))
+
+    def _add(self, number: int, prediction: Prediction) -> None:
+        self.scans += 1
+        # The store keeps a scan once, so each commit needs a scan number of its own.
+        scan = replace(self._work.scans[number % len(self._work.scans)], number=10 + self.scans)
+        digest = self._bound.model.bundle.digest
+        self.store.add_scan(self._work.info, scan, prediction, self._references, digest, 0.0)
+
+
+def engines(bound: Bound) -> dict[str, Subject]:
+    """Return the inference of each engine and profile that can run here, in this process."""
+    parts, inputs = bound.model.bundle.parts, bound.inputs
+
+    def run(choice: Choice) -> Callable[[int], Float32]:
+        session = choice.engine.load()(parts[choice.model_file])
+        return lambda number: session(inputs[number % len(inputs)])
+
+    return {
+        f"{engine.name} {profile}": run(choice)
+        for engine in ENGINES.values()
+        if engine.obstacle is None and engine.in_process
+        for profile in PROFILES
+        if (choice := Choice(engine, profile)).model_file in parts
+    }
+
+
+def backlog(bound: Bound, work: Workload, count: int) -> tuple[Subject, Subject]:
+    """Return predictions of `count` spectra as a backlog, and of one spectrum alone."""
+    predictor = bound.model.bind(work.info.wavelengths_nm)
+    spectra = bound.spectra
+    many = np.concatenate([spectra] * (count // len(spectra) + 1))[:count]
+    return (
+        lambda number: predictor.batch(many),
+        lambda number: predictor(spectra[number % len(spectra)]),
+    )
