@@ -81,12 +81,16 @@ def _check_is_file(path: Path) -> None:
         raise UsageError(f"{str(path)!r} is not a file that can be written; name a file")
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, files: str = "*") -> None:
     """Delete the temporary files of a `write_atomically` whose process was killed.
 
-    Only for folders that no other process writes to: its temporary files would be deleted too.
+    Only for files that no other process writes: its temporary files would be deleted too.
+
+    Args:
+        folder: the folder.
+        files: a pattern for the names of the files that were to be written.
     """
-    for part in folder.glob(".*.part"):
+    for part in folder.glob(f".{files}.*.part"):
         part.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.streams.destination import Deliver, Destination
 from ccnvr.edge.streams.destinations import opened
+from ccnvr.edge.streams.fleet import Status
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,10 +29,14 @@ class Broadcast:
         config: the configuration.
         deliver: takes each record for standard output.
         patience: how to wait for trouble of the store to pass.
+        status: returns the daemon's status, of which some streams tell a part.
     """
 
-    def __init__(self, config: Config, deliver: Deliver, patience: Patience) -> None:
+    def __init__(
+        self, config: Config, deliver: Deliver, patience: Patience, status: Status = dict
+    ) -> None:
         self._config = config
+        self._status = status
         self._patience = patience
         self._main = self._stream(Destination(STANDARD_OUTPUT, deliver))
         self._others: list[Stream] = []
@@ -43,13 +48,16 @@ class Broadcast:
         Raises:
             CcnvrError: a destination cannot be used.
         """
+        bundle = Path(self._config.model.bundle).stem
+        model = self._status().get("model", {}).get("running", bundle)
         # Opened here and not before, because a repaired store begins another round with new ones.
         destinations = self._opened.enter_context(
             opened(
                 self._config.mqtt,
                 self._config.lines,
                 version("ccnvr"),
-                Path(self._config.model.bundle).stem,
+                model,
+                self._status,
             )
         )
         self._others = [self._stream(destination) for destination in destinations]

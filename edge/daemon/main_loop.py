@@ -170,7 +170,7 @@ class _Run:
         self._patience = patience
         self._supervision = supervision
         self._store = Store(setup.config.store_path, owner=True, patience=patience)
-        self._streams = Broadcast(setup.config, deliver, patience)
+        self._streams = Broadcast(setup.config, deliver, patience, control.status)
         self._control = control
         self._samples = Samples(self._store, setup.model, setup.config, control)
 

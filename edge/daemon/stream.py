@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.store.store import Store
-from ccnvr.edge.streams.destination import Destination, Undelivered
+from ccnvr.edge.streams.destination import IDLE_S, Destination, Undelivered
 
 _BATCH = 100
 """How many records are read from the store at once."""
@@ -82,6 +82,14 @@ class Stream(threading.Thread):
         except BaseException as error:  # the main loop raises it again in its own thread
             self.error = error
 
+    def _wait_for_news(self) -> None:
+        idle = self._destination.idle
+        if idle is None:
+            self._news.wait()
+            return
+        while not self._news.wait(IDLE_S):
+            idle()
+
     def _deliver_records(self, store: Store) -> None:
         committed = self.delivered = store.cursor(self.cursor_name)
         first, settle = True, self._destination.settle
@@ -106,7 +114,7 @@ class Stream(threading.Thread):
                 if not records:
                     if stopping:
                         return
-                    self._news.wait()
+                    self._wait_for_news()
         finally:
             if self.delivered > committed:
                 store.advance(self.cursor_name, self.delivered)

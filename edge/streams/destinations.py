@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ccnvr.edge.streams.destination import Destination
-from ccnvr.edge.streams.fleet import DeviceState
+from ccnvr.edge.streams.fleet import DeviceState, Status, model_message
 from ccnvr.edge.streams.home_assistant import Announcement, birth_topic
 from ccnvr.edge.streams.lines import LineServer
 from ccnvr.edge.streams.mqtt import Message, Publisher, prediction_message
@@ -20,7 +20,7 @@ STATE_EVERY_S = 30.0
 
 @contextmanager
 def opened(
-    mqtt: MqttConfig, lines: LinesConfig, version: str, model: str
+    mqtt: MqttConfig, lines: LinesConfig, version: str, model: str, status: Status = dict
 ) -> Iterator[list[Destination]]:
     """Open the destinations and close them when the block ends.
 
@@ -29,6 +29,7 @@ def opened(
         lines: the TCP port for lines; port 0 means none.
         version: the version of ccnvr.
         model: the name of the bundle.
+        status: returns the daemon's status, of which MQTT tells a part.
 
     Raises:
         CcnvrError: a port or a file cannot be used.
@@ -43,10 +44,12 @@ def opened(
             server = LineServer(lines)
             destinations.append(Destination("lines", server.deliver))
         if mqtt.host:
-            publishing = _Publishing(mqtt, version, model)
+            publishing = _Publishing(mqtt, version, model, status)
             publisher = publishing.publisher
             destinations.append(
-                Destination("mqtt", publishing.deliver, publisher.settle, publisher.stop)
+                Destination(
+                    "mqtt", publishing.deliver, publisher.settle, publisher.stop, publishing.idle
+                )
             )
         yield destinations
     finally:
@@ -58,13 +61,17 @@ def opened(
 
 
 class _Publishing:
-    """Predictions, discovery and state of one device at one broker."""
+    """Predictions, discovery, state and model of one device at one broker."""
 
-    def __init__(self, config: MqttConfig, version: str, model: str) -> None:
+    def __init__(self, config: MqttConfig, version: str, model: str, status: Status) -> None:
         self._config = config
-        self._announcement = Announcement(config, version, model)
-        self._state = DeviceState(config, version, model)
+        self._status = status
+        self._announcement = Announcement(config, version, model, "model" in status())
+        self._state = DeviceState(config, version, model, status)
         self._state_due = 0.0
+        # What the broker keeps of both, or None if that is not known.
+        self._told_state: Message | None = None
+        self._told_model: Message | None = None
         self.publisher = Publisher(config, self._greetings, birth_topic(config))
 
     def deliver(self, record: Mapping[str, Any]) -> None:
@@ -74,12 +81,34 @@ class _Publishing:
             self.publisher.publish(new)
         self._state.learn(record)
         self.publisher.publish(prediction_message(self._config, record))
+        self._publish_news()
+
+    def idle(self) -> None:
+        """Publish what has changed although there is no record."""
+        # Without a connection it would wait in the client, and come behind what is newer then.
+        if self.publisher.connected.is_set():
+            self._publish_news()
+            self.publisher.settle()
+
+    def _publish_news(self) -> None:
+        if model := self._status().get("model"):
+            message = model_message(self._config, model)
+            if message != self._told_model:
+                # Noted first: a new connection, which another thread notes, forgets it again.
+                self._told_model = message
+                self.publisher.publish(message)
         # Not with each record: it is retained, so the broker writes it to its disk.
         now = time.monotonic()
         if now >= self._state_due:
-            self._state_due = now + STATE_EVERY_S
-            self.publisher.publish(self._state.message())
+            message = self._state.message()
+            if message != self._told_state:
+                self._state_due = now + STATE_EVERY_S
+                self._told_state = message
+                self.publisher.publish(message)
 
     def _greetings(self) -> list[Message]:
+        # The broker may have lost them, or have been sent older ones again by the client.
+        self._told_model = self._told_state = None
+        self._state_due = 0.0
         announced = self._announcement.message()
-        return [self._state.message(), *([announced] if announced else [])]
+        return [announced] if announced else []

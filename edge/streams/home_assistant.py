@@ -1,8 +1,8 @@
-"""Home Assistant's MQTT discovery: one device with a sensor for each property.
+"""Home Assistant's MQTT discovery: one device with a sensor for each property, and its model.
 
 The message is retained at `homeassistant/device/<id>/config` and sent again when Home Assistant
-says that it has started. Its fields: "MQTT", device discovery payload, in the documentation of
-Home Assistant's integrations (read 2026).
+says that it has started. Its fields: "MQTT", device discovery payload, and "MQTT Update" in the
+documentation of Home Assistant's integrations (read 2026).
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ DEVICE_CLASSES = {"pH": "ph"}
 ICONS = {"OC": "mdi:leaf", "N": "mdi:sprout", "clay": "mdi:layers", "CEC": "mdi:magnet"}
 
 
-def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model: str) -> Message:
+_UPDATE = (
+    "{{ dict(installed_version=value_json.installed, latest_version=value_json.latest, "
+    "in_progress=value_json.on_trial, release_summary=value_json.refused or '') | tojson }}"
+)
+"""Makes of the message at `topic/device/model` what Home Assistant takes: these keys and no others,
+and no null, or it drops the whole message."""
+
+
+def discovery(
+    config: MqttConfig, units: Mapping[str, str], version: str, model: str, updated: bool = False
+) -> Message:
     """Return the discovery message of a device.
 
     Args:
@@ -31,11 +41,14 @@ def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model:
         units: the unit of each property.
         version: the version of ccnvr.
         model: the name of the bundle.
+        updated: whether `ccnvr update` brings the device its bundles, whose versions it publishes.
     """
     identifier = f"ccnvr_{config.device_id}"
     topic = f"{config.base}/prediction"
-    # One message for the device with all sensors, so that none is left over when a model changes.
-    components: dict[str, dict[str, Any]] = {}
+    # A component without fields is removed where there was one; one left out would stay.
+    components: dict[str, dict[str, Any]] = {"model": {"p": "update"}}
+    if updated:
+        components["model"] |= _model_component(config, identifier)
     for name, unit in units.items():
         key = "".join(letter if letter.isalnum() else "_" for letter in name)
         # Texts of a bundle go into JSON alone, and into a template only as such an escaped key.
@@ -80,6 +93,24 @@ def discovery(config: MqttConfig, units: Mapping[str, str], version: str, model:
     )
 
 
+def _model_component(config: MqttConfig, identifier: str) -> dict[str, Any]:
+    """Return the `update` entity, which shows versions and takes no command (decision 0088)."""
+    topic = f"{config.base}/model"
+    return {
+        "unique_id": f"{identifier}_model",
+        "name": "model",
+        "title": "ccnvr model",
+        "entity_category": "diagnostic",
+        "state_topic": topic,
+        "value_template": _UPDATE,
+        "json_attributes_topic": topic,
+        "json_attributes_template": (
+            "{{ dict(running=value_json.running, refused=value_json.refused, "
+            "refused_name=value_json.refused_name) | tojson }}"
+        ),
+    }
+
+
 def birth_topic(config: MqttConfig) -> str:
     """Return the topic at which Home Assistant says that it has started."""
     return f"{config.discovery_topic}/status" if config.home_assistant else ""
@@ -92,6 +123,7 @@ class Announcement:
     config: MqttConfig
     version: str
     model: str
+    updated: bool = False
     _units: dict[str, str] = field(default_factory=dict)
 
     def learn(self, record: Mapping[str, Any]) -> Message | None:
@@ -106,7 +138,7 @@ class Announcement:
         return self.message()
 
     def message(self) -> Message | None:
-        """Return the message, or None before the first prediction."""
-        if not self._units:
+        """Return the message, or None before there is anything to show."""
+        if not self.config.home_assistant or not (self._units or self.updated):
             return None
-        return discovery(self.config, dict(self._units), self.version, self.model)
+        return discovery(self.config, dict(self._units), self.version, self.model, self.updated)

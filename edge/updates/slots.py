@@ -35,7 +35,8 @@ class SlotState:
     """Which slot is active, which is on trial, and why the last trial failed.
 
     `active` is "" before the first bundle has proved itself, `trial` is "" without a trial.
-    `refused` is the reason why the last new bundle was not kept, and `refused_name` its name.
+    `refused` is the reason why the last new bundle was not taken or kept, and `refused_name` its
+    name, or that of its file if it could not be read.
     """
 
     active: str = ""
@@ -64,6 +65,7 @@ class Slots:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = self._read()
+        self._versions: dict[Path, tuple[int, str]] = {}
 
     def refresh(self) -> None:
         """Read again what another process may have changed."""
@@ -72,6 +74,33 @@ class Slots:
     def path(self, name: str) -> Path:
         """Return the bundle's file of a slot."""
         return self.folder / f"{name}.ccnvr"
+
+    def stamp(self) -> tuple[Path, int, int]:
+        """Return what tells the chosen bundle from another one at the same place.
+
+        Raises:
+            UsageError: there is none.
+        """
+        path = self.chosen
+        try:
+            stated = path.stat()
+        except OSError:
+            return path, 0, 0
+        return path, stated.st_ino, stated.st_mtime_ns
+
+    def version(self, name: str) -> str:
+        """Return the version of a slot's bundle; "" of no slot."""
+        if not name:
+            return ""
+        path = self.path(name)
+        try:
+            changed = path.stat().st_mtime_ns
+            # Kept, because it is asked for every second, and a bundle is read as a whole.
+            if self._versions.get(path, (0, ""))[0] != changed:
+                self._versions[path] = changed, version_of(archive.read(path))
+            return self._versions[path][1]
+        except (OSError, BundleError, UsageError):
+            return path.name
 
     @property
     def chosen(self) -> Path:
@@ -100,8 +129,16 @@ class Slots:
 
         Raises:
             UsageError: a file cannot be read.
-            BundleError: the bundle or its signature is wrong.
+            BundleError: the bundle or its signature is wrong; `refused` then tells others too.
         """
+        try:
+            return self._install(source, public_key)
+        except BundleError as error:
+            # The state is read again: a bundle may be on trial, which this one does not disturb.
+            self._write(replace(self._read(), refused=str(error), refused_name=source.name))
+            raise
+
+    def _install(self, source: Path, public_key: Path | None) -> Path:
         content = _content(source)
         if public_key is not None:
             check_signature(content, source.with_name(source.name + SUFFIX), public_key)
@@ -110,7 +147,8 @@ class Slots:
         name = next(name for name in NAMES if name != self.state.active)
         # Without its trial first: until the file is whole nothing must point to it.
         self._write(replace(self.state, trial=""))
-        remove_leftovers(self.folder)
+        # Not those of the state, which the daemon writes as well.
+        remove_leftovers(self.folder, "?.ccnvr")
         place = self.path(name)
         with write_atomically(place) as stream:
             stream.write(content)
@@ -157,6 +195,14 @@ class Slots:
         with write_atomically(self.folder / STATE_FILE) as stream:
             stream.write(json.dumps(asdict(state)).encode())
         self.state = state
+
+
+def version_of(bundle: archive.Bundle) -> str:
+    """Return a bundle's name with the start of its digest.
+
+    It is no version in the sense of numbers: Home Assistant then shows any other one as newer.
+    """
+    return f"{bundle.manifest.name} {bundle.digest[:8]}"
 
 
 def _content(source: Path) -> bytes:

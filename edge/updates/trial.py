@@ -22,8 +22,9 @@ from ccnvr.edge.history.stored_scans import StoredScans
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.service.run_signals import RunSignals
-from ccnvr.edge.updates.slots import STATE_FILE, TRIAL_PREDICTIONS, Slots
+from ccnvr.edge.updates.slots import STATE_FILE, TRIAL_PREDICTIONS, Slots, version_of
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class SlotModels(ModelSource):
         self._slots = slots
         self._store = store
         self._signals = signals
-        self._opened: Path | None = None
+        self._opened: tuple[Path, int, int] | None = None
+        self._running = ""
         self._left = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, name="updates", daemon=True).start()
@@ -75,9 +77,10 @@ class SlotModels(ModelSource):
         with self._lock:
             self._slots.refresh()
             while True:
-                place, on_trial = self._slots.chosen, bool(self._slots.state.trial)
+                # Before it is opened, so that one which is put in its place meanwhile is noticed.
+                opened, on_trial = self._slots.stamp(), bool(self._slots.state.trial)
                 try:
-                    model = open_model(config, str(place))
+                    model = open_model(config, str(opened[0]))
                     if on_trial:
                         check_on_stored(model, self._store)
                 except CcnvrError as error:
@@ -86,7 +89,9 @@ class SlotModels(ModelSource):
                     # Once: what is then chosen is not on trial.
                     self._slots.roll_back(str(error))
                     continue
-                self._opened, self._left = place, TRIAL_PREDICTIONS if on_trial else 0
+                self._opened, self._left = opened, TRIAL_PREDICTIONS if on_trial else 0
+                if isinstance(model, ProvedModel):
+                    self._running = version_of(model.bundle)
                 return model
 
     @property
@@ -94,13 +99,22 @@ class SlotModels(ModelSource):
         """Whether there is another bundle than the one that was opened last."""
         with self._lock:
             self._slots.refresh()
-            return self._opened is not None and self._slots.chosen != self._opened
+            return self._opened is not None and self._slots.stamp() != self._opened
 
     def status(self) -> dict[str, object]:
-        """Return what is active, on trial and refused, as JSON values."""
-        state = self._slots.state
+        """Return what runs, is on trial and was refused, as JSON values.
+
+        `installed` is the version to go back to, and `latest` that of the newest bundle, which may
+        be on trial or refused.
+        """
+        state, slots = self._slots.state, self._slots
+        installed = slots.version(state.active or state.trial)
+        refused = f"{state.refused_name} (refused)" if state.refused else ""
         return {
-            "bundle": str(self._opened) if self._opened else None,
+            "bundle": str(self._opened[0]) if self._opened else None,
+            "running": self._running or None,
+            "installed": installed,
+            "latest": slots.version(state.trial) or refused or installed,
             "on_trial": bool(state.trial),
             "predictions_left": self._left,
             "refused": state.refused or None,
@@ -118,8 +132,12 @@ class SlotModels(ModelSource):
                 self._signals.end_round()
                 return
             self._left -= 1
-            if not self._left:
-                self._slots.confirm()
+            if self._left:
+                return
+            # Another one may lie there by now, which has proved nothing; the watch finds it.
+            self._slots.refresh()
+            if self._slots.state.trial and self._slots.stamp() == self._opened:
+                self._confirm()
 
     def failed(self, error: CcnvrError) -> bool:
         """Go back to the former bundle if the one on trial may be the cause."""
@@ -128,6 +146,13 @@ class SlotModels(ModelSource):
                 return False
             self._end(str(error))
             return True
+
+    def _confirm(self) -> None:
+        try:
+            self._slots.confirm()
+        except CcnvrError as error:
+            # Predictions go on; the next start finds the bundle on trial, and tries it once more.
+            _LOG.error("that the new bundle has proved itself cannot be noted: %s", error)
 
     def _end(self, reason: str) -> None:
         self._left = 0

@@ -74,6 +74,14 @@ function showStatus() {
         : say("noPosition"),
     ]);
   }
+  const model = status.model;
+  if (model) {
+    const known = model.on_trial ? say("onTrial", { name: model.running }) : model.running;
+    rows.push([
+      say("model"),
+      model.refused ? say("refused", { known, name: model.refused_name, reason: model.refused }) : known,
+    ]);
+  }
   if (status.health && status.health.problem) {
     rows.push([say("store"), status.health.problem]);
   }

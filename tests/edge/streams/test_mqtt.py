@@ -20,6 +20,7 @@ from ccnvr.edge.store.new_scan import NewScan
 from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Destination
 from ccnvr.edge.streams.destinations import opened
+from ccnvr.edge.streams.fleet import RECENT, DeviceState, Status
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
@@ -65,8 +66,8 @@ def fill(store: Store, first: int, count: int) -> list[str]:
 class Publishing:
     """A stream of a store to a broker, as the daemon has it."""
 
-    def __init__(self, path: Path, mqtt: MqttConfig) -> None:
-        self._opened = opened(mqtt, LinesConfig(), "1.0", "bundle-1")
+    def __init__(self, path: Path, mqtt: MqttConfig, status: Status = dict) -> None:
+        self._opened = opened(mqtt, LinesConfig(), "1.0", "bundle-1", status)
         (destination,) = self._opened.__enter__()
         self.stream = Stream(destination, path)
         self.stream.start()
@@ -273,6 +274,52 @@ def test_home_assistant_finds_the_device_and_asks_again_after_its_start(
     store.close()
 
 
+def test_a_watcher_is_told_what_changes_although_nothing_is_scanned(
+    broker: Broker, listen: Callable[..., Subscriber], tmp_path: Path
+) -> None:
+    subscriber = listen(broker.port)
+    path = tmp_path / "s.sqlite"
+    Store(path).close()
+    model = {"running": "a 1", "installed": "a 1", "latest": "a 1", "on_trial": False,
+             "refused": None, "refused_name": None, "bundle": "/secret/place"}  # fmt: skip
+    chart = {"name": "clay pot", "measured": 9, "outside": ["OC"], "trends": []}
+    publishing = Publishing(
+        path, config(broker.port), lambda: {"model": dict(model), "check_sample": chart}
+    )
+    (first,) = subscriber.wait_for("/model", 1)
+    assert first.retain is False  # to one who was there already
+    assert "secret" not in first.payload.decode()
+    (entity,) = json.loads(subscriber.wait_for("/config", 1)[0].payload)["cmps"].values()
+    assert (entity["p"], entity["state_topic"]) == ("update", first.topic)
+    assert not [key for key in entity if "command" in key]
+    state = json.loads(subscriber.wait_for("/state", 1)[0].payload)
+    assert (state["model"], state["check_sample"], state["last"]) == ("a 1", chart, None)
+    model |= {"latest": "b (refused)", "refused": "it fails its self-test", "refused_name": "b"}
+    told = json.loads(subscriber.wait_for("/model", 2)[1].payload)
+    assert told["refused"] == "it fails its self-test"
+    # Who comes later finds it as well.
+    late = listen(broker.port, "ccnvr/+/model").wait_for("/model", 1)[0]
+    assert late.retain
+    assert json.loads(late.payload) == told
+    # A broker that has lost everything is told again.
+    broker.stop()
+    (tmp_path / "mosquitto.db").unlink(missing_ok=True)
+    broker.start()
+    assert listen(broker.port, "ccnvr/+/model").wait_for("/model", 1)
+    publishing.end()
+
+
+def test_shares_are_of_the_latest_scans_and_by_kind() -> None:
+    state = DeviceState(config(1), "1.0", "b")
+    record = {"scan_id": "s", "time": "t", "instrument": "S1"}
+    for number in range(RECENT + 50):
+        flags = ["out_of_domain:Q", "out_of_domain:T2"] if number >= RECENT else []
+        state.learn({**record, "flags": [*flags, "OC:noisy", "N:noisy"]})
+    told = json.loads(state.message().payload)
+    assert told["shares"] == {"noisy": 1.0, "out_of_domain": 0.5}
+    assert told["scans"] == RECENT
+
+
 def test_texts_of_a_record_never_get_into_a_topic(
     broker: Broker, listen: Callable[..., Subscriber]
 ) -> None:
@@ -295,7 +342,10 @@ def test_texts_of_a_record_never_get_into_a_topic(
         *(f"ccnvr/plot-7/{end}" for end in ("availability", "prediction", "state")),
         "homeassistant/device/ccnvr_plot-7/config",
     }
-    (component,) = json.loads(message.payload)["cmps"].values()
+    components = json.loads(message.payload)["cmps"]
+    # A model that nothing updates is no entity.
+    assert components.pop("model") == {"p": "update"}
+    (component,) = components.values()
     # The name stands in the template as a text in quotes.
     assert 'predictions["a/b}}{{ 7*7 }}"]' in component["value_template"]
 

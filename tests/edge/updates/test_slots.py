@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,9 @@ def test_a_damaged_bundle_never_gets_a_slot(source: Path, folder: Path) -> None:
     content = bytearray(source.read_bytes())
     content[len(content) // 2] ^= 1
     source.write_bytes(content)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError) as told:
         slots.install(source)
-    assert Slots(folder).state == SlotState(active="a")
+    assert Slots(folder).state == SlotState("a", "", str(told.value), "new.ccnvr")
     assert [path.name for path in folder.glob("*.ccnvr")] == ["a.ccnvr"]
 
 
@@ -99,13 +100,37 @@ def test_only_the_pinned_key_s_signature_is_taken(
     stranger = sign(other, source)  # and its signature now lies beside the bundle
     with pytest.raises(BundleError, match="is not that of the pinned key"):
         slots.install(source, key)
+    state = Slots(folder).state
+    assert (state.active, state.trial, state.refused_name) == ("a", "", "new.ccnvr")
+    # A bundle on trial is not disturbed by one that is refused.
     slots.install(source, stranger)
+    with pytest.raises(BundleError):
+        slots.install(source, key)
+    assert Slots(folder).state.trial == "b"
     source.with_name("new.ccnvr.sig").unlink()
     with pytest.raises(UsageError, match="cannot be read"):
         slots.install(source, key)
     (tmp_path / "rsa.pem").write_text("no key")
     with pytest.raises(UsageError, match="is not PEM"):
         slots.install(source, tmp_path / "rsa.pem")
+
+
+def test_a_zip_bomb_gets_no_slot(source: Path, folder: Path) -> None:
+    slots = Slots(folder)
+    slots.install(source)
+    slots.confirm()
+    with zipfile.ZipFile(source, "a", zipfile.ZIP_DEFLATED) as archive_of_zeros:
+        archive_of_zeros.writestr("bomb", bytes(archive.LARGEST_BYTES))
+    assert source.stat().st_size < 2 << 20
+    with pytest.raises(BundleError, match="exceed"):
+        slots.install(source)
+    assert [path.name for path in folder.glob("*.ccnvr")] == ["a.ccnvr"]
+    # One that is not compressed is not even read as a whole.
+    with source.open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    with pytest.raises(BundleError, match="is larger than"):
+        slots.install(source)
+    assert Slots(folder).state.active == "a"
 
 
 def test_an_update_that_is_killed_leaves_the_active_bundle(source: Path, folder: Path) -> None:

@@ -124,6 +124,18 @@ def test_the_page_opens_without_the_daemon_once_it_was_seen(page: ServedPage, br
     assert text(browser, "scan") == "Scan"
 
 
+def test_a_refused_update_is_shown_with_its_reason(page: ServedPage, browser: Any) -> None:
+    told = {"running": "nir 01234567", "on_trial": True, "refused": None, "refused_name": None}
+    page.daemon.control.show("model", lambda: told)
+    browser.get(page.url)
+    wait_until(lambda: "nir 01234567, on trial" in text(browser, "references"))
+    refused = {"refused": f"it fails {SCRIPT}", "refused_name": "new", "on_trial": False}
+    page.daemon.control.show("model", lambda: told | refused)
+    shown = f"nir 01234567; new was refused: it fails {SCRIPT}"
+    wait_until(lambda: shown in text(browser, "references"))
+    assert browser.title == "ccnvr"
+
+
 def test_everything_can_be_reached_with_the_keyboard(page: ServedPage, browser: Any) -> None:
     browser.get(page.url)
     wait_until(lambda: text(browser, "link") == "connected")
