@@ -198,3 +198,22 @@ class ButtonInstrument(Protocol):
             InstrumentError: this instrument has no button, or does not answer.
         """
         ...
+
+
+@runtime_checkable
+class LampInstrument(Protocol):
+    """An instrument that can scan with its own lamp off, beside what every `Instrument` does."""
+
+    def scan_without_lamp(self) -> Scan | None:
+        """Scan what is under the probe with the lamp off, and return it; None if it cannot.
+
+        The scan shows the light that falls in from outside. It is to be acknowledged as any other.
+        """
+        ...
+
+    def release_lamp(self) -> None:
+        """Leave lamp and shutter to the scans again, should `scan_without_lamp` have been cut off.
+
+        A lamp that is held on stays on.
+        """
+        ...

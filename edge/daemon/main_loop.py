@@ -259,8 +259,8 @@ class _Run:
         if missing:
             scan_id = work.info.scan_id(work.scan.number)
             self._patience.health.note(
-                f"{missing} scans of this power-on before {scan_id} are not in the store: lost, or "
-                "taken by another program"
+                f"{missing} scans of this power-on before {scan_id} are not in the store: lost, "
+                "taken by another program, or with the lamp off to look for other light"
             )
 
     def _rescue(self, moved: StoreMoved) -> NoReturn:

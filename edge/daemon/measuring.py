@@ -28,6 +28,7 @@ from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost
 from ccnvr.firmware_bridge.instrument import (
     ButtonInstrument,
     Instrument,
+    LampInstrument,
     Quantity,
     Scan,
     ScanKind,
@@ -82,6 +83,9 @@ class Measuring:
             InstrumentError: the link is lost, or the instrument fails.
         """
         self._activity.change(Activity.RECOVERING)
+        if isinstance(self._instrument, LampInstrument):
+            # A former run may have ended while it looked for light beside the lamp's.
+            self._instrument.release_lamp()
         self._recover()
         if self._course.done:
             return
@@ -295,9 +299,10 @@ class Measuring:
         sample = SampleIdentity(name)
         # Should the daemon die now, the next one must not take this scan for a sample's.
         self._keeper.store.job.begin(info, sample, 0)
+        doubts = (*self._doubts(), *self._light(job))
         scan = self._instrument.scan(ScanKind.SAMPLE)
         context = ScanContext(sample, self._course.position(), CHECK)
-        work = self._work(self._prepared, scan, self._doubts(), context)
+        work = self._work(self._prepared, scan, doubts, context)
         self._hand_over(replace(work, job=job, ends_job=True))
 
     def _measure(self, request: SampleRequest, job: Job | None = None) -> None:
@@ -317,7 +322,7 @@ class Measuring:
                 raise guides.Stopped
             self._activity.change(Activity.MEASURING)
             self._course.declare()
-            position, doubts = self._course.position(), self._doubts()
+            position, doubts = self._course.position(), (*self._doubts(), *self._light(job))
             scan = self._instrument.scan(ScanKind.SAMPLE)
             if count > 1:
                 mean_id = mean_id or f"{self._keeper.info.scan_id(scan.number)}-mean"
@@ -341,6 +346,15 @@ class Measuring:
             *(("reference_expired",) if self._age.expired(time.monotonic()) else ()),
             *(("restart_possible",) if disturbed and not self._keeper.info.counts_starts else ()),
         )
+
+    def _light(self, job: Job | None) -> tuple[str, ...]:
+        """Return the flag of light beside the lamp's on the sample, where it is looked for."""
+        # A press of the button is a person's wish as well.
+        asked = job is not None or self._config.scan.start != "timer"
+        when = self._config.scan.check_light
+        if when == "all" or (when == "asked" and asked):
+            return self._taker.stray_light(self._prepared)
+        return ()
 
     def _job_until(self, end: float) -> Job | None:
         """Wait for a job until `end`, in s of the monotonic clock; None if none comes.

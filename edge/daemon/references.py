@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
+from ccnvr.edge.quality.gate import MOST_STRAY_LIGHT
 from ccnvr.edge.quality.reference_checks import ReferenceRefused, check_white
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.store.store import Store
@@ -16,7 +17,14 @@ from ccnvr.edge.workflow.course import Course
 from ccnvr.edge.workflow.guides import Guide
 from ccnvr.edge.workflow.settings import ReferenceConfig
 from ccnvr.firmware_bridge.errors import InstrumentError
-from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, Scan, ScanKind, Settings
+from ccnvr.firmware_bridge.instrument import (
+    Instrument,
+    InstrumentInfo,
+    LampInstrument,
+    Scan,
+    ScanKind,
+    Settings,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -197,6 +205,25 @@ class ReferenceTaker:
         for scan in scans:
             self._instrument.acknowledge(scan)
         return prepared
+
+    def stray_light(self, prepared: PreparedPipeline | None) -> tuple[str, ...]:
+        """Scan the sample with the lamp off, and return the flag of other light that is seen.
+
+        Nothing is looked for where the instrument cannot do so, or without references.
+
+        Raises:
+            InstrumentError: the instrument fails.
+        """
+        instrument = self._instrument
+        if prepared is None or not isinstance(instrument, LampInstrument):
+            return ()
+        lamp_off = instrument.scan_without_lamp()
+        if lamp_off is None:
+            return ()
+        # Nothing of it is stored, so the instrument need not keep it.
+        instrument.acknowledge(lamp_off)
+        found = prepared.pipeline.light_beside_lamp(lamp_off)
+        return ("stray_light",) if found > MOST_STRAY_LIGHT else ()
 
     def _scan(self, kind: ScanKind, guide: Guide | None) -> Scan:
         if guide is not None:

@@ -28,6 +28,7 @@ CARRIED = (
     "reference_expired",
     "reference_drift",
     "restart_possible",
+    "stray_light",
     "check_sample",
     "read_later",
 )

@@ -13,7 +13,14 @@ import numpy as np
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
-from ccnvr.edge.quality.gate import LOWEST_SIGNAL, SpliceCheck, not_a_soil
+from ccnvr.edge.quality.daylight import DaylightCheck
+from ccnvr.edge.quality.gate import (
+    FAINT_LIGHT,
+    LOWEST_SIGNAL,
+    SpliceCheck,
+    light_beside_lamp,
+    not_a_soil,
+)
 from ccnvr.edge.quality.reference_checks import check_dark
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import InstrumentError
@@ -94,6 +101,14 @@ class Pipeline:
         # because the step remains beyond the gap.
         joins = (join for join in info.joins_nm if used_nm[0] < join < used_nm[-1])
         self._splice = SpliceCheck(info.wavelengths_nm, joins)
+        usable = np.ones(self._pixels, dtype=bool)
+        self._faint = False
+        if references is not None:
+            signals = references.white.counts - references.dark.counts
+            usable = signals >= LOWEST_SIGNAL * info.saturation_counts
+            brightest = float(signals[predictor.bands].max())
+            self._faint = brightest < FAINT_LIGHT * info.saturation_counts
+        self._daylight = DaylightCheck(info.wavelengths_nm, usable)
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
@@ -125,13 +140,48 @@ class Pipeline:
             prediction = self._predictor(values)
         except SpectrumError as error:
             return _rescan(error.reason)
-        if references is not None and references.drifted(scan):
-            return Prediction(prediction.estimates, (*prediction.flags, "reference_drift"))
+        if doubts := self._doubts(scan):
+            return Prediction(prediction.estimates, (*prediction.flags, *doubts))
         return prediction
+
+    def light_beside_lamp(self, lamp_off: Scan) -> float:
+        """Return how much light beside the lamp's a scan with the lamp off shows.
+
+        It is the reflectance that this light adds to a sample, at the bands of the model where it
+        adds most; 0 for an instrument that measures reflectance itself.
+        """
+        if self._references is None:
+            return 0.0
+        if lamp_off.saturated:
+            return math.inf
+        bands = self._predictor.bands
+        dark, white = self._references.dark.counts[bands], self._references.white.counts[bands]
+        share = light_beside_lamp(lamp_off.counts[bands], dark, white)
+        return share * self._references.panel_reflectance
 
     def drift_c(self, scan: Scan) -> float:
         """Return how far the detector's temperature has moved; NaN where nothing tells."""
         return math.nan if self._references is None else self._references.drift_c(scan)
+
+    def _doubts(self, scan: Scan) -> list[str]:
+        """Return flags for what makes the numbers of a scan doubtful."""
+        references = self._references
+        return [
+            *(["reference_drift"] if references is not None and references.drifted(scan) else []),
+            *(["faint_light"] if self._faint else []),
+            *(["daylight"] if self._has_daylight(scan) else []),
+        ]
+
+    def _has_daylight(self, scan: Scan) -> bool:
+        bands = self._daylight.bands
+        if not bands.size:
+            return False
+        values = scan.counts[bands]
+        if self._references is not None:
+            values = self._references.reflectance(values, bands)
+        elif self._quantity is Quantity.ABSORBANCE:
+            values = 10.0**-values
+        return self._daylight(values)
 
     def _has_step(self, scan: Scan) -> bool:
         """Return whether the absorbance of a scan has a step where two detectors meet."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ccnvr.edge.quality import gate, reference_checks
+from ccnvr.edge.quality.daylight import PAIRS
 
 OK, LABORATORY, RESCAN = "ok", "laboratory", "rescan"
 """The verdicts: the numbers will do, the sample goes to the laboratory, it is scanned again."""
@@ -99,6 +100,25 @@ OF_SCANS = (
         short="detectors do not meet",
     ),
     Check(
+        "daylight",
+        "reflectance at 550, 910 and 1110 nm, against that at 650, 1000 and 1200 nm",
+        "above " + ", ".join(f"{limit:g}" for _, _, limit in PAIRS) + " of it",
+        "daylight is bluer than a lamp; at most 0.8 % of dry soils are as blue",
+        "the spectrum has the colour of daylight; close the lid, keep other light off the sample, "
+        "and scan again",
+        short="daylight",
+    ),
+    Check(
+        "stray_light",
+        "a scan of the sample with the lamp off, where the instrument can take one",
+        f"above {gate.MOST_STRAY_LIGHT:g} of reflectance",
+        "light beside the lamp's adds to the sample and not to the references",
+        "with its lamp off, the instrument still sees light on the sample, or its dark signal has "
+        "drifted; close the lid, keep other light off, and scan again, then take new references "
+        "if that does not help",
+        short="other light",
+    ),
+    Check(
         "OC:replicates_disagree",
         "standard deviation of the values of a sample's replicates, times 1.64",
         "above half the width of the interval",
@@ -184,6 +204,15 @@ OF_REFERENCES = (
         "white minus dark of each band that the model reads",
         f"below {gate.LOWEST_SIGNAL:.1%} of saturation",
         "noise would make most of the reflectance",
+    ),
+    Check(
+        "faint_light",
+        "white minus dark of the brightest band that the model reads",
+        f"below {gate.FAINT_LIGHT:.0%} of saturation",
+        "noise then moves the numbers, which a longer integration time would avoid",
+        "the white reference is faint, so the numbers are noisy; lengthen the integration time, or "
+        "check lamp and fibre, and take new references",
+        short="faint light",
     ),
     Check("", "dark and white", "saturated", "as for a sample"),
     Check(

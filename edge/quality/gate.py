@@ -17,6 +17,21 @@ from ccnvr.firmware_bridge.arrays import Array, Integers
 LOWEST_SIGNAL = 0.005
 """The least white minus dark signal of a usable band, as a share of the saturation counts."""
 
+FAINT_LIGHT = 0.04
+"""The least white minus dark signal of the brightest band, as a share of the saturation counts.
+
+Below it, the integration time is too short for the lamp, and noise moves the numbers.
+"""
+
+MOST_STRAY_LIGHT = 0.005
+"""The most reflectance that light beside the lamp's may add to a sample.
+
+docs/operator-errors.md shows what more of it does to predictions.
+"""
+
+_STRAY_PARTS = 8
+"""The parts of the spectrum in which stray light is looked for; light of a colour shows in some."""
+
 BRIGHTEST = 1.2
 """The largest plausible reflectance of a soil beside the white panel."""
 
@@ -53,6 +68,23 @@ def not_a_soil(reflectance: Array, panel_reflectance: float) -> str | None:
     if np.median(np.abs(reflectance / panel_reflectance - 1.0)) < LIKE_THE_PANEL:
         return "white_panel"
     return None
+
+
+def light_beside_lamp(lamp_off: Array, dark: Array, white: Array) -> float:
+    """Return the largest share of the white's light that a scan with the lamp off contains.
+
+    The spectrum is looked at in parts of as many bands, so that noise of single bands does not
+    count.
+
+    Args:
+        lamp_off: the counts of a sample with the lamp off `(bands,)`.
+        dark: those of the dark reference, without any light.
+        white: those of the white reference.
+    """
+    parts = min(_STRAY_PARTS, dark.size)
+    added = [part.sum() for part in np.array_split(lamp_off - dark, parts)]
+    lamp = [part.sum() for part in np.array_split(white - dark, parts)]
+    return float(max(light / full for light, full in zip(added, lamp, strict=True)))
 
 
 def disagree(values: Array, half_width: float) -> bool:

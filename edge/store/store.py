@@ -134,7 +134,8 @@ class Store:
     def missing_before(self, info: InstrumentInfo, scan: Scan) -> int:
         """Return how many numbers of this power-on, up to a scan's, are in no record.
 
-        Scans that another program took are among them; scans that were pruned are not.
+        Scans that another program took are among them, and those that looked for light with the
+        lamp off; scans that were pruned are not.
         """
         start = info.scan_id(0)[:-1]
         # The range of ids that begin with `start`, which the index on them finds; "." follows "-".

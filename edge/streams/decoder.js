@@ -2,7 +2,7 @@
 // network server: decodeUplink({bytes: [...]}) returns {data, warnings, errors}.
 var PROPERTIES = ["OC", "N", "CEC", "pH", "clay", "sand", "silt", "CaCO3", "pH_CaCl2", "pH_KCl"];
 var VERDICTS = ["", "ok", "laboratory", "rescan"];
-var FLAGS = ["rescan", "out_of_domain", "reference", "noisy", "outside_training_range", "check_sample"];
+var FLAGS = ["rescan", "out_of_domain", "reference", "noisy", "outside_training_range", "check_sample", "other"];
 var HEAD = 18;
 var EACH = 5;
 

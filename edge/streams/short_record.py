@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,24 @@ _EACH = struct.Struct(">BHH")
 
 NO_POSITION = -(2**31)
 
-FLAGS = ("rescan", "out_of_domain", "reference", "noisy", "outside_training_range", "check_sample")
-"""The bits of the byte of flags, from the lowest; each stands for all flags of its kind."""
+OTHER = "other"
+
+FLAGS = (
+    "rescan",
+    "out_of_domain",
+    "reference",
+    "noisy",
+    "outside_training_range",
+    "check_sample",
+    OTHER,
+)
+"""The bits of the byte of flags, from the lowest; each stands for all flags of its kind.
+
+`other` stands for any flag without a bit of its own, so that no doubt about a number is left out.
+"""
+
+_HARMLESS = "read_later"
+"""The flag that says nothing about the numbers."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,6 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
             low, high = found.get("low"), found.get("high")
             half = None if low is None or high is None else (high - low) / 2.0
             estimates[name] = ShortEstimate(found["value"], half, str(found.get("verdict") or ""))
-    kinds = {part for flag in record["flags"] for part in str(flag).split(":")}
     position = record.get("position") or {}
     latitude, longitude = position.get("latitude"), position.get("longitude")
     return ShortRecord(
@@ -83,9 +98,19 @@ def short_of(record: Mapping[str, Any], time: int) -> ShortRecord:
         id_crc=zlib.crc32(str(record["scan_id"]).encode("utf-8", "surrogatepass")),
         time=time,
         position=None if latitude is None or longitude is None else (latitude, longitude),
-        flags=tuple(kind for kind in FLAGS if any(one.startswith(kind) for one in kinds)),
+        flags=_kinds(record["flags"]),
         estimates=estimates,
     )
+
+
+def _kinds(flags: Iterable[object]) -> tuple[str, ...]:
+    """Return the kinds of flags that have bits."""
+    found = set()
+    for flag in flags:
+        parts = str(flag).split(":")
+        own = {kind for kind in FLAGS[:-1] if any(part.startswith(kind) for part in parts)}
+        found |= own or ({OTHER} if flag != _HARMLESS else set())
+    return tuple(kind for kind in FLAGS if kind in found)
 
 
 def encode(record: ShortRecord) -> bytes:
@@ -101,7 +126,6 @@ def encode(record: ShortRecord) -> bytes:
         if record.position is None
         else (round(record.position[0] * 1e7), round(record.position[1] * 1e7))
     )
-    # A flag of a later version has no bit, and is left out rather than given another's.
     bits = sum(1 << FLAGS.index(flag) for flag in record.flags)
     data = _HEAD.pack(
         VERSION << 4 | len(record.estimates),

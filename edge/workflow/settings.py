@@ -18,7 +18,8 @@ class ScanConfig:
     `start` is "timer", "command" or "instrument" (its button). `interval_s` is the time from the
     start of one scan to the next with "timer"; 0 means as fast as possible, and without it that of
     [run] counts. `operator` belongs to each sample for which no other is given. With `control`
-    false, the daemon has no control socket.
+    false, the daemon has no control socket. `check_light` says before which samples an instrument
+    that can do so scans with its lamp off: those that someone asks for ("asked"), "all" or "none".
     """
 
     start: str = "timer"
@@ -26,8 +27,10 @@ class ScanConfig:
     replicates: int = 1
     operator: str = ""
     control: bool = True
+    check_light: str = "asked"
 
     def __post_init__(self) -> None:
+        check_choice("check_light", self.check_light, ("asked", "all", "none"))
         check_choice("start", self.start, ("timer", "command", "instrument"))
         if self.interval_s is not None:
             check_range("interval_s", self.interval_s, 0.0, 86_400.0)

@@ -20,6 +20,8 @@ from ccnvr.firmware_bridge.link.controls import LinkControls
 from ccnvr.firmware_bridge.link.messages import (
     Capabilities,
     ErrorCode,
+    Feature,
+    Held,
     Hello,
     Scanned,
     ScanNumber,
@@ -179,6 +181,29 @@ class LinkInstrument:
             InstrumentRestarted: the instrument has restarted since it was identified.
         """
         return self.controls.presses()
+
+    def scan_without_lamp(self) -> Scan | None:
+        """Scan with the lamp off and the shutter open; None if that is not possible.
+
+        It is not if the instrument cannot switch its lamp, or if the lamp is held on to stay warm.
+
+        Raises:
+            InstrumentRestarted: the instrument has restarted since it was identified.
+        """
+        features = self.controls.features
+        if Feature.LAMP not in features or self.controls.state().lamp_on:
+            return None
+        # With a shutter, a dark scan would otherwise close it and see nothing.
+        shutter = Held.ON if Feature.SHUTTER in features else Held.AUTOMATIC
+        self.controls.hold(Held.OFF, shutter)
+        scan = self.scan(ScanKind.DARK)
+        self.controls.hold()
+        return scan
+
+    def release_lamp(self) -> None:
+        """Leave lamp and shutter to the scans, unless the lamp is held on."""
+        if Feature.LAMP in self.controls.features and not self.controls.state().lamp_on:
+            self.controls.hold()
 
     def close(self) -> None:
         """Close the port."""

@@ -6,7 +6,7 @@ detector gives
     dark offset + dark current x t + lamp x quantum efficiency x t x R
 
 plus photon noise (Poisson, as its normal limit) and read noise (normal), rounded and clipped at
-saturation. The width of the slit and stray light are not modelled.
+saturation. The width of the slit and light scattered within the instrument are not modelled.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class Bench:
         self.detector = detector or Detector()
         self.acquisitions = 1
         self.lamp_works, self.flooded, self.drift_c, self.temperature_c = True, False, 0.0, 25.0
+        self.stray: Array | float = 0.0
+        """The light that falls on samples from outside, in reflectance; references have none."""
         # Bounded, because a simulator may run for days.
         self.seen: deque[Array] = deque(maxlen=256)
         """The last acquisitions as the detector saw them, which a driver must report."""
@@ -218,6 +220,8 @@ class Bench:
         # A generator for each scan, so that its noise does not depend on those before it.
         rng = np.random.default_rng((self._seed, number))
         light = self._light(kind, soil) if lamp and self.lamp_works else 0.0
+        if kind is ScanKind.SAMPLE:
+            light = light + self.stray
         frames = self.detector.frames(rng, self._signal, light, integration_us, averages)
         if self.flooded:
             # Flooded by ambient light, every pixel saturates.

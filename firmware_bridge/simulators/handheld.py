@@ -104,16 +104,21 @@ class SimulatedSpectrometer:
         self.bench = Bench(
             self.info.wavelengths_nm, DETECTOR, seed=seed, pace=pace, reflectance=reflectance
         )
+        self.board = Board()
+        """The board, whose shutter may be held open during a dark scan."""
         self._samples_taken = 0
 
     def expose(self, request: ScanRequest, number: int) -> Exposure:
         """Take one scan of darkness, of the white panel or of the next soil."""
+        # Behind an open shutter, a dark scan sees the sample in the light of the room.
+        room = request.kind is ScanKind.DARK and self.board.shutter is Held.ON
         sums, saturated = self.bench.sums(
-            request.kind,
+            ScanKind.SAMPLE if room else request.kind,
             request.integration_us,
             request.averages,
             number=number,
             soil=self._samples_taken,
+            lamp=not room,
         )
         self._samples_taken += request.kind is ScanKind.SAMPLE
         # The link carries sums in 32 bits, which hold those of 1,000 averages of 65,535 counts.
@@ -160,6 +165,7 @@ class SimulatedHandheld(SimulatedDevice):
         # The user memory and the coefficients survive a loss of power (PROTOCOL.md); the rest does
         # not.
         self._board = replace(self._board, lamp=Held.AUTOMATIC, shutter=Held.AUTOMATIC, presses=0)
+        self._spectrometer.board = self._board
         self._device = Device(self._spectrometer, self._board)
         self.baud = self._device.baud
 

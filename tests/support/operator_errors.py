@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ccnvr.edge.daemon import config, main_loop, reader
-from ccnvr.edge.quality.checks import OK
+from ccnvr.edge.quality.checks import OK, property_of
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.edge.workflow import guides
 from ccnvr.firmware_bridge.arrays import Array
@@ -39,15 +39,14 @@ from ccnvr.firmware_bridge.simulators.handheld import (
     onto_pixels,
     pixel_wavelengths,
 )
-from tests.support.helpers import NETWORK_BUNDLE
 
 PANEL = 0.99
 NM = pixel_wavelengths()
 SAMPLES = 4
 """How many soils are scanned in each play."""
 
-ACCEPTED = {"OC": 12.0}
-"""The tolerance of the verdicts, in g/kg; the four soils have intervals of +-7 to +-11."""
+ACCEPTED = {"OC": 20.0}
+"""The tolerance of the verdicts, in g/kg; the four soils have intervals of +-8 to +-19.7."""
 
 _EVENT_AT_SCAN = 5
 """Dark, white, and two soils come before."""
@@ -115,6 +114,8 @@ class OperatorError:
         integration_us: the integration time.
         serial: the serial number of the instrument.
         swapped_for: that of the instrument which is plugged in when the line is cut.
+        stray: the light that falls on the sample from outside, in reflectance.
+        check_light: before which samples the instrument looks for such light.
     """
 
     name: str
@@ -126,6 +127,8 @@ class OperatorError:
     integration_us: int = 10_000
     serial: str = "SIM-512"
     swapped_for: str = ""
+    stray: Array | float = 0.0
+    check_light: str = "asked"
 
 
 WHITE, DARK = ScanKind.WHITE, ScanKind.DARK
@@ -145,8 +148,22 @@ ERRORS = (
     OperatorError(
         "dark taken with the lamp on, on the panel", _at(DARK, lambda _: PANEL), "counts above dark"
     ),
-    OperatorError("lid open in the sun", _sample(lambda soil: soil + SUN), "close the lid"),
-    OperatorError("lid open in a room", _sample(lambda soil: soil + OFFICE), "do not rely"),
+    OperatorError("lid open in the sun", _as_it_should, "close the lid", stray=SUN),
+    OperatorError("lid open in a room", _as_it_should, "colour of daylight", stray=OFFICE),
+    OperatorError(
+        "lid open in a dim room, light checked",
+        _as_it_should,
+        "with its lamp off, the instrument still sees light",
+        stray=0.1 * OFFICE,
+        check_light="all",
+    ),
+    OperatorError(
+        "lid open under a halogen lamp, light checked",
+        _as_it_should,
+        "with its lamp off, the instrument still sees light",
+        stray=0.1,
+        check_light="all",
+    ),
     OperatorError("no contact: probe in the air", _sample(lambda _: 0.01), "press the probe"),
     OperatorError("no contact: probe lifted", _sample(lambda soil: soil * 0.1), "may not touch it"),
     OperatorError("wet soil", _sample(lambda soil: soil * 10.0**-WATER), "dry and flatten"),
@@ -158,7 +175,7 @@ ERRORS = (
     OperatorError(
         "too dark: integration time too short",
         _as_it_should,
-        "lengthen the integration time",
+        "the white reference is faint",
         integration_us=500,
     ),
     OperatorError("lamp out", _sample(lambda _: 0.0), "check lamp and fibre"),
@@ -225,7 +242,7 @@ class Field:
     def _instrument(self, error: OperatorError, serial: str, boot: int) -> SimulatedHandheld:
         spectrometer = SimulatedSpectrometer(self._soils, boot=boot, serial=serial, pace=0.0)
         bench = spectrometer.bench
-        bench.drift_c = error.warming_c
+        bench.drift_c, bench.stray = error.warming_c, error.stray
         bench._light = (  # type: ignore[method-assign]
             lambda kind, soil: error.light(kind, self._soils[soil % len(self._soils)])
         )
@@ -246,9 +263,10 @@ class Field:
                 None,
                 {
                     "instrument": {"url": server.url, "integration_us": error.integration_us},
-                    "model": {"bundle": str(NETWORK_BUNDLE)},
+                    "model": {"bundle": "default"},
                     "store": {"path": str(store)},
                     "accept": {**ACCEPTED},
+                    "scan": {"check_light": error.check_light},
                 },
             )
             try:
@@ -368,7 +386,7 @@ def row(error: OperatorError, outcome: Outcome) -> str:
         flag.partition(":")[0] if flag.startswith("out_of_domain") else flag
         for record in outcome.records
         for flag in record["flags"]
-        if flag.startswith(("rescan", "out_of_domain", "reference", "restart", "read_later"))
+        if not property_of(flag)
     }
     shown = f"OC {', '.join(numbers)} g/kg" if numbers else "none"
     if outcome.unflagged():

@@ -58,6 +58,21 @@ def test_what_is_encoded_is_decoded(record: ShortRecord) -> None:
     assert short_record.decode(data) == record
 
 
+@pytest.mark.parametrize(
+    ("flags", "kinds"),
+    [
+        (["stray_light"], (short_record.OTHER,)),
+        (["daylight", "OC:noisy"], ("noisy", short_record.OTHER)),
+        (["OC:replicates_disagree", "restart_possible"], (short_record.OTHER,)),
+        (["read_later"], ()),
+    ],
+)
+def test_no_doubt_is_left_out(flags: list[str], kinds: tuple[str, ...]) -> None:
+    record = {**RECORD, "flags": flags}
+    found = short_record.decode(short_record.encode(short_record.short_of(record, MOMENT)))
+    assert found.flags == kinds
+
+
 @given(st.binary(max_size=80))
 def test_other_bytes_are_refused_or_are_a_record(data: bytes) -> None:
     try:

@@ -250,3 +250,19 @@ def test_a_rate_that_the_system_does_not_state_is_ignored(
         assert line_baud(file.fileno()) is None
     assert heard_at(9_600, None, b"abc") == b"abc"
     assert heard_at(9_600, 115_200, b"abc") != b"abc"
+
+
+def test_a_scan_without_the_lamp_needs_a_lamp_and_leaves_things_as_they_were() -> None:
+    assert connect(device(Board(**BARE))).scan_without_lamp() is None  # type: ignore[arg-type]
+    for features in (Feature.LAMP, Feature.LAMP | Feature.SHUTTER):
+        board = replace(simulated_board(), features=features)
+        instrument = connect(device(board))
+        scan = instrument.scan_without_lamp()
+        assert scan is not None and scan.kind is ScanKind.DARK
+        assert (board.lamp, board.shutter) == (Held.AUTOMATIC, Held.AUTOMATIC)
+        board.lamp = Held.OFF
+        instrument.release_lamp()
+        assert board.lamp is Held.AUTOMATIC
+        board.lamp = Held.ON
+        instrument.release_lamp()
+        assert instrument.scan_without_lamp() is None and board.lamp is Held.ON
