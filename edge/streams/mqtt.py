@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.streams.destination import Undelivered
+from ccnvr.edge.streams.mqtt_client import connect, new_client
 from ccnvr.edge.streams.settings import MqttConfig, check_installed
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,14 +36,13 @@ IN_FLIGHT = 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 120
 """The pause between attempts to reach the broker doubles from one to the other."""
 
-KEEP_ALIVE_S = 60
-
 LAST_WAIT_S = 2.0
 """How long the end of the daemon waits for confirmations that are under way."""
 
 _LOOK_UP_S = 0.2
 
-MOST_PASSWORD_BYTES = 4096
+GREET_EVERY_S = 1.0
+"""The least time between two births that are answered, whoever sends them."""
 
 _FAILURE = 0x80
 """Reason codes from here on are refusals: MQTT 5.0, section 2.4."""
@@ -81,6 +80,7 @@ class Publisher:
         self._config = config
         self._greetings = greetings
         self._birth_topic = birth_topic
+        self._greeted_at = -GREET_EVERY_S
         self._stopping = threading.Event()
         self._stopped_at = 0.0
         # paho's own record of a message says nothing of one that was handed over without a
@@ -168,28 +168,10 @@ class Publisher:
         return Message(f"{self._config.base}/availability", word, retain=True)
 
     def _new_client(self) -> Any:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        config = self._config
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"ccnvr-{config.device_id}",
-            protocol=paho.MQTTv5,
-        )
+        client = new_client(self._config)
         # As many as this stream has under way, so that paho never queues behind its own limit.
         client.max_inflight_messages_set(IN_FLIGHT)
         client.reconnect_delay_set(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        if config.username:
-            client.username_pw_set(config.username, _password(config))
-        if config.tls:
-            try:
-                client.tls_set(ca_certs=config.ca_file or None)
-            except OSError as error:
-                raise UsageError(
-                    f"ca_file {config.ca_file} cannot be used ({error}); give a certificate "
-                    "authority's file in PEM"
-                ) from error
         # Set before the connection, which carries it to the broker.
         will = self._availability("offline")
         client.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -198,7 +180,7 @@ class Publisher:
         client.on_connect_fail = self._on_connect_fail
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        client.connect_async(config.host, config.broker_port, KEEP_ALIVE_S)
+        connect(client, self._config)
         return client
 
     def _serve(self) -> None:
@@ -249,7 +231,9 @@ class Publisher:
             )
 
     def _on_connect_fail(self, client: Any, data: object) -> None:
-        self._tell_failure("no connection")
+        # paho calls this while it handles the error, which it does not hand over.
+        error = sys.exc_info()[1]
+        self._tell_failure((isinstance(error, OSError) and error.strerror) or "no connection")
 
     def _on_disconnect(
         self, client: Any, data: object, flags: Any, reason: Any, properties: Any
@@ -273,7 +257,12 @@ class Publisher:
 
     def _on_message(self, client: Any, data: object, message: Any) -> None:
         # Home Assistant's birth message; nothing else is subscribed to.
-        if message.topic == self._birth_topic and message.payload == b"online":
+        if message.topic != self._birth_topic or message.payload != b"online":
+            return
+        now = time.monotonic()
+        # A flood of births must not become a flood of greetings, each several times as long.
+        if now - self._greeted_at >= GREET_EVERY_S:
+            self._greeted_at = now
             self._greet()
 
 
@@ -284,20 +273,3 @@ def prediction_message(config: MqttConfig, record: Mapping[str, Any]) -> Message
         letter if letter.isprintable() else "_" for letter in str(record["scan_id"])[:256]
     )
     return Message(f"{config.base}/prediction", json.dumps(record), scan_id=scan_id)
-
-
-def _password(config: MqttConfig) -> str | None:
-    if not config.password_file:
-        return None
-    try:
-        with Path(config.password_file).open("rb") as stream:
-            content = stream.read(MOST_PASSWORD_BYTES + 1)
-        if len(content) > MOST_PASSWORD_BYTES:
-            raise CcnvrError(f"is longer than {MOST_PASSWORD_BYTES} bytes")
-        return content.decode().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError, CcnvrError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(
-            f"password_file {config.password_file} cannot be used ({reason}); give a file that "
-            "holds the password alone"
-        ) from error

@@ -119,6 +119,11 @@ class MqttConfig:
         return self.port or (8883 if self.tls else 1883)
 
     @property
+    def password_in_clear(self) -> bool:
+        """Whether the password travels over a network without encryption."""
+        return bool(self.password_file) and not self.tls and not is_loopback(self.host)
+
+    @property
     def base(self) -> str:
         """The topic that all topics of this device begin with."""
         return f"{self.topic}/{self.device_id}"

@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Broker:
-    """A mosquitto that keeps its sessions and messages in `folder`."""
+    """A mosquitto that keeps its sessions and messages in `folder`; `more` goes into its file."""
 
     def __init__(self, folder: Path, *more: str) -> None:
         if not MOSQUITTO:

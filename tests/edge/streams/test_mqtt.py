@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Destination
 from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.fleet import RECENT, DeviceState, Status
+from ccnvr.edge.streams.mqtt import GREET_EVERY_S
+from ccnvr.edge.streams.mqtt_client import new_client
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
@@ -173,8 +176,6 @@ def test_days_without_a_broker_are_made_up_for(
 def test_a_broker_that_wants_a_password_gets_it_from_its_file(
     tmp_path: Path, listen: Callable[..., Subscriber], caplog: pytest.LogCaptureFixture
 ) -> None:
-    import subprocess
-
     users = tmp_path / "users"
     subprocess.run(["mosquitto_passwd", "-c", "-b", users, "ccnvr", "s3cret"], check=True)
     broker = Broker(tmp_path, "allow_anonymous false", f"password_file {users}")
@@ -202,12 +203,116 @@ def test_a_broker_that_wants_a_password_gets_it_from_its_file(
         broker.stop()
 
 
+def test_a_packet_that_is_too_long_ends_the_connection_unread() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        port = server.getsockname()[1]
+        with opened(config(port), LinesConfig(), "1.0", "b"):
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(20)
+                connection.recv(1000)
+                # A CONNACK whose length is 256 MB.
+                connection.sendall(b"\x20\xff\xff\xff\x7f")
+                assert connection.recv(1000) == b""
+
+
+def test_a_flood_of_births_is_answered_once_and_a_huge_one_not_at_all(
+    broker: Broker, listen: Callable[..., Subscriber], tmp_path: Path
+) -> None:
+    subscriber = listen(broker.port, "homeassistant/device/#")
+    with opened(config(broker.port), LinesConfig(), "1.0", "b") as (destination,):
+        destination.deliver(mqtt_campaign.record("S1-2-3"))
+        subscriber.wait_for("/config", 1)
+        flood = listen(broker.port, "nothing")
+        started = time.monotonic()
+        for _ in range(200):
+            flood.publish("homeassistant/status", "online")
+        flood.publish("homeassistant/status", "x" * 2_000_000)
+        # It still answers, after all of that.
+        destination.deliver(mqtt_campaign.record("S1-2-4"))
+        assert destination.settle is not None
+        destination.settle()
+        seconds = time.monotonic() - started
+    # At the first record, at the connection, and at births.
+    assert len(subscriber.on("/config")) <= 3 + seconds / GREET_EVERY_S
+
+
+def certificate(folder: Path) -> None:
+    """Have OpenSSL make a certificate authority, and a broker's certificate of it."""
+    (folder / "names").write_text("subjectAltName = IP:127.0.0.1\n")
+    for line in (
+        "req -x509 -newkey ed25519 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
+        "req -newkey ed25519 -nodes -keyout broker.key -out broker.csr -subj /CN=broker",
+        "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out broker.pem -days 2 "
+        "-extfile names",
+    ):
+        command = ["openssl", *line.split()]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+# paho leaves a socket whose other end it does not trust to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_takes_the_named_authority_s_broker_and_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs, foreign = tmp_path / "theirs", tmp_path / "foreign"
+    for folder in (theirs, foreign):
+        folder.mkdir()
+        certificate(folder)
+    broker = Broker(
+        tmp_path, "allow_anonymous true",
+        f"certfile {theirs}/broker.pem", f"keyfile {theirs}/broker.key",
+    )  # fmt: skip
+    path = tmp_path / "s.sqlite"
+    store = Store(path)
+    fill(store, 1, 1)
+    try:
+        publishing = Publishing(
+            path, config(broker.port, tls=True, ca_file=str(foreign / "ca.pem"))
+        )
+        end = time.monotonic() + 20
+        while "cannot be used" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.05)
+        publishing.end()
+        assert "certificate verify failed" in caplog.text
+        assert store.cursor("mqtt") == 0
+        publishing = Publishing(path, config(broker.port, tls=True, ca_file=str(theirs / "ca.pem")))
+        end = time.monotonic() + 20
+        while publishing.stream.delivered != 1 and time.monotonic() < end:
+            time.sleep(0.05)
+        publishing.end()
+        assert store.cursor("mqtt") == 1
+    finally:
+        broker.stop()
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"host": "broker.invalid"}, True),
+        ({"host": "broker.invalid", "tls": True}, False),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "broker.invalid", "username": "", "password_file": ""}, False),
+    ],
+)
+def test_a_password_in_clear_beyond_this_computer_is_warned_of(
+    values: dict[str, Any], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    login = {"username": "u", "password_file": str(secret)}
+    new_client(MqttConfig(**{**login, **values}))
+    assert ("travels without encryption" in caplog.text) is said
+    assert "s3cret" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         b"\x00" * 64,
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"\x20\xff\xff\xff\x7f",  # a CONNACK of 268 MB that never comes
         b"\x20\x03\x00\x00\x00" + b"\xf0\xff\xff\xff\xff\xff",  # a length of more than four bytes
         b"\x20\x02\x00\x00",  # without the properties of version 5
     ],
@@ -264,6 +369,7 @@ def test_home_assistant_finds_the_device_and_asks_again_after_its_start(
     assert payload["state_topic"] == "ccnvr/plot-7/prediction"
     assert payload["availability"] == [{"topic": "ccnvr/plot-7/availability"}]
     subscriber.wait_for("/prediction", 1)
+    time.sleep(GREET_EVERY_S)
     subscriber.publish("homeassistant/status", "online")
     again = subscriber.wait_for("/config", 2)[1]
     assert again.payload == message.payload

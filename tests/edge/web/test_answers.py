@@ -15,7 +15,7 @@ import pytest
 
 from ccnvr.edge.storage.context import SampleIdentity
 from ccnvr.edge.streams.page_settings import WebConfig
-from ccnvr.edge.web import server
+from ccnvr.edge.web import http, server
 from ccnvr.edge.web.http import MOST_BODY
 from ccnvr.edge.workflow.requests import SampleRequest
 from ccnvr.firmware_bridge.errors import UsageError
@@ -252,6 +252,31 @@ def test_oversized_and_malformed_requests_are_refused(page: ServedPage) -> None:
     assert b"400" in raw(page, request + deep)[:20]
     # And the page still answers.
     assert ask(page, "/health")[0] == 200
+
+
+def test_a_body_without_an_end_is_cut_off(page: ServedPage) -> None:
+    head = (
+        b"POST /api/scan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    answer = raw(
+        page, head + b"1000\r\n" + b"x" * 4096 + b"\r\n" + 9 * (b"1000\r\n" + b"x" * 4096 + b"\r\n")
+    )
+    assert b"413" in answer[:20]
+    assert b"400" in raw(page, head + b"zz\r\n")[:20]
+    assert ask(page, "/health")[0] == 200
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "BODY_S", 0.3)
+    head = (
+        b"POST /api/scan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 100\r\nConnection: close\r\n\r\n{"
+    )
+    assert b"408" in raw(page, head)[:20]
+    assert page.daemon.committed == []
 
 
 def test_connections_that_send_nothing_whole_end_and_shut_nobody_out(

@@ -7,10 +7,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.edge.web.test_page import errors, fill, text, wait_until
@@ -24,7 +26,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     link, port = tmp_path / "handheld", free_port()
     (tmp_path / "ccnvr.toml").write_text(
         f'[instrument]\nurl = "serial://{link}?baud=921600"\n[scan]\nstart = "command"\n'
-        f"[accept]\nOC = 20\n[web]\nport = {port}\n"
+        f"[accept]\nOC = 20\n[web]\nport = {port}\n[lines]\nport = {free_port()}\n"
     )
     simulate = [*CCNVR, "simulate", "--pace", "0", "--link", str(link)]
     run = [*CCNVR, "run", "-c", "ccnvr.toml"]
@@ -33,6 +35,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         simulator.stdout.readline()
         with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.DEVNULL) as daemon:
             yield f"http://127.0.0.1:{port}/"
+            assert listened_at(daemon.pid) == {"127.0.0.1": 2}
             daemon.terminate()
             assert daemon.wait(20) == 0
         simulator.terminate()
@@ -60,6 +63,12 @@ def test_references_and_three_soils_from_the_browser(url: str, browser: Any) -> 
     features = json.loads(answered(f"{url}api/session.geojson"))["features"]
     assert [feature["properties"]["sample_id"] for feature in features] == ["A1", "A2", "A3"]
     assert errors(browser) == []
+
+
+def listened_at(pid: int) -> dict[str, int]:
+    """Return at how many ports a process listens, by address."""
+    open_ones = psutil.Process(pid).net_connections("inet")
+    return Counter(one.laddr.ip for one in open_ones if one.status == psutil.CONN_LISTEN)
 
 
 def answered(address: str) -> str:
