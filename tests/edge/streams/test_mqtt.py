@@ -441,7 +441,8 @@ def test_texts_of_a_record_never_get_into_a_topic(
         destination.deliver(record)
         assert destination.settle is not None
         destination.settle()
-        subscriber.wait_for("/prediction", 1)
+        for ending in ("/availability", "/prediction", "/state"):
+            subscriber.wait_for(ending, 1)
         message = subscriber.wait_for("/config", 1)[0]
     topics = {one.topic for one in subscriber.messages}
     assert topics == {
