@@ -15,6 +15,7 @@ import math
 import types
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -54,8 +55,7 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise StructureError(f"{where or 'the file'} must be a table of keys, not {data!r:.60}")
-    hints = get_type_hints(cls)
-    fields = {_key(field): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints, fields = _structure(cls)  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             # An unknown key is an error and not ignored: a misspelt setting would silently do
@@ -90,6 +90,18 @@ def to_data(value: Any) -> Any:
     return value
 
 
+# The text of each hint is evaluated, which takes longer than the value does.
+@cache
+def _structure(cls: Any) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Return a dataclass's types by attribute, and its fields by their keys in the file."""
+    return get_type_hints(cls), {_key(field): field for field in dataclasses.fields(cls)}
+
+
+@cache
+def _origin_and_arguments(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
+
+
 def _key(field: dataclasses.Field[Any]) -> str:
     """Return the key in the file of a dataclass field."""
     return str(field.metadata.get(FILE_KEY, field.name))
@@ -100,7 +112,10 @@ def _join(where: str, key: object) -> str:
 
 
 def _convert(hint: Any, value: object, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
+    # Most values are such ones, and a daemon reads the manifests of a whole family at its start.
+    if type(value) is hint and (hint is str or (hint is float and math.isfinite(value))):  # type: ignore[arg-type]
+        return value
+    origin, arguments = _origin_and_arguments(hint)
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
