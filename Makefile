@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test test-fast test-c test-arm64 check bench fuzz generate model coverage clean study-check
+.PHONY: demo test test-fast test-c test-arm64 check bench bench-guard fuzz generate model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
@@ -64,6 +64,10 @@ check: $(VENV)/.dev .ns
 # comparison of engines that anyone has who installed ccnvr.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# The instructions of one scan beside those on record, by valgrind; GUARD=--record writes those of this computer.
+bench-guard: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.guard $(GUARD)
 
 # Rebuilds the bundles that come with the package, by tools/family.toml; MODELS="asd nir" names some of them. A bundle that is
 # up to date is left alone, so that the same command goes on after an interruption. CCNVR_DATA names the folder of the libraries.

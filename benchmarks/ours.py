@@ -12,13 +12,15 @@ from benchmarks.timing import Subject
 from benchmarks.workload import PANEL_REFLECTANCE, Workload
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
 from ccnvr.edge.chemometrics.targets import half_widths
-from ccnvr.edge.daemon.store import Store
-from ccnvr.edge.engines.registry import ENGINES, Choice
+from ccnvr.edge.engines.registry import AUTO, ENGINES, Choice
 from ccnvr.edge.inference.pipeline import Pipeline, reflectance
 from ccnvr.edge.inference.prediction import Prediction
+from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.inference.uncertainty import NoiseUncertainty
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.edge.store.new_scan import NewScan
+from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.firmware_bridge.link.frames import Decoder
 
@@ -33,26 +35,32 @@ class Bound:
 
     Attributes:
         model: the model.
+        predictor: absorbance to prediction.
+        preprocess: absorbance to model input.
         pipeline: counts to prediction.
         spectra: absorbance at the bands that the model reads, `(n, bands)`.
         inputs: model input of each spectrum, `(1, channels, grid bands)` each.
     """
 
     model: ProvedModel
+    predictor: Predictor
+    preprocess: Preprocessor
     pipeline: Pipeline
     spectra: Array
     inputs: list[Float32]
 
 
-def bind(bundle: str, work: Workload) -> Bound:
-    """Open a bundle and bind it to the workload's instrument."""
-    model = ProvedModel(bundle)
+def bind(bundle: str, work: Workload, engine: str = AUTO) -> Bound:
+    """Open a bundle on an engine and bind it to the workload's instrument."""
+    model = ProvedModel(bundle, engine)
     predictor = model.bind(work.info.wavelengths_nm)
     spectra = work.absorbance()[:, predictor.bands]
     used_nm = work.info.wavelengths_nm[predictor.bands]
     preprocess = Preprocessor(model.bundle.manifest.preprocessing, used_nm, model.correction)
     return Bound(
         model,
+        predictor,
+        preprocess,
         Pipeline(predictor, work.info, work.references),
         spectra,
         [preprocess(spectrum)[None] for spectrum in spectra],
@@ -64,10 +72,8 @@ def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
     builds the objects that a prediction consists of.
     """
     model, spectra, inputs = bound.model, bound.spectra, bound.inputs
-    manifest, size = model.bundle.manifest, len(bound.spectra)
-    bands = model.bind(work.info.wavelengths_nm).bands
+    bands, preprocess, size = bound.predictor.bands, bound.preprocess, len(bound.spectra)
     used_nm = work.info.wavelengths_nm[bands]
-    preprocess = Preprocessor(manifest.preprocessing, used_nm, model.correction)
     dark, white = (
         one.counts[bands].copy() for one in (work.references.dark, work.references.white)
     )
@@ -81,13 +87,13 @@ def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
         "counts to absorbance": to_absorbance,
         "preprocessing": lambda number: preprocess(spectra[number % size]),
         INFERENCE: lambda number: model.session(inputs[number % size]),
-        **_checks(bound, preprocess, used_nm),
+        **_checks(bound, used_nm),
         TO_PREDICTION: lambda number: bound.pipeline(work.scans[number % size]),
     }
     return found
 
 
-def _checks(bound: Bound, preprocess: Preprocessor, used_nm: Array) -> dict[str, Subject]:
+def _checks(bound: Bound, used_nm: Array) -> dict[str, Subject]:
     """Return the stages that judge a spectrum: its domain, and what its noise does."""
     model, spectra, size = bound.model, bound.spectra, len(bound.spectra)
     grid, targets = model.bundle.manifest.preprocessing.grid, model.bundle.manifest.targets
@@ -97,7 +103,7 @@ def _checks(bound: Bound, preprocess: Preprocessor, used_nm: Array) -> dict[str,
         found["domain"] = lambda number: domain.locate_all(smooth(spectra[number % size])[None])
 
     def outputs(absorbance: Array) -> Array:
-        return model.outputs(preprocess.batch(absorbance)).astype(np.float64)
+        return model.outputs(bound.preprocess.batch(absorbance)).astype(np.float64)
 
     typical = [
         np.interp(used_nm, grid.wavelengths(), soil)
@@ -139,7 +145,7 @@ class Committing:
         self.scans, self.store = 0, Store(folder / "bench.sqlite", owner=True)
         self._bound, self._work = bound, work
         references = (work.references.dark, work.references.white)
-        dark, white = (self.store.add_reference(work.info, one).id for one in references)
+        dark, white = (self.store.references.add(work.info, one).id for one in references)
         self._references = (dark, white)
         self._predictions = [bound.pipeline(scan) for scan in work.scans]
 
@@ -158,7 +164,8 @@ class Committing:
         # The store keeps a scan once, so each commit needs a scan number of its own.
         scan = replace(self._work.scans[number % len(self._work.scans)], number=10 + self.scans)
         digest = self._bound.model.bundle.digest
-        self.store.add_scan(self._work.info, scan, prediction, self._references, digest, 0.0)
+        new = NewScan(self._work.info, scan, prediction, self._references, digest, 0.0)
+        self.store.add(new)
 
 
 def engines(bound: Bound) -> dict[str, Subject]:
@@ -178,10 +185,9 @@ def engines(bound: Bound) -> dict[str, Subject]:
     }
 
 
-def backlog(bound: Bound, work: Workload, count: int) -> tuple[Subject, Subject]:
+def backlog(bound: Bound, count: int) -> tuple[Subject, Subject]:
     """Return predictions of `count` spectra as a backlog, and of one spectrum alone."""
-    predictor = bound.model.bind(work.info.wavelengths_nm)
-    spectra = bound.spectra
+    predictor, spectra = bound.predictor, bound.spectra
     many = np.concatenate([spectra] * (count // len(spectra) + 1))[:count]
     return (
         lambda number: predictor.batch(many),

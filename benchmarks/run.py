@@ -46,7 +46,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
             "side by side": _side_by_side(bound, work, arguments),
             "engines": _engines(bound, arguments.rounds),
             "committing": _committing(bound, work, arguments.rounds),
-            "backlog": _backlog(bound, work, arguments.backlog),
+            "backlog": _backlog(bound, arguments.backlog),
             "bundle_bytes": Path(bound.model.bundle.source).stat().st_size
             if name == "network"
             else (ROOT / "edge" / "models" / "nir.ccnvr").stat().st_size,
@@ -144,8 +144,8 @@ def _written() -> int:
     return int(dict(line.split(": ") for line in text.splitlines())["write_bytes"])
 
 
-def _backlog(bound: ours.Bound, work: workload.Workload, count: int) -> Figures:
-    many, one = ours.backlog(bound, work, count)
+def _backlog(bound: ours.Bound, count: int) -> Figures:
+    many, one = ours.backlog(bound, count)
     times = take_turns({"many": many, "one": one}, 5, turn_s=0.5, most_calls=500)
     each = times.median("many").median / count
     return {

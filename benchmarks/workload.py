@@ -51,36 +51,50 @@ class Workload:
         )
 
 
-def make() -> Workload:
-    """Return the scans of `SPECTRA` soils, drawn evenly from all.
+def make(spectra: int = SPECTRA) -> Workload:
+    """Return the scans of so many soils, drawn evenly from all.
 
     Raises:
         UsageError: the data package LimeSoDa is not installed.
     """
     sets = [limesoda.load(name) for name in limesoda.VISNIR_SETS]
     reflectance = np.concatenate([onto_pixels(one.wavelengths_nm, one.reflectance) for one in sets])
-    chosen = np.linspace(0, len(reflectance) - 1, SPECTRA).astype(int)
+    chosen = np.linspace(0, len(reflectance) - 1, spectra).astype(int)
     detector = SimulatedSpectrometer(reflectance[chosen], seed=1, boot=1, pace=0.0)
-    kinds = [ScanKind.DARK, ScanKind.WHITE, *[ScanKind.SAMPLE] * SPECTRA]
-    taken = [
-        _scan(detector, kind, number, soil=max(0, number - 3))
+    kinds = [ScanKind.DARK, ScanKind.WHITE, *[ScanKind.SAMPLE] * spectra]
+    sums = [
+        detector.bench.sums(
+            kind,
+            _SETTINGS.integration_us,
+            _SETTINGS.averages,
+            number=number,
+            soil=max(0, number - 3),
+        )[0]
         for number, kind in enumerate(kinds, start=1)
     ]
-    dark, white, *scans = taken
-    return Workload(
-        detector.info,
-        References(dark, white, PANEL_REFLECTANCE),
-        scans,
-        [_on_the_wire(scan) for scan in scans],
-        -np.log10(reflectance),
-    )
+    return of_sums(np.array(sums), -np.log10(reflectance))
 
 
-def _scan(detector: SimulatedSpectrometer, kind: ScanKind, number: int, soil: int) -> Scan:
-    sums, saturated = detector.bench.sums(
-        kind, _SETTINGS.integration_us, _SETTINGS.averages, number=number, soil=soil
-    )
-    return Scan(number, kind, sums / _SETTINGS.averages, _SETTINGS, saturated, 25.0)
+def of_sums(sums: Array, soils: Array) -> Workload:
+    """Return the workload of counts summed over the averages, `(2 + spectra, pixels)`.
+
+    The first two scans are the dark and the white one; `soils` is as in `Workload`.
+    """
+    # What the instrument is does not depend on its soils.
+    info = SimulatedSpectrometer(np.ones((1, sums.shape[1])), pace=0.0).info
+    kinds = [ScanKind.DARK, ScanKind.WHITE, *[ScanKind.SAMPLE] * (len(sums) - 2)]
+    dark, white, *scans = [
+        Scan(number, kind, one / _SETTINGS.averages, _SETTINGS, False, 25.0)
+        for number, (kind, one) in enumerate(zip(kinds, sums, strict=True), start=1)
+    ]
+    references = References(dark, white, PANEL_REFLECTANCE)
+    return Workload(info, references, scans, [_on_the_wire(scan) for scan in scans], soils)
+
+
+def sums_of(work: Workload) -> Array:
+    """Return what `of_sums` takes."""
+    scans = [work.references.dark, work.references.white, *work.scans]
+    return np.array([scan.counts * scan.settings.averages for scan in scans])
 
 
 def _on_the_wire(scan: Scan) -> bytes:

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from benchmarks import processes, run
+from benchmarks import guard, guarded, processes, run
 from benchmarks.timing import Times, take_turns
 from tests.support.helpers import NETWORK_BUNDLE
 
@@ -54,6 +54,30 @@ def test_others_do_the_same_job(bundle: str) -> None:
         outputs = bound.model.session(bound.inputs[number])
         assert alone[peers.TORCH](number) == pytest.approx(outputs, abs=1e-3)
         assert alone[peers.EXPORTED](number)[0] == pytest.approx(outputs, abs=1e-3)  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_no_instructions_were_added_and_the_guard_would_notice() -> None:
+    try:
+        found = guard.count(inject=2_000)
+    except guard.Unavailable as error:
+        pytest.skip(str(error))
+    slower = {"decode frames": found.pop(guarded.INJECTED)}
+    (sentence,) = guard.problems(slower, found)
+    assert sentence.startswith("decode frames takes")
+    before = guard.baselines().get(guard.build())
+    if before is None:
+        pytest.skip(f"benchmarks/instructions.json has no counts for {guard.build()}")
+    assert guard.problems(found, before) == []
+
+
+def test_another_build_is_not_compared(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["guard"])
+    monkeypatch.setattr(guard, "build", lambda: "m68k, Python 3.99")
+    assert guard.main() == 0
+    assert "there are no counts for m68k" in capsys.readouterr().out
 
 
 def test_an_installation_counts_what_a_package_needs() -> None:
