@@ -29,6 +29,7 @@ from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.store.new_scan import NewScan
 from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destinations import opened
+from ccnvr.edge.streams.fleet import Status
 from ccnvr.edge.streams.mqtt import Publisher, prediction_message
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
@@ -48,6 +49,11 @@ def fill(store: Store, first: int, count: int) -> list[str]:
         scan = Scan(number, ScanKind.SAMPLE, np.full(3, number), Settings(1, 1), False, 20.0)
         store.add(NewScan(INFO, scan, PREDICTION, None, "b" * 64, 1.0))
     return [INFO.scan_id(number) for number in range(first, first + count)]
+
+
+def local(port: int, device: str = "d") -> MqttConfig:
+    """Return the configuration of a device with a broker on this computer."""
+    return MqttConfig(host="127.0.0.1", port=port, device=device)
 
 
 def arrived(subscriber: Subscriber) -> list[str]:
@@ -79,10 +85,8 @@ def report(part: str, sent: list[str], found: list[str], more: str = "") -> bool
 class Publishing:
     """A store's stream to a broker, as the daemon has it."""
 
-    def __init__(self, path: Path, port: int) -> None:
-        self._opened = opened(
-            MqttConfig(host="127.0.0.1", port=port, device="d"), LinesConfig(), "1", "b"
-        )
+    def __init__(self, path: Path, config: MqttConfig, status: Status = dict) -> None:
+        self._opened = opened(config, LinesConfig(), "1", "b", status)
         (destination,) = self._opened.__enter__()
         self.stream = Stream(destination, path)
         self.stream.start()
@@ -91,6 +95,8 @@ class Publishing:
         """End the stream as the daemon does."""
         self.stream.finish()
         self._opened.__exit__(None, None, None)
+        if self.stream.error is not None:
+            raise self.stream.error
 
 
 def restarts(folder: Path, count: int, seed: int) -> bool:
@@ -99,7 +105,7 @@ def restarts(folder: Path, count: int, seed: int) -> bool:
     broker, path = Broker(folder), folder / "restarts.sqlite"
     subscriber = Subscriber(broker.port, "ccnvr/#")
     with closing(Store(path)) as store:
-        publishing, sent = Publishing(path, broker.port), []
+        publishing, sent = Publishing(path, local(broker.port)), []
         for number in tqdm(range(count), desc="restarts"):
             for part in range(2):
                 sent += fill(store, 1 + 100 * number + 50 * part, 50)
@@ -118,11 +124,11 @@ def absence(folder: Path, records: int) -> bool:
     path, port = folder / "absence.sqlite", free_port()
     with closing(Store(path)) as store:
         sent = fill(store, 1, records)
-    Publishing(path, port).end()
+    Publishing(path, local(port)).end()
     broker = Broker(folder)
     subscriber = Subscriber(broker.port, "ccnvr/#")
     started = time.monotonic()
-    publishing = Publishing(path, broker.port)
+    publishing = Publishing(path, local(broker.port))
     found = wait_for(subscriber, records, 600)
     seconds = time.monotonic() - started
     publishing.end()
@@ -135,10 +141,7 @@ def fleet(folder: Path, devices: int, seconds: int) -> bool:
     """Let so many devices publish a scan a second each, from this one process."""
     broker = Broker(folder)
     subscriber = Subscriber(broker.port, "ccnvr/+/prediction")
-    configs = [
-        MqttConfig(host="127.0.0.1", port=broker.port, device=f"d{number}")
-        for number in range(devices)
-    ]
+    configs = [local(broker.port, f"d{number}") for number in range(devices)]
     publishers = [Publisher(config) for config in configs]
     for publisher in publishers:
         publisher.connected.wait(60)

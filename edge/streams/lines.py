@@ -14,8 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ccnvr.edge.streams.settings import LinesConfig, is_loopback
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.edge.streams.settings import LinesConfig, is_loopback, listen
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,14 +61,7 @@ class LineServer:
         self._readers: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._last = b""
-        try:
-            family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-            self._listener = socket.create_server((config.host, config.port), family=family)
-        except OSError as error:
-            raise CcnvrError(
-                f"port {config.port} of {config.host} cannot be opened ({error.strerror}); see who "
-                "uses it, or give another [lines] port"
-            ) from error
+        self._listener = listen("lines", config.host, config.port)
         if not is_loopback(config.host):
             _LOG.warning(
                 "the lines at %s port %d can be read by everyone on the network",

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}")
@@ -60,6 +60,22 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def listen(table: str, host: str, port: int) -> socket.socket:
+    """Open a port that a table of the configuration names.
+
+    Raises:
+        CcnvrError: it cannot be opened.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=64)
+    except OSError as error:
+        raise CcnvrError(
+            f"port {port} of {host} cannot be opened ({error.strerror}); see who uses it, or give "
+            f"another [{table}] port"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.streams.page_settings import WebConfig
-from ccnvr.edge.streams.settings import check_installed, is_loopback
+from ccnvr.edge.streams.settings import check_installed, is_loopback, listen
 from ccnvr.edge.web.app import App
 from ccnvr.edge.web.guard import Guard
 from ccnvr.edge.web.http import MOST_HEAD
 from ccnvr.edge.web.records import Examples, PageRecords
 from ccnvr.edge.workflow.control import Control
-from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ def served(
     # All that can be refused comes before the daemon starts to measure.
     check_installed("web", "uvicorn", "uvicorn")
     guard = Guard(config.token(), (*config.names, config.host))
-    listener = _listen(config)
+    listener = listen("web", config.host, config.port)
     session = PageRecords(store, examples)
     app = App(control, session, guard)
     server = _server(app)
@@ -75,17 +73,6 @@ def served(
         thread.join(END_S + 1.0)
         session.close()
         listener.close()
-
-
-def _listen(config: WebConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    try:
-        return socket.create_server((config.host, config.port), family=family, backlog=64)
-    except OSError as error:
-        raise CcnvrError(
-            f"port {config.port} of {config.host} cannot be opened ({error.strerror}); see who "
-            "uses it, or give another [web] port"
-        ) from error
 
 
 def _server(app: App) -> Any:

@@ -8,7 +8,6 @@ import runpy
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from tests.support import recipes
 from tests.support.brokers import Broker, free_port
-from tests.support.helpers import ROOT
+from tests.support.helpers import ROOT, wait_until
 from tools.mqtt_campaign import record
 
 EXAMPLES = ROOT / "examples"
@@ -173,10 +172,3 @@ def answers(url: str, form: str = "") -> str:
             return str(answer.read().decode()) or "ok"
     except OSError:
         return ""
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)

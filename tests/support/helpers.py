@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from ccnvr.edge.cli import main
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 NETWORK_FILE = ROOT / "tests" / "data" / "nir-open-4.ccnvr"
@@ -87,6 +90,16 @@ def _written(stream: IO[str]) -> str:
     stream.flush()
     stream.seek(0)
     return stream.read()
+
+
+def wait_until(condition: Callable[[], T], seconds: float = 60.0) -> T:
+    """Return what a condition gives as soon as it counts as true; fail if it never does."""
+    end = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < end, f"it does not get there within {seconds} s"
+        time.sleep(0.02)
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

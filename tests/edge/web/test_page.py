@@ -6,7 +6,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,9 @@ import pytest
 from ccnvr.edge.web import files
 from ccnvr.edge.workflow.requests import CheckRequest
 from tests.edge.web.conftest import ServedPage
-from tests.support.helpers import ROOT
+from tests.support.helpers import ROOT, wait_until
 
 SCRIPT = "<img src=x onerror=\"document.title='hacked'\">"
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, "the page does not get there"
-        time.sleep(0.02)
 
 
 def text(browser: Any, name: str) -> str:

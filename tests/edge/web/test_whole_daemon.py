@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.edge.web.test_page import errors, fill, text, wait_until
+from tests.edge.web.test_page import errors, fill, text
 from tests.support.brokers import free_port
-from tests.support.helpers import CCNVR
+from tests.support.helpers import CCNVR, wait_until
 
 
 @pytest.fixture
