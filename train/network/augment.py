@@ -26,8 +26,32 @@ _DERIVATIVE_WINDOW = 11
 
 
 @dataclass(frozen=True, eq=False)
+class Displacement:
+    """What is added to each soil of a batch: a share of the difference between two others."""
+
+    ends: Rows
+    """The row of the soil that is added, `(n,)`."""
+
+    starts: Rows
+    """The row of the soil that is subtracted, `(n,)`."""
+
+    amounts: Array
+    """The share of their difference, `(n,)`."""
+
+    def shared(self, share: slice) -> Displacement:
+        """Return some of the batch."""
+        return Displacement(self.ends[share], self.starts[share], self.amounts[share])
+
+    def of(self, of_soils: Float32) -> Float32:
+        """Return what is added to the batch's rows of `of_soils`, `(soils, channels, bands)`."""
+        amounts = self.amounts.astype(np.float32)[:, None, None]
+        added: Float32 = amounts * (of_soils[self.ends] - of_soils[self.starts])
+        return added
+
+
+@dataclass(frozen=True, eq=False)
 class Mixture:
-    """The soils of one batch: each alone, or mixed with a partner."""
+    """The soils of one batch: each alone, mixed with a partner, or displaced."""
 
     rows: Rows
     """The row of each soil, `(n,)`."""
@@ -37,6 +61,19 @@ class Mixture:
 
     weights: Array | None = None
     """Its own share in the mixture, `(n,)`."""
+
+    displacement: Displacement | None = None
+    """What is added to each."""
+
+    @classmethod
+    def displaced(cls, rows: Rows, sd: float, soils: int, rng: np.random.Generator) -> Mixture:
+        """Draw two of all `soils` for each row, and a share of their difference of this sd.
+
+        Such spectra vary in the directions in which soils do, and are as far from the known soils
+        as new ones are, whereas a mixture of two lies between them.
+        """
+        ends, starts = rng.integers(soils, size=(2, len(rows)))
+        return cls(rows, displacement=Displacement(ends, starts, rng.normal(0.0, sd, len(rows))))
 
     @classmethod
     def of(cls, rows: Rows, mixing: float, rng: np.random.Generator) -> Mixture:
@@ -53,14 +90,18 @@ class Mixture:
     def shared(self, share: slice) -> Mixture:
         """Return some of the batch."""
         if self.partners is None or self.weights is None:
-            return Mixture(self.rows[share])
+            moved = self.displacement and self.displacement.shared(share)
+            return Mixture(self.rows[share], displacement=moved)
         return Mixture(self.rows[share], self.partners[share], self.weights[share])
 
     def mixed(self, of_soils: Float32) -> Float32:
-        """Return the batch's rows of `of_soils`, each mixed with its partner's row if it has one.
+        """Return the batch's rows of `of_soils`, mixed with their partners' or displaced.
 
         `of_soils` holds all soils, `(soils, channels, bands)`.
         """
+        if self.displacement is not None:
+            displaced: Float32 = of_soils[self.rows] + self.displacement.of(of_soils)
+            return displaced
         if self.partners is None or self.weights is None:
             return of_soils[self.rows]
         weights = self.weights.astype(np.float32)[:, None, None]

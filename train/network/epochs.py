@@ -16,7 +16,7 @@ from ccnvr.edge.atomic_files import write_atomically
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
-from ccnvr.train.network.augment import Mixture, VariedInputs
+from ccnvr.train.network.augment import Mixture, Rows, VariedInputs
 from ccnvr.train.network.ccnvr import CCNVR
 from ccnvr.train.network.fitting import Fitting
 from ccnvr.train.network.lesson import Lesson
@@ -93,7 +93,7 @@ class _Training:
         team = self._team
         losses = []
         for rows in np.array_split(rng.permutation(len(self._inputs)), self._batches):
-            soils = Mixture.of(rows, self._settings.mixing, rng)
+            soils = self._drawn(rows, rng)
             inputs = torch.from_numpy(self._inputs.batch(soils, rng, team.share)).to(team.device)
             # bfloat16 on GPUs, where it is faster; weights, loss and optimiser stay in float32.
             with torch.autocast(
@@ -109,6 +109,13 @@ class _Training:
             self._schedule.step()
             losses.append(loss.item())
         return float(np.mean(losses))
+
+    def _drawn(self, rows: Rows, rng: np.random.Generator) -> Mixture:
+        """Return the soils of a batch as the settings vary them."""
+        # Without teachers nobody says what a displaced spectrum stands for.
+        if self._settings.displacement and self._lesson.teachers:
+            return Mixture.displaced(rows, self._settings.displacement, len(self._inputs), rng)
+        return Mixture.of(rows, self._settings.mixing, rng)
 
     def save(self, path: Path, epochs_done: int) -> None:
         """Write all that the next epoch needs."""

@@ -76,9 +76,12 @@ class Lesson:
     def _measured(self, soils: Mixture) -> tuple[Tensor, Tensor]:
         """Return the values of a batch, and where they are known.
 
-        A mixture's value is known where both of its soils were measured.
+        A mixture's value is known where both of its soils were measured, and that of a soil that
+        was displaced by other soils nowhere.
         """
         values, known = self.values[soils.rows], self.known[soils.rows]
+        if soils.displacement is not None:
+            return values, torch.zeros_like(known)
         if soils.partners is None or soils.weights is None:
             return values, known
         weights = torch.from_numpy(soils.weights).to(values)[:, None]

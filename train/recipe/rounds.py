@@ -62,6 +62,14 @@ class Fit:
     The epochs that a network needs depend on the number of soils; the steps hardly do.
     """
 
+    displacement: float = field(default=0.0, metadata={OMITTED_IF_EMPTY: True})
+    """If not 0, how far spectra are displaced by differences between other soils; up to 10.
+
+    To each spectrum a share of the difference between two others is added, whose standard deviation
+    this is. A network with teachers then learns what they predict of such spectra, and the
+    laboratory's values through them alone.
+    """
+
     def for_soils(self, count: int) -> Fit:
         """Return the same optimisation with its length in epochs of so many soils."""
         if not self.steps:
@@ -95,8 +103,15 @@ class Fit:
         ):
             if not lowest <= value <= highest:
                 raise ValueError(f"{name} = {value} must be from {lowest} to {highest}")
+        self._check_mixtures()
+
+    def _check_mixtures(self) -> None:
         if not (self.mixing == 0.0 or 0.01 <= self.mixing <= 100.0):
             raise ValueError(f"mixing = {self.mixing} must be 0, or from 0.01 to 100")
+        if not 0.0 <= self.displacement <= 10.0:
+            raise ValueError(f"displacement = {self.displacement} must be from 0 to 10")
+        if self.displacement and self.mixing:
+            raise ValueError("mixing and displacement exclude each other; leave one of them out")
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,12 @@ def test_a_share_of_a_batch_is_the_whole_batch_s_own(rng: np.random.Generator) -
         Preprocessing(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths()
     )
     inputs = VariedInputs(preprocess, soils, settings, seed=1)
-    for mixing in (0.0, 0.5):
-        batch = Mixture.of(rng.permutation(len(soils))[:16], mixing, rng)
+    rows = rng.permutation(len(soils))[:16]
+    for batch in (
+        Mixture.of(rows, 0.0, rng),
+        Mixture.of(rows, 0.5, rng),
+        Mixture.displaced(rows, 0.5, len(soils), rng),
+    ):
         whole = inputs.batch(batch, np.random.default_rng(5))
         assert whole.shape == (16, 2, 140)
         for rank in range(3):
@@ -133,3 +137,16 @@ def test_soils_are_mixed_in_absorbance(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(inputs.batch(batch, rng), expected, atol=2e-4)
     np.testing.assert_allclose(inputs.unvaried(), preprocess.batch(soils), atol=1e-4)
     np.testing.assert_array_equal(inputs.unvaried(), inputs.unvaried())
+
+
+def test_soils_are_displaced_by_differences_of_others(rng: np.random.Generator) -> None:
+    soils = libraries.load_library("UL.120", GRID).spectra
+    preprocess = Preprocessor(
+        Preprocessing(GRID, (Channel(), Channel(5, 2, 1))), GRID.wavelengths()
+    )
+    inputs = VariedInputs(preprocess, soils, Augmentation(slope=0.0, input_shift=0.0), seed=1)
+    batch = Mixture.displaced(np.arange(len(soils)), 0.4, len(soils), rng)
+    moved = batch.displacement
+    assert moved is not None and 0.3 < moved.amounts.std() < 0.5
+    expected = soils + moved.amounts[:, None] * (soils[moved.ends] - soils[moved.starts])
+    np.testing.assert_allclose(inputs.batch(batch, rng), preprocess.batch(expected), atol=5e-4)

@@ -127,13 +127,16 @@ def test_of_very_many_soils_it_knows_some(
     )
 
 
-def test_a_network_learns_to_answer_as_it_does(small: TrainingRecipe) -> None:
+@pytest.mark.parametrize("variation", [{"mixing": 1.0}, {"displacement": 0.4}])
+def test_a_network_learns_to_answer_as_it_does(
+    small: TrainingRecipe, variation: dict[str, float]
+) -> None:
     """Of a process that says the mean of every soil, which the laboratory's values alone do not
     teach.
     """
     pool, unseen = load_soils(("UL.120:train",), small), load_soils(("UL.120:test",), small)
     untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
-    learning = dataclasses.replace(untaught.fit, mixing=1.0, teacher_share=1.0)
+    learning = dataclasses.replace(untaught.fit, **variation, teacher_share=1.0)  # type: ignore[arg-type]
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
     mean = calibrate(Fitting(taught, 1), small.grid, pool.spectra, pool.values, average=True)(
         unseen.spectra
@@ -187,3 +190,9 @@ def test_a_recipe_names_them(tmp_path: Path) -> None:
             )
     with pytest.raises(UsageError, match=r"mixing = -1.0 must be 0"):
         recipe_file.load(recipes.write(tmp_path, text.replace("mixing = 0.5", "mixing = -1.0")))
+    for table, said in (
+        ("displacement = 11.0", r"displacement = 11.0 must be from 0 to 10"),
+        ("mixing = 0.5\ndisplacement = 0.4", "mixing and displacement exclude each other"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            recipe_file.load(recipes.write(tmp_path, text.replace("mixing = 0.5", table)))
