@@ -70,6 +70,8 @@ def recipe_of(name: str) -> TrainingRecipe:
     common = _table()["recipe"]
     components, length = entry["process"]
     members = {"most_components": components, "length": float(length)}
+    if "soils" in entry:
+        members["most_soils"] = entry["soils"]
     data: Table = {
         **common,
         "members": {**common["members"], **members},
