@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test test-fast test-c test-arm64 check bench bench-guard fuzz generate model coverage clean study-check
+.PHONY: demo test test-fast test-c test-arm64 check bench bench-guard bench-pi fuzz generate model coverage clean study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
@@ -64,6 +64,10 @@ check: $(VENV)/.dev .ns
 # comparison of engines that anyone has who installed ccnvr.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# For anyone with a real Raspberry Pi: writes bench-pi.json, to be sent in with the issue form. The light install suffices.
+bench-pi: $(VENV)/.edge
+	$(BIN)/python -m benchmarks.pi $(PI)
 
 # The instructions of one scan beside those on record, by valgrind; GUARD=--record writes those of this computer.
 bench-guard: $(VENV)/.dev

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.timing import Figure, Times
 from benchmarks.workload import Workload
+from ccnvr.edge.engines.registry import ENGINES
 
 ROOT = Path(__file__).parents[1]
 IMPORTS_ALONE = "import numpy, onnxruntime"
@@ -60,29 +61,33 @@ print(session.run(None, {{one.name: np.zeros([1, *one.shape[1:]], np.float32)}})
 """
 
 
-def starts(bundle: str, model: bytes, work: Workload, rounds: int) -> dict[str, dict[str, Figure]]:
+def starts(
+    bundle: str, model: bytes | None, work: Workload, rounds: int
+) -> dict[str, dict[str, Figure]]:
     """Return seconds, CPU seconds and peak memory in MB of whole processes, in turns.
 
     Args:
         bundle: the bundle that ours predict with.
-        model: its network as an ONNX file, for what is written by hand.
+        model: its network as an ONNX file, for what is written by hand; None starts neither that
+            nor torch.
         work: the spectra, of which each process predicts one.
         rounds: how often each one is started.
     """
     with tempfile.TemporaryDirectory() as name:
-        spectrum, onnx = Path(name) / "spectrum.npz", Path(name) / "model.onnx"
-        onnx.write_bytes(model)
+        spectrum = Path(name) / "spectrum.npz"
         np.savez(spectrum, nm=work.info.wavelengths_nm, absorbance=work.absorbance()[0])
         load = _ONE_SPECTRUM.format(file=str(spectrum))
-        programs = {
-            "Python alone": "pass",
-            IMPORTS_ALONE: IMPORTS_ALONE,
-            "ours, onnxruntime": load + _OURS.format(bundle=bundle, engine="onnx"),
-            "ours, LiteRT": load + _OURS.format(bundle=bundle, engine="litert"),
-            "ours, NumPy": load + _OURS.format(bundle=bundle, engine="numpy"),
-            "scipy and onnxruntime by hand": load + _BY_HAND.format(model=str(onnx)),
-            "torch, network alone": _TORCH.format(bundle=bundle),
-        }
+        programs = {"Python alone": "pass"}
+        if ENGINES["onnx"].obstacle is None:
+            programs[IMPORTS_ALONE] = IMPORTS_ALONE
+        for label, engine in (("onnxruntime", "onnx"), ("LiteRT", "litert"), ("NumPy", "numpy")):
+            if ENGINES[engine].obstacle is None:
+                programs[f"ours, {label}"] = load + _OURS.format(bundle=bundle, engine=engine)
+        if model is not None:
+            onnx = Path(name) / "model.onnx"
+            onnx.write_bytes(model)
+            programs["scipy and onnxruntime by hand"] = load + _BY_HAND.format(model=str(onnx))
+            programs["torch, network alone"] = _TORCH.format(bundle=bundle)
         figures: dict[str, list[tuple[float, float, float]]] = {key: [] for key in programs}
         for number in range(rounds + 1):
             for key, program in programs.items():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import guard, guarded, processes, run
+from benchmarks import floor, growth, guard, guarded, ours, pi, processes, run, workload
 from benchmarks.timing import Times, take_turns
-from tests.support.helpers import NETWORK_BUNDLE
+from ccnvr.edge.network.shape import Convolution, NetworkConfig
+from tests.support.helpers import NETWORK_BUNDLE, ROOT
 
 
 def test_functions_take_turns_and_see_the_same_spectra() -> None:
@@ -40,7 +45,8 @@ def test_a_ratio_has_an_interval_that_holds_it() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bundle", ["default:nir", NETWORK_BUNDLE])
 def test_others_do_the_same_job(bundle: str) -> None:
-    from benchmarks import ours, peers, workload
+    # It imports torch and scikit-learn, which the other tests need not wait for.
+    from benchmarks import peers
 
     work = workload.make()
     bound = ours.bind(bundle, work)
@@ -90,3 +96,86 @@ def test_each_line_of_the_history_says_what_it_was_measured_on() -> None:
     lines = [json.loads(line) for line in run.HISTORY.read_text().splitlines()]
     assert lines
     assert all({"commit", "cpu", "python"} <= line["machine"].keys() for line in lines)
+
+
+def _fake_pi(root: Path) -> None:
+    """Write what a Raspberry Pi's kernel shows."""
+    for name, text in {
+        "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+        "proc/meminfo": "MemTotal:        3884360 kB\nMemFree: 1 kB\n",
+        "proc/mounts": "proc /proc proc rw 0 0\n/dev/mmcblk0p2 / ext4 rw 0 0\n",
+        "etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+        "sys/class/thermal/thermal_zone0/temp": "83500\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_a_raspberry_pi_is_known_by_what_its_kernel_says(tmp_path: Path) -> None:
+    _fake_pi(tmp_path)
+    found = pi.computer(tmp_path)
+    assert found["is_a_raspberry_pi"] and found["model"] == "Raspberry Pi 4 Model B Rev 1.4"
+    assert found["memory_mb"] == 3884 and found["disk"] == "/dev/mmcblk0p2 (ext4)"
+    assert found["os"] == "Debian GNU/Linux 12 (bookworm)" and found["most_mhz"] == 1800
+    hot = pi.state(tmp_path)
+    assert hot["temperature_c"] == 83.5 and hot["mhz"] == 1500
+    cool = {"temperature_c": 50.0, "throttled": "throttled=0x0", "load": 0.1}
+    whole = {"computer": found, "before": cool, "after": {**hot, "throttled": "throttled=0x4"}}
+    governor, temperature, throttled = pi.warnings(whole)
+    assert "ondemand" in governor and "84 degrees" in temperature and "0x4" in throttled
+    assert "dry run" not in governor
+
+
+def test_what_is_no_pi_is_told(tmp_path: Path) -> None:
+    found = {"computer": pi.computer(tmp_path), "before": pi.state(tmp_path)}
+    first, *_ = pi.warnings({**found, "after": pi.state(tmp_path)})
+    assert "no Raspberry Pi" in first and "dry run" in first
+
+
+@pytest.mark.slow
+def test_a_pi_is_measured_without_the_packages_of_training(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.argv[1:] = ['--rounds', '2', '--starts', '1', '--out', 'pi.json']\n"
+        "from benchmarks import pi; code = pi.main()\n"
+        "assert not {'torch', 'sklearn', 'scipy', 'chemotools'} & sys.modules.keys()\n"
+        "sys.exit(code)"
+    )
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "pi.json").read_text())
+    assert found["figures"]["stages_us"][ours.TO_PREDICTION]["steady"][0] > 0.0
+    assert found["warnings"][0].startswith("this computer is no Raspberry Pi")
+
+
+def test_the_floor_counts_the_products_of_the_model() -> None:
+    config = NetworkConfig(
+        convolutions=(Convolution(2, 3, 4),),
+        cell="gru",
+        hidden=5,
+        dense=6,
+        linear=True,
+        in_channels=1,
+        bands=8,
+        outputs=7,
+    )
+    work = floor.of_network(config)
+    recurrent = 2 * 3 * 5 * (2 + 5)
+    once = 6 * (10 + 7) + 7 * 8
+    assert work.products == 2 * 3 * 8 + 2 * recurrent + once
+    assert work.bytes == 4 * (2 * 3 + recurrent + once)
+
+
+@pytest.mark.slow
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    bands = growth.by_bands([100, 1_000], rounds=3)
+    scans = growth.by_scans([20, 40], 3, tmp_path)
+    assert [row["bands"] for row in bands] == [100, 1_000]
+    assert all(row["commit_cpu_us"] > 0 for row in scans)
+    growth.draw(bands, scans, tmp_path / "growth.svg")
+    assert "stored scans" in (tmp_path / "growth.svg").read_text()

@@ -25,7 +25,7 @@ def test_continuous_integration_runs_the_checks_that_a_developer_runs() -> None:
     assert f'python-version: "{PROJECT["requires-python"].removeprefix(">=")}"' in workflow
 
 
-@pytest.mark.parametrize("name", ["bug", "instrument", "question"])
+@pytest.mark.parametrize("name", ["bug", "instrument", "question", "raspberry-pi"])
 def test_each_issue_form_has_the_parts_that_a_code_host_requires(name: str) -> None:
     form = (ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text()
     for key in ("name", "description", "body"):

@@ -30,6 +30,9 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 
 AVERAGES = 16
 
+_COPIED = 1000
+"""The scans of which the rest of a large store are copies."""
+
 INFO = InstrumentInfo("NIR-512", "SIM-512", "1.0", 1, np.linspace(1000, 2500, 512), 65535, 1, 2, 3)
 PREDICTION = Prediction(
     {
@@ -52,8 +55,8 @@ def main() -> None:
     arguments = parser.parse_args()
     path = arguments.folder / "large.sqlite"
     source = np.random.default_rng(1)
-    spectra = [_counts(source) for _ in range(64)]
-    _fill(path, spectra, arguments.scans, arguments.scans_a_start)
+    spectra = [made_up_counts(source) for _ in range(64)]
+    fill(path, spectra, arguments.scans, arguments.scans_a_start)
     filled = path.stat().st_size
     started = time.perf_counter()
     store = Store(path, owner=True)
@@ -62,7 +65,7 @@ def main() -> None:
     most = filled + LOG_BYTES
     for number in range(arguments.scans, arguments.scans + arguments.more):
         started = time.perf_counter()
-        _add(store, spectra, number, arguments.scans_a_start)
+        add(store, spectra, number, arguments.scans_a_start)
         if number % PRUNE_EVERY == 0:
             pruned += store.prune(most - LOG_BYTES, {"stdout": number - 1}, PRUNE_AT_ONCE)
         times.append(time.perf_counter() - started)
@@ -85,17 +88,19 @@ def main() -> None:
     )
 
 
-def _counts(source: np.random.Generator) -> np.ndarray:
+def made_up_counts(source: np.random.Generator) -> np.ndarray:
     smooth = 300_000 + 40_000 * np.sin(np.arange(512) / 80)
     return np.rint(smooth + source.normal(0, 150, 512)) / AVERAGES
 
 
-def _fill(path: Path, spectra: list[np.ndarray], scans: int, a_start: int) -> None:
+def fill(path: Path, spectra: list[np.ndarray], scans: int, a_start: int) -> None:
     """Fill the store by SQL, with copies of a thousand scans."""
     store = Store(path, owner=True)
-    for number in range(1000):
-        _add(store, spectra, number, a_start)
+    for number in range(min(scans, _COPIED)):
+        add(store, spectra, number, a_start)
     store.close()
+    if scans <= _COPIED:
+        return
     names = [name for name in columns("scans") if name not in ("id", "scan_id", "checksum")]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
@@ -110,7 +115,7 @@ def _fill(path: Path, spectra: list[np.ndarray], scans: int, a_start: int) -> No
         )
 
 
-def _add(store: Store, spectra: list[np.ndarray], number: int, a_start: int) -> None:
+def add(store: Store, spectra: list[np.ndarray], number: int, a_start: int) -> None:
     counts = spectra[number % len(spectra)]
     start, within = divmod(number, a_start)
     info = replace(INFO, boot=1 + start)

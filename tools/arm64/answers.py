@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +21,10 @@ import numpy as np
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.engines.registry import ENGINES, Choice, Session
+from ccnvr.edge.inference.pipeline import Pipeline, References
+from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 MARK = 0x51500000
 AT_ONCE = 25
@@ -81,25 +84,53 @@ def main(bundle_path: str, spectra_path: str, out_path: str) -> None:
 
 
 def count(bundle_path: str, spectra_path: str) -> None:
-    """Mark preprocessing and each pair `COUNTED` times; print the names of the marks as JSON."""
+    """Mark `COUNTED` calls of preprocessing, of each pair, and of the whole way from counts to a
+    prediction with it; print the names of the marks as JSON.
+    """
     bundle = bundles.read(bundle_path)
     with np.load(spectra_path) as spectra:
-        wavelengths, soils = spectra["wavelengths_nm"], spectra["absorbance"]
+        wavelengths, soils = spectra["wavelengths_nm"], spectra["absorbance"][: COUNTED + 2]
     preprocess = Preprocessor(bundle.manifest.preprocessing, wavelengths, bundle.correction())
-    inputs = preprocess.batch(soils[: COUNTED + 2])
-    names = ["preprocessing"]
-    for number in range(COUNTED + 2):
-        _mark(0)
-        preprocess(soils[number])
-        _mark(1 if number >= 2 else 0)
-    for choice, session in sessions(bundle):
-        names.append(f"{choice.engine.name} {choice.profile}")
+    inputs = preprocess.batch(soils)
+    names: list[str] = []
+
+    def mark(name: str, call: Callable[[int], object]) -> None:
+        names.append(name)
         for number in range(COUNTED + 2):
-            one = inputs[number : number + 1]
             _mark(0)
-            session(one)
+            call(number)
             _mark(len(names) if number >= 2 else 0)
+
+    mark("preprocessing", lambda number: preprocess(soils[number]))
+    info, references, scans = _scans(wavelengths, soils)
+    for choice, session in sessions(bundle):
+        name = f"{choice.engine.name} {choice.profile}"
+        mark(name, lambda number, run=session: run(inputs[number : number + 1]))  # type: ignore[misc]
+        predictor = Predictor(_Opened(bundle, session), wavelengths)
+        pipeline = Pipeline(predictor, info, references)
+        mark(f"counts to prediction, {name}", lambda number, run=pipeline: run(scans[number]))  # type: ignore[misc]
     print(json.dumps(names))
+
+
+class _Opened:
+    """A `PredictiveModel` without a trial, whose child process cannot be started here."""
+
+    def __init__(self, bundle: bundles.Bundle, session: Session) -> None:
+        self.bundle, self.outputs = bundle, session
+        self.correction, self.domain = bundle.correction(), bundle.domain()
+
+
+def _scans(wavelengths_nm: Any, soils: Any) -> tuple[InstrumentInfo, References, list[Scan]]:
+    """Return scans that a quiet instrument of 16 bits would take of soils, with its references."""
+    info = InstrumentInfo("counted", "1", "1", 1, wavelengths_nm, 65_535, 1, 1_000_000, 16)
+    dark, white = np.full(wavelengths_nm.size, 1_000.0), np.full(wavelengths_nm.size, 50_000.0)
+    reflected = np.rint(16.0 * (dark + (white - dark) * 10.0**-soils)) / 16.0
+    kinds = [ScanKind.DARK, ScanKind.WHITE, *[ScanKind.SAMPLE] * len(soils)]
+    scans = [
+        Scan(number, kind, counts, Settings(10_000, 16), False, 25.0)
+        for number, (kind, counts) in enumerate(zip(kinds, [dark, white, *reflected], strict=True))
+    ]
+    return info, References(scans[0], scans[1], 1.0), scans[2:]
 
 
 def _mark(number: int) -> None:
