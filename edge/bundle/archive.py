@@ -184,7 +184,7 @@ def _read_file(path: Path) -> Bundle:
         ValueError,
     ) as error:
         raise BundleError(
-            f"bundle {path} cannot be used: {error}; copy it again from its source"
+            f"bundle {path} cannot be used: {error!s:.500}; copy it again from its source"
         ) from error
     return Bundle(str(path), hashlib.sha256(text).hexdigest(), manifest, contents)
 

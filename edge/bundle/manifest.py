@@ -80,11 +80,12 @@ class Manifest:
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
-        domains = () if self.domain is None else self.domain.libraries
+        shapes = [shape for shape in (self.domain, self.domain and self.domain.strict) if shape]
+        domains = [library for shape in shapes for library in shape.libraries]
         units = [target.unit for target in self.targets]
         _check_texts((self.name, self.created, *names, *units, *domains))
-        if "" in (*names, *domains):
-            raise ValueError("a target or a library of the domain has no name")
+        if "" in (self.name, *names, *domains):
+            raise ValueError("the model, a target or a library of the domain has no name")
         if not names or len(set(names)) != len(names):
             raise ValueError(
                 f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once"

@@ -42,13 +42,19 @@ class Difficulty:
 
     Without `libraries` it does not know the domain, and `distance` counts for nothing.
 
+    As logarithms, `constant`, `libraries` and `by_bin` are negative where errors are small. The two
+    slopes are bounded below, because an interval must not shrink as a soil becomes less like those
+    that are known, nor vanish where values are high; fits to chance go a little below 0.
+
     Raises:
-        ValueError: a coefficient is not finite or too large, `reach` is not from 1 to 100, or the
-            edges do not increase or do not fit the bins.
+        ValueError: a coefficient is not finite, too large or a slope below its bound, `reach` is
+            not from 1 to 100, or the edges do not increase or do not fit the bins.
     """
 
     # Bounds the logarithm: a training soil itself may lie at distance 0.
     LEAST_DISTANCE: ClassVar[float] = 1e-3
+    LEAST_OUTPUT_SLOPE: ClassVar[float] = -0.5
+    LEAST_DISTANCE_SLOPE: ClassVar[float] = -0.1
 
     constant: float
     output: float
@@ -64,6 +70,11 @@ class Difficulty:
         if not all(abs(value) < 1e3 for value in (*numbers, *self.edges, *self.by_bin)):
             raise ValueError(
                 f"difficulty {self} is not possible; each of its numbers must lie within 1000 of 0"
+            )
+        if self.output < self.LEAST_OUTPUT_SLOPE or self.distance < self.LEAST_DISTANCE_SLOPE:
+            raise ValueError(
+                f"the slopes {self.output} and {self.distance} of a difficulty are not possible; "
+                f"they must be at least {self.LEAST_OUTPUT_SLOPE} and {self.LEAST_DISTANCE_SLOPE}"
             )
         if not 1.0 <= self.reach <= 100.0:
             raise ValueError(f"the reach {self.reach} of a difficulty must be from 1 to 100")
@@ -132,7 +143,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
             raise ValueError(
-                f"transform {self.transform!r} of target {self.name} is not one of "
+                f"transform {self.transform[:20]!r} of target {self.name} is not one of "
                 f"{', '.join(TRANSFORMS)}"
             )
         # Written so that NaN fails.
@@ -142,7 +153,7 @@ class Target:
                 "must be positive"
             )
         if self.lowest > self.highest or (
-            self.half_width_90 is not None and not 0.0 <= self.half_width_90 < 1e3
+            self.half_width_90 is not None and not 0.0 < self.half_width_90 < 1e3
         ):
             raise ValueError(
                 f"range or half_width_90 {self.half_width_90} of target {self.name} is not possible"

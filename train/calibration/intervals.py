@@ -179,11 +179,12 @@ def fit_difficulty(
     if held_out is None:
         # On few soils a negative slope is chance: laboratories err more on high values.
         weights[1:] = np.maximum(weights[1:], 0.0)
-    slopes = weights[1 : 1 + len(spread)]
-    constant = -float(np.median(design[:, 1:] @ weights[1:])) - float(
-        columns.mean(axis=0) / spread @ slopes
-    )
-    output, *rest = (slopes / spread).tolist()
+    # What lies below these is chance as well, and a bundle with it would be refused.
+    least = np.array([Difficulty.LEAST_OUTPUT_SLOPE, Difficulty.LEAST_DISTANCE_SLOPE])
+    slopes = np.maximum(weights[1 : 1 + len(spread)] / spread, least[: len(spread)])
+    weights[1 : 1 + len(spread)] = slopes * spread
+    constant = -float(np.median(design[:, 1:] @ weights[1:])) - float(columns.mean(axis=0) @ slopes)
+    output, *rest = slopes.tolist()
     of_libraries = tuple(weights[1 + len(spread) :].tolist())
     return Difficulty(constant, output, rest[0] if rest else 0.0, of_libraries, reach=REACH)
 

@@ -94,6 +94,17 @@ def test_what_is_written_is_read(default: Path, tmp_path: Path) -> None:
         ),
         (edit_manifest(lambda m: m["targets"].append(m["targets"][0])), "each once"),
         (edit_manifest(lambda m: m["targets"][0].update(half_width_90=-1.0)), "half_width_90 -1.0"),
+        (edit_manifest(lambda m: m["targets"][0].update(half_width_90=0.0)), "half_width_90 0.0"),
+        (
+            edit_manifest(lambda m: m["targets"][0]["difficulty"].update(output=-1.0)),
+            "the slopes -1.0 and",
+        ),
+        (
+            edit_manifest(lambda m: m["targets"][0]["difficulty"].update(distance=-1)),
+            "and -1.0 of a difficulty",
+        ),
+        (edit_manifest(lambda m: m.update(name="")), "the model, a target or a library"),
+        (edit_manifest(lambda m: m["targets"][0].update(transform="x" * 10**5)), "'xxxxxxxxxx"),
         (edit_manifest(lambda m: m["targets"][0].update(sd=1e308)), "sd 1e+308"),
         (edit_manifest(lambda m: m["targets"][0].update(mean=10**400)), "too large a number"),
         (edit_manifest(lambda m: m["card"].update(accuracy=5)), "'card.accuracy' is 5"),

@@ -127,7 +127,7 @@ def test_exchangeable_soils_are_covered_and_easy_ones_get_narrower_intervals(
     st.floats(-100.0, 100.0),
     st.floats(0.0, 1e300),
     st.integers(0, 1),
-    st.tuples(*[st.floats(-999.0, 999.0)] * 3),
+    st.tuples(st.floats(-999.0, 999.0), st.floats(-0.5, 999.0), st.floats(-0.1, 999.0)),
 )
 def test_no_width_vanishes_or_explodes(
     output: float, distance: float, nearest: int, weights: tuple[float, float, float]
