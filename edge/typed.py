@@ -112,8 +112,7 @@ def _join(where: str, key: object) -> str:
 
 
 def _convert(hint: Any, value: object, where: str) -> Any:
-    # Most values are such ones, and a daemon reads the manifests of a whole family at its start.
-    if type(value) is hint and (hint is str or (hint is float and math.isfinite(value))):  # type: ignore[arg-type]
+    if _is_plainly(hint, value):
         return value
     origin, arguments = _origin_and_arguments(hint)
     if hint is Any:
@@ -135,6 +134,14 @@ def _convert(hint: Any, value: object, where: str) -> Any:
             return value
         return build(hint, value, where)  # type: ignore[arg-type]
     return _convert_scalar(hint, value, where)
+
+
+def _is_plainly(hint: Any, value: Any) -> bool:
+    """Return whether a value is a text or a finite number and of its type, as most are.
+
+    A daemon reads the manifests of a whole family at its start, so these take the short way.
+    """
+    return type(value) is hint and (hint is str or (hint is float and math.isfinite(value)))
 
 
 def _convert_union(hints: list[Any], value: object, where: str) -> Any:

@@ -27,13 +27,17 @@ CCNVR = [sys.executable, "-m", "ccnvr.edge.cli"]
 
 IN_THIS_PROCESS = {
     "data",
+    "decode",
     "experiment",
     "export",
+    "export-data",
     "finetune",
     "predict",
     "quantize",
+    "repredict",
     "standardise",
     "train",
+    "update",
 }
 """The commands that neither wait for a signal nor for an instrument in another process."""
 

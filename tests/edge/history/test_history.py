@@ -91,6 +91,7 @@ def test_reflectance_comes_back_from_counts_and_references(store: Path, soils_cs
     scans.close()
 
 
+@pytest.mark.slow
 def test_a_table_for_training_is_read_by_the_reader_of_training(
     store: Path, tmp_path: Path
 ) -> None:
@@ -278,6 +279,7 @@ def test_scans_of_an_earlier_version_borrow_the_statement_of_their_instrument(st
     scans.close()
 
 
+@pytest.mark.slow
 def test_a_store_that_a_daemon_uses_is_exported(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -290,6 +292,7 @@ def test_a_store_that_a_daemon_uses_is_exported(
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_scans_that_the_store_holds_already_are_counted_as_such(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_home_assistant_finds_the_device_and_asks_again_after_its_start(
     publishing.end()
 
 
+@pytest.mark.slow
 def test_a_watcher_is_told_what_changes_although_nothing_is_scanned(
     broker: Broker, listen: Callable[..., Subscriber], tmp_path: Path, store: Store
 ) -> None:

@@ -25,6 +25,7 @@ from tests.support.helpers import wait_until
 from tools.mqtt_campaign import Publishing, fill, record
 
 
+@pytest.mark.slow
 def test_a_broker_that_wants_a_password_gets_it_from_its_file(
     tmp_path: Path,
     listen: Callable[..., Subscriber],
@@ -68,6 +69,7 @@ def certificate(folder: Path) -> None:
 
 # paho leaves a socket whose other end it does not trust to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_tls_takes_the_named_authority_s_broker_and_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, store: Store
 ) -> None:

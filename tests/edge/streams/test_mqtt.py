@@ -62,6 +62,7 @@ def test_the_last_will_says_that_a_device_is_gone(
     assert b"offline" in words[1:]
 
 
+@pytest.mark.slow
 def test_restarts_of_the_broker_lose_nothing_and_keep_the_order(
     broker: Broker, listen: Callable[..., Subscriber], store: Store
 ) -> None:
@@ -81,6 +82,7 @@ def test_restarts_of_the_broker_lose_nothing_and_keep_the_order(
     assert store.cursor("mqtt") == 300
 
 
+@pytest.mark.slow
 def test_days_without_a_broker_are_made_up_for(
     tmp_path: Path, listen: Callable[..., Subscriber], store: Store
 ) -> None:
@@ -147,6 +149,7 @@ def test_a_destination_that_confirms_later_moves_the_cursor_later(store: Store) 
     assert stream.delivered == 3
 
 
+@pytest.mark.slow
 def test_the_campaign_of_the_documents_in_small(capsys: pytest.CaptureFixture[str]) -> None:
     if not MOSQUITTO:
         pytest.skip("mosquitto is not installed")

@@ -97,6 +97,7 @@ def _on_a_terminal(command: list[str]) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_table_and_a_pipe_gets_json(
     simulator_process: Callable[..., str], soils_csv: Path, tmp_path: Path
 ) -> None:

@@ -70,8 +70,17 @@ def page(serve: Callable[..., ServedPage]) -> ServedPage:
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
+def browser(chromium: Any) -> Iterator[Any]:
     """A headless Chromium of Debian, the size of a phone."""
+    chromium.get_log("browser")  # what the test before has left
+    yield chromium
+    chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+# Each page has a port of its own, so nothing that one has stored is seen by the next.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver")
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if not driver or not chromium:

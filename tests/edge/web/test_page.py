@@ -40,6 +40,7 @@ def errors(browser: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_whole_session_is_driven_from_the_page(page: ServedPage, browser: Any) -> None:
     browser.get(page.url)
     wait_until(lambda: text(browser, "link") == "connected")
@@ -90,6 +91,7 @@ def test_a_prediction_is_on_the_screen_within_a_second(page: ServedPage, browser
     print(f"on the screen {seen - before:.0f} ms after the scan was asked for")
 
 
+@pytest.mark.slow
 def test_the_page_goes_on_after_the_daemon_was_away(page: ServedPage, browser: Any) -> None:
     browser.get(page.url)
     wait_until(lambda: text(browser, "link") == "connected")
@@ -126,6 +128,7 @@ def test_a_refused_update_is_shown_with_its_reason(page: ServedPage, browser: An
     assert browser.title == "ccnvr"
 
 
+@pytest.mark.slow
 def test_everything_can_be_reached_with_the_keyboard(page: ServedPage, browser: Any) -> None:
     browser.get(page.url)
     wait_until(lambda: text(browser, "link") == "connected")
