@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.fleet import RECENT, DeviceState
 from ccnvr.edge.streams.mqtt import GREET_EVERY_S

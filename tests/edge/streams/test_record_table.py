@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ccnvr.edge.quality.checks import OK
 from ccnvr.edge.streams.record_table import HEADER_EVERY, RecordTable
 from tests.support.helpers import CCNVR
