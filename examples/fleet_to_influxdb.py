@@ -1,10 +1,12 @@
-"""Store the predictions of all devices in InfluxDB, from the MQTT broker that they publish to.
+"""Store the predictions and states of all devices in InfluxDB, from the broker they publish to.
 
     python examples/fleet_to_influxdb.py --broker localhost --database soil
 
 Each property of a record is a point of the measurement `prediction`, with the device, instrument
 and property as tags. Its time is the scan's own, so a record that comes twice is written over by
-itself, and nothing is counted twice. The broker keeps messages while this program is away.
+itself, and nothing is counted twice. A device's state is a point of the measurement `state`, with
+the shares of flagged scans and how many properties of the check sample are outside their limits or
+have a trend. The broker keeps messages while this program is away.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,14 +46,14 @@ def main() -> None:
     )
 
     def subscribe(client: paho.Client, *_: Any) -> None:
-        client.subscribe(f"{arguments.topic}/+/prediction", qos=1)
+        client.subscribe([(f"{arguments.topic}/+/{kind}", 1) for kind in POINTS])
 
     def write(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        device = message.topic.split("/")[-2]
+        device, kind = message.topic.split("/")[-2:]
         try:
-            lines = list(points(device, json.loads(message.payload)))
-        except (ValueError, KeyError, TypeError) as error:
-            print(f"a message of {device} is no record and is left out: {error!r}", flush=True)
+            lines = list(POINTS[kind](device, json.loads(message.payload)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            print(f"a {kind} of {device} is left out, which is none: {error!r}", flush=True)
             lines = []
         while lines and not written(arguments.influx, arguments.database, lines):
             time.sleep(2.0)
@@ -66,7 +68,7 @@ def main() -> None:
     client.loop_forever(retry_first_connection=True)
 
 
-def points(device: str, record: Mapping[str, Any]) -> Iterator[str]:
+def predictions(device: str, record: Mapping[str, Any]) -> Iterator[str]:
     """Yield a record in InfluxDB's line protocol, one line for each property."""
     moment = int(datetime.fromisoformat(record["time"]).timestamp() * 1_000)
     for name, estimate in record["predictions"].items():
@@ -77,6 +79,25 @@ def points(device: str, record: Mapping[str, Any]) -> Iterator[str]:
         fields.append(f"flags={quoted(' '.join(record['flags']))}")
         marks = "".join(f",{key}={escaped(value)}" for key, value in tags.items())
         yield f"prediction{marks} {','.join(fields)} {moment}"
+
+
+def states(device: str, state: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a device's state in InfluxDB's line protocol, at the time of its arrival."""
+    chart = state["check_sample"] or {"outside": [], "trends": []}
+    fields = {
+        "scans": state["scans"],
+        **{f"share_{kind}": share for kind, share in state["shares"].items()},
+        "check_outside": len(chart["outside"]),
+        "check_trends": len(chart["trends"]),
+    }
+    numbers = ",".join(f"{escaped(name)}={float(value)!r}" for name, value in fields.items())
+    yield f"state,device={escaped(device)} {numbers},model={quoted(state['model'])}"
+
+
+POINTS: dict[str, Callable[[str, Mapping[str, Any]], Iterator[str]]] = {
+    "prediction": predictions,
+    "state": states,
+}
 
 
 def escaped(tag: str) -> str:

@@ -159,6 +159,9 @@ def test_a_fleet_ends_up_in_a_real_influxdb(tmp_path: Path, background_run: Back
                 found = answers(f"{url}/query", "q=SELECT * FROM prediction&db=soil")
                 assert json.loads(found)["results"][0]["series"][0]["values"][0]
                 assert '\\"x\\" = y' in found
+                # The drift of each device is to be seen there too.
+                query = "q=SELECT last(scans), last(share_noisy) FROM state GROUP BY device&db=soil"
+                wait_until(lambda: answers(f"{url}/query", query).count('"device":"d') == 3)
             finally:
                 database.terminate()
     broker.stop()
