@@ -82,13 +82,16 @@ class LinkInstrument:
                 min(self._fast_baud, capabilities.fastest_baud), self._handshake
             )
         data = self._link.pull(Type.WAVELENGTHS, b"", 4 * capabilities.pixels, self._timeout_s)
+        # NumPy warns of a signalling NaN; no model takes bands with it.
+        with np.errstate(invalid="ignore"):
+            wavelengths = np.frombuffer(data, dtype="<f4").astype(np.float64)
         self._info = InstrumentInfo(
             model=capabilities.model,
             serial=capabilities.serial,
             firmware=capabilities.firmware,
             boot=capabilities.boot,
             # Four bytes resolve 0.0002 nm at 2500 nm, and halve the reply.
-            wavelengths_nm=np.frombuffer(data, dtype="<f4").astype(np.float64),
+            wavelengths_nm=wavelengths,
             saturation_counts=capabilities.saturation_counts,
             shortest_integration_us=capabilities.shortest_integration_us,
             longest_integration_us=capabilities.longest_integration_us,
@@ -148,6 +151,14 @@ class LinkInstrument:
                 f"instrument {self._identified().serial} gave scan {scanned.number} after scan "
                 f"{self._newest}, so it has restarted; check its power supply and take new "
                 "references"
+            )
+        stated = ScanRequest(scanned.kind, scanned.integration_us, scanned.averages)
+        # Counts are sums over the averages; with another number of these they would be those of a
+        # darker or brighter sample, which nothing else shows.
+        if stated != request:
+            raise InstrumentError(
+                f"the instrument took scan {scanned.number} as {_described(stated)} when "
+                f"{_described(request)} was asked for; update its firmware"
             )
         return self._read(scanned)
 
@@ -238,6 +249,13 @@ class LinkInstrument:
             raise InstrumentError(
                 f"the data of scan {scanned.number} do not match their checksum; scan again"
             )
+        # Sums travel, so that the mean is computed here without loss.
+        counts = np.frombuffer(data, dtype="<u4") / scanned.averages
+        if counts.max() > info.saturation_counts:
+            raise InstrumentError(
+                f"scan {scanned.number} has {counts.max():.0f} counts where the instrument stated "
+                f"at most {info.saturation_counts}; update its firmware"
+            )
         # After the data, so that they and the scan itself belong to this boot; and at each scan,
         # because a USB bridge keeps the port open while the instrument behind it loses its power.
         self.controls.check_running()
@@ -245,12 +263,16 @@ class LinkInstrument:
         return Scan(
             number=scanned.number,
             kind=scanned.kind,
-            # Sums travel, so that the mean is computed here without loss.
-            counts=np.frombuffer(data, dtype="<u4") / scanned.averages,
+            counts=counts,
             settings=Settings(scanned.integration_us, scanned.averages),
             saturated=scanned.saturated,
             temperature_c=self.controls.celsius(scanned.temperature_centi_c),
         )
+
+
+def _described(request: ScanRequest) -> str:
+    kind = request.kind.name.lower()
+    return f"{kind} of {request.integration_us} us and {request.averages} averages"
 
 
 def create(transport: Transport, options: dict[str, str], timeout_s: float) -> LinkInstrument:

@@ -325,9 +325,9 @@ def altered(index: int, change: Callable[[Frame], Frame]) -> Fault:
     return fault
 
 
-def edited(kind: type[Capabilities | Scanned], **fields: object) -> Callable[[Frame], Frame]:
+def edited(of: type[Capabilities | Scanned], /, **fields: object) -> Callable[[Frame], Frame]:
     def change(frame: Frame) -> Frame:
-        payload: Any = kind.unpack(frame.payload)
+        payload: Any = of.unpack(frame.payload)
         return dataclasses.replace(frame, payload=dataclasses.replace(payload, **fields).pack())
 
     return change
@@ -360,6 +360,9 @@ def edited(kind: type[Capabilities | Scanned], **fields: object) -> Callable[[Fr
         (altered(Type.WAVELENGTHS_DATA, lambda f: dataclasses.replace(f, chunk=0)), "chunk"),
         (altered(Type.SCANNED, edited(Scanned, pixels=511)), "511 pixels"),
         (altered(Type.SCANNED, edited(Scanned, averages=0)), "0 averages"),
+        (altered(Type.SCANNED, edited(Scanned, averages=2)), "of 10000 us and 2 averages when"),
+        (altered(Type.SCANNED, edited(Scanned, integration_us=9_999)), "of 9999 us and 1 averages"),
+        (altered(Type.SCANNED, edited(Scanned, kind=ScanKind.DARK)), "as dark of .* when sample"),
         (altered(Type.SCANNED, edited(Scanned, checksum=1)), "do not match their checksum"),
         (
             altered(
