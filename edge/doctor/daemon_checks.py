@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.doctor import store_checks
 from ccnvr.edge.doctor.findings import Finding
 from ccnvr.edge.doctor.host_checks import examine_host
+from ccnvr.edge.doctor.stream_checks import examine_streams
 from ccnvr.edge.inference.models import load_bundle
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.records import stored_reference
 from ccnvr.edge.storage.schema import columns
+from ccnvr.edge.updates.slots import Slots, is_folder_of_slots
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.connect.registry import open_instrument
 from ccnvr.firmware_bridge.errors import CcnvrError
@@ -46,6 +48,8 @@ def examine_daemon(config: Config) -> Iterator[Finding]:
         finding, wavelengths_nm = _of_instrument(config)
         yield finding
     yield _of_model(config, wavelengths_nm)
+    yield from _of_update(config)
+    yield from examine_streams(config)
 
 
 def _of_model(config: Config, wavelengths_nm: Array | None) -> Finding:
@@ -53,14 +57,26 @@ def _of_model(config: Config, wavelengths_nm: Array | None) -> Finding:
     told: list[str] = []
     bundle = config.model.bundle
     try:
+        if is_folder_of_slots(bundle):
+            bundle = str(Slots(Path(bundle)).chosen)
         model = load_bundle(bundle, config.model.engine, config.model.profile, tell=told.append)
         if wavelengths_nm is None:
             return Finding(True, f"the bundle {bundle} can be used here")
         model.bind(wavelengths_nm)
     except CcnvrError as error:
         return Finding(False, str(error))
-    chosen = told[0] if told else f"the bundle {bundle}"
-    return Finding(True, f"{chosen}, serves the instrument and passes its self-test here")
+    chosen = f"{told[0]}," if told else f"the bundle {bundle}"
+    return Finding(True, f"{chosen} serves the instrument and passes its self-test here")
+
+
+def _of_update(config: Config) -> Iterator[Finding]:
+    """Tell of a bundle that ccnvr update brought and the daemon or the command refused."""
+    if is_folder_of_slots(config.model.bundle):
+        with suppress(CcnvrError):  # which the check of the model has told
+            state = Slots(Path(config.model.bundle)).state
+            if state.refused:
+                text = f"the update {state.refused_name} was refused: {state.refused}"
+                yield Finding(True, text, note=True)
 
 
 def _port(config: Config) -> Path | None:

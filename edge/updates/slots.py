@@ -197,6 +197,11 @@ class Slots:
         self.state = state
 
 
+def is_folder_of_slots(bundle: str) -> bool:
+    """Return whether a configuration's bundle is a folder of `ccnvr update`."""
+    return (Path(bundle) / STATE_FILE).is_file()
+
+
 def version_of(bundle: archive.Bundle) -> str:
     """Return a bundle's name with the start of its digest.
 

@@ -24,7 +24,7 @@ from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.service.run_signals import RunSignals
-from ccnvr.edge.updates.slots import STATE_FILE, TRIAL_PREDICTIONS, Slots, version_of
+from ccnvr.edge.updates.slots import TRIAL_PREDICTIONS, Slots, is_folder_of_slots, version_of
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 _LOG = logging.getLogger(__name__)
@@ -36,11 +36,6 @@ LOOK_EVERY_S = 1.0
 
 USELESS = "rescan:not_finite"
 """The flag of a spectrum for which a model has no plausible answer."""
-
-
-def is_folder_of_slots(bundle: str) -> bool:
-    """Return whether a configuration's bundle is a folder of `ccnvr update`."""
-    return (Path(bundle) / STATE_FILE).is_file()
 
 
 class SlotModels(ModelSource):

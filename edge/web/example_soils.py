@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +23,10 @@ class ExampleSoils:
     the model knows; whether it knows a spectrum is what the flag `out_of_domain` says.
 
     Args:
-        bundle: the bundle as the configuration names it.
+        bundle: returns the bundle that runs, as a configuration names it.
     """
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: Callable[[], str]) -> None:
         self._bundle = bundle
         # Kept, because the page asks again with each spectrum, and a bundle is read as a whole.
         self._read = lru_cache(4)(self._read_soils)
@@ -35,14 +37,16 @@ class ExampleSoils:
         None if there are none, since the page can do without.
         """
         try:
-            named = self._bundle
+            named = self._bundle()
             source = family.choose(wavelengths_nm).source if named == DEFAULT else named
-            return self._read(source)
-        except CcnvrError:
+            # An update may put another bundle at the same place.
+            place = Path(source)
+            return self._read(source, place.stat().st_mtime_ns if place.is_file() else 0)
+        except (CcnvrError, OSError):
             return None
 
     @staticmethod
-    def _read_soils(source: str) -> tuple[Array, Array]:
+    def _read_soils(source: str, changed_ns: int) -> tuple[Array, Array]:
         bundle = archive.read(source)
         soils = 10.0 ** -np.array(bundle.self_test().absorbance[:MOST_SOILS])
         return bundle.manifest.preprocessing.grid.wavelengths(), soils

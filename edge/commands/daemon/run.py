@@ -32,8 +32,8 @@ from ccnvr.edge.service.run_signals import RunSignals
 from ccnvr.edge.service.supervision import Supervision
 from ccnvr.edge.streams.line_output import LineOutput
 from ccnvr.edge.streams.record_table import RecordTable
-from ccnvr.edge.updates.slots import Slots
-from ccnvr.edge.updates.trial import SlotModels, is_folder_of_slots
+from ccnvr.edge.updates.slots import Slots, is_folder_of_slots
+from ccnvr.edge.updates.trial import SlotModels
 from ccnvr.edge.workflow.control import Control
 
 
@@ -160,7 +160,11 @@ def _page(settings: configuration.Config, control: Control) -> Iterator[Callable
     from ccnvr.edge.web.example_soils import ExampleSoils
     from ccnvr.edge.web.server import served
 
-    examples = ExampleSoils(settings.model.bundle)
+    def bundle() -> str:
+        model = control.status().get("model", {})
+        return str(model.get("bundle") or settings.model.bundle)
+
+    examples = ExampleSoils(bundle)
     with served(settings.web, control, settings.store_path, examples) as app:
         yield app.wake
 

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.storage import host_clock
 from ccnvr.edge.store.store import Store
+from ccnvr.edge.updates.slots import Slots
 from ccnvr.firmware_bridge.instrument import ScanKind
 from tests.edge.store.test_store import INFO, add, scan
 from tests.support.helpers import CCNVR, ROOT, assert_one_sentence, run_ccnvr
@@ -215,6 +217,39 @@ def test_a_damaged_bundle(write: Callable[..., Path], tmp_path: Path) -> None:
 def test_an_engine_that_is_not_installed(write: Callable[..., Path]) -> None:
     text = the_fault(doctor(write(model='engine = "tflite"')))
     assert "tflite" in text and "install" in text
+
+
+def test_a_folder_of_updates_and_what_was_refused(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    slots = Slots(models)
+    slots.install(MODELS.parent / "nir.ccnvr")
+    slots.confirm()
+    (tmp_path / "bad.ccnvr").write_bytes(b"no bundle")
+    with pytest.raises(BundleError):
+        slots.install(tmp_path / "bad.ccnvr")
+    code, findings = doctor(write(model=f'bundle = "{models}"'))
+    assert code == 0, findings
+    assert any("a.ccnvr serves the instrument" in str(one["text"]) for one in findings)
+    (note,) = [str(one["text"]) for one in findings if "refused" in str(one["text"])]
+    assert note.startswith("the update bad.ccnvr was refused: ")
+
+
+def test_streams_that_cannot_be_served(write: Callable[..., Path], tmp_path: Path) -> None:
+    file = write()
+    token = tmp_path / "token"
+    token.write_text("short")
+    more = f'[mqtt]\nhost = "broker.invalid"\nusername = "u"\npassword_file = "{token}"\n'
+    with file.open("a") as stream:
+        stream.write(f'{more}[web]\nport = 8080\ntoken_file = "{token}"\n')
+    token.chmod(0o600)
+    found = doctor(file)
+    assert "holds no secret" in the_fault(found)
+    texts = [str(one["text"]) for one in found[1]]
+    assert any("broker.invalid port 1883 cannot be reached" in text for text in texts)
+    assert any("travels without encryption" in text for text in texts)
 
 
 def test_stale_references(
