@@ -79,17 +79,7 @@ class Manifest:
     card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
-        names = [target.name for target in self.targets]
-        shapes = [shape for shape in (self.domain, self.domain and self.domain.strict) if shape]
-        domains = [library for shape in shapes for library in shape.libraries]
-        units = [target.unit for target in self.targets]
-        _check_texts((self.name, self.created, *names, *units, *domains))
-        if "" in (self.name, *names, *domains):
-            raise ValueError("the model, a target or a library of the domain has no name")
-        if not names or len(set(names)) != len(names):
-            raise ValueError(
-                f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once"
-            )
+        self._check_names()
         libraries = 0 if self.domain is None else len(self.domain.libraries)
         for target in self.targets:
             known = () if target.difficulty is None else target.difficulty.libraries
@@ -99,6 +89,19 @@ class Manifest:
                     f"the difficulty of target {target.name} is for {len(known)} libraries where "
                     f"the domain has {libraries}"
                 )
+
+    def _check_names(self) -> None:
+        names = [target.name for target in self.targets]
+        units = [target.unit for target in self.targets]
+        shapes = [shape for shape in (self.domain, self.domain and self.domain.strict) if shape]
+        domains = [library for shape in shapes for library in shape.libraries]
+        _check_texts((self.name, self.created, *names, *units, *domains))
+        if "" in (self.name, *names, *domains):
+            raise ValueError("the model, a target or a library of the domain has no name")
+        if not names or len(set(names)) != len(names):
+            raise ValueError(
+                f"its targets are {', '.join(names) or 'none'}; at least one is needed, each once"
+            )
 
     def to_json(self) -> str:
         """Return the content of `manifest.json`."""
