@@ -50,7 +50,7 @@ def as_csv(rows: Sequence[Row], targets: Sequence[Target]) -> str:
 def _as_data(sample_id: str, prediction: Prediction) -> dict[str, Any]:
     data = {
         "sample_id": sample_id,
-        "predictions": {name: vars(value) for name, value in prediction.items()},
+        "predictions": {name: value._asdict() for name, value in prediction.items()},
         "flags": list(prediction.flags),
     }
     return data | ({"verdict": asdict(prediction.verdict)} if prediction.verdict else {})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,39 +115,6 @@ def projection(directions: Array, offset: Array) -> Correction:
 def standardisation(weights: Array, offset: Array) -> Correction:
     """Return a correction that only standardises: `x' = W x + b`."""
     return Correction(weights, np.zeros((offset.size, 0)), offset)
-
-
-class CompiledCorrection:
-    """The projection and the offset of a correction, for spectra that are also filtered.
-
-    With filters F and resampling R, a spectrum s gives `F x' = F W R s - (F V) (V^T W R s) + F b`.
-    The first term is a banded product, which the caller computes. This class computes the other
-    two, in O(bands x rank) operations for each spectrum.
-
-    Args:
-        correction: the correction, on the model's grid.
-        filters: F of each channel, `(bands, bands)`; consumed one by one, because they are large.
-        standardised_resampling: W R, `(bands, instrument bands)`.
-    """
-
-    def __init__(
-        self, correction: Correction, filters: Iterable[Array], standardised_resampling: Array
-    ) -> None:
-        # V^T W R as one small matrix: the scores are then taken from the instrument's own bands.
-        self._to_scores = standardised_resampling.T @ correction.directions
-        vectors = np.column_stack([correction.directions, correction.offset])
-        # The filters act on the few columns of V and b, so no (bands, bands) matrix is kept.
-        filtered = np.stack([matrix @ vectors for matrix in filters])
-        self._loadings = filtered[..., :-1]
-        self.offsets: Array = filtered[..., -1].copy()
-        """F b, `(channels, bands)`; the caller adds it to filtered spectra."""
-
-    def project(self, spectra: Array, filtered: Array) -> None:
-        """Subtract the projection from `filtered` `(..., channels, bands)`, in place.
-
-        `spectra` are the unfiltered spectra `(..., instrument bands)`.
-        """
-        filtered -= np.tensordot(spectra @ self._to_scores, self._loadings, axes=(-1, 2))
 
 
 def pack(correction: Correction) -> bytes:

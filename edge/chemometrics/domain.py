@@ -1,7 +1,7 @@
 """The domain of a model: whether a spectrum resembles those that the model was trained on.
 
-In: absorbance smoothed on the model's grid. Out: its position, with the distances to the principal
-components of the nearest training library.
+In: views of absorbance on the model's grid. Out: the distances to the principal components of each
+training library. `domain_distances` is what a predictor uses of it.
 
 A spectrum is examined in two views: as it is, which shows albedo and the depth of the water bands,
 and after SNV, which shows the shape alone. For each library and view, Hotelling's T2 is the
@@ -95,7 +95,7 @@ class DomainShape:
         return 1 if self.slope else 2
 
     def preprocessing(self, grid: Grid) -> Preprocessing:
-        """Return the preprocessing whose output `locate` reads, on the model's grid.
+        """Return the preprocessing whose output is located, on the model's grid.
 
         Its second channel is for the strict domain, if there is one.
 
@@ -118,27 +118,6 @@ class DomainShape:
         kept = np.asarray(smoothed[..., :: self.every], dtype=np.float64)
         scaled = snv(kept)
         return scaled[..., None, :] if self.slope else np.stack([kept, scaled], axis=-2)
-
-
-@dataclass(frozen=True)
-class Position:
-    """The position of a spectrum in the domain.
-
-    `nearest` is the number of the nearest library, `distance` the largest ratio of a distance to
-    its limit, which is at most 1 in the domain. `exceeded` names the distances beyond their limits.
-    `sure` says whether the soil surely comes from a known place: whether it is in the domain and in
-    the strict one.
-    """
-
-    nearest: int
-    distance: float
-    exceeded: tuple[str, ...]
-    sure: bool = False
-
-    @property
-    def flags(self) -> list[str]:
-        """The flags of a prediction, such as `out_of_domain:Q`; empty in the domain."""
-        return [f"out_of_domain:{name}" for name in self.exceeded]
 
 
 @dataclass(frozen=True)
@@ -199,47 +178,6 @@ class Domain:
         centre = np.sum(rows * self.means.swapaxes(0, 1)[:, :, None], axis=-1)
         centre[..., -1] /= 2.0
         return rows.reshape(len(rows), -1, rows.shape[-1]).swapaxes(1, 2).copy(), centre[:, None]
-
-    def locate(self, smoothed: NDArray[np.floating]) -> Position:
-        """Return the position of one spectrum, given as smoothed `(channels, grid bands)`.
-
-        The channels are those of the shape's `preprocessing`.
-
-        Raises:
-            SpectrumError: the spectrum is constant.
-        """
-        (position,) = self.locate_all(smoothed[None])
-        return position
-
-    def locate_all(self, smoothed: NDArray[np.floating]) -> list[Position]:
-        """Return the positions of spectra, given as smoothed `(n, channels, grid bands)`.
-
-        Raises:
-            SpectrumError: a spectrum is constant.
-        """
-        ratios = self.ratios(self.shape.views(smoothed[:, 0]))
-        strict = self.strict
-        # Bundles of before there was a strict domain are sure of all soils in the domain.
-        if strict is None:
-            sure = np.ones(len(ratios), dtype=bool)
-        else:
-            views = strict.shape.views(smoothed[:, 1])
-            # In the limits of one library, as for the domain.
-            sure = strict.ratios(views).max(axis=(2, 3)).min(axis=1) <= 1.0
-        return [self._position(*of_one) for of_one in zip(ratios, sure.tolist(), strict=True)]
-
-    @staticmethod
-    def _position(ratios: Array, sure: bool) -> Position:
-        """Return the position of one spectrum from its `ratios`, `(L, V views, Q and T2)`."""
-        # The nearest library is the one whose worst distance is the smallest, because a spectrum
-        # is in the domain only if all distances to one library are within their limits.
-        nearest = int(np.argmin(ratios.max(axis=(1, 2))))
-        worst = ratios[nearest].max(axis=0)
-        # Written so that NaN is beyond every limit.
-        exceeded = tuple(
-            name for name, ratio in zip(DISTANCES, worst, strict=True) if not ratio <= 1.0
-        )
-        return Position(nearest, float(worst.max()), exceeded, sure and not exceeded)
 
     def to_bytes(self) -> bytes:
         """Return the file of a bundle: the arrays in the order of the fields, as `<f4`.

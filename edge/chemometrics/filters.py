@@ -1,16 +1,20 @@
-"""Savitzky-Golay filters as matrices, and fast products with banded matrices."""
+"""Savitzky-Golay filters as matrices, and matrices that are zero outside a band."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 
 # Large enough for BLAS to be fast, and small enough that the rows share most of their columns.
 _ROWS_AT_ONCE = 64
+
+_ROWS_IN_A_BLOCK = 16
+"""Rows of each channel in a block; fewer cost more calls of BLAS, more cost zeros to multiply."""
 
 
 def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: float) -> Array:
@@ -53,54 +57,47 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
     return matrix
 
 
-class BandedOperator:
-    """A matrix whose rows are zero outside a short window, for fast products.
+@dataclass(frozen=True, eq=False)
+class BandedRows:
+    """Rows of a matrix that are zero but for a few columns close together, without most zeros.
 
-    The windows of all rows have one common width. They are gathered from the input and multiplied
-    by their weights, in buffers that are allocated once.
+    `columns` and `weights` are `(rows, width)`: each row's columns and what stands there.
     """
 
-    def __init__(self, matrix: Array) -> None:
-        self.shape = matrix.shape
+    columns: Integers
+    weights: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> BandedRows:
+        """Return the rows of a matrix; all windows get the width of the widest."""
         nonzero = matrix != 0.0
         first = nonzero.argmax(axis=1)
         last = matrix.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
         width = int((last - first).max()) + 1
         # A window that would reach beyond the last column begins earlier; its further weights are
         # zero.
-        first = np.minimum(first, matrix.shape[1] - width)
-        self._columns = first[:, None] + np.arange(width)
-        self._weights = np.take_along_axis(matrix, self._columns, axis=1)
-        self._window = np.empty_like(self._weights)
+        columns = np.minimum(first, matrix.shape[1] - width)[:, None] + np.arange(width)
+        return cls(columns, np.take_along_axis(matrix, columns, axis=1))
 
-    def __call__(self, vector: Array, out: Array) -> Array:
-        """Multiply a vector `(columns,)` and write the product to `out`, `(rows,)`."""
-        # No index is out of range, but the default mode "raise" would copy through another buffer.
-        np.take(vector, self._columns, out=self._window, mode="clip")
-        return np.einsum("ij,ij->i", self._window, self._weights, out=out)
+    @property
+    def first_column(self) -> int:
+        """The first column that any row reads."""
+        return int(self.columns.min())
 
-    def many(self, vectors: Array) -> Array:
-        """Return the products `(n, rows)` of vectors `(n, columns)`.
+    @property
+    def last_column(self) -> int:
+        """The last column that any row reads."""
+        return int(self.columns.max())
 
-        The windows of neighbouring rows overlap, so a block of rows is a small dense product.
-        """
-        product = np.empty((len(vectors), self.shape[0]))
-        for rows, columns, block in self._blocks:
-            product[:, rows] = vectors[:, columns] @ block
-        return product
+    def part(self, start: int, count: int) -> BandedRows:
+        """Return up to `count` rows from `start` on."""
+        rows = slice(start, start + count)
+        return BandedRows(self.columns[rows], self.weights[rows])
 
-    @cached_property
-    def _blocks(self) -> list[tuple[slice, slice, Array]]:
-        """Rows, the columns that they use, and their dense transpose; made if `many` is called."""
-        blocks = []
-        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            columns, weights = self._columns[rows], self._weights[rows]
-            first, last = columns.min(), columns.max() + 1
-            block = np.zeros((len(columns), last - first))
-            np.put_along_axis(block, columns - first, weights, axis=1)
-            blocks.append((rows, slice(first, last), block.T))
-        return blocks
+    def place_in(self, block: Array, first_column: int) -> None:
+        """Write the rows, transposed, into zeros `(columns, rows)` that begin at a column."""
+        rows = np.arange(len(self.columns))[:, None]
+        block[self.columns - first_column, rows] = self.weights
 
 
 def banded_product(left: Array, right: Array) -> Array:
@@ -118,3 +115,24 @@ def banded_product(left: Array, right: Array) -> Array:
             inner = slice(used[0], used[-1] + 1)
             product[start : start + _ROWS_AT_ONCE] = block[:, inner] @ right[inner]
     return product
+
+
+def in_blocks(channels: Sequence[BandedRows], column_count: int) -> tuple[Integers, Array]:
+    """Return the blocks of a few rows of every channel, each dense over the columns that it reads.
+
+    All channels have equally many rows. The columns are `(blocks, width)`, the matrices, which
+    multiply from the right, `(blocks, width, channels x rows of a block)`.
+    """
+    count = len(channels[0].columns)
+    rows = min(_ROWS_IN_A_BLOCK, count)
+    parts = [[one.part(start, rows) for one in channels] for start in range(0, count, rows)]
+    first = np.array([min(part.first_column for part in block) for block in parts])
+    last = np.array([max(part.last_column for part in block) for block in parts])
+    width = int((last - first).max()) + 1
+    # A block that would reach beyond the last column begins earlier; its further weights are zero.
+    first = np.minimum(first, column_count - width)
+    matrices = np.zeros((len(parts), width, len(channels), rows))
+    for matrix, start, block in zip(matrices, first, parts, strict=True):
+        for channel, part in enumerate(block):
+            part.place_in(matrix[:, channel], int(start))
+    return first[:, None] + np.arange(width), matrices.reshape(len(parts), width, -1)

@@ -281,8 +281,10 @@ def _check_separate(wavelengths_nm: Array, grid: Grid) -> None:
         )
 
 
-def _weights(wavelengths_nm: Array, grid: Grid) -> Array:
-    """Return the weights `(grid bands, instrument bands)` of linear interpolation onto the grid.
+def _neighbours(wavelengths_nm: Array, grid: Grid) -> tuple[Integers, Array]:
+    """Return the two bands that each band of the grid is interpolated from, with their weights.
+
+    Both are `(2, grid bands)`.
 
     Separate bands are interpolated only between bands that lie as close as in a continuous
     spectrum. Otherwise the nearest band within the tolerance stands for them, or none does.
@@ -305,10 +307,14 @@ def _weights(wavelengths_nm: Array, grid: Grid) -> Array:
     else:
         # The last band stands for an end of the grid that lies a little beyond it.
         share = np.clip(share, 0.0, 1.0)
+    return np.stack([left, right]), np.stack([1.0 - share, share]) * present
+
+
+def _weights(wavelengths_nm: Array, grid: Grid) -> Array:
+    """Return the weights of `_neighbours` as a matrix `(grid bands, instrument bands)`."""
+    columns, weights = _neighbours(wavelengths_nm, grid)
     matrix = np.zeros((grid.bands, wavelengths_nm.size))
-    rows = np.arange(grid.bands)
-    matrix[rows, left] = (1.0 - share) * present
-    matrix[rows, right] += share * present
+    np.add.at(matrix, (np.arange(grid.bands), columns), weights)
     return matrix
 
 
@@ -345,6 +351,13 @@ def bands_read(wavelengths_nm: Array, grid: Grid) -> Integers:
     return numbers
 
 
+def as_slice(numbers: Integers) -> slice | Integers:
+    """Return consecutive numbers as a slice, which copies nothing, and others as they are."""
+    if numbers.size and np.all(np.diff(numbers) == 1):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
+
+
 def _way_out(first: float, last: float) -> str:
     """Return what to do about a range that does not cover the grid.
 
@@ -371,3 +384,15 @@ def resampling_matrix(wavelengths_nm: Array, grid: Grid) -> Array:
     """
     check_wavelengths(wavelengths_nm, grid)
     return _weights(wavelengths_nm, grid)
+
+
+def interpolation(wavelengths_nm: Array, grid: Grid) -> tuple[Integers, Array]:
+    """Return `resampling_matrix` as the numbers of two bands for each row, and their weights.
+
+    Both are `(2, grid bands)`.
+
+    Raises:
+        WavelengthError: the wavelengths do not cover the grid, so it would extrapolate.
+    """
+    check_wavelengths(wavelengths_nm, grid)
+    return _neighbours(wavelengths_nm, grid)

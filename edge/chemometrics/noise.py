@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.edge.chemometrics.filters import BandedRows, in_blocks
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.firmware_bridge.arrays import Array
 
 LARGEST_RESPONSE = 100.0
 """The largest response that is reported, in standardised units."""
@@ -42,72 +43,75 @@ class NoiseMeter:
     """
 
     def __init__(self, wavelengths_nm: Array) -> None:
-        self._wavelengths_nm = wavelengths_nm
-        self._windows = _windows(wavelengths_nm)
-        self._columns = [_as_slice(column) for column in self._windows.T]
-        self._weights = _divided_differences(wavelengths_nm[self._windows])
+        windows = _windows(wavelengths_nm)
         # In an interpolated spectrum, windows that fall on pixels show all of the noise, and those
         # between pixels less. So windows are sorted by phase, and the noisiest phase counts.
-        phases = (
-            max(1, round(float(np.median(np.diff(self._windows[:, :2])))))
-            if self._windows.size
-            else 1
-        )
-        per_block = len(self._windows) // (_BLOCKS * phases)
+        phases = max(1, round(float(np.median(np.diff(windows[:, :2]))))) if windows.size else 1
+        per_block = len(windows) // (_BLOCKS * phases)
         if per_block < _FEWEST_IN_A_BLOCK:
             per_block = 0
-        kept = np.arange(per_block * _BLOCKS * phases).reshape(_BLOCKS, per_block, phases)
-        self._kept = np.moveaxis(kept, 2, 0)
-        """The windows by phase, block and place in the block."""
-        self._centres_nm = (
-            np.mean(wavelengths_nm[self._windows[kept]], axis=(1, 2, 3))
-            if per_block
-            else np.empty(0)
-        )
+        self._bands = wavelengths_nm.size
+        self._by_block = (_BLOCKS, per_block, phases)
+        if not per_block:
+            return
+        kept = windows[: per_block * _BLOCKS * phases]
+        # The weights change from window to window where bands are spaced unevenly. In blocks, the
+        # polynomials of all windows are one product of small matrices.
+        rows = BandedRows(kept, _divided_differences(wavelengths_nm[kept]))
+        self._columns, self._matrices = in_blocks([rows], wavelengths_nm.size)
+        centres_nm = wavelengths_nm[kept].reshape(_BLOCKS, -1).mean(axis=1)
         # Interpolation between the blocks is linear in their values, so it is a matrix.
-        self._between_centres = np.array(
-            [
-                np.interp(wavelengths_nm, self._centres_nm, block)
-                for block in np.eye(self._centres_nm.size)
-            ]
+        self._between_centres: Array = np.array(
+            [np.interp(wavelengths_nm, centres_nm, block) for block in np.eye(_BLOCKS)]
         )
+        self._mean_square: Array = self._between_centres @ self._between_centres.T / self._bands
 
     def __call__(self, absorbance: Array) -> Array:
         """Return the standard deviation of the noise at each band of spectra `(..., bands)`, in
         absorbance and of the same shape.
 
-        It is measured in each of eight blocks of the spectrum, because detectors are noisier at
-        their ends, and interpolated between them. Within a block the median is taken, so that a
-        spike or a sharp absorption band has little influence. It is 0 if there are too few bands.
+        It is that of the blocks, interpolated between them, and 0 if there are too few bands.
         """
-        if not self._kept.size:
-            return np.zeros(absorbance.shape)
-        by_phase = _medians(np.abs(self._residuals(absorbance))[..., self._kept])
-        noisiest = np.argmax(np.sum(by_phase**2, axis=-1), axis=-1)[..., None, None]
-        most = np.take_along_axis(by_phase, noisiest, axis=-2)[..., 0, :]
-        profile: Array = most @ self._between_centres / _MEDIAN_OF_NORMAL
-        return profile
+        blocks = self.of_blocks(absorbance.reshape(-1, self._bands))
+        return self.at_bands(blocks).reshape(absorbance.shape)
 
-    def _residuals(self, absorbance: Array) -> Array:
-        """Return what the polynomials leave of spectra `(..., bands)`, `(..., windows)`."""
-        residuals = np.zeros((*absorbance.shape[:-1], len(self._windows)))
-        for bands, weights in zip(self._columns, self._weights.T, strict=True):
-            residuals += absorbance[..., bands] * weights
-        return residuals
+    def at_bands(self, of_blocks: Array) -> Array:
+        """Return the noise at each band, `(..., bands)`, from that of the blocks, `(..., 8)`."""
+        if not self._by_block[1]:
+            return np.zeros((*of_blocks.shape[:-1], self._bands))
+        between: Array = of_blocks @ self._between_centres
+        return between
 
+    def overall(self, of_blocks: Array) -> Array:
+        """Return the root mean square over the bands of the noise in blocks `(n, 8)`, `(n,)`."""
+        # As from the noise at each band, whose mean square is a quadratic form of the blocks'.
+        if not self._by_block[1]:
+            return np.zeros(len(of_blocks))
+        products = of_blocks @ self._mean_square
+        products *= of_blocks
+        overall: Array = np.sqrt(np.add.reduce(products, axis=1))
+        return overall
 
-def _as_slice(numbers: Integers) -> slice | Integers:
-    """Return consecutive numbers as a slice, which copies nothing, and others as they are."""
-    if numbers.size and np.all(np.diff(numbers) == 1):
-        return slice(int(numbers[0]), int(numbers[-1]) + 1)
-    return numbers
+    def of_blocks(self, absorbance: Array) -> Array:
+        """Return the noise in each of eight blocks of spectra `(n, bands)`, `(n, 8)`.
 
-
-def _medians(values: Array) -> Array:
-    """Return the medians along the last axis; for short rows, faster than `np.median`."""
-    count, ordered = values.shape[-1], np.sort(values, axis=-1)
-    middle: Array = (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2.0
-    return middle
+        The blocks differ because detectors are noisier at their ends. Within one the median is
+        taken, so that a spike or a sharp absorption band has little influence.
+        """
+        blocks, per_block, phases = self._by_block
+        if not per_block:
+            return np.zeros((len(absorbance), blocks))
+        count, kept = len(absorbance), blocks * per_block * phases
+        gathered = absorbance.take(self._columns, axis=1, mode="clip").swapaxes(0, 1)
+        residuals = np.matmul(gathered, self._matrices).swapaxes(0, 1).reshape(count, -1)
+        residuals = np.abs(residuals[:, :kept]).reshape(count, blocks, per_block, phases)
+        ordered = np.sort(residuals.swapaxes(2, 3), axis=-1)
+        by_phase: Array = ordered[..., (per_block - 1) // 2] + ordered[..., per_block // 2]
+        by_phase *= 0.5 / _MEDIAN_OF_NORMAL
+        if phases == 1:
+            return by_phase[..., 0]
+        noisiest = np.argmax(np.add.reduce(by_phase * by_phase, axis=1), axis=1)
+        return by_phase[np.arange(count), :, noisiest]
 
 
 def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:

@@ -3,24 +3,25 @@
 In: absorbance at an instrument's bands. Out: the network's input, `(channels, bands)` float32 on
 the model's grid.
 
-Resampling, a bundle's correction and Savitzky-Golay filters are linear, so `Preprocessor`
-multiplies them into one banded operator for each channel, and a projection of low rank if the
-correction has one, once the wavelengths are known. A spectrum then takes one banded product and the
-standard normal variate (SNV).
+Resampling, a bundle's correction and Savitzky-Golay filters are linear, so they become one
+`FusedOperator` once the wavelengths are known. A spectrum then takes one product and the standard
+normal variate (SNV).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.correction import CompiledCorrection, Correction
-from ccnvr.edge.chemometrics.filters import BandedOperator, banded_product, savgol_matrix
-from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
+from ccnvr.edge.chemometrics.correction import Correction
+from ccnvr.edge.chemometrics.filters import savgol_matrix
+from ccnvr.edge.chemometrics.fused_operator import FusedOperator
+from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
 
@@ -104,8 +105,8 @@ def absorbance(reflectance: Array) -> Array:
         SpectrumError: a reflectance is not a positive finite number.
     """
     # Two reductions decide the usual case; the search for the worst band is left to the error.
-    lowest = np.min(reflectance)
-    if not (lowest > 0.0 and np.isfinite(np.max(reflectance))):
+    lowest = np.minimum.reduce(reflectance, axis=None)
+    if not (lowest > 0.0 and isfinite(np.maximum.reduce(reflectance, axis=None))):
         worst = int(np.argmax(~((reflectance > 0.0) & np.isfinite(reflectance))))
         raise SpectrumError(
             "not_positive",
@@ -113,7 +114,8 @@ def absorbance(reflectance: Array) -> Array:
             "positive number; take the references and the spectrum again",
         )
     # Decadic absorbance, the unit of the libraries and of every bundle.
-    return -np.log10(reflectance)
+    decadic: Array = np.log10(reflectance)
+    return np.negative(decadic, out=decadic)
 
 
 def snv(spectra: Floats) -> Floats:
@@ -128,15 +130,20 @@ def snv(spectra: Floats) -> Floats:
     # In two passes: the mean of squares minus the square of the mean would cancel in float32.
     centred = spectra - spectra.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
+    refuse_constant(deviation)
+    scaled: Floats = centred / deviation
+    return scaled
+
+
+def refuse_constant(spread: NDArray[np.floating], least: float = 1e-12) -> None:
+    """Raise a `SpectrumError` if a measure of a spectrum's variation is not above `least`."""
     # Rounding makes the deviation of a constant spectrum about 1e-17; that of a soil's second
     # derivative, the smallest input, is about 1e-7.
-    if not np.all(deviation > 1e-12):
+    if not np.minimum.reduce(spread, axis=None) > least:
         raise SpectrumError(
             "no_variation",
             "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample",
         )
-    scaled: Floats = centred / deviation
-    return scaled
 
 
 class Preprocessor:
@@ -148,6 +155,7 @@ class Preprocessor:
         preprocessing: the grid and the channels.
         wavelengths_nm: the instrument's bands, in nm, increasing.
         correction: the bundle's correction, on the model's grid.
+        beside: further channels, filtered by the same product and never scaled.
 
     Raises:
         WavelengthError: the wavelengths do not cover the grid.
@@ -158,26 +166,15 @@ class Preprocessor:
         preprocessing: Preprocessing,
         wavelengths_nm: Array | Sequence[float],
         correction: Correction | None = None,
+        beside: Sequence[Channel] = (),
     ) -> None:
         self.preprocessing = preprocessing
         self.wavelengths_nm: Array = np.asarray(wavelengths_nm, dtype=np.float64)
-        resample = resampling_matrix(self.wavelengths_nm, preprocessing.grid)
-        self._correct: CompiledCorrection | None = None
-        if correction is not None:
-            # W acts on the grid, so it can be merged into the resampling for all channels.
-            resample = banded_product(correction.windows(), resample)
-            filters = (
-                filter_matrix(channel, preprocessing.grid) for channel in preprocessing.channels
-            )
-            self._correct = CompiledCorrection(correction, filters, resample)
-        # Each channel has an operator of its own, because one without a filter needs far fewer
-        # weights than a smoothed one.
-        self._operators = [
-            BandedOperator(banded_product(filter_matrix(channel, preprocessing.grid), resample))
-            for channel in preprocessing.channels
-        ]
-        # Reused for every spectrum, so that a scan allocates little.
-        self._out = np.empty((len(preprocessing.channels), preprocessing.grid.bands))
+        grid = preprocessing.grid
+        filters = (filter_matrix(one, grid) for one in (*preprocessing.channels, *beside))
+        self._operator = FusedOperator(filters, grid, self.wavelengths_nm, correction)
+        self._count = len(preprocessing.channels)
+        self._without_snv = np.flatnonzero([not one.snv for one in preprocessing.channels])
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
         """Return model input `(channels, bands)` for absorbance `(instrument bands,)`.
@@ -186,15 +183,8 @@ class Preprocessor:
             SpectrumError: the spectrum has the wrong length, a value that is not finite, or no
                 variation.
         """
-        self._check(spectrum.shape[-1], spectrum)
-        spectrum = np.asarray(spectrum, dtype=np.float64)
-        for operator, channel in zip(self._operators, self._out, strict=True):
-            operator(spectrum, channel)
-        if self._correct is not None:
-            self._correct.project(spectrum, self._out)
-            self._out += self._correct.offsets
-        # Float32 comes last: second derivatives are differences of nearly equal numbers.
-        return self.scale(self._out).astype(np.float32)
+        inputs: NDArray[np.float32] = self.batch(spectrum[None])[0]
+        return inputs
 
     def batch(self, spectra: Array) -> NDArray[np.float32]:
         """Return model input `(n, channels, bands)` for absorbance `(n, instrument bands)`.
@@ -202,7 +192,21 @@ class Preprocessor:
         Raises:
             SpectrumError: as for one spectrum.
         """
-        return self.scale(self.filter(spectra)).astype(np.float32)
+        return self.with_beside(spectra)[0]
+
+    def with_beside(self, spectra: Array) -> tuple[NDArray[np.float32], Array]:
+        """Return the model input of spectra, and their channels beside it, both as `batch` does.
+
+        The channels beside the input of one spectrum lie in a buffer that the next call overwrites.
+
+        Raises:
+            SpectrumError: as for one spectrum.
+        """
+        self._check(spectra)
+        filtered = self._operator(spectra)
+        # Float32 comes last: second derivatives are differences of nearly equal numbers.
+        inputs = self.scale(filtered[:, : self._count]).astype(np.float32)
+        return inputs, filtered[:, self._count :]
 
     def filter(self, spectra: Array) -> Array:
         """Return the linear part of `batch`: filtered and corrected, but not yet scaled.
@@ -212,10 +216,8 @@ class Preprocessor:
         Raises:
             SpectrumError: a spectrum has the wrong length or a value that is not finite.
         """
-        filtered = self.filter_change(spectra)
-        if self._correct is not None:
-            filtered += self._correct.offsets
-        return filtered
+        self._check(spectra)
+        return self._operator(spectra)[:, : self._count].copy()
 
     def filter_change(self, changes: Array) -> Array:
         """Return what `filter` adds when `changes` `(n, instrument bands)` are added to absorbance.
@@ -225,11 +227,8 @@ class Preprocessor:
         Raises:
             SpectrumError: a change has the wrong length or a value that is not finite.
         """
-        self._check(changes.shape[-1], changes)
-        filtered = np.stack([operator.many(changes) for operator in self._operators], axis=1)
-        if self._correct is not None:
-            self._correct.project(changes, filtered)
-        return filtered
+        self._check(changes)
+        return self._operator.change(changes)[:, : self._count].copy()
 
     def scale(self, filtered: Floats) -> Floats:
         """Apply SNV in place to the channels that have it: the non-linear part of `batch`.
@@ -239,12 +238,20 @@ class Preprocessor:
         Raises:
             SpectrumError: a channel is constant.
         """
-        for index, channel in enumerate(self.preprocessing.channels):
-            if channel.snv:
-                filtered[..., index, :] = snv(filtered[..., index, :])
-        return filtered
+        bands = filtered.shape[-1]
+        means = np.add.reduce(filtered, axis=-1, keepdims=True)
+        means /= bands
+        means[..., self._without_snv, :] = 0.0
+        filtered -= means
+        # In two passes: the mean of squares minus the square of the mean would cancel in float32.
+        deviations = np.sqrt(np.add.reduce(filtered * filtered, axis=-1, keepdims=True) / bands)
+        deviations[..., self._without_snv, :] = 1.0
+        refuse_constant(deviations)
+        scaled: Floats = np.divide(filtered, deviations, out=filtered)
+        return scaled
 
-    def _check(self, bands: int, spectra: Array) -> None:
+    def _check(self, spectra: Array) -> None:
+        bands = spectra.shape[-1]
         if bands != self.wavelengths_nm.size:
             raise SpectrumError(
                 "wrong_length",
@@ -252,7 +259,8 @@ class Preprocessor:
                 f"{self.wavelengths_nm.size}; reconnect the instrument, or give the wavelengths "
                 "that belong to this spectrum",
             )
-        if not np.all(np.isfinite(spectra)):
+        # A sum is finite only if all of its terms are, and decides the usual case quickly.
+        if not isfinite(np.add.reduce(spectra, axis=None)) and not np.all(np.isfinite(spectra)):
             where = int(np.argmax(~np.isfinite(np.ravel(spectra)))) % bands
             raise SpectrumError(
                 "not_a_number",

@@ -5,14 +5,12 @@ This is computed here, in float64, and not in the network, whose int8 profiles w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.domain import Position
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
 
@@ -27,8 +25,8 @@ KNOWN, NEW = "known", "new"
 
 _MOST_BINS = 100
 
-# exp(200) is 7e86; float64 overflows beyond exp(709).
-_LARGEST_LOG1P = 200.0
+LARGEST_LOG1P = 200.0
+"""The largest logarithm that is undone; exp(200) is 7e86, float64 overflows beyond exp(709)."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class Target:
         # The `linear` part of a network is unbounded, so the exponential could overflow; limited,
         # the value is finite and still far outside any range.
         values = (
-            np.expm1(np.minimum(transformed, _LARGEST_LOG1P))
+            np.expm1(np.minimum(transformed, LARGEST_LOG1P))
             if self.transform == "log1p"
             else transformed
         )
@@ -190,8 +188,7 @@ class Target:
         return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A predicted value with its 90 % interval, all in `unit`.
 
     `low` and `high` are None if the bundle has no interval for the property. `places` says which
@@ -210,75 +207,3 @@ class Estimate:
         known = self.low is not None and self.high is not None
         interval = f" [{self.low:.3g}, {self.high:.3g}]" if known else ""
         return f"{self.value:.3g}{interval} {self.unit}"
-
-
-def half_width(
-    target: Target, standardised: float, position: Position | None = None
-) -> float | None:
-    """Return the half width of the 90 % interval of one output, in standardised units.
-
-    `position` is that of the spectrum in the bundle's domain. Return None if the bundle has no
-    interval for the target.
-    """
-    halves = half_widths(target, np.array([standardised]), None if position is None else [position])
-    return None if halves is None else float(halves[0])
-
-
-def half_widths(
-    target: Target, standardised: Array, positions: Sequence[Position] | None = None
-) -> Array | None:
-    """Return as `half_width` for the outputs `(n,)` of many spectra."""
-    if target.half_width_90 is None:
-        return None
-    halves = np.full(standardised.shape, target.half_width_90)
-    if target.difficulty is not None:
-        if not target.difficulty.libraries:
-            halves *= target.difficulty.factor(standardised)
-        elif positions is not None:
-            nearest = np.array([position.nearest for position in positions])
-            distance = np.array([position.distance for position in positions])
-            halves *= target.difficulty.factor(standardised, nearest, distance)
-    new = target.half_width_90_new_places
-    if new is None:
-        return halves
-    # The larger of the two: a difficult soil's interval must not shrink because its place is new.
-    wider: Array = np.maximum(halves, new)
-    # Without a domain no soil is surely from a known place.
-    if positions is not None:
-        sure = np.array([position.sure for position in positions])
-        wider[sure] = halves[sure]
-    return wider
-
-
-def places(target: Target, position: Position | None) -> str:
-    """Return the places that the interval of a spectrum is for, `KNOWN` or `NEW`."""
-    if target.half_width_90_new_places is None or (position is not None and position.sure):
-        return KNOWN
-    return NEW
-
-
-def estimate(
-    target: Target, standardised: float, half: float | None, position: Position | None = None
-) -> Estimate:
-    """Return the estimate for one standardised output and the half width of its interval."""
-    halves = None if half is None else np.array([half])
-    positions = None if position is None else [position]
-    return estimates(target, np.array([standardised]), halves, positions)[0]
-
-
-def estimates(
-    target: Target,
-    standardised: Array,
-    halves: Array | None,
-    positions: Sequence[Position] | None = None,
-) -> list[Estimate]:
-    """Return the estimates for the outputs `(n,)` of many spectra and their half widths `(n,)`."""
-    values = target.restore(standardised).tolist()
-    if halves is None:
-        return [Estimate(value, target.unit, None, None) for value in values]
-    lows, highs = (target.restore(standardised + side * halves).tolist() for side in (-1.0, 1.0))
-    where: Sequence[Position | None] = [None] * len(values) if positions is None else positions
-    return [
-        Estimate(value, target.unit, low, high, places(target, position))
-        for value, low, high, position in zip(values, lows, highs, where, strict=True)
-    ]

@@ -43,6 +43,7 @@ class OnnxSession:
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             self._input = self._session.get_inputs()[0].name
+            self._outputs = [one.name for one in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(error) from error
 
@@ -53,7 +54,7 @@ class OnnxSession:
             EngineError: onnxruntime fails on these inputs.
         """
         try:
-            (outputs,) = self._session.run(None, {self._input: inputs})
+            (outputs,) = self._session.run(self._outputs, {self._input: inputs})
         except Exception as error:  # as above
             raise EngineError(error) from error
         return np.asarray(outputs, dtype=np.float32)

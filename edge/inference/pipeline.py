@@ -6,10 +6,12 @@ In: an instrument's scans and its dark and white references. Out: a `Prediction`
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ccnvr.edge.chemometrics.grid import as_slice
 from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
@@ -96,6 +98,12 @@ class Pipeline:
         self._references = references
         self._quantity = info.quantity
         self._pixels = info.wavelengths_nm.size
+        self._bands = as_slice(predictor.bands)
+        self._panel = PERFECT_PANEL if references is None else references.panel_reflectance
+        if references is not None:
+            # Once for all scans: `reflectance` is a difference and a factor.
+            self._dark = references.dark.counts[self._bands]
+            self._factor = self._panel / (references.white.counts[self._bands] - self._dark)
         used_nm = info.wavelengths_nm[predictor.bands]
         # Only joins within the range that the model reads matter; one in a gap of its grid does,
         # because the step remains beyond the gap.
@@ -112,37 +120,72 @@ class Pipeline:
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
+        try:
+            prediction = self._predictor(self._absorbance(scan))
+        except SpectrumError as error:
+            return _rescan(error.reason)
+        return self._with_doubts(scan, prediction)
+
+    def batch(self, scans: Sequence[Scan]) -> list[Prediction]:
+        """Predict from many scans, as single calls do but for rounding, in a fraction of the time.
+
+        Scans that have waited, or that are predicted again, are predicted so.
+        """
+        predictions: list[Prediction] = [NO_REFERENCES] * len(scans)
+        usable: list[int] = []
+        spectra: list[Array] = []
+        for number, scan in enumerate(scans):
+            try:
+                spectra.append(self._absorbance(scan))
+                usable.append(number)
+            except SpectrumError as error:
+                predictions[number] = _rescan(error.reason)
+        try:
+            found = self._predictor.batch(np.array(spectra)) if spectra else []
+        except SpectrumError:
+            # One of them has no number; the others need not suffer from it.
+            return [self(scan) for scan in scans]
+        for number, prediction in zip(usable, found, strict=True):
+            predictions[number] = self._with_doubts(scans[number], prediction)
+        return predictions
+
+    def _absorbance(self, scan: Scan) -> Array:
+        """Return the absorbance of a scan at the bands that the model reads.
+
+        Raises:
+            SpectrumError: the scan cannot be used.
+        """
         references = self._references
         if (
             references is not None
             and scan.settings.integration_us != references.white.settings.integration_us
         ):
             # Dark counts and lamp signal scale with it, so the references no longer fit.
-            return _rescan("integration_time_changed")
+            raise _unusable("integration_time_changed")
         if scan.counts.shape != (self._pixels,):
-            return _rescan("wrong_length")
+            raise _unusable("wrong_length")
         if scan.saturated:
-            return _rescan("saturated")
-        bands = self._predictor.bands
+            raise _unusable("saturated")
+        values = scan.counts[self._bands]
+        if references is not None:
+            values = values - self._dark
+            values *= self._factor
         reason = None
-        values = scan.counts[bands]
-        try:
-            if references is not None:
-                values = references.reflectance(values, bands)
-            if self._quantity is not Quantity.ABSORBANCE:
-                panel = PERFECT_PANEL if references is None else references.panel_reflectance
-                reason = not_a_soil(values, panel)
-                values = absorbance(values)
-            # A step in a spectrum that is no soil's says nothing more.
-            reason = reason or ("splice_jump" if self._has_step(scan) else None)
-            if reason:
-                return _rescan(reason)
-            prediction = self._predictor(values)
-        except SpectrumError as error:
-            return _rescan(error.reason)
-        if doubts := self._doubts(scan):
-            return Prediction(prediction.estimates, (*prediction.flags, *doubts))
-        return prediction
+        if self._quantity is not Quantity.ABSORBANCE:
+            reason = not_a_soil(values, self._panel)
+            values = absorbance(values)
+        # A step in a spectrum that is no soil's says nothing more.
+        reason = reason or ("splice_jump" if self._has_step(scan) else None)
+        if reason:
+            raise _unusable(reason)
+        return values
+
+    def _with_doubts(self, scan: Scan, prediction: Prediction) -> Prediction:
+        """Return a prediction with the flags of what is doubtful about its scan."""
+        doubts = self._doubts(scan)
+        if not doubts:
+            return prediction
+        return Prediction(prediction.estimates, (*prediction.flags, *doubts))
 
     def light_beside_lamp(self, lamp_off: Scan) -> float:
         """Return how much light beside the lamp's a scan with the lamp off shows.
@@ -222,6 +265,10 @@ def _check_references(references: References, bands: Integers, info: InstrumentI
             "panel, or lengthen the integration time"
         )
     check_dark(references.dark.counts[bands], references.white.counts[bands])
+
+
+def _unusable(reason: str) -> SpectrumError:
+    return SpectrumError(reason, f"the scan cannot be used: {reason}")
 
 
 def _rescan(reason: str) -> Prediction:

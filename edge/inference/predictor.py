@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import hypot
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from ccnvr.edge.bundle.archive import Bundle, BundleError
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
-from ccnvr.edge.chemometrics.grid import bands_read, check_wavelengths
+from ccnvr.edge.chemometrics.domain_distances import DomainDistances, Position
+from ccnvr.edge.chemometrics.grid import as_slice, bands_read, check_wavelengths
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, SpectrumError
-from ccnvr.edge.chemometrics.targets import Estimate, Target, estimates, half_widths
+from ccnvr.edge.inference.estimator import Estimator
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.inference.uncertainty import NoiseUncertainty
+from ccnvr.edge.inference.uncertainty import NoiseUncertainty, SpectrumNoise
 from ccnvr.firmware_bridge.arrays import Array, Float32
 
 _LARGEST_OUTPUT = 100.0
@@ -66,14 +67,16 @@ class Predictor:
         """The numbers of the instrument's bands that the model reads; the others may hold anything.
         """
         self._instrument_bands = wavelengths_nm.size
+        self._read = as_slice(self.bands)
         used = wavelengths_nm[self.bands]
         self._model = model
-        self._preprocess = Preprocessor(preprocessing, used, model.correction)
-        self._smooth: Preprocessor | None = None
-        if model.domain is not None:
-            # The domain was fitted to corrected spectra, as the network was.
-            smoothing = model.domain.shape.preprocessing(grid)
-            self._smooth = Preprocessor(smoothing, used, model.correction)
+        domain = model.domain
+        self._domain = None if domain is None else DomainDistances(domain)
+        # The domain was fitted to corrected spectra, as the network was, so that one operator
+        # serves both.
+        beside = () if domain is None else domain.shape.preprocessing(grid).channels
+        self._preprocess = Preprocessor(preprocessing, used, model.correction, beside)
+        self._estimator = Estimator(model.bundle.manifest.targets)
         test_soils = [
             # The self-test's soils lie on the model's grid; these are the spectra that the
             # instrument would give of them, without its noise.
@@ -91,20 +94,13 @@ class Predictor:
     def __call__(self, absorbance: Array) -> Prediction:
         """Predict from absorbance at all the instrument's bands, or at those of `self.bands` alone.
 
-        The flags of the prediction name each distance at which the spectrum is unlike the training
-        soils (`out_of_domain:Q`), each property whose estimate lies outside the range of the
-        training soils (`OC:outside_training_range`), and each whose interval is mostly due to
-        noise in the spectrum (`OC:noisy`).
+        The flags are those of `Estimator.predictions`.
 
         Raises:
             SpectrumError: the spectrum has the wrong length or cannot be used.
             BundleError: the engine fails on the spectrum.
         """
-        if absorbance.size == self._instrument_bands:
-            absorbance = absorbance[self.bands]
-        smoothed = None if self._smooth is None else self._smooth(absorbance)[None]
-        inputs = self._preprocess(absorbance)[None]
-        return self._predictions(absorbance[None], self._run(inputs), smoothed)[0]
+        return self._block(self._used(absorbance)[None])[0]
 
     def batch(self, absorbance: Array) -> list[Prediction]:
         """Predict many spectra, absorbance `(n, bands)` at all the bands or at those of
@@ -117,62 +113,48 @@ class Predictor:
             SpectrumError: a spectrum has the wrong length or cannot be used.
             BundleError: the engine fails on the spectra.
         """
-        if absorbance.shape[1] == self._instrument_bands:
-            absorbance = absorbance[:, self.bands]
+        absorbance = self._used(absorbance)
         predictions: list[Prediction] = []
         for first in range(0, len(absorbance), _SPECTRA_AT_ONCE):
-            block = absorbance[first : first + _SPECTRA_AT_ONCE]
-            smoothed = None if self._smooth is None else self._smooth.batch(block)
-            predictions += self._predictions(block, self._outputs(block), smoothed)
+            predictions += self._block(absorbance[first : first + _SPECTRA_AT_ONCE])
         return predictions
 
-    def _predictions(
-        self, absorbance: Array, outputs: Array, smoothed: Float32 | None
-    ) -> list[Prediction]:
-        """Return the predictions of spectra `(n, bands)` from the network's outputs `(n, targets)`
-        and, if the bundle has a domain, the spectra smoothed for it, `(n, channels, grid bands)`.
+    def _used(self, absorbance: Array) -> Array:
+        """Return spectra `(..., bands)` at the bands that the model reads."""
+        if absorbance.shape[-1] == self._instrument_bands:
+            return absorbance[..., self._read]
+        return absorbance
+
+    def _block(self, absorbance: Array) -> list[Prediction]:
+        """Return the predictions of a few spectra `(n, bands read)`.
 
         Raises:
-            SpectrumError: the outputs are not plausible.
+            SpectrumError: a spectrum cannot be used, or its outputs are not plausible.
         """
-        if not np.all(np.abs(outputs) < _LARGEST_OUTPUT):
+        inputs, beside = self._preprocess.with_beside(absorbance)
+        outputs = self._run(inputs)
+        # Written so that NaN fails.
+        if not np.maximum.reduce(np.abs(outputs), axis=None) < _LARGEST_OUTPUT:
             raise SpectrumError(
                 "not_finite",
                 f"the model's outputs are not all within {_LARGEST_OUTPUT:g} standard deviations "
                 "of the training soils; check the spectrum, or export the model again",
             )
-        domain, positions = self._model.domain, None
-        if domain is not None and smoothed is not None:
-            positions = domain.locate_all(smoothed)
-        targets = self._model.bundle.manifest.targets
-        halves = [
-            half_widths(target, column, positions)
-            for target, column in zip(targets, outputs.T, strict=True)
-        ]
-        # Infinite where the bundle states no interval: noise is then never the larger part.
-        unlimited = np.full(len(outputs), np.inf)
-        known = np.stack([unlimited if half is None else half for half in halves], axis=1)
-        by_noise = self._noise.half_widths(absorbance, outputs, known)
-        # The model's errors were measured on spectra with next to no noise, so they are independent
-        # of those that noise adds, and the half widths add in quadrature.
-        found = [
-            estimates(
-                target, column, None if half is None else _in_quadrature(half, noise), positions
-            )
-            for target, column, half, noise in zip(
-                targets, outputs.T, halves, by_noise.T, strict=True
-            )
-        ]
-        out_of_domain = (
-            [position.flags for position in positions] if positions else [[]] * len(outputs)
+        positions: Sequence[Position | None] = (
+            [None] * len(inputs) if self._domain is None else self._domain(beside)
         )
-        noisy = (by_noise > known) & np.isfinite(known)
+        noises = self._noise.measure(absorbance)
         return [
-            _prediction(targets, row, flags, is_noisy)
-            for row, flags, is_noisy in zip(
-                zip(*found, strict=True), out_of_domain, noisy.tolist(), strict=True
-            )
+            self._prediction(*of_one)
+            for of_one in zip(outputs.tolist(), positions, noises, strict=True)
         ]
+
+    def _prediction(
+        self, outputs: list[float], position: Position | None, noise: SpectrumNoise
+    ) -> Prediction:
+        halves = self._estimator.half_widths(outputs, position)
+        by_noise = self._noise.half_widths(noise, outputs, halves)
+        return self._estimator.prediction(outputs, halves, by_noise, position)
 
     def _outputs(self, absorbance: Array) -> Array:
         """Return the network's standardised outputs `(n, targets)` for absorbance `(n, bands)`."""
@@ -180,26 +162,3 @@ class Predictor:
 
     def _run(self, inputs: Float32) -> Array:
         return self._model.outputs(inputs).astype(np.float64)
-
-
-def _in_quadrature(halves: Array, others: Array) -> Array:
-    return np.array([hypot(*pair) for pair in zip(halves.tolist(), others.tolist(), strict=True)])
-
-
-def _prediction(
-    targets: tuple[Target, ...],
-    found: tuple[Estimate, ...],
-    out_of_domain: list[str],
-    is_noisy: list[bool],
-) -> Prediction:
-    """Return the prediction of one spectrum with its flags."""
-    outside = [
-        f"{target.name}:outside_training_range"
-        for target, one in zip(targets, found, strict=True)
-        if not target.lowest <= one.value <= target.highest
-    ]
-    noisy = [
-        f"{target.name}:noisy" for target, noise in zip(targets, is_noisy, strict=True) if noise
-    ]
-    named = {target.name: one for target, one in zip(targets, found, strict=True)}
-    return Prediction(named, (*out_of_domain, *outside, *noisy))

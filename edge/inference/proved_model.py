@@ -91,11 +91,14 @@ class ProvedModel:
         Raises:
             BundleError: the engine fails, or returns another shape.
         """
-        with self._engine_errors_explained():
+        # Not by the context manager, which takes longer than the rest of this.
+        try:
             outputs = self.session(inputs)
             expected = (len(inputs), len(self.bundle.manifest.targets))
             if outputs.shape != expected:
                 raise EngineError(f"its outputs have shape {outputs.shape} instead of {expected}")
+        except EngineError as error:
+            raise self._refused(error) from error
         return outputs
 
     def _try(self, test: _InputsAndOutputs) -> None:
@@ -127,10 +130,13 @@ class ProvedModel:
         try:
             yield
         except EngineError as error:
-            raise BundleError(
-                f"{self.choice.engine.package} refuses the model of bundle {self.bundle.source}: "
-                f"{error}; copy the bundle again from its source, or export it again"
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: EngineError) -> BundleError:
+        return BundleError(
+            f"{self.choice.engine.package} refuses the model of bundle {self.bundle.source}: "
+            f"{error}; copy the bundle again from its source, or export it again"
+        )
 
     def _self_test(self) -> _InputsAndOutputs:
         """Return model input and expected outputs of the self-test."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,14 @@ _NEGLIGIBLE_SHARE = 0.3
 
 The two half widths add in quadrature, so noise below this share widens the interval by under 5 %.
 """
+
+
+class SpectrumNoise(NamedTuple):
+    """A spectrum `(bands,)`, and its noise by blocks `(8,)` and overall, in absorbance."""
+
+    absorbance: Array
+    of_blocks: Array
+    overall: float
 
 
 class NoiseUncertainty:
@@ -52,26 +61,36 @@ class NoiseUncertainty:
         self._output_sd = NoiseResponse(outputs, wavelengths_nm, grid)
         noise = np.full(wavelengths_nm.size, _REFERENCE_NOISE)
         output_sds = [self._output_sd(soil, outputs(soil[None])[0], noise) for soil in soils]
-        self._typical_sensitivity: Array = (
-            np.sqrt(np.mean(np.array(output_sds) ** 2, axis=0)) / _REFERENCE_NOISE
-        )
+        sensitivity = np.sqrt(np.mean(np.array(output_sds) ** 2, axis=0)) / _REFERENCE_NOISE
+        self._typical_half_widths: list[float] = (GAUSSIAN_90 * sensitivity).tolist()
+        """The half widths for a noise of 1, one of each output."""
 
-    def half_widths(self, absorbance: Array, outputs: Array, model_half_widths: Array) -> Array:
-        """Return the half widths `(n, targets)` caused by noise, in standardised units.
+    def measure(self, absorbance: Array) -> list[SpectrumNoise]:
+        """Return the noise of spectra `(n, bands)`."""
+        of_blocks = self._noise_of.of_blocks(absorbance)
+        overall = self._noise_of.overall(of_blocks).tolist()
+        return list(map(SpectrumNoise, absorbance, of_blocks, overall))
+
+    def half_widths(
+        self, noise: SpectrumNoise, outputs: Sequence[float], model_half_widths: Sequence[float]
+    ) -> list[float]:
+        """Return the half width that noise causes for each output, in standardised units.
 
         Args:
-            absorbance: the spectra, `(n, bands)`.
-            outputs: the network's standardised outputs for them, `(n, targets)`.
-            model_half_widths: the half widths without noise, `(n, targets)`; infinite where the
-                bundle has no interval.
+            noise: a spectrum and its noise.
+            outputs: the network's standardised outputs for it.
+            model_half_widths: the half widths without noise; infinite where the bundle has no
+                interval.
         """
-        noise = np.atleast_2d(self._noise_of(absorbance))
-        overall = np.sqrt(np.mean(noise**2, axis=1, keepdims=True))
-        halves: Array = GAUSSIAN_90 * overall * self._typical_sensitivity
-        enough = np.all(halves <= _NEGLIGIBLE_SHARE * model_half_widths, axis=1)
-        for row in np.flatnonzero(~enough):
-            # Soils differ in sensitivity, and strong noise also biases an output. Adding as much
-            # noise again to this very spectrum shows both.
-            response = self._output_sd(absorbance[row], outputs[row], noise[row])
-            halves[row] = GAUSSIAN_90 * response
-        return halves
+        halves = [noise.overall * one for one in self._typical_half_widths]
+        for half, known in zip(halves, model_half_widths, strict=True):
+            if not half <= _NEGLIGIBLE_SHARE * known:
+                break
+        else:
+            return halves
+        # Soils differ in sensitivity, and strong noise also biases an output. Adding as much noise
+        # again to this very spectrum shows both.
+        added = self._noise_of.at_bands(noise.of_blocks)
+        response = self._output_sd(noise.absorbance, np.array(outputs), added)
+        own: list[float] = (GAUSSIAN_90 * response).tolist()
+        return own

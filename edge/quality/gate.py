@@ -61,6 +61,10 @@ _FEWEST_ON_A_SIDE = 4
 
 def not_a_soil(reflectance: Array, panel_reflectance: float) -> str | None:
     """Return why reflectance `(bands,)` cannot be a soil's, or None if it can."""
+    # Two reductions decide the usual case, in which no band is that bright or that dark.
+    lowest, highest = np.minimum.reduce(reflectance), np.maximum.reduce(reflectance)
+    if lowest >= DARKEST and highest <= min(BRIGHTEST, (1.0 - LIKE_THE_PANEL) * panel_reflectance):
+        return None
     if np.count_nonzero(reflectance > BRIGHTEST) > BRIGHT_SHARE * reflectance.size:
         return "too_bright"
     if np.median(reflectance) < DARKEST:

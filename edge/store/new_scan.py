@@ -76,5 +76,5 @@ def _rounded(estimate: Estimate) -> dict[str, object]:
     """Return an estimate with as many digits as its network computes; each byte wears the disk."""
     return {
         name: float(f"{value:.7g}") if isinstance(value, float) else value
-        for name, value in asdict(estimate).items()
+        for name, value in estimate._asdict().items()
     }

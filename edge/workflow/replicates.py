@@ -13,7 +13,6 @@ fourth sample, which is why a deviation must also be large enough to matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import hypot
 
 import numpy as np
@@ -111,6 +110,6 @@ def _widened(estimate: Estimate, by: float) -> Estimate:
     # A content cannot be negative; where the model's own interval stops at 0, this one does.
     if estimate.low >= 0.0:
         low = max(0.0, low)
-    return replace(
-        estimate, low=low, high=estimate.value + hypot(estimate.high - estimate.value, by)
+    return estimate._replace(
+        low=low, high=estimate.value + hypot(estimate.high - estimate.value, by)
     )

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.filters import BandedOperator
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessor, filter_matrix
+from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, Preprocessor
 from ccnvr.firmware_bridge.arrays import Array, Float32
 from ccnvr.train.recipe.settings import Augmentation
 
@@ -190,7 +189,8 @@ class VariedInputs:
             # Inside each segment, so that no shift carries the spectrum across a gap.
             shortest = grid.shortest_segment
             window = min(_DERIVATIVE_WINDOW, shortest - 1 + shortest % 2)
-            return BandedOperator(filter_matrix(Channel(window, 2, order), grid)).many(spectra)
+            plain = Preprocessing(grid, (Channel(window, 2, order, snv=False),))
+            return Preprocessor(plain, grid.wavelengths()).filter(spectra)[:, 0]
 
         changes: list[tuple[Array, bool]] = []
         # A change with a standard deviation of 0 costs nothing in any batch.

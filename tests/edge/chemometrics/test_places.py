@@ -11,34 +11,34 @@ from ccnvr.edge.batch.rows import as_csv
 from ccnvr.edge.bundle.card_text import describe
 from ccnvr.edge.bundle.manifest import Manifest, parse
 from ccnvr.edge.chemometrics import domain as domains
-from ccnvr.edge.chemometrics.domain import Domain, DomainShape, Position
+from ccnvr.edge.chemometrics.domain import Domain, DomainShape
+from ccnvr.edge.chemometrics.domain_distances import Position
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import absorbance
-from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target, estimates, half_widths
+from ccnvr.edge.chemometrics.targets import KNOWN, NEW, Difficulty, Target
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
+from tests.support.estimates import estimate, half_width
 from tests.support.helpers import NETWORK_BUNDLE
 
-SURE, UNSURE = Position(0, 0.2, (), sure=True), Position(0, 0.8, ())
+SURE, UNSURE = Position(0, 0.2, True), Position(0, 0.8, False)
 TARGET = Target("pH", "pH", "identity", 6.0, 1.0, 4.0, 9.0, 0.5, half_width_90_new_places=0.8)
 
 
 def test_only_soils_that_are_sure_have_the_interval_of_known_places() -> None:
-    outputs = np.zeros(2)
-    halves = half_widths(TARGET, outputs, [SURE, UNSURE])
-    assert halves is not None and halves.tolist() == [0.5, 0.8]
-    sure, unsure = estimates(TARGET, outputs, halves, [SURE, UNSURE])
+    assert [half_width(TARGET, 0.0, where) for where in (SURE, UNSURE)] == [0.5, 0.8]
+    sure, unsure = estimate(TARGET, 0.0, 0.5, SURE), estimate(TARGET, 0.0, 0.8, UNSURE)
     assert (sure.places, sure.low, sure.high) == (KNOWN, 5.5, 6.5)
     assert (unsure.places, unsure.low, unsure.high) == (NEW, 5.2, 6.8)
     # Without a domain nothing is sure.
-    without = half_widths(TARGET, outputs)
-    assert without is not None and without.tolist() == [0.8, 0.8]
-    assert [one.places for one in estimates(TARGET, outputs, halves)] == [NEW, NEW]
+    assert half_width(TARGET, 0.0) == 0.8
+    assert estimate(TARGET, 0.0, 0.5).places == NEW
     # A difficult soil's interval does not shrink because its place may be new.
     hard = dataclasses.replace(TARGET, difficulty=Difficulty(np.log(3.0), 0.0, 0.0, (0.0,), 8.0))
-    assert half_widths(hard, outputs, [SURE, UNSURE]) == pytest.approx([1.5, 1.5])
+    halves = [half_width(hard, 0.0, where) for where in (SURE, UNSURE)]
+    assert halves == pytest.approx([1.5, 1.5])
 
 
 def test_bins_of_the_output_widen_the_interval_and_reach_limits_it() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ccnvr.edge.chemometrics.domain_distances import DomainDistances
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.chemometrics.targets import Target
@@ -134,7 +135,7 @@ def test_a_strict_domain_knows_its_libraries_and_takes_few_others_for_known(
     strict = fitted.domain.strict
     assert strict is not None
     preprocess = Preprocessor(fitted.domain.shape.preprocessing(GRID), GRID.wavelengths())
-    positions = fitted.domain.locate_all(preprocess.batch(others.spectra[:20]))
+    positions = DomainDistances(fitted.domain)(preprocess.batch(others.spectra[:20]))
     assert [one.sure for one in positions] == found.sure[:20].tolist()
 
 

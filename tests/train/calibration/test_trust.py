@@ -21,10 +21,10 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.accept_curve import half_widths_of
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics import domain as edge
-from ccnvr.edge.chemometrics.domain import Position
+from ccnvr.edge.chemometrics.domain_distances import DomainDistances, Position
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.chemometrics.targets import Difficulty, Target, estimate, half_width
+from ccnvr.edge.chemometrics.targets import Difficulty, Target
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
@@ -44,6 +44,7 @@ from ccnvr.train.studies import domain as domain_study
 from ccnvr.train.studies import intervals as interval_study
 from ccnvr.train.studies import materials, out_of_fold
 from tests.support import recipes
+from tests.support.estimates import estimate, half_width
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 GRID = Grid(1104.0, 10.0, 140)
@@ -136,7 +137,7 @@ def test_no_width_vanishes_or_explodes(
     target = Target(
         "pH", "pH", "identity", 200.0, 1.0, 4.0, 9.0, 0.5, Difficulty(*weights, (0.1, -0.1))
     )
-    where = Position(nearest, distance, ())
+    where = Position(nearest, distance, distance <= 1.0)
     found = estimate(target, output, half_width(target, output, where))
     assert found.low is not None and found.high is not None
     assert 0.4999 <= found.high - found.low <= 2.0001
@@ -238,9 +239,10 @@ def test_distances_are_those_of_the_definition(pool: Soils, fitted: FittedDomain
 def test_one_spectrum_lies_where_training_says(pool: Soils, fitted: FittedDomain) -> None:
     """The edge, spectrum by spectrum, against training, all at once."""
     smooth = Preprocessor(fitted.domain.shape.preprocessing(GRID), GRID.wavelengths())
+    locate = DomainDistances(fitted.domain)
     together = domains.positions(fitted.domain, GRID, pool.spectra[::40])
     for row, spectrum in enumerate(pool.spectra[::40]):
-        found = fitted.domain.locate(smooth(spectrum))
+        (found,) = locate(smooth(spectrum)[None])
         assert found.nearest == together.nearest[row]
         assert found.distance == pytest.approx(together.distance[row], rel=1e-6)
         assert bool(found.flags) == (found.distance > 1.0)

@@ -1,0 +1,147 @@
+"""A model's standardised outputs -> a prediction: values, intervals and flags.
+
+In: the outputs for one spectrum, where it lies in the domain, and what noise adds. Out: its
+`Prediction`. It is computed outside the model, whose int8 profiles would round it, and with plain
+numbers: for the few properties of a model, NumPy takes longer to be called than to compute.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from math import exp, expm1, hypot, inf, log
+
+from ccnvr.edge.chemometrics.domain_distances import Position
+from ccnvr.edge.chemometrics.targets import (
+    KNOWN,
+    LARGEST_LOG1P,
+    NEW,
+    Difficulty,
+    Estimate,
+    Target,
+)
+from ccnvr.edge.inference.prediction import Prediction
+
+
+class Estimator:
+    """The properties of a model, prepared for one spectrum after the other.
+
+    Args:
+        targets: the properties, in the order of the outputs.
+    """
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._half_widths = [_half_width_of(target) for target in targets]
+        self._estimates = [(_restoring(target), target) for target in targets]
+
+    def half_widths(self, outputs: Sequence[float], position: Position | None) -> list[float]:
+        """Return the half widths of the 90 % intervals without noise, in standardised units.
+
+        They are infinite where the bundle has no interval: noise is then never the larger part.
+
+        Args:
+            outputs: the standardised outputs, one of each property.
+            position: where the spectrum lies in the domain; None if the bundle has none.
+        """
+        return [
+            half_width(output, position)
+            for half_width, output in zip(self._half_widths, outputs, strict=True)
+        ]
+
+    def prediction(
+        self,
+        outputs: Sequence[float],
+        halves: Sequence[float],
+        by_noise: Sequence[float],
+        position: Position | None,
+    ) -> Prediction:
+        """Return the prediction of a spectrum.
+
+        Its flags name each distance at which the spectrum is unlike the training soils
+        (`out_of_domain:Q`), each property whose estimate lies outside the range of the training
+        soils (`OC:outside_training_range`), and each whose interval is mostly due to noise in the
+        spectrum (`OC:noisy`).
+
+        Args:
+            outputs: the standardised outputs.
+            halves: what `half_widths` gives for them.
+            by_noise: the half widths that noise causes.
+            position: where the spectrum lies in the domain; None if the bundle has none.
+        """
+        estimates: dict[str, Estimate] = {}
+        outside: list[str] = []
+        noisy: list[str] = []
+        sure = position is not None and position.sure
+        for (restore, target), output, half, noise in zip(
+            self._estimates, outputs, halves, by_noise, strict=True
+        ):
+            name, value = target.name, restore(output)
+            places = KNOWN if sure or target.half_width_90_new_places is None else NEW
+            if target.half_width_90 is None:
+                estimates[name] = Estimate(value, target.unit, None, None, places)
+            else:
+                # The model's errors were measured on spectra with next to no noise, so they are
+                # independent of those that noise adds, and the half widths add in quadrature.
+                both = hypot(half, noise)
+                low, high = restore(output - both), restore(output + both)
+                estimates[name] = Estimate(value, target.unit, low, high, places)
+            if not target.lowest <= value <= target.highest:
+                outside.append(f"{name}:outside_training_range")
+            if noise > half:
+                noisy.append(f"{name}:noisy")
+        unlike = () if position is None else position.flags
+        return Prediction(estimates, (*unlike, *outside, *noisy))
+
+
+def _restoring(target: Target) -> Callable[[float], float]:
+    """Return the function of one number that `Target.restore` is of an array."""
+    mean, sd = target.mean, target.sd
+    most = 100.0 if target.unit == "%" else inf
+    least = 0.0 if target.lowest >= 0.0 else -inf
+
+    def identity(output: float) -> float:
+        return max(min(mean + sd * output, most), least)
+
+    def log1p(output: float) -> float:
+        return max(min(expm1(min(mean + sd * output, LARGEST_LOG1P)), most), least)
+
+    return log1p if target.transform == "log1p" else identity
+
+
+def _half_width_of(target: Target) -> Callable[[float, Position | None], float]:
+    """Return the half width of a property's interval as a function of output and position."""
+    known, new = target.half_width_90, target.half_width_90_new_places
+    factor = None if target.difficulty is None else _factor_of(target.difficulty)
+    if known is None:
+        return lambda output, position: inf
+
+    def half_width(output: float, position: Position | None) -> float:
+        half = known if factor is None else known * factor(output, position)
+        # The larger of the two: a difficult soil's interval must not shrink because its place is
+        # new. Without a domain no soil is surely from a known place.
+        if new is not None and (position is None or not position.sure):
+            return max(half, new)
+        return half
+
+    return half_width
+
+
+def _factor_of(difficulty: Difficulty) -> Callable[[float, Position | None], float]:
+    """Return the function of one output that `Difficulty.factor` is of an array."""
+    limit, edges, by_bin = log(difficulty.reach), difficulty.edges, difficulty.by_bin
+    libraries = difficulty.libraries
+    constant, slope, by_distance = difficulty.constant, difficulty.output, difficulty.distance
+
+    def factor(output: float, position: Position | None) -> float:
+        logarithm = constant + slope * output
+        if libraries:
+            # A difficulty that knows the domain says nothing without one.
+            if position is None:
+                return 1.0
+            logarithm += by_distance * log(max(position.distance, Difficulty.LEAST_DISTANCE))
+            logarithm += libraries[position.nearest]
+        if by_bin:
+            logarithm += by_bin[bisect_right(edges, output)]
+        return exp(max(-limit, min(logarithm, limit)))
+
+    return factor
