@@ -10,9 +10,10 @@ import numpy as np
 
 from benchmarks.timing import Subject
 from benchmarks.workload import PANEL_REFLECTANCE, Workload
+from ccnvr.edge.chemometrics.domain_distances import DomainDistances, Position
 from ccnvr.edge.chemometrics.preprocess import Preprocessor, absorbance
-from ccnvr.edge.chemometrics.targets import half_widths
 from ccnvr.edge.engines.registry import AUTO, ENGINES, Choice
+from ccnvr.edge.inference.estimator import Estimator
 from ccnvr.edge.inference.pipeline import Pipeline, reflectance
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
@@ -36,7 +37,7 @@ class Bound:
     Attributes:
         model: the model.
         predictor: absorbance to prediction.
-        preprocess: absorbance to model input.
+        preprocess: absorbance to the channels of model and domain.
         pipeline: counts to prediction.
         spectra: absorbance at the bands that the model reads, `(n, bands)`.
         inputs: model input of each spectrum, `(1, channels, grid bands)` each.
@@ -55,8 +56,7 @@ def bind(bundle: str, work: Workload, engine: str = AUTO) -> Bound:
     model = ProvedModel(bundle, engine)
     predictor = model.bind(work.info.wavelengths_nm)
     spectra = work.absorbance()[:, predictor.bands]
-    used_nm = work.info.wavelengths_nm[predictor.bands]
-    preprocess = Preprocessor(model.bundle.manifest.preprocessing, used_nm, model.correction)
+    preprocess = predictor.preprocess
     return Bound(
         model,
         predictor,
@@ -85,7 +85,7 @@ def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
     found: dict[str, Subject] = {
         "decode frames": lambda number: Decoder().feed(work.wires[number % size]),
         "counts to absorbance": to_absorbance,
-        "preprocessing": lambda number: preprocess(spectra[number % size]),
+        "preprocessing": lambda number: preprocess.with_beside(spectra[number % size][None]),
         INFERENCE: lambda number: model.session(inputs[number % size]),
         **_checks(bound, used_nm),
         TO_PREDICTION: lambda number: bound.pipeline(work.scans[number % size]),
@@ -94,13 +94,15 @@ def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
 
 
 def _checks(bound: Bound, used_nm: Array) -> dict[str, Subject]:
-    """Return the stages that judge a spectrum: its domain, and what its noise does."""
+    """Return the stages that judge a spectrum: its domain, its interval, and its noise."""
     model, spectra, size = bound.model, bound.spectra, len(bound.spectra)
-    grid, targets = model.bundle.manifest.preprocessing.grid, model.bundle.manifest.targets
+    grid = model.bundle.manifest.preprocessing.grid
     found: dict[str, Subject] = {}
-    if (domain := model.domain) is not None:
-        smooth = Preprocessor(domain.shape.preprocessing(grid), used_nm, model.correction)
-        found["domain"] = lambda number: domain.locate_all(smooth(spectra[number % size])[None])
+    positions: list[Position | None] = [None] * size
+    if model.domain is not None:
+        locate, smoothed = DomainDistances(model.domain), bound.preprocess.with_beside(spectra)[1]
+        found["domain"] = lambda number: locate(smoothed[number % size][None])
+        positions = list(locate(smoothed))
 
     def outputs(absorbance: Array) -> Array:
         return model.outputs(bound.preprocess.batch(absorbance)).astype(np.float64)
@@ -110,25 +112,19 @@ def _checks(bound: Bound, used_nm: Array) -> dict[str, Subject]:
         for soil in model.bundle.self_test().absorbance[:3]
     ]
     meter = NoiseUncertainty(outputs, used_nm, grid, typical)
-    of_each = [outputs(spectrum[None]) for spectrum in spectra]
-    positions = [
-        None if domain is None else domain.locate_all(smooth(spectrum)[None])
-        for spectrum in spectra
-    ]
+    of_each = outputs(spectra).tolist()
+    estimator = Estimator(model.bundle.manifest.targets)
 
-    def widths(number: int) -> Array:
+    def widths(number: int) -> list[float]:
         which = number % size
-        halves = [
-            half_widths(target, column, positions[which])
-            for target, column in zip(targets, of_each[which].T, strict=True)
-        ]
-        return np.stack([np.array([np.inf]) if half is None else half for half in halves], axis=1)
+        return estimator.half_widths(of_each[which], positions[which])
 
     of_model = [widths(number) for number in range(size)]
 
-    def noise(number: int) -> Array:
+    def noise(number: int) -> list[float]:
         which = number % size
-        return meter.half_widths(spectra[which][None], of_each[which], of_model[which])
+        (measured,) = meter.measure(spectra[which][None])
+        return meter.half_widths(measured, of_each[which], of_model[which])
 
     return {**found, "interval": widths, "noise": noise}
 

@@ -75,7 +75,8 @@ class Predictor:
         # The domain was fitted to corrected spectra, as the network was, so that one operator
         # serves both.
         beside = () if domain is None else domain.shape.preprocessing(grid).channels
-        self._preprocess = Preprocessor(preprocessing, used, model.correction, beside)
+        self.preprocess = Preprocessor(preprocessing, used, model.correction, beside)
+        """Absorbance at `bands` to the channels of model and domain."""
         self._estimator = Estimator(model.bundle.manifest.targets)
         test_soils = [
             # The self-test's soils lie on the model's grid; these are the spectra that the
@@ -131,7 +132,7 @@ class Predictor:
         Raises:
             SpectrumError: a spectrum cannot be used, or its outputs are not plausible.
         """
-        inputs, beside = self._preprocess.with_beside(absorbance)
+        inputs, beside = self.preprocess.with_beside(absorbance)
         outputs = self._run(inputs)
         # Written so that NaN fails.
         if not np.maximum.reduce(np.abs(outputs), axis=None) < _LARGEST_OUTPUT:
@@ -158,7 +159,7 @@ class Predictor:
 
     def _outputs(self, absorbance: Array) -> Array:
         """Return the network's standardised outputs `(n, targets)` for absorbance `(n, bands)`."""
-        return self._run(self._preprocess.batch(absorbance))
+        return self._run(self.preprocess.batch(absorbance))
 
     def _run(self, inputs: Float32) -> Array:
         return self._model.outputs(inputs).astype(np.float64)
