@@ -143,8 +143,9 @@ def _place(record: Mapping[str, Any], sample: str) -> dict[str, Any]:
     if not position:
         return named | {
             "description": "A soil whose position was not recorded.",
-            "encodingType": "text/plain",
-            "feature": "position not recorded",
+            "encodingType": "application/geo+json",
+            # No geometry: servers know no other encoding, and not all take a null.
+            "feature": {"type": "GeometryCollection", "geometries": []},
         }
     return named | {
         "description": "The place where the soil was scanned.",

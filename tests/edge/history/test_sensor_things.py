@@ -44,7 +44,7 @@ def test_each_property_is_a_datastream_with_the_interval_as_its_quality() -> Non
     assert first["parameters"] == {"scan_id": "S1-2-3", **RECORD["sample"]}
     assert first["FeatureOfInterest"]["feature"]["coordinates"] == [4.7, 50.5]
     # Without a place a server would look for the Thing's own, and refuse what has none.
-    assert second["FeatureOfInterest"]["feature"] == "position not recorded"
+    assert second["FeatureOfInterest"]["feature"]["geometries"] == []
     assert second["FeatureOfInterest"]["name"] == "S1-2-4"
     unit = thing["Datastreams"][0]["unitOfMeasurement"]
     assert unit["definition"] == "http://qudt.org/vocab/unit/GM-PER-KiloGM"
