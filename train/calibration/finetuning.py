@@ -34,6 +34,7 @@ FINETUNING: dict[str, Any] = {
     "batch_size": 16,
     "weight_decay": 0.01,
     "mixing": 1.0,
+    "displacement": 0.0,
 }
 """The settings of `Fit` for fine-tuning, where the user asks for nothing else.
 

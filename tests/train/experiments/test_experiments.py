@@ -369,7 +369,7 @@ def test_methods_are_compared_on_the_world_on_a_logarithm_and_in_units(world: Pa
     assert of_two["rmse"] < max(table[name]["OC"]["rmse"] for name in ("PLSR", "member svr"))
     # A run by another recipe takes the rivals over and computes only what is its own.
     recipe = world.parent / "other.toml"
-    recipe.write_text(WORLD_RECIPE.read_text().replace("dropout = 0.2", "dropout = 0.0"))
+    recipe.write_text(WORLD_RECIPE.read_text().replace("dropout = 0.0", "dropout = 0.2"))
     by_country = ("--recipe", recipe, "--beside", world, "--seeds", 2)
     experiment("accuracy", world.parent / "second", *arguments, *against, *by_country)
     keys = (world.parent / "second" / "ledger.jsonl").read_text()
@@ -421,7 +421,7 @@ def test_a_country_is_predicted_with_none_and_with_some_of_its_soils(
     monkeypatch.setattr(places, "SIZES", (10, 15))
     monkeypatch.setitem(finetuning.FINETUNING, "epochs", 2)
     recipe = world.parent / "quick.toml"
-    recipe.write_text(WORLD_RECIPE.read_text().replace("epochs = 60", "epochs = 1"))
+    recipe.write_text(WORLD_RECIPE.read_text().replace("steps = 2500", "epochs = 1"))
     arguments = ["--countries", "Kenya", "--methods", "PLSR,members", "--recipe", str(recipe)]
     budget = ["--trials", "1", "--folds", "2", "--finetune", "--out", str(world)]
     assert main(["experiment", "places", *arguments, *budget]) == 0
