@@ -81,8 +81,9 @@ class SlotModels(ModelSource):
                 except CcnvrError as error:
                     if not on_trial:
                         raise
-                    # Once: what is then chosen is not on trial.
-                    self._slots.roll_back(str(error))
+                    if self._is_on_trial(opened):
+                        # Once: what is then chosen is not on trial.
+                        self._slots.roll_back(str(error))
                     continue
                 self._opened, self._left = opened, TRIAL_PREDICTIONS if on_trial else 0
                 if isinstance(model, ProvedModel):
@@ -129,9 +130,7 @@ class SlotModels(ModelSource):
             self._left -= 1
             if self._left:
                 return
-            # Another one may lie there by now, which has proved nothing; the watch finds it.
-            self._slots.refresh()
-            if self._slots.state.trial and self._slots.stamp() == self._opened:
+            if self._is_on_trial(self._opened):
                 self._confirm()
 
     def failed(self, error: CcnvrError) -> bool:
@@ -151,7 +150,16 @@ class SlotModels(ModelSource):
 
     def _end(self, reason: str) -> None:
         self._left = 0
-        self._slots.roll_back(reason)
+        if self._is_on_trial(self._opened):
+            self._slots.roll_back(reason)
+
+    def _is_on_trial(self, opened: tuple[Path, int, int] | None) -> bool:
+        """Return whether the bundle that was opened is still the one on trial.
+
+        Another one may lie in its place by now, of which nothing is known; the watch finds it.
+        """
+        self._slots.refresh()
+        return bool(self._slots.state.trial) and self._slots.stamp() == opened
 
     def _watch(self) -> None:
         while not self._signals.ending:
