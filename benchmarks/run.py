@@ -24,6 +24,7 @@ from benchmarks import ours, peers, processes, workload
 from benchmarks.timing import Times, take_turns
 from ccnvr.edge.bundle.archive import read
 from ccnvr.edge.engines.registry import ENGINES
+from tools.arm64 import machines, parity
 
 ROOT = Path(__file__).parents[1]
 HISTORY = ROOT / "benchmarks" / "history.jsonl"
@@ -59,6 +60,8 @@ def measure(arguments: argparse.Namespace) -> Figures:
             for name, row in started.items()
         }
         found["installations"] = processes.installations()
+    if arguments.arm64:
+        found["emulated Cortex-A72"] = parity.counts(machines.PI_4)
     found["machine"]["load_after"] = os.getloadavg()[0]
     return found
 
@@ -169,6 +172,10 @@ def tables(found: Figures) -> Iterator[str]:
             yield from _bundle_tables(name, found[name])
     if "starts" in found:
         yield from _start_tables(found)
+    if "emulated Cortex-A72" in found:
+        yield "\n| on an emulated Cortex-A72 | million instructions |\n|---|---|"
+        for name, instructions in found["emulated Cortex-A72"].items():
+            yield f"| {name} | {instructions / 1e6:.2f} |"
 
 
 def _bundle_tables(name: str, rows: Figures) -> Iterator[str]:
@@ -239,6 +246,8 @@ def summary(found: Figures) -> Figures:
         base, own = (found["starts"][key] for key in (processes.IMPORTS_ALONE, "ours, onnxruntime"))
         for key in ("seconds", "peak_mb"):
             line[f"start_{key}"] = float(f"{own[key][0] / base[key][0]:.3g}")
+    if "emulated Cortex-A72" in found:
+        line["emulated Cortex-A72"] = found["emulated Cortex-A72"]
     return line
 
 
@@ -248,8 +257,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="turns of each function (200)")
     parser.add_argument("--starts", type=int, default=9, help="starts of each process (9), 0: none")
     parser.add_argument("--backlog", type=int, default=2_000, help="spectra of a backlog (2,000)")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile: a minute more")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="torch.compile too, where there is a C++ compiler (yes)",
+    )
     parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES))
+    parser.add_argument(
+        "--arm64", action="store_true", help="count instructions on an emulated Pi, see tools.arm64"
+    )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--record", action="store_true", help="add a line to the history")
     arguments = parser.parse_args()

@@ -17,11 +17,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, NoReturn, TextIO, cast
 
 from ccnvr.edge.standard_error import discard, tell
 from ccnvr.edge.streams.line_output import NAME as OUTPUT
+from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 
@@ -254,7 +254,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        print(f"ccnvr {version('ccnvr')}")
+        print(f"ccnvr {installed_version('ccnvr')}")
         return 0
     name, *rest = arguments
     if name == "run" and threading.current_thread() is threading.main_thread():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 
 from ccnvr.edge.daemon.config import Config
@@ -13,6 +12,7 @@ from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.streams.destination import Deliver, Destination
 from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.fleet import Status
+from ccnvr.edge.versions import installed_version
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Broadcast:
             opened(
                 self._config.mqtt,
                 self._config.lines,
-                version("ccnvr"),
+                installed_version("ccnvr") or "",
                 model,
                 self._status,
             )

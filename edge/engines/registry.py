@@ -10,7 +10,6 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
@@ -112,18 +112,15 @@ class Engine:
     @property
     def version(self) -> str:
         """The library and its version, such as `onnxruntime 1.32.0`."""
-        try:
-            return f"{self.package} {version(self.package)}"
-        except PackageNotFoundError:
-            return f"{self.package} of unknown version"
+        return f"{self.package} {installed_version(self.package) or 'of unknown version'}"
 
     @property
     def _release(self) -> tuple[int, int]:
         try:
             # Two parts suffice, and further ones may hold letters, as in 1.19.0rc1.
-            major, minor = version(self.package).split(".")[:2]
+            major, minor = (installed_version(self.package) or "").split(".")[:2]
             return int(major), int(minor)
-        except (PackageNotFoundError, ValueError):
+        except ValueError:
             # A library without a readable version was built by the user, for the numpy that is
             # installed; yet 98 is below the 99 that stands for "no release works with numpy 2".
             return 98, 0

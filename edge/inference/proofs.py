@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import stat
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from ccnvr.edge.atomic_files import write_atomically
 from ccnvr.edge.bundle.archive import Bundle
 from ccnvr.edge.engines.registry import Choice
+from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 
@@ -71,7 +71,7 @@ def _statement(bundle: Bundle, choice: Choice) -> dict[str, str]:
         "bundle": bundle.digest,
         "part": choice.model_file,
         "engine": choice.engine.version,
-        "ccnvr": version("ccnvr"),
+        "ccnvr": installed_version("ccnvr") or "",
         "numpy": np.__version__,
         # Home folders may be shared between machines by a network file system.
         "machine": f"{platform.machine()} {platform.node()}",
