@@ -42,7 +42,8 @@ def socket_path(store: Path) -> Path:
     """Return the path of the control socket of the daemon that uses a store."""
     # Through links, so that every name of the store leads to the same socket.
     real = store.resolve()
-    return real.with_name(f"{real.name}.control")
+    # Hidden, so that no copy of the store and its log by `STORE*` stumbles over a socket.
+    return real.with_name(f".{real.name}.control")
 
 
 @contextmanager

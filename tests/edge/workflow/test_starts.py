@@ -272,7 +272,7 @@ def test_a_command_is_answered_by_a_daemon_of_another_process(
     path.write_text('[scan]\nstart = "command"\n')
     command = [*CCNVR, "run", "-c", str(path), "--instrument", url, "--store", str(store)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    until(store.with_name("s.sqlite.control").exists)
+    until(store.with_name(".s.sqlite.control").exists)
     scan = run_ccnvr("scan", "--store", store, "--id", "\x1b[2J", "--json")
     assert scan.returncode == 0, scan.stderr
     assert json.loads(scan.stdout)["sample"] == {"id": r"\x1b[2J"}
@@ -283,4 +283,4 @@ def test_a_command_is_answered_by_a_daemon_of_another_process(
     assert_one_sentence(run_ccnvr("scan", "--store", store), 1, "no daemon serves store")
     again = run_ccnvr("run", "--instrument", url, "--store", store, "--count", 1)
     assert again.returncode == 0, again.stderr
-    assert not store.with_name("s.sqlite.control").exists()
+    assert not store.with_name(".s.sqlite.control").exists()
