@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import groupby, islice, repeat
 from typing import Any
 
 from ccnvr.edge.chemometrics.grid import WavelengthError
@@ -65,16 +66,9 @@ class Reprediction:
         Raises:
             StoreError: the store cannot be written.
         """
-        waiting: list[tuple[Statement, dict[str, Any]]] = []
-        for scan in self.scans:
-            found = self._prediction(scan)
-            if found is None:
-                continue
-            waiting.append(found)
-            if len(waiting) == _AT_ONCE:
-                yield from self._store(waiting)
-                waiting = []
-        yield from self._store(waiting)
+        scans = iter(self.scans)
+        while block := list(islice(scans, _AT_ONCE)):
+            yield from self._store(self._predictions(block))
 
     def _store(self, waiting: list[tuple[Statement, dict[str, Any]]]) -> list[dict[str, Any]]:
         """Commit predictions, then return their records: what is shown is stored."""
@@ -87,20 +81,33 @@ class Reprediction:
         self.known += len(waiting) - (after - before)
         return [record for _, record in waiting]
 
-    def _prediction(self, scan: StoredScan) -> tuple[Statement, dict[str, Any]] | None:
-        pipeline = self._pipeline(scan)
-        if pipeline is None:
-            self.scans.leave_out("have bands or references that do not suit the bundle")
-            return None
-        predict, digest = pipeline
+    def _predictions(self, block: list[StoredScan]) -> list[tuple[Statement, dict[str, Any]]]:
+        """Return the statements and the records of scans; those without a pipeline are left out."""
+        found: list[tuple[Statement, dict[str, Any]]] = []
+        # Scans of one instrument and pair of references follow each other, and go together.
+        for pipeline, alike in groupby(block, self._pipeline):
+            scans = list(alike)
+            if pipeline is None:
+                for _ in scans:
+                    self.scans.leave_out("have bands or references that do not suit the bundle")
+                continue
+            predict, digest = pipeline
+            predictions = predict.batch([scan.scan for scan in scans])
+            found += map(self._judged, scans, predictions, repeat(digest))
+        return found
+
+    def _judged(
+        self, scan: StoredScan, prediction: Prediction, digest: str
+    ) -> tuple[Statement, dict[str, Any]]:
+        """Return the statement and the record of a scan that is predicted again."""
         flags = scan.record["flags"]
         carried = [flag for flag in flags if flag in CARRIED or flag.endswith(_CARRIED_END)]
-        prediction = predict(scan.scan).judged(self.tolerances, carried)
-        return self._statement(scan, prediction, digest), {
+        judged = prediction.judged(self.tolerances, carried)
+        return self._statement(scan, judged, digest), {
             **scan.record,
-            "predictions": json.loads(predictions_text(prediction)),
-            "flags": list(prediction.flags),
-            "verdict": asdict(prediction.verdict) if prediction.verdict else None,
+            "predictions": json.loads(predictions_text(judged)),
+            "flags": list(judged.flags),
+            "verdict": asdict(judged.verdict) if judged.verdict else None,
             "bundle": digest,
         }
 

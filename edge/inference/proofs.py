@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import stat
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def _statement(bundle: Bundle, choice: Choice) -> dict[str, str]:
         "ccnvr": installed_version("ccnvr") or "",
         "numpy": np.__version__,
         # Home folders may be shared between machines by a network file system.
-        "machine": f"{platform.machine()} {platform.node()}",
+        "machine": f"{os.uname().machine} {os.uname().nodename}",
     }
 
 

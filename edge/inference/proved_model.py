@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from ccnvr.edge.bundle.archive import Bundle, BundleError, SelfTest, read
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
-from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import AUTO, Choice, EngineError, Session, choose
-from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.firmware_bridge.arrays import Array, Float32
+
+if TYPE_CHECKING:
+    from ccnvr.edge.engines.isolated import IsolatedSession
 
 _InputsAndOutputs = tuple[Float32, Array]
 
@@ -107,10 +109,8 @@ class ProvedModel:
         engine.load()  # here first: an engine that does not load is not the bundle's fault
         with (
             self._engine_errors_explained(),
-            IsolatedSession(
-                engine.name,
-                self.bundle.parts[self.choice.model_file],
-                limits=Limits(MODEL_MEMORY, TRIAL_SECONDS),
+            _isolated(
+                engine.name, self.bundle.parts[self.choice.model_file], TRIAL_SECONDS
             ) as trial,
         ):
             self._difference(trial, test)
@@ -122,7 +122,7 @@ class ProvedModel:
         with self._engine_errors_explained():
             if engine.in_process:
                 return open_model(content)
-            return IsolatedSession(engine.name, content, limits=Limits(MODEL_MEMORY))
+            return _isolated(engine.name, content)
 
     @contextmanager
     def _engine_errors_explained(self) -> Iterator[None]:
@@ -187,3 +187,12 @@ class ProvedModel:
         return BundleError(
             f"bundle {self.bundle.source} fails its self-test: {error}; export it again"
         )
+
+
+def _isolated(engine: str, content: bytes, cpu_seconds: int = 0) -> IsolatedSession:
+    """Open a model file in a process of its own, with limits on memory and CPU time."""
+    # Imported here, because most models run in this process, and that of others takes long.
+    from ccnvr.edge.engines.isolated import IsolatedSession
+    from ccnvr.edge.engines.worker import Limits
+
+    return IsolatedSession(engine, content, limits=Limits(MODEL_MEMORY, cpu_seconds))

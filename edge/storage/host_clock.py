@@ -8,8 +8,10 @@ wall-clock times alone.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -48,13 +50,30 @@ class Moment:
 def now() -> Moment:
     """Return the present moment."""
     try:
-        host_boot = _BOOT_ID.read_text().strip() or None
+        host_boot = _boot_of(_BOOT_ID)
         # This is CLOCK_BOOTTIME. It is read from the kernel's file because libraries that fake the
         # time for a process fake clock_gettime() as well.
-        uptime_s = float(_UPTIME.read_text().split()[0])
+        with _UPTIME.open("rb", buffering=0) as file:
+            uptime_s = float(file.read().split()[0])
     except (OSError, ValueError, IndexError):
         return Moment(datetime.now(UTC), None, None, clock_synchronised())
     return Moment(datetime.now(UTC), host_boot, uptime_s, clock_synchronised())
+
+
+@cache
+def _boot_of(path: Path) -> str | None:
+    """Return the id of this boot, which stays the same for as long as this process lives."""
+    return path.read_text().strip() or None
+
+
+@cache
+def _adjtimex() -> Callable[[object], int] | None:
+    """Return the function of the C library, which is looked up once; None if it has none."""
+    try:
+        function: Callable[[object], int] = ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError):
+        return None
+    return function
 
 
 def clock_synchronised() -> bool | None:
@@ -64,9 +83,8 @@ def clock_synchronised() -> bool | None:
     fallen silent for hours. A time stamp of one daemon, such as that of systemd-timesyncd, would
     know neither the others nor the silence.
     """
-    try:
-        adjtimex = ctypes.CDLL(None).adjtimex
-    except (OSError, AttributeError):
+    adjtimex = _adjtimex()
+    if adjtimex is None:
         return None
     # All zero: `modes` = 0 only reads, which needs no privilege. The return value is enough, so
     # the layout of the structure does not matter.

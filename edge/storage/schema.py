@@ -197,10 +197,10 @@ def checksum(record: Mapping[str, object]) -> int:
 
     SQLite's pages carry no checksum in the main file, so a flipped bit would pass as a number.
     """
-    crc = 0
+    pieces: list[bytes] = []
     for name in sorted(record):
         value = record[name]
-        if name in ("id", "checksum") or value is None:
+        if value is None or name in ("id", "checksum"):
             continue
         if isinstance(value, bytes):
             data = value
@@ -210,5 +210,5 @@ def checksum(record: Mapping[str, object]) -> int:
             data = b"%d" % value  # an enum or a bool is stored as its number
         else:
             data = str(value).encode("utf-8", "surrogatepass")
-        crc = zlib.crc32(b"%s\0%d\0" % (name.encode(), len(data)) + data, crc)
-    return crc
+        pieces += (b"%s\0%d\0" % (name.encode(), len(data)), data)
+    return zlib.crc32(b"".join(pieces))
