@@ -10,13 +10,14 @@ than to compute so little, so what can be done for the domain and the strict one
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.chemometrics.domain import DISTANCES, Domain
-from ccnvr.edge.chemometrics.preprocess import refuse_constant
+from ccnvr.edge.chemometrics.preprocess import constant_spectrum
 from ccnvr.firmware_bridge.arrays import Array, Integers
 
 _LEAST_VARIANCE = 1e-12
@@ -99,13 +100,10 @@ class DomainDistances:
             # In float64, since Q is a small difference of large sums.
             spectra = np.ascontiguousarray(smoothed[:, number, :: part.every], dtype=np.float64)
             np.matmul(spectra, part.matrix, out=products[:, columns])
-            np.einsum("ij,ij->i", spectra, spectra, out=squares[:, number])
-        # All of these are times the root of the number of bands, or times the number.
+            # For one spectrum a single number, and BLAS is called faster than einsum.
+            squares[:, number] = (spectra @ spectra.T).diagonal()
         means = products.take(self._mean_columns, axis=1)
-        variances = squares - means * means
-        refuse_constant(variances - _LEAST_VARIANCE * squares, 0.0)
-        factors = np.ones((count, parts + 1))
-        np.divide(1.0, np.sqrt(variances), out=factors[:, 1:])
+        factors = np.array(list(map(_factors, means.tolist(), squares.tolist())))
         products *= factors.take(self._factor_of, axis=1)
         products -= self._centre
         for part, columns in zip(self._parts, self._columns, strict=True):
@@ -116,6 +114,26 @@ class DomainDistances:
         ratios: Array = products @ self._to_ratios
         ratios += self._constant
         return ratios.reshape(count, *self._ratio_shape)
+
+
+def _factors(means: list[float], squares: list[float]) -> list[float]:
+    """Return 1, and for each part 1 over the standard deviation and the root of the bands.
+
+    Args:
+        means: of one spectrum as each part reads it, the mean times the root of the bands.
+        squares: the sums of the squares.
+
+    Raises:
+        SpectrumError: the spectrum is constant.
+    """
+    factors = [1.0]
+    for mean, square in zip(means, squares, strict=True):
+        variance = square - mean * mean
+        # Written so that NaN fails.
+        if not variance > _LEAST_VARIANCE * square:
+            raise constant_spectrum()
+        factors.append(1.0 / sqrt(variance))
+    return factors
 
 
 class _Part:

@@ -130,20 +130,25 @@ def snv(spectra: Floats) -> Floats:
     # In two passes: the mean of squares minus the square of the mean would cancel in float32.
     centred = spectra - spectra.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True))
-    refuse_constant(deviation)
+    _refuse_constant(deviation)
     scaled: Floats = centred / deviation
     return scaled
 
 
-def refuse_constant(spread: NDArray[np.floating], least: float = 1e-12) -> None:
-    """Raise a `SpectrumError` if a measure of a spectrum's variation is not above `least`."""
+def _refuse_constant(deviations: NDArray[np.floating]) -> None:
+    """Raise a `SpectrumError` if a standard deviation is that of a constant."""
     # Rounding makes the deviation of a constant spectrum about 1e-17; that of a soil's second
     # derivative, the smallest input, is about 1e-7.
-    if not np.minimum.reduce(spread, axis=None) > least:
-        raise SpectrumError(
-            "no_variation",
-            "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample",
-        )
+    if not np.minimum.reduce(deviations, axis=None) > 1e-12:
+        raise constant_spectrum()
+
+
+def constant_spectrum() -> SpectrumError:
+    """Return the error of a spectrum that is constant."""
+    return SpectrumError(
+        "no_variation",
+        "the spectrum is constant, so it cannot be scaled; check that the probe saw the sample",
+    )
 
 
 class Preprocessor:
@@ -246,7 +251,7 @@ class Preprocessor:
         # In two passes: the mean of squares minus the square of the mean would cancel in float32.
         deviations = np.sqrt(np.add.reduce(filtered * filtered, axis=-1, keepdims=True) / bands)
         deviations[..., self._without_snv, :] = 1.0
-        refuse_constant(deviations)
+        _refuse_constant(deviations)
         scaled: Floats = np.divide(filtered, deviations, out=filtered)
         return scaled
 

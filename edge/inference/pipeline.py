@@ -54,6 +54,13 @@ class References:
         dark, white = self.dark.counts[bands], self.white.counts[bands]
         return reflectance(counts, dark, white, self.panel_reflectance)
 
+    def scaling(self, bands: slice | Integers) -> tuple[Array, Array]:
+        """Return dark counts and a factor, from which reflectance at `bands` is
+        `(counts - dark) x factor`.
+        """
+        dark = self.dark.counts[bands].copy()
+        return dark, self.panel_reflectance / (self.white.counts[bands] - dark)
+
     def drift_c(self, scan: Scan) -> float:
         """Return how much warmer the detector was than at that reference from which it differs
         most, in degrees Celsius; NaN without a thermometer.
@@ -64,7 +71,10 @@ class References:
     def drifted(self, scan: Scan) -> bool:
         """Return whether the detector was warmer or colder than the limit allows."""
         # A temperature that is not known is NaN, which exceeds no limit.
-        return abs(self.drift_c(scan)) > self.most_drift_c
+        return any(
+            abs(scan.temperature_c - one.temperature_c) > self.most_drift_c
+            for one in (self.dark, self.white)
+        )
 
 
 def reflectance(counts: Array, dark: Array, white: Array, panel_reflectance: float) -> Array:
@@ -101,9 +111,7 @@ class Pipeline:
         self._bands = as_slice(predictor.bands)
         self._panel = PERFECT_PANEL if references is None else references.panel_reflectance
         if references is not None:
-            # Once for all scans: `reflectance` is a difference and a factor.
-            self._dark = references.dark.counts[self._bands]
-            self._factor = self._panel / (references.white.counts[self._bands] - self._dark)
+            self._dark, self._factor = references.scaling(self._bands)
         used_nm = info.wavelengths_nm[predictor.bands]
         # Only joins within the range that the model reads matter; one in a gap of its grid does,
         # because the step remains beyond the gap.
@@ -117,6 +125,8 @@ class Pipeline:
             brightest = float(signals[predictor.bands].max())
             self._faint = brightest < FAINT_LIGHT * info.saturation_counts
         self._daylight = DaylightCheck(info.wavelengths_nm, usable)
+        if references is not None:
+            self._daylight_dark, self._daylight_factor = references.scaling(self._daylight.bands)
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
@@ -208,20 +218,20 @@ class Pipeline:
 
     def _doubts(self, scan: Scan) -> list[str]:
         """Return flags for what makes the numbers of a scan doubtful."""
-        references = self._references
-        return [
-            *(["reference_drift"] if references is not None and references.drifted(scan) else []),
-            *(["faint_light"] if self._faint else []),
-            *(["daylight"] if self._has_daylight(scan) else []),
-        ]
+        doubts: list[str] = []
+        if self._references is not None and self._references.drifted(scan):
+            doubts.append("reference_drift")
+        if self._faint:
+            doubts.append("faint_light")
+        if self._daylight.bands.size and self._has_daylight(scan):
+            doubts.append("daylight")
+        return doubts
 
     def _has_daylight(self, scan: Scan) -> bool:
-        bands = self._daylight.bands
-        if not bands.size:
-            return False
-        values = scan.counts[bands]
+        values = scan.counts[self._daylight.bands]
         if self._references is not None:
-            values = self._references.reflectance(values, bands)
+            values -= self._daylight_dark
+            values *= self._daylight_factor
         elif self._quantity is Quantity.ABSORBANCE:
             values = 10.0**-values
         return self._daylight(values)

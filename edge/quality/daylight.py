@@ -46,7 +46,7 @@ class DaylightCheck:
 
     def __call__(self, reflectance: Array) -> bool:
         """Return whether reflectance at `bands` shows daylight."""
-        return bool(np.any(self._weights @ reflectance > 0.0))
+        return bool((self._weights @ reflectance).max(initial=0.0) > 0.0)
 
 
 def _mean_at(wavelengths_nm: Array, usable: NDArray[np.bool_], centre_nm: float) -> Array:

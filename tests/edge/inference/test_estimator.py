@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccnvr.edge.chemometrics.domain_distances import Position
@@ -17,8 +17,8 @@ NUMBERS = st.floats(-3.0, 3.0)
 DIFFICULTIES = st.builds(
     Difficulty,
     NUMBERS,
-    NUMBERS,
-    NUMBERS,
+    st.floats(-0.1, 3.0),
+    st.floats(-0.1, 3.0),
     st.sampled_from([(), (0.5, -0.2, 1.0)]),
     st.floats(1.0, 8.0),
     st.just((-1.0, 0.0, 0.5)),
@@ -33,7 +33,7 @@ TARGETS = st.builds(
     st.floats(0.1, 2.0),
     st.sampled_from([-1.0, 0.0]),
     st.just(50.0),
-    st.one_of(st.none(), st.floats(0.0, 2.0)),
+    st.one_of(st.none(), st.floats(0.01, 2.0)),
     st.one_of(st.none(), DIFFICULTIES),
 )
 POSITIONS = st.one_of(
@@ -41,6 +41,7 @@ POSITIONS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(TARGETS, st.floats(-5.0, 5.0), st.floats(0.0, 2.0), POSITIONS, st.booleans())
 def test_an_estimate_is_what_the_target_says(
     target: Target, output: float, noise: float, position: Position | None, has_new: bool
