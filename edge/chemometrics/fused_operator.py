@@ -7,7 +7,7 @@ its diagonal. It is cut into blocks of a few bands of the grid, each of which ho
 channels and is dense over the columns that they read. A spectrum then takes one gather, which
 interpolates, and one product of small matrices, for the model's input and the domain together.
 
-It computes in float64: docs/decisions/0090-one-operator-for-all-that-reads-a-spectrum.md says why.
+It computes in float64: docs/decisions/0091-one-operator-for-all-that-reads-a-spectrum.md says why.
 """
 
 from __future__ import annotations
