@@ -75,6 +75,11 @@ def _of_records(path: Path, log: wal.LogState) -> Iterator[Finding]:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             ((whole,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if not (tables or version):
+                # The daemon makes the file before it fills it, which takes a moment.
+                yield Finding(True, "the store is new and holds nothing yet")
+                return
             if application != schema.APPLICATION_ID and not salvage.holds_records(path):
                 raise UsageError(f"{path} is not a store of ccnvr; name another file")
             if version > schema.SCHEMA:

@@ -69,6 +69,13 @@ def test_a_store_in_use_is_not_repaired(store: Path) -> None:
     owner.close()
 
 
+def test_a_store_that_a_daemon_is_making_is_no_fault(tmp_path: Path) -> None:
+    new = tmp_path / "new.sqlite"
+    new.touch()
+    found = run_ccnvr("doctor", new)
+    assert found.returncode == 0 and "holds nothing yet" in found.stdout
+
+
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     assert_one_sentence(run_ccnvr("doctor", tmp_path / "none"), 2, "there is no store")
     photo = tmp_path / "photo.jpg"
