@@ -71,7 +71,7 @@ def test_a_store_in_use_is_not_repaired(store: Path) -> None:
 
 def test_a_store_that_a_daemon_is_making_is_no_fault(tmp_path: Path) -> None:
     new = tmp_path / "new.sqlite"
-    new.touch()
+    new.touch(0o640)
     found = run_ccnvr("doctor", new)
     assert found.returncode == 0 and "holds nothing yet" in found.stdout
 
