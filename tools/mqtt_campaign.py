@@ -148,6 +148,13 @@ def fleet(folder: Path, devices: int, seconds: int) -> bool:
     start, sent = time.monotonic(), threading.Semaphore(0)
 
     def scan(number: int) -> None:
+        try:
+            scan_all(number)
+        finally:
+            # Also after an error, which the missing ids then tell.
+            sent.release()
+
+    def scan_all(number: int) -> None:
         for second in range(seconds):
             # Spread over the second, as devices of their own are.
             due = start + second + number / devices
@@ -156,7 +163,6 @@ def fleet(folder: Path, devices: int, seconds: int) -> bool:
                 prediction_message(configs[number], record(f"d{number}-{second}"))
             )
             publishers[number].settle()
-        sent.release()
 
     threads = [threading.Thread(target=scan, args=(number,)) for number in range(devices)]
     for thread in threads:
@@ -185,7 +191,7 @@ def record(scan_id: str) -> dict[str, Any]:
         "scan_id": scan_id,
         "time": "2026-01-01T00:00:00.000+00:00",
         "instrument": "S1",
-        "predictions": {name: vars(estimate) for name, estimate in ESTIMATES.items()},
+        "predictions": {name: estimate._asdict() for name, estimate in ESTIMATES.items()},
         "flags": [],
         "verdict": None,
         "latency_ms": 1.0,
