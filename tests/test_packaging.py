@@ -43,6 +43,12 @@ def test_the_unit_is_hardened_and_valid() -> None:
     ]
 
 
+def test_the_unit_runs_nothing_that_a_bare_debian_lacks() -> None:
+    # Debian's minimal variant has no /bin/kill, on which reloading failed once.
+    commands = re.findall(r"^Exec\w+=(\S+)", (PACKAGING / "ccnvr.service").read_text(), re.M)
+    assert set(commands) == {"/opt/ccnvr/bin/ccnvr", "/bin/sh"}
+
+
 def test_the_service_s_configuration_is_one() -> None:
     settings = config.load(PACKAGING / "ccnvr.toml", {})
     assert settings.store.path == "/var/lib/ccnvr/ccnvr.sqlite"
