@@ -1,7 +1,7 @@
 """Seconds an epoch and peak memory of a training beside a plain torch loop.
 
 `python -m benchmarks.training` takes the soils and the network of a recipe, by default ICRAF's, and
-trains it twice: by `ccnvr.train`, with its augmentation and teachers, and by the loop that a user
+trains it twice: by `ccnvr.train`, with its augmentation, and by the loop that a user
 would write with `DataLoader`, without them. Each runs in a process of its own, in turns.
 """
 
@@ -114,9 +114,9 @@ def _run_one(arguments: argparse.Namespace) -> None:
     if arguments.library:
         recipe = replace(recipe, libraries=(arguments.library,), tests=())
     soils = load_data(recipe).soils
-    recipe = replace(recipe, fit=replace(recipe.fit, epochs=arguments.epochs)).for_soils(
-        len(soils.spectra)
-    )
+    # Without teachers, and so without what they would say of displaced spectra.
+    fit = replace(recipe.fit, epochs=arguments.epochs, steps=0, displacement=0.0)
+    recipe = replace(recipe, fit=fit).for_soils(len(soils.spectra))
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     times = WAYS[arguments.only](recipe, soils.spectra, soils.values)
     print(
