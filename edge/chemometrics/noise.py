@@ -181,9 +181,8 @@ class NoiseResponse:
             clean: the outputs for it, `(targets,)`.
             noise: the standard deviation of the noise to add, `(bands,)`.
         """
-        # Outputs that are not finite count as the largest response below.
         with np.errstate(invalid="ignore", over="ignore"):
             moves = self._outputs(absorbance + noise * self._draws) - clean
-            far = np.sqrt(np.mean(moves**2, axis=0))
-        limited: Array = np.minimum(np.nan_to_num(far, nan=LARGEST_RESPONSE), LARGEST_RESPONSE)
-        return limited
+            far = np.sqrt(np.mean(moves * moves, axis=0))
+        # Written so that NaN counts as the largest response.
+        return np.where(far < LARGEST_RESPONSE, far, LARGEST_RESPONSE)

@@ -75,16 +75,12 @@ class Estimator:
         for (restore, target), output, half, noise in zip(
             self._estimates, outputs, halves, by_noise, strict=True
         ):
-            name, value = target.name, restore(output)
+            name = target.name
+            # The model's errors were measured on spectra with next to no noise, so they are
+            # independent of those that noise adds, and the half widths add in quadrature.
+            value, low, high = restore(output, hypot(half, noise))
             places = KNOWN if sure or target.half_width_90_new_places is None else NEW
-            if target.half_width_90 is None:
-                estimates[name] = Estimate(value, target.unit, None, None, places)
-            else:
-                # The model's errors were measured on spectra with next to no noise, so they are
-                # independent of those that noise adds, and the half widths add in quadrature.
-                both = hypot(half, noise)
-                low, high = restore(output - both), restore(output + both)
-                estimates[name] = Estimate(value, target.unit, low, high, places)
+            estimates[name] = Estimate(value, target.unit, low, high, places)
             if not target.lowest <= value <= target.highest:
                 outside.append(f"{name}:outside_training_range")
             if noise > half:
@@ -93,19 +89,35 @@ class Estimator:
         return Prediction(estimates, (*unlike, *outside, *noisy))
 
 
-def _restoring(target: Target) -> Callable[[float], float]:
-    """Return the function of one number that `Target.restore` is of an array."""
-    mean, sd = target.mean, target.sd
+_Restore = Callable[[float, float], tuple[float, float | None, float | None]]
+
+
+def _restoring(target: Target) -> _Restore:
+    """Return the function from an output and its half width to value, low and high.
+
+    It is what `Target.restore` does with arrays.
+    """
+    mean, sd, has_interval = target.mean, target.sd, target.half_width_90 is not None
     most = 100.0 if target.unit == "%" else inf
     least = 0.0 if target.lowest >= 0.0 else -inf
+    is_log = target.transform == "log1p"
 
-    def identity(output: float) -> float:
-        return max(min(mean + sd * output, most), least)
+    def one(transformed: float) -> float:
+        if is_log:
+            transformed = expm1(min(transformed, LARGEST_LOG1P))
+        # Comparisons, because a call of max or min takes three times as long.
+        if transformed > most:
+            return most
+        return transformed if transformed > least else least
 
-    def log1p(output: float) -> float:
-        return max(min(expm1(min(mean + sd * output, LARGEST_LOG1P)), most), least)
+    def restore(output: float, half: float) -> tuple[float, float | None, float | None]:
+        middle = mean + sd * output
+        if not has_interval:
+            return one(middle), None, None
+        reach = sd * half
+        return one(middle), one(middle - reach), one(middle + reach)
 
-    return log1p if target.transform == "log1p" else identity
+    return restore
 
 
 def _half_width_of(target: Target) -> Callable[[float, Position | None], float]:
@@ -142,6 +154,8 @@ def _factor_of(difficulty: Difficulty) -> Callable[[float, Position | None], flo
             logarithm += libraries[position.nearest]
         if by_bin:
             logarithm += by_bin[bisect_right(edges, output)]
-        return exp(max(-limit, min(logarithm, limit)))
+        if logarithm > limit:
+            return exp(limit)
+        return exp(logarithm) if logarithm > -limit else exp(-limit)
 
     return factor

@@ -28,7 +28,9 @@ def test_predictions_are_those_of_the_library_call(model: ProvedModel, soils_csv
     assert [line["sample_id"] for line in lines] == table.sample_ids
     together = predictor.batch(absorbance(table.spectra[:, predictor.bands]))
     for line, spectrum, expected in zip(lines, table.spectra, together, strict=True):
-        assert line["predictions"] == {name: vars(estimate) for name, estimate in expected.items()}
+        assert line["predictions"] == {
+            name: estimate._asdict() for name, estimate in expected.items()
+        }
         alone = predictor(absorbance(spectrum[predictor.bands]))
         assert line["flags"] == list(alone.flags)
         for name, estimate in alone.items():
