@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +21,7 @@ Tell = Callable[[str], None]
 class ModelFamily:
     """The family of default bundles, each of which is opened when an instrument needs it.
 
-    Not safe to call from several threads at once.
+    Several threads may use it, each with a predictor of its own.
 
     Args:
         engine: the engine, as for `ProvedModel`.
@@ -38,6 +39,7 @@ class ModelFamily:
         self._engine, self._profile, self._tell = engine, profile, tell
         self._opened: dict[str, ProvedModel] = {}
         self._by_bands: dict[bytes, ProvedModel] = {}
+        self._one_at_a_time = threading.Lock()
 
     def for_wavelengths(self, wavelengths_nm: Array) -> ProvedModel:
         """Return the family's best model for an instrument's bands, in nm, increasing.
@@ -47,9 +49,10 @@ class ModelFamily:
             BundleError: the bundle is damaged, or fails its self-test.
         """
         key = wavelengths_nm.tobytes()
-        if key not in self._by_bands:
-            self._by_bands[key] = self._open(family.choose(wavelengths_nm))
-        return self._by_bands[key]
+        with self._one_at_a_time:
+            if key not in self._by_bands:
+                self._by_bands[key] = self._open(family.choose(wavelengths_nm))
+            return self._by_bands[key]
 
     def bind(self, wavelengths_nm: Array) -> Predictor:
         """Return a predictor for an instrument by its best model; see `for_wavelengths`."""

@@ -6,6 +6,7 @@ file can crash an engine, hang it, or make it fill the memory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,8 @@ TRIAL_SECONDS = 60
 class ProvedModel:
     """A verified bundle opened on an engine, after its self-test has passed.
 
+    Several threads may use it, each with a predictor of its own.
+
     Args:
         bundle_path: a `.ccnvr` file, or `default:NAME` for a bundle that comes with ccnvr.
         engine: `onnx`, `litert`, `tflite`, `numpy`, or `auto` for the first that is installed.
@@ -66,6 +69,9 @@ class ProvedModel:
         if new:
             self._try(test)
         self.session: Session = self._open()
+        # Most engines run one network at a time. When an instrument is connected again, the daemon
+        # binds the model to it while scans of the former connection are still predicted.
+        self._one_at_a_time = threading.Lock()
         self.self_test_difference = self._difference(self.session, test)
         """The largest difference from the expected outputs, in standardised units."""
         if new:
@@ -93,9 +99,10 @@ class ProvedModel:
         Raises:
             BundleError: the engine fails, or returns another shape.
         """
-        # Not by the context manager, which takes longer than the rest of this.
+        # Not by the context manager of errors, which takes longer than the rest of this.
         try:
-            outputs = self.session(inputs)
+            with self._one_at_a_time:
+                outputs = self.session(inputs)
             expected = (len(inputs), len(self.bundle.manifest.targets))
             if outputs.shape != expected:
                 raise EngineError(f"its outputs have shape {outputs.shape} instead of {expected}")

@@ -10,7 +10,11 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
+from ccnvr.firmware_bridge.arrays import Float32
 from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 from tools import hostile_models
 
@@ -505,3 +510,24 @@ def test_the_interpreter_is_quiet_without_standard_error_too() -> None:
         text=True,
     )
     assert result.returncode == 0 and "self-test passed" in result.stdout
+
+
+def test_one_thread_at_a_time_runs_a_network() -> None:
+    """After a reconnection the daemon's reader binds a model by which its main loop predicts."""
+    model = ProvedModel("default:as7265x", "numpy")
+    wavelengths = model.bundle.manifest.preprocessing.grid.wavelengths()
+    session, within = model.session, threading.Lock()
+
+    class Exclusive:
+        name = session.name
+
+        def __call__(self, inputs: Float32) -> Float32:
+            assert within.acquire(blocking=False), "two threads run the network at once"
+            with ExitStack() as leaving:
+                leaving.callback(within.release)
+                time.sleep(1e-4)
+                return session(inputs)
+
+    model.session = Exclusive()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: model.bind(wavelengths), range(4)))
