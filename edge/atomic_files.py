@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+
+_NO_SYNC_OF_FOLDERS = (errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system answers that cannot sync a folder, or a folder that may not be read."""
 
 
 def check_writable(path: Path) -> None:
@@ -94,9 +98,29 @@ def remove_leftovers(folder: Path, files: str = "*") -> None:
         part.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where its file system can.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_FOLDERS:
+            raise
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file for writing, and rename it to `path` when the block succeeds.
+
+    The rename is durable when this returns, so that of two files the second is never there without
+    the first, even after a power cut.
 
     Raises:
         UsageError: there is something at `path` that is not a regular file.
@@ -112,6 +136,8 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             # Before the rename: after a power cut the name must not lead to unwritten content.
             os.fsync(stream.fileno())
         os.replace(beside, path)
+        # A file system may otherwise write two renames in any order.
+        sync_folder(path.parent)
     except OSError as error:
         raise CcnvrError(
             f"{path} cannot be written ({error.strerror}); make the folder, free space, or choose "

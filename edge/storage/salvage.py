@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from ccnvr.edge.atomic_files import sync_folder
 from ccnvr.edge.storage import schema, wal
 from ccnvr.edge.storage.owner_lock import MODE
 from ccnvr.edge.storage.pages import FetchPage, Row, leaf_rows
@@ -171,11 +172,7 @@ def _exchange(store: Path, fresh: Path) -> Path:
     with suppress(FileNotFoundError):
         os.unlink(store.with_name(f"{store.name}-shm"))
     os.replace(fresh, store)
-    folder = os.open(store.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(store.parent)
     return kept
 
 
