@@ -7,8 +7,10 @@ documentation of Home Assistant's integrations (read 2026).
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,8 @@ DEVICE_CLASSES = {"pH": "ph"}
 
 ICONS = {"OC": "mdi:leaf", "N": "mdi:sprout", "clay": "mdi:layers", "CEC": "mdi:magnet"}
 
+MODEL_KEY = "model"
+"""The key of the component that shows the model's versions."""
 
 _UPDATE = (
     "{{ dict(installed_version=value_json.installed, latest_version=value_json.latest, "
@@ -46,11 +50,12 @@ def discovery(
     identifier = f"ccnvr_{config.device_id}"
     topic = f"{config.base}/prediction"
     # A component without fields is removed where there was one; one left out would stay.
-    components: dict[str, dict[str, Any]] = {"model": {"p": "update"}}
+    components: dict[str, dict[str, Any]] = {MODEL_KEY: {"p": "update"}}
     if updated:
-        components["model"] |= _model_component(config, identifier)
+        components[MODEL_KEY] |= _model_component(config, identifier)
+    keys = component_keys(units)
     for name, unit in units.items():
-        key = "".join(letter if letter.isalnum() else "_" for letter in name)
+        key = keys[name]
         # Texts of a bundle go into JSON alone, and into a template only as such an escaped key.
         value = f"value_json.predictions[{json.dumps(name)}]"
         known = f"{value} is defined"
@@ -91,6 +96,24 @@ def discovery(
     return Message(
         f"{config.discovery_topic}/device/{identifier}/config", json.dumps(payload), retain=True
     )
+
+
+def component_keys(names: Iterable[str]) -> dict[str, str]:
+    """Return the key of each property's component, a different one for each name.
+
+    A key is the name with `_` for all that is neither a letter nor a digit. Where two names have
+    the same key, or a name has the model's, the key ends in `-` and a digest of the name.
+    """
+    plain = {name: "".join(one if one.isalnum() else "_" for one in name) for name in names}
+    counts = Counter([MODEL_KEY, *plain.values()])
+    # A property's key is in its unique id, by which Home Assistant knows its history: all keys that
+    # are unambiguous stay as they are, and no prefix sets them apart from the model's.
+    return {
+        name: key
+        if counts[key] == 1 or key == name != MODEL_KEY
+        else f"{key}-{hashlib.sha256(json.dumps(name).encode()).hexdigest()[:8]}"
+        for name, key in plain.items()
+    }
 
 
 def _model_component(config: MqttConfig, identifier: str) -> dict[str, Any]:
@@ -134,11 +157,12 @@ class Announcement:
         }
         if not self.config.home_assistant or found.items() <= self._units.items():
             return None
-        self._units |= found
+        # A new dictionary, because the client's thread may be reading the old one in `message`.
+        self._units = {**self._units, **found}
         return self.message()
 
     def message(self) -> Message | None:
         """Return the message, or None before there is anything to show."""
         if not self.config.home_assistant or not (self._units or self.updated):
             return None
-        return discovery(self.config, dict(self._units), self.version, self.model, self.updated)
+        return discovery(self.config, self._units, self.version, self.model, self.updated)

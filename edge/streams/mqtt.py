@@ -192,8 +192,9 @@ class Publisher:
             except Exception as error:  # a broker's malformed packet must not end the stream
                 if self._stopping.is_set():
                     return
+                # It names no culprit: an error of a callback comes out here too.
                 _LOG.warning(
-                    "the broker %s sent what is not MQTT (%s: %s); connecting again",
+                    "the connection to the broker %s broke off (%s: %s); connecting again",
                     self._config.host,
                     type(error).__name__,
                     error,

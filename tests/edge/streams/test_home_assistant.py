@@ -11,6 +11,7 @@ import pytest
 
 from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.fleet import RECENT, DeviceState
+from ccnvr.edge.streams.home_assistant import Announcement, component_keys, discovery
 from ccnvr.edge.streams.mqtt import GREET_EVERY_S
 from tests.edge.streams.conftest import config
 from tests.support.brokers import Broker, Subscriber
@@ -84,3 +85,26 @@ def test_shares_are_of_the_latest_scans_and_by_kind() -> None:
     told = json.loads(state.message().payload)
     assert told["shares"] == {"noisy": 1.0, "out_of_domain": 0.5}
     assert told["scans"] == RECENT
+
+
+def test_each_property_has_a_component_of_its_own_and_plain_names_their_former_unique_ids() -> None:
+    units = dict.fromkeys(("OC", "a_b", "a b", "a.b", "Fe (ox)", "model"), "%")
+    payload = json.loads(discovery(config(1), units, "1.0", "b", updated=True).payload)
+    components = payload["cmps"]
+    assert components.pop("model")["p"] == "update"
+    assert [one["name"] for one in components.values()] == [*units]
+    ids = {one["name"]: one["unique_id"] for one in components.values()}
+    assert len({*ids.values(), "ccnvr_plot-7_model"}) == len(units) + 1
+    assert (ids["OC"], ids["a_b"]) == ("ccnvr_plot-7_OC", "ccnvr_plot-7_a_b")
+    assert ids["Fe (ox)"] == "ccnvr_plot-7_Fe__ox_"
+    assert component_keys(reversed(units)) == component_keys(units)
+
+
+def test_a_property_that_is_learnt_leaves_alone_what_another_thread_may_be_reading() -> None:
+    announcement = Announcement(config(1), "1.0", "b")
+    assert announcement.learn({"predictions": {"OC": {"unit": "%"}}})
+    read = announcement._units
+    message = announcement.learn({"predictions": {"OC": {"unit": "%"}, "N": {"unit": "%"}}})
+    assert message is not None
+    assert [*json.loads(message.payload)["cmps"]] == ["model", "OC", "N"]
+    assert read == {"OC": "%"}
