@@ -231,7 +231,13 @@ def _why_not_opened(url: str, error: Exception) -> str:
             f"there is no such port as in {url}; plug the instrument in and look for its name in "
             "/dev/serial/by-id"
         )
-    if number in (errno.EACCES, errno.EPERM):
+    if number == errno.EPERM:
+        # Of a file's own permissions comes EACCES, of the control group of a service this.
+        return (
+            f"the service's limits on devices do not allow {url}; restart the service, which "
+            "learns the numbers of devices as it starts"
+        )
+    if number == errno.EACCES:
         return (
             f"no permission to open {url}; add your user to the group that owns the port "
             "(often dialout)"
