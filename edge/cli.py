@@ -267,7 +267,11 @@ def _dispatch(arguments: list[str]) -> int:
     # argparse leaves only for --help here; `_Parser` raises UsageError for wrong use.
     except SystemExit as shown_help:
         return int(shown_help.code or 0)
-    return int(module.run(parsed))
+    try:
+        return int(module.run(parsed))
+    # Some packages are imported only where they are used.
+    except ModuleNotFoundError as error:
+        raise _missing(name, error) from error
 
 
 def _load(name: str) -> Any:
@@ -283,10 +287,14 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(command.module)
     except ImportError as error:
-        raise UsageError(
-            f"ccnvr {name} needs {error.name}; install the extra {command.extra}: pip install "
-            f"'ccnvr[{command.extra}]'"
-        ) from error
+        raise _missing(name, error) from error
+
+
+def _missing(name: str, error: ImportError) -> UsageError:
+    extra = COMMANDS[name].extra
+    return UsageError(
+        f"ccnvr {name} needs {error.name}; install the extra {extra}: pip install 'ccnvr[{extra}]'"
+    )
 
 
 def _parser_of(name: str, module: Any) -> argparse.ArgumentParser:

@@ -25,6 +25,9 @@ KNOWN, NEW = "known", "new"
 
 _MOST_BINS = 100
 
+LARGEST_PERCENTAGE = 100.0
+"""The largest value, and end of an interval, of a property whose unit is `%`."""
+
 LARGEST_LOG1P = 200.0
 """The largest logarithm that is undone; exp(200) is 7e86, float64 overflows beyond exp(709)."""
 
@@ -184,7 +187,7 @@ class Target:
             else transformed
         )
         if self.unit == "%":
-            values = np.minimum(values, 100.0)
+            values = np.minimum(values, LARGEST_PERCENTAGE)
         return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
 
 

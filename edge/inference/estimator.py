@@ -15,6 +15,7 @@ from ccnvr.edge.chemometrics.domain_distances import Position
 from ccnvr.edge.chemometrics.targets import (
     KNOWN,
     LARGEST_LOG1P,
+    LARGEST_PERCENTAGE,
     NEW,
     Difficulty,
     Estimate,
@@ -98,7 +99,7 @@ def _restoring(target: Target) -> _Restore:
     It is what `Target.restore` does with arrays.
     """
     mean, sd, has_interval = target.mean, target.sd, target.half_width_90 is not None
-    most = 100.0 if target.unit == "%" else inf
+    most = LARGEST_PERCENTAGE if target.unit == "%" else inf
     least = 0.0 if target.lowest >= 0.0 else -inf
     is_log = target.transform == "log1p"
 

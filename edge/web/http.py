@@ -138,6 +138,9 @@ class Response:
         if self.parts is not None:
             async for part in self.parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
+                # Without a pause the loop would not notice that the client has gone, and asyncio
+                # would warn of each part that is written to the closed connection.
+                await asyncio.sleep(0)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

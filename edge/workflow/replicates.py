@@ -18,7 +18,7 @@ from math import hypot
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, Estimate
+from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, LARGEST_PERCENTAGE, Estimate
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.quality.gate import disagree
 from ccnvr.firmware_bridge.instrument import Scan, Settings
@@ -110,6 +110,7 @@ def _widened(estimate: Estimate, by: float) -> Estimate:
     # A content cannot be negative; where the model's own interval stops at 0, this one does.
     if estimate.low >= 0.0:
         low = max(0.0, low)
-    return estimate._replace(
-        low=low, high=estimate.value + hypot(estimate.high - estimate.value, by)
-    )
+    high = estimate.value + hypot(estimate.high - estimate.value, by)
+    if estimate.unit == "%":
+        high = min(high, LARGEST_PERCENTAGE)
+    return estimate._replace(low=low, high=high)

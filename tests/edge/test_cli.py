@@ -113,18 +113,26 @@ def test_the_version_is_the_package_s() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "module", "extra"), [("train", "torch", "train"), ("export", "onnx", "export")]
+    ("command", "module", "extra"),
+    [
+        ("train --help", "torch", "train"),
+        ("export --help", "onnx", "export"),
+        pytest.param(
+            *("data", "rdata", "train"),
+            marks=pytest.mark.skipif("CCNVR_DATA" not in os.environ, reason="no library at hand"),
+        ),
+    ],
 )
 def test_a_missing_extra_is_named_with_its_install_command(
     command: str, module: str, extra: str
 ) -> None:
     code = (
         f"import sys; sys.modules[{module!r}] = None; from ccnvr.edge.cli import main; "
-        f"sys.exit(main([{command!r}, '--help']))"
+        f"sys.exit(main({command.split()!r}))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert_one_sentence(
-        result, 2, f"ccnvr {command} needs {module}", f"pip install 'ccnvr[{extra}]'"
+        result, 2, f"ccnvr {command.split()[0]} needs {module}", f"pip install 'ccnvr[{extra}]'"
     )
 
 

@@ -84,6 +84,16 @@ def test_the_chosen_lie_nearer_to_all_soils_than_any_at_random() -> None:
     assert apart(chosen) < min(drawn)
 
 
+def test_laboratory_columns_of_other_names_are_kept_and_no_second_one_is_added(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = measured.read_text().splitlines()
+    measured.write_text("\n".join([f"{head},OC_g_kg", *(f"{row},12" for row in rows)]))
+    assert select("measured.csv", "--count", "12", "--out", "lab.csv") == 0
+    assert "fill in N (g/kg)" in capsys.readouterr().err
+    assert "OC" not in rows_of("lab.csv")[0] and "OC_g_kg" in rows_of("lab.csv")[0]
+
+
 def test_equal_points_are_chosen_no_more_often_than_others() -> None:
     points = np.concatenate([np.zeros((30, 2)), np.eye(2)])
     assert {30, 31} < set(medoids(points, 4).tolist())

@@ -1,14 +1,15 @@
 """Choose which of the soils that you measured a laboratory should analyse.
 
-A few soils are chosen that stand for all of them, as the model sees their spectra. The table that
-is written holds their spectra, with an empty column for each property: fill in the laboratory's
-values, and give it to ccnvr finetune.
+A few soils are chosen that stand for all of them, as the model sees their spectra. The table
+holds their spectra and the columns of your files, and an empty column for each property that has
+none: fill in the laboratory's values, and give it to ccnvr finetune.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ccnvr.edge.spectrum_files.read import read_tables
 from ccnvr.edge.spectrum_files.spectra_table import SpectraTable, joined
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.train.libraries.own.columns import NotUnderstood, understand
 from ccnvr.train.selection import choose_soils
 
 
@@ -59,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = choose_soils(
             bundle.manifest, bundle.correction(), table, quantity, arguments.count
         )
-    targets = [target for target in bundle.manifest.targets if target.name not in table.columns]
+    there = _properties_of(table)
+    targets = [target for target in bundle.manifest.targets if target.name not in there]
     with write_atomically(arguments.out) as stream:
         text = io.TextIOWrapper(stream, "utf-8", newline="")
         selected = _selected(table, chosen, [target.name for target in targets])
@@ -96,6 +99,17 @@ def _read(arguments: argparse.Namespace) -> SpectraTable:
                 "of one instrument"
             )
     return joined(tables)
+
+
+def _properties_of(table: SpectraTable) -> set[str]:
+    """Return the properties that columns of a table are read as, under whatever name."""
+    found = set()
+    for name in table.columns:
+        with suppress(NotUnderstood):
+            column = understand(name)
+            if column is not None:
+                found.add(column.property)
+    return found
 
 
 def _selected(table: SpectraTable, chosen: list[str], empty: list[str]) -> SpectraTable:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from ccnvr.edge.storage.context import SampleIdentity
 from ccnvr.edge.streams.page_settings import WebConfig
 from ccnvr.edge.web import http, server
-from ccnvr.edge.web.http import MOST_BODY
+from ccnvr.edge.web.http import MOST_BODY, Response
 from ccnvr.edge.workflow.requests import SampleRequest
 from ccnvr.firmware_bridge.errors import UsageError
 from tests.edge.web.conftest import ServedPage
@@ -140,6 +141,26 @@ def test_events_go_on_after_the_last_that_was_seen(page: ServedPage) -> None:
     # A number of another store begins anew.
     again = events(page, 5, **{"Last-Event-ID": "99"})
     assert [event[2] for event in again if event[0] == "record"] == ["1", "2", "3"]
+
+
+def test_a_loss_of_the_connection_is_noticed_between_two_parts() -> None:
+    """Otherwise asyncio warns of each part that is written to a closed connection."""
+    sent: list[object] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"part"
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    async def answer() -> int:
+        lost = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: lost.set_result(len(sent)))
+        await Response(parts=parts()).send(send)
+        return int(await lost)
+
+    assert asyncio.run(answer()) < 5
 
 
 def test_a_job_is_begun_answered_and_told(page: ServedPage) -> None:

@@ -73,6 +73,12 @@ def test_a_content_has_no_negative_end_and_a_ph_keeps_its_own() -> None:
     assert spread.flags == ("OC:replicates_disagree", "x:replicates_disagree")
 
 
+def test_a_percentage_ends_at_100() -> None:
+    sand = [Prediction({"sand": Estimate(v, "%", v - 20.0, v + 5.0)}) for v in (80.0, 95.0)]
+    high = with_spread(sand[1], sand)["sand"].high
+    assert high == 100.0
+
+
 def test_the_mean_of_scans_is_one_scan_of_all_averages() -> None:
     scans = [
         Scan(n, ScanKind.SAMPLE, np.array([n, 10.0]), Settings(5, 4), n == 3, 20.0 + n)
