@@ -1,8 +1,8 @@
 """Two slots for bundles, of which one is active; a new one is on trial until it has proved itself.
 
-A folder holds `a.ccnvr`, `b.ccnvr` and `slots.json`. Everything is written beside its place, made
-durable and renamed, and `slots.json` comes last: whatever is cut off half-way leaves the active
-bundle as it was.
+A folder holds `a.ccnvr`, `b.ccnvr` and `slots.json`. Everything is written beside its place,
+verified, made durable and renamed, and `slots.json` comes last: whatever is cut off half-way leaves
+the former bundle as it was.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ MOST_STATE_BYTES = 16_384
 class SlotState:
     """Which slot is active, which is on trial, and why the last trial failed.
 
-    `active` is "" before the first bundle has proved itself, `trial` is "" without a trial.
+    `active` is what to go back to: "" while the first bundle is on trial, and the first bundle once
+    a second one is on trial. `trial` is "" without a trial.
     `refused` is the reason why the last new bundle was not taken or kept, and `refused_name` its
     name, or that of its file if it could not be read.
     """
@@ -118,7 +119,7 @@ class Slots:
         return self.path(name)
 
     def install(self, source: Path, public_key: Path | None = None) -> Path:
-        """Put a bundle into the slot that is not active, and begin its trial.
+        """Put a bundle into the slot that is not to be gone back to, and begin its trial.
 
         Args:
             source: the bundle.
@@ -142,24 +143,24 @@ class Slots:
         content = _content(source)
         if public_key is not None:
             check_signature(content, source.with_name(source.name + SUFFIX), public_key)
-        self.state = self._read()
-        # A bundle that is on trial gives way: it has not proved itself, and a newer one is wanted.
-        name = next(name for name in NAMES if name != self.state.active)
-        # Without its trial first: until the file is whole nothing must point to it.
-        self._write(replace(self.state, trial=""))
         # Not those of the state, which the daemon writes as well.
         remove_leftovers(self.folder, "?.ccnvr")
+        former, name = self._former_and_next()
         place = self.path(name)
         with write_atomically(place) as stream:
             stream.write(content)
-        # What lies there now is what will run, so that is read and held against its checksums.
-        try:
-            archive.read(place)
-        except BundleError:
-            place.unlink()
-            raise
-        self._write(SlotState(self.state.active, trial=name))
+            stream.flush()
+            _verify(Path(stream.name), source)
+        # Between the two renames a daemon finds the former bundle, or this one on trial already.
+        self._write(SlotState(former, trial=name))
         return place
+
+    def _former_and_next(self) -> tuple[str, str]:
+        """Return the slot to go back to, "" if there is none, and the slot for another bundle."""
+        self.state = self._read()
+        # A bundle on trial gives way to a newer one, but not the first one, which is all there is.
+        former = self.state.active or self.state.trial
+        return former, next(name for name in NAMES if name != former)
 
     def confirm(self) -> None:
         """Make the bundle on trial the active one."""
@@ -208,6 +209,19 @@ def version_of(bundle: archive.Bundle) -> str:
     It is no version in the sense of numbers: Home Assistant then shows any other one as newer.
     """
     return f"{bundle.manifest.name} {bundle.digest[:8]}"
+
+
+def _verify(written: Path, source: Path) -> None:
+    """Check that a bundle has been written whole and right.
+
+    Raises:
+        BundleError: it is not; names the source.
+    """
+    # As it lies on the disk, since that is what will run.
+    try:
+        archive.read(written)
+    except (BundleError, UsageError) as error:
+        raise BundleError(str(error).replace(str(written), str(source))) from error
 
 
 def _content(source: Path) -> bytes:
