@@ -34,7 +34,8 @@ IN_FLIGHT = 20
 """Messages under way at once; brokers allow at least so many by default."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 120
-"""The pause between attempts to reach the broker doubles from one to the other."""
+"""The pause between attempts to reach the broker doubles from one to the other, until the broker
+confirms a message: one that only accepts connections gives no reason to come back soon."""
 
 LAST_WAIT_S = 2.0
 """How long the end of the daemon waits for confirmations that are under way."""
@@ -87,7 +88,10 @@ class Publisher:
         # connection, so confirmations are kept here: by number, whether the broker took it.
         self._under_way: deque[tuple[Message, int]] = deque()
         self._confirmed: dict[int, bool] = {}
+        # The messages of the last greeting that are not confirmed, and whether another one is due.
         self._unawaited: set[int] = set()
+        self._greeting_due = False
+        self._pause_s = float(FIRST_PAUSE_S)
         self._news = threading.Condition()
         self._told = ""
         self.connected = threading.Event()
@@ -209,6 +213,9 @@ class Publisher:
             return
         _LOG.info("connected to the MQTT broker %s", self._config.host)
         self._told = ""
+        # The client would begin anew with the first pause at each connection.
+        client.reconnect_delay_set(self._pause_s, LONGEST_PAUSE_S)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self.connected.set()
         # At each connection: without a session of its own the broker has forgotten it.
         if self._birth_topic:
@@ -216,6 +223,11 @@ class Publisher:
         self._greet()
 
     def _greet(self) -> None:
+        # The client itself sends again what is unconfirmed, after what is published now: the older
+        # greeting would overwrite the new one, and a broker that hangs up would collect many.
+        self._greeting_due = bool(self._unawaited)
+        if self._greeting_due or self._stopping.is_set():
+            return
         for message in (self._availability("online"), *self._greetings()):
             # In the client's own thread, so before the confirmation is read.
             self._unawaited.add(self._send(message))
@@ -246,8 +258,13 @@ class Publisher:
     def _on_publish(
         self, client: Any, data: object, number: int, reason: Any, properties: Any
     ) -> None:
+        if self._pause_s != FIRST_PAUSE_S:
+            self._pause_s = float(FIRST_PAUSE_S)
+            client.reconnect_delay_set(self._pause_s, LONGEST_PAUSE_S)
         if number in self._unawaited:
             self._unawaited.discard(number)
+            if self._greeting_due and not self._unawaited:
+                self._greet()
             return
         refused = reason.value >= _FAILURE
         with self._news:

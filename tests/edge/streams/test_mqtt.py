@@ -88,12 +88,11 @@ def test_days_without_a_broker_are_made_up_for(
 ) -> None:
     port = free_port()
     sent = fill(store, 1, 40)
-    # Nobody listens: the daemon starts, works and ends all the same, and soon.
+    # Nobody listens: the daemon starts, works and ends all the same.
     publishing = Publishing(store.path, config(port))
     time.sleep(0.3)
-    started = time.monotonic()
     publishing.end()
-    assert time.monotonic() - started < 5.0
+    assert not publishing.stream.is_alive()
     assert store.cursor("mqtt") == 0
     broker = Broker(tmp_path)
     try:
