@@ -109,6 +109,10 @@ def _soils(card: Card) -> Iterator[str]:
         )
 
 
+_LONGEST_STATED = 240
+"""The most characters of what the training states on one line."""
+
+
 def _whole(table: dict[str, Any], name: str) -> str:
     # Not isinstance, which takes True for a whole number.
     return str(value) if type(value := table.get(name)) is int else "-"
@@ -120,10 +124,14 @@ def _training(card: Card) -> list[str]:
     if base := _table(card.training, "base"):
         # The base's own history is left to --json.
         stated["base"] = {key: base[key] for key in ("name", "sha256") if key in base}
-    return [
-        f"{key}: {json.dumps(value, ensure_ascii=False)}"
+    texts = {
+        key: json.dumps(value, ensure_ascii=False)
         for key, value in stated.items()
         if key not in ("recipe", HALF_WIDTHS, KERNELS) and value
+    }
+    return [
+        f"{key}: {text if len(text) <= _LONGEST_STATED else 'see --json'}"
+        for key, text in texts.items()
     ]
 
 

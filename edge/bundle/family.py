@@ -102,7 +102,7 @@ def choose(wavelengths_nm: Array) -> FamilyMember:
         wavelengths_nm: the instrument's bands, in nm, increasing.
 
     Raises:
-        WavelengthError: no member serves these bands; names what each of them needs.
+        WavelengthError: no member serves these bands.
     """
     covered = [member for member in members() if _covers(member, wavelengths_nm)]
     if not covered:
@@ -131,11 +131,10 @@ def _unserved(wavelengths_nm: Array) -> WavelengthError:
     first = _refusal((continuous or family)[0], wavelengths_nm)
     if first is not None and (len(family) == 1 or not in_vis_nir(wavelengths_nm)):
         return first
-    needs = ", ".join(f"{member.name} needs {member.needs}" for member in family)
     apart = float(np.max(np.diff(wavelengths_nm)))
     return WavelengthError(
         f"no default model serves {wavelengths_nm.size} bands of {wavelengths_nm[0]:.1f}-"
-        f"{wavelengths_nm[-1]:.1f} nm, up to {apart:.1f} nm apart: {needs}, where all but single "
-        f"bands must be {WIDEST_GAP_NM:g} nm apart or less; train a model for these bands, or "
+        f"{wavelengths_nm[-1]:.1f} nm, up to {apart:.1f} nm apart (see ccnvr inspect default for "
+        f"what each needs; bands may be {WIDEST_GAP_NM:g} nm apart); train a model for these, or "
         "correct the wavelengths"
     )

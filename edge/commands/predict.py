@@ -14,6 +14,7 @@ from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.batch.pictures import Pictures
 from ccnvr.edge.batch.predict_files import FilePredictions, Outcome
 from ccnvr.edge.batch.rows import as_csv, as_json_lines
+from ccnvr.edge.bundle.archive import DEFAULT
 from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, add_tolerances
 from ccnvr.edge.inference.models import load_bundle, properties_of
 from ccnvr.edge.quality.verdict import check_tolerances
@@ -57,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Before a model is opened, which --explain does not need.
     if arguments.explain:
         return _explain(arguments)
-    if not arguments.file:
-        raise UsageError("the following arguments are required: file; see ccnvr predict --help")
+    _check_order(arguments.bundle, arguments.file)
 
     def refuse(path: Path) -> None:
         if arguments.out is not None and is_same_file(arguments.out, path):
@@ -91,6 +91,28 @@ def run(arguments: argparse.Namespace) -> int:
     for words in chosen:
         tell(words)
     return 1 if outcome.failures else 0
+
+
+def _check_order(bundle: str, files: list[Path]) -> None:
+    """Refuse files without a bundle before them.
+
+    Raises:
+        UsageError: there are no files, or one of them is the bundle.
+    """
+    if not files:
+        raise UsageError(
+            "name a bundle, and after it files of spectra, as in: ccnvr predict default soils.csv"
+        )
+    for path in files:
+        if _names_bundle(str(path)) and not _names_bundle(bundle):
+            raise UsageError(
+                f"{path} is a bundle and stands after {bundle}; name the bundle first: "
+                f"ccnvr predict {path} {bundle}"
+            )
+
+
+def _names_bundle(text: str) -> bool:
+    return text.partition(":")[0] == DEFAULT or text.endswith(".ccnvr")
 
 
 def _explain(arguments: argparse.Namespace) -> int:

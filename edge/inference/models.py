@@ -45,7 +45,7 @@ class ModelFamily:
         """Return the family's best model for an instrument's bands, in nm, increasing.
 
         Raises:
-            WavelengthError: no model serves these bands; names what each of them needs.
+            WavelengthError: no model serves these bands.
             BundleError: the bundle is damaged, or fails its self-test.
         """
         key = wavelengths_nm.tobytes()

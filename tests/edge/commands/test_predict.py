@@ -308,3 +308,12 @@ def test_the_best_default_model_is_taken_for_each_file(soils_csv: Path, tmp_path
         for row in some:
             cells = {cell.partition(" ")[0] for cell, value in row.items() if value and "(" in cell}
             assert cells == predicted
+
+
+def test_a_bundle_after_the_files_is_put_in_its_place() -> None:
+    assert_one_sentence(
+        run_ccnvr("predict", "soils.csv", "default"),
+        2,
+        "name the bundle first: ccnvr predict default soils.csv",
+    )
+    assert_one_sentence(run_ccnvr("predict", "soils.csv"), 2, "name a bundle, and after it files")

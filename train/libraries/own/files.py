@@ -93,7 +93,9 @@ def _read(path: Path, quantity: str, view: View, defined: Mapping[str, Property]
     # The name keeps its ending, so that no file can pass for a published library.
     soils = Soils.of_library(path.name, view.grid, sample_ids, spectra.finish(), values)
     notes = "; ".join(
-        f"{known} from {name}: {column.note}" for known, (name, column) in chosen.items()
+        f"{known} from {name}: {column.note}"
+        for known, (name, column) in chosen.items()
+        if np.isfinite(values[known]).any()
     )
     return replace(soils, notes={path.name: notes})
 
