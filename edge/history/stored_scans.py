@@ -107,7 +107,7 @@ class StoredScans:
     after: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     _instruments: dict[tuple[object, str, int], InstrumentInfo | None] = field(default_factory=dict)
-    _references: dict[tuple[int, int], References] = field(default_factory=dict)
+    _references: dict[str, tuple[tuple[int, int], References]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # SQLite would make an empty file.
@@ -138,13 +138,27 @@ class StoredScans:
                     yield scan
 
     def scan(self, number: int) -> StoredScan | None:
-        """Return the record of this number in the store; None if it is none of a sample.
+        """Return the record of this number in the store; None if it is not a sample's record.
 
         Raises:
             NotComputed: it has no spectrum.
         """
         rows = self._rows(SCANS, "id = ?", (number,))
         return self._stored(rows[0]) if rows else None
+
+    def replicates(self, mean: StoredScan) -> list[StoredScan]:
+        """Return the replicates that a record is the mean of, without those that were rejected.
+
+        Raises:
+            NotComputed: one of them has no spectrum, or is not in the store any more.
+        """
+        found = []
+        for scan_id in mean.context.replicates.get("used", []):
+            rows = self._rows(SCANS, "scan_id = ?", (scan_id,))
+            if not rows or not is_sound(rows[0]):
+                raise NotComputed("are means of replicates that are lost or damaged in the store")
+            found.append(self._with_spectrum(rows[0], context_of(rows[0])))
+        return found
 
     def leave_out(self, reason: str) -> None:
         """Count a scan that has no spectrum."""
@@ -156,12 +170,15 @@ class StoredScans:
         return f"{sum(self.left_out.values())} scans were left out: {'; '.join(reasons)}"
 
     def _stored(self, row: Record) -> StoredScan | None:
-        """Return a row as a scan, or None if it is none of a sample."""
+        """Return a row as a scan, or None if it is not a sample's record."""
         if not is_sound(row):
             raise NotComputed("are damaged in the store")
         context = context_of(row)
         if context.replicate_of is not None or context.purpose is not None:
             return None
+        return self._with_spectrum(row, context)
+
+    def _with_spectrum(self, row: Record, context: ScanContext) -> StoredScan:
         temperature, counts = row["temperature_c"], counts_of(row)
         scan = Scan(
             _number_of(str(row["scan_id"])),
@@ -204,8 +221,9 @@ class StoredScans:
     def _pair(self, row: Record) -> References:
         if row["dark_id"] is None or row["white_id"] is None:
             raise NotComputed("have no references")
-        key = int(str(row["dark_id"])), int(str(row["white_id"]))
-        if key not in self._references:
+        serial, key = str(row["instrument"]), (int(str(row["dark_id"])), int(str(row["white_id"])))
+        known = self._references.get(serial)
+        if known is None or known[0] != key:
             pair = [
                 stored_reference(found)
                 for number in key
@@ -217,8 +235,10 @@ class StoredScans:
             dark, white = pair
             # The reflectance of the panel is stored since schema 5 only.
             panel = white.panel_reflectance or self.panel
-            self._references[key] = References(dark.scan, white.scan, panel)
-        return self._references[key]
+            # Only the last pair of each instrument: a store may hold thousands, and the scans of a
+            # pair follow each other.
+            known = self._references[serial] = key, References(dark.scan, white.scan, panel)
+        return known[1]
 
     def _rows(self, table: str, condition: str, values: tuple[object, ...]) -> list[Record]:
         names = list(columns(table))
