@@ -67,7 +67,7 @@ def main() -> None:
         started = time.perf_counter()
         add(store, spectra, number, arguments.scans_a_start)
         if number % PRUNE_EVERY == 0:
-            pruned += store.prune(most - LOG_BYTES, {"stdout": number - 1}, PRUNE_AT_ONCE)
+            pruned += store.prune(most - LOG_BYTES, number - 1, PRUNE_AT_ONCE)
         times.append(time.perf_counter() - started)
         largest = max(largest, sum(file.stat().st_size for file in path.parent.glob("large*")))
     store.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.stream import Stream
 from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.store.store import Store
 from ccnvr.edge.streams.destination import Deliver, Destination
 from ccnvr.edge.streams.destinations import opened
 from ccnvr.edge.streams.fleet import Status
@@ -103,6 +104,16 @@ class Broadcast:
             for stream in self._all
             if stream.delivered is not None
         }
+
+    def held_at(self, store: Store) -> int:
+        """Return the id of the last record that all streams have delivered.
+
+        Records after it must stay in the store: what a stream has not sent exists nowhere else. A
+        stream that could not open the store counts with its cursor there.
+        """
+        delivered = self.delivered
+        names = [stream.cursor_name for stream in self._all]
+        return min(delivered[name] if name in delivered else store.cursor(name) for name in names)
 
     @property
     def _all(self) -> list[Stream]:

@@ -250,7 +250,7 @@ class _Run:
         if self._config.store.max_size_mb and self.predicted % PRUNE_EVERY == 0:
             # Room for the log, and for what comes until the next look.
             most = self._config.store.max_size_mb * 1_000_000 - LOG_BYTES
-            self._store.prune(most, delivered, PRUNE_AT_ONCE)
+            self._store.prune(most, self._streams.held_at(self._store), PRUNE_AT_ONCE)
 
     def _tell_missing(self, work: Work) -> None:
         """Count, at the first scan after the log was lost, the scans that went with it."""

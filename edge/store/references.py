@@ -18,6 +18,10 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 _SPARE = 8
 """How many references are read beyond those asked for, in case some are damaged."""
 
+_KEPT = 16
+"""How many references of each kind are kept without their scans; a white one is compared with
+fewer."""
+
 
 class StoredReferences:
     """The table `reference_scans` of a store."""
@@ -110,6 +114,39 @@ class StoredReferences:
                 (_forgotten(info, kind),),
             )
         )
+
+    def prune(self) -> int:
+        """Delete the references of power-ons of which no scan is left; return how many.
+
+        The newest ones of each instrument and settings stay, for later ones to be compared with.
+        """
+        # A scan has references of its own power-on, which its id begins with. So the index on ids
+        # answers; a search for the scans of a reference would read the whole table.
+        spent = self._database.query(
+            "SELECT serial, boot FROM (SELECT DISTINCT serial, boot FROM reference_scans)"
+            " WHERE NOT EXISTS (SELECT 1 FROM scans WHERE"
+            " scan_id >= serial || '-' || boot || '-' AND scan_id < serial || '-' || boot || '.')"
+        )
+        if not spent:
+            return 0
+        ranked = self._database.query(
+            "SELECT id, serial, boot, row_number() OVER (PARTITION BY"
+            " serial, kind, integration_us, averages, suspect IS NULL ORDER BY id DESC)"
+            " FROM reference_scans"
+        )
+        gone = {tuple(one) for one in spent}
+        doomed = [(number,) for number, *of, rank in ranked if rank > _KEPT and tuple(of) in gone]
+        if not doomed:
+            return 0
+        # SQLite would read all scans once for each reference to see that none has it.
+        self._database.change(("PRAGMA foreign_keys = OFF", ()))
+        try:
+            self._database.change(
+                *(("DELETE FROM reference_scans WHERE id = ?", one) for one in doomed)
+            )
+        finally:
+            self._database.change(("PRAGMA foreign_keys = ON", ()))
+        return len(doomed)
 
     def _find(
         self, condition: str, values: tuple[object, ...], limit: int

@@ -165,12 +165,14 @@ class Store:
             )
         )
 
-    def prune(self, most_bytes: int, delivered: Mapping[str, int], most: int) -> int:
+    def prune(self, most_bytes: int, delivered: int, most: int) -> int:
         """Delete the oldest delivered scans if the store is larger than allowed.
+
+        What belongs to them goes too: their repredictions, and references that no scan needs.
 
         Args:
             most_bytes: the allowed size.
-            delivered: the id of the last record that each stream has delivered.
+            delivered: the id of the last record that all streams have delivered.
             most: the largest number of scans to delete.
 
         Returns:
@@ -181,18 +183,24 @@ class Store:
             " pragma_freelist_count, pragma_page_size"
         )
         # Free pages do not count: deleting adds to them, and the file itself does not shrink.
-        if (pages - free) * size <= most_bytes or not delivered:
+        if (pages - free) * size <= most_bytes:
             return 0
         # The newest scan stays, because the next id follows from it; those of the check sample
         # stay, because the limits of its chart follow from the first ones.
-        return self.database.change(
-            (
-                "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE id <= ?"
-                " AND id < (SELECT max(id) FROM scans) AND purpose IS NULL ORDER BY id LIMIT ?)",
-                # The slowest stream decides, since what it has not sent yet exists nowhere else.
-                (min(delivered.values()), most),
-            )
+        oldest = (
+            "(SELECT id FROM scans WHERE id <= ? AND id < (SELECT max(id) FROM scans)"
+            " AND purpose IS NULL ORDER BY id LIMIT ?)"
         )
+        deleted = self.database.change(
+            (
+                "DELETE FROM repredictions WHERE scan_id IN"  # noqa: S608 - our own text
+                f" (SELECT scan_id FROM scans WHERE id IN {oldest})",
+                (delivered, most),
+            ),
+            (f"DELETE FROM scans WHERE id IN {oldest}", (delivered, most)),  # noqa: S608
+        )
+        self.references.prune()
+        return deleted
 
     def scans_with(self, white_id: int, most: int) -> int:
         """Return how many of the last `most` scans used a white reference."""

@@ -97,7 +97,7 @@ def test_scans_of_the_check_sample_are_not_delivered_and_not_pruned(path: Path) 
     for number in range(2, 40):
         store.add(new(number, ScanContext()))
     assert next(record["scan_id"] for _, record in store.records_after(0)) == "S1-2-2"
-    store.prune(1, {"a": 39}, 100)
+    store.prune(1, 39, 100)
     with closing(sqlite3.connect(path)) as connection:
         kept = connection.execute("SELECT scan_id FROM scans ORDER BY id").fetchall()
     assert kept == [("S1-2-1",), ("S1-2-39",)]
