@@ -22,9 +22,12 @@ from ccnvr.edge.storage import schema, wal
 from ccnvr.edge.storage.owner_lock import MODE
 from ccnvr.edge.storage.pages import FetchPage, Row, leaf_rows
 
-SCANS, REFERENCES, CURSORS = "scans", "reference_scans", "cursors"
+SCANS, REFERENCES, CURSORS, STATE = "scans", "reference_scans", "cursors", "state"
 
 INSTRUMENTS, REPREDICTIONS = "instruments", "repredictions"
+
+_OF_STATE = ("seals", "check sample ", "forgotten ")
+"""How the names in the table `state` begin. Rows of `cursors`, named for streams, look alike."""
 
 TABLES = (SCANS, REFERENCES, INSTRUMENTS, REPREDICTIONS)
 """The tables whose records have checksums."""
@@ -103,6 +106,15 @@ def add_record(connection: sqlite3.Connection, table: str, record: Record) -> bo
         connection.execute(
             "INSERT INTO cursors VALUES (:stream, :last_id) ON CONFLICT (stream) "
             "DO UPDATE SET last_id = max(last_id, excluded.last_id)",
+            record,
+        )
+        return False
+    if table == STATE:
+        # A page may be older than another; seals and marks only grow, and the daemon states the
+        # rest anew.
+        connection.execute(
+            "INSERT INTO state VALUES (:name, :value) ON CONFLICT (name) "
+            "DO UPDATE SET value = max(value, excluded.value)",
             record,
         )
         return False
@@ -238,6 +250,8 @@ def _records(page: bytes, number: int, fetch: FetchPage) -> Iterator[tuple[str, 
         table = _table_of(row)
         if table == CURSORS:
             yield table, {"stream": row[0], "last_id": row[1]}
+        elif table == STATE:
+            yield table, {"name": row[0], "value": row[1]}
         elif table is not None:
             record = _record(table, row_id, row)
             if record is not None and is_sound(record):
@@ -247,7 +261,8 @@ def _records(page: bytes, number: int, fetch: FetchPage) -> Iterator[tuple[str, 
 def _table_of(row: Row) -> str | None:
     """Return the table that a row is of, by the number and types of its first columns."""
     if len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], int):
-        return None if row[0] == "open" else CURSORS
+        # Whether the damaged file was closed says nothing of the new one.
+        return None if row[0] == "open" else STATE if row[0].startswith(_OF_STATE) else CURSORS
     kinds = [type(value) for value in row[1:4]]
     if len(row) >= 15 and kinds == [str, str, str]:
         return SCANS
