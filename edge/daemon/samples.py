@@ -152,13 +152,15 @@ class Samples:
 
     def _chart(self, info: InstrumentInfo) -> check_sample.CheckChart:
         if info.serial not in self._charts:
-            name = self._config.name
-            records = self._store.check_history(info.serial, name, self._bundle_of(info))
+            name, bundle = self._config.name, self._bundle_of(info)
+            records = self._store.check_history(info.serial, name, bundle)
             chart = check_sample.chart_of(
                 [record["predictions"] for record in records], self._config.learn
             )
             self._charts[info.serial] = chart
-            shown = {"name": name, **chart.as_data()}
+            # Whoever draws its measurements needs those that the limits are for.
+            of = {"name": name, "instrument": info.serial, "bundle": bundle}
+            shown = {**of, **chart.as_data()}
             self._control.show("check_sample", lambda: shown)
         return self._charts[info.serial]
 

@@ -116,14 +116,18 @@ def _of_check_samples(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Yield the state of each check sample with the bundle that it was last measured with."""
     query = "SELECT value FROM state WHERE name = ?"
     learnt = connection.execute(query, (check_sample.LEARNT_FROM,)).fetchone()
+    names = list(schema.columns(salvage.SCANS))
     rows = connection.execute(
-        "SELECT instrument, sample_id, bundle_sha256, predictions FROM scans"
-        " WHERE purpose = ? ORDER BY id",
+        f"SELECT {', '.join(names)} FROM scans WHERE purpose = ? ORDER BY id",  # noqa: S608
         (CHECK,),
     )
     history: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for instrument, name, bundle, predictions in rows:
-        history.setdefault((instrument, name), []).append((bundle, predictions))
+    for row in rows:
+        record = dict(zip(names, row, strict=True))
+        # What is damaged is counted with the records; it is no measurement.
+        if salvage.is_sound(record):
+            measured = history.setdefault((record["instrument"], record["sample_id"]), [])
+            measured.append((record["bundle_sha256"], record["predictions"]))
     for (instrument, name), measured in history.items():
         newest = measured[-1][0]
         chart = check_sample.chart_of(

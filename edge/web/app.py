@@ -181,7 +181,8 @@ class App:
         return as_json(found)
 
     async def _checks(self, request: Request) -> Response:
-        return as_json(await self._records.checks())
+        chart = self._control.status().get("check_sample") or {}
+        return as_json(await self._records.checks(chart))
 
     async def _begin(self, request: Request) -> Response:
         try:

@@ -6,9 +6,8 @@ A SQLite connection belongs to one thread, so a thread of its own reads the stor
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 
 from ccnvr.edge.history.places import as_csv, as_geojson
 from ccnvr.edge.history.stored_scans import NotComputed, StoredScan, StoredScans
-from ccnvr.edge.storage.context import CHECK
 from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.arrays import Array
 
@@ -88,9 +86,15 @@ class PageRecords:
             },
         }
 
-    async def checks(self) -> dict[str, list[float]]:
-        """Return the latest values of the check sample by property, oldest first."""
-        return await self._ask(_checks)
+    async def checks(self, chart: Mapping[str, Any]) -> dict[str, list[float]]:
+        """Return the latest values of the check sample by property, oldest first.
+
+        Args:
+            chart: the chart that the daemon shows. Its limits are for one check sample with one
+                instrument and one bundle, so only these values are returned.
+        """
+        of = [str(chart.get(key, "")) for key in ("instrument", "name", "bundle")]
+        return _by_property(await self._ask(lambda store: store.check_history(*of)))
 
     async def csv(self) -> bytes:
         """Return the last records as a CSV table."""
@@ -126,14 +130,11 @@ class PageRecords:
             self._store.close()
 
 
-def _checks(store: Store) -> dict[str, list[float]]:
-    rows = store.database.query(
-        "SELECT predictions FROM scans WHERE purpose = ? ORDER BY id DESC LIMIT ?",
-        (CHECK, MOST_AT_ONCE),
-    )
+def _by_property(records: Sequence[Record]) -> dict[str, list[float]]:
+    """Return the values of the last `MOST_AT_ONCE` records by property, in their order."""
     values: dict[str, list[float]] = {}
-    for (text,) in reversed(rows):
-        for name, estimate in json.loads(text).items():
+    for record in records[-MOST_AT_ONCE:]:
+        for name, estimate in record["predictions"].items():
             values.setdefault(name, []).append(float(estimate["value"]))
     return values
 

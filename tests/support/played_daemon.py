@@ -21,6 +21,7 @@ from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Set
 WAVELENGTHS = np.linspace(1100.0, 2500.0, 300)
 INFO = InstrumentInfo("handheld", "S1", "f", 2, WAVELENGTHS, 65_535, 1, 2, 3)
 SETTINGS = Settings(10_000, 16)
+CHECK_NAME, BUNDLE = "jar 1", "b" * 64
 
 
 class PlayedDaemon(threading.Thread):
@@ -38,8 +39,10 @@ class PlayedDaemon(threading.Thread):
         self.control.show("references", lambda: {"age_s": 65.0, "due": None})
         self._checks = 0
         limits = {"OC": {"mean": 23.0, "low": 22.0, "high": 24.0}}
+        of = {"name": CHECK_NAME, "instrument": INFO.serial, "bundle": BUNDLE}
         self.control.show(
-            "check_sample", lambda: {"text": "fine", "measured": self._checks, "limits": limits}
+            "check_sample",
+            lambda: {**of, "text": "fine", "measured": self._checks, "limits": limits},
         )
         self.control.show("instrument", lambda: {"model": "handheld", "serial": "S1", "boot": 2})
 
@@ -82,7 +85,7 @@ class PlayedDaemon(threading.Thread):
     def _scan(self, request: SampleRequest | CheckRequest, references: tuple[int, int]) -> NewScan:
         self._number += 1
         context = ScanContext(
-            request.sample if isinstance(request, SampleRequest) else SampleIdentity(),
+            request.sample if isinstance(request, SampleRequest) else SampleIdentity(CHECK_NAME),
             GeoPosition(50.56 + self._number * 1e-4, 4.69 + self._number * 2e-4, 3.0),
             CHECK if isinstance(request, CheckRequest) else None,
         )
@@ -97,4 +100,4 @@ class PlayedDaemon(threading.Thread):
         }
         flags = ("out_of_domain:Q",) if self._number % 3 == 0 else ()
         scan = Scan(self._number, ScanKind.SAMPLE, counts, SETTINGS, False, 20.0)
-        return NewScan(INFO, scan, Prediction(estimates, flags), references, "b" * 64, 2.0, context)
+        return NewScan(INFO, scan, Prediction(estimates, flags), references, BUNDLE, 2.0, context)
