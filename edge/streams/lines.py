@@ -2,7 +2,8 @@
 
 A sensor of theirs holds the last line, and a form takes it as a field's default, so that photo,
 position and synchronisation come from the tool that surveyors already use: docs/streams.md.
-A reader that is slow or does not read is dropped, since only the newest line matters.
+A reader that is slow or does not read is dropped, since only the newest line matters; one that
+sends anything is dropped when the next one comes.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class LineServer:
         except OSError:
             return  # it went away again, or there are too many open files
         with self._lock:
-            for gone in [one for one in self._readers if _has_left(one)]:
-                self._drop(gone)
+            for unwanted in [one for one in self._readers if _is_to_go(one)]:
+                self._drop(unwanted)
             if len(self._readers) >= MOST_READERS:
                 reader.close()
                 return
@@ -135,13 +136,15 @@ class LineServer:
         reader.close()
 
 
-def _has_left(reader: socket.socket) -> bool:
+def _is_to_go(reader: socket.socket) -> bool:
+    """Return whether a reader has closed its connection, or says something, which no reader does.
+
+    It reads once: one who sends without pause would hold the lock that `deliver` waits for.
+    """
     try:
-        # What a reader says is of no interest, but read, so that its end shows.
-        while data := reader.recv(4096):
-            del data
+        reader.recv(1)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
     return True

