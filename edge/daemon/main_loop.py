@@ -92,9 +92,9 @@ def run(
                 if signals.ending or rounds.remaining == 0 or not signals.stopping.is_set():
                     break
                 supervision.reloading()
-                signals.next_round()
+                hung_up = signals.next_round()
                 beginning, earlier = Beginning(attended=True, patient=True), setup
-                setup = reloaded(setup)
+                setup = reloaded(setup, hung_up)
     finally:
         control.close("the daemon has ended; start it again")
     return rounds.total

@@ -101,23 +101,29 @@ class Setup:
         return cls(config, source.open(config), source)
 
 
-def reloaded(setup: Setup) -> Setup:
-    """Return the setup to go on with after SIGHUP or with a new model: the former one if the new
-    one is wrong.
+def reloaded(setup: Setup, hung_up: bool) -> Setup:
+    """Return the setup to go on with after SIGHUP or with a new model, or the former one.
+
+    Args:
+        setup: the former setup; it is returned if the new one is wrong.
+        hung_up: whether SIGHUP asked for the configuration to be read again.
     """
-    renewed, reload = setup.source.renewed, setup.source.reload
-    if reload is None and not renewed:
+    renewed, reload = setup.source.renewed, setup.source.reload if hung_up else None
+    if hung_up and reload is None:
         _LOG.info("SIGHUP: there is no configuration file to read again; going on")
+    asked = ["SIGHUP"] * (reload is not None) + ["a new bundle"] * renewed
+    if not asked:
         return setup
-    why = "a new bundle" if renewed else "SIGHUP"
+    why = " and ".join(asked)
     try:
         # The bundle is read again as well, because its file may be another one now.
-        config = setup.config if renewed or reload is None else reload()
+        config = setup.config if reload is None else reload()
         fresh = Setup.of(config, setup.source)
     except CcnvrError as error:
+        # A new bundle that was asked for as well is found again, and taken without the rest.
         _LOG.error("%s: %s; going on with the former configuration", why, error)
         return setup
-    _LOG.info("%s: the %s was read again", why, "model" if renewed else "configuration")
+    _LOG.info("%s: the %s was read again", why, "configuration" if reload else "model")
     return fresh
 
 

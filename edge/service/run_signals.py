@@ -26,7 +26,8 @@ class RunSignals:
     """What signals ask of a run.
 
     SIGINT and SIGTERM end the run; a second one ends the process at once, as SIGKILL would. SIGHUP
-    ends the present round, after which the run reads its configuration again and goes on.
+    ends the present round, after which the run reads its configuration again and goes on;
+    `end_round` ends it for another reason.
 
     Attributes:
         stopping: set while the present round is to end.
@@ -36,6 +37,8 @@ class RunSignals:
         self.stopping = threading.Event()
         self._ending = False
         self._asked_at = 0.0
+        # Two counts and not a flag, which would be cleared with a SIGHUP that came meanwhile.
+        self._hangups = self._hangups_seen = 0
         self._on_stop: Callable[[], None] = lambda: None
 
     @property
@@ -51,14 +54,17 @@ class RunSignals:
         """Return whether the run should have ended by now."""
         return self._ending and self.overdue()
 
-    def next_round(self) -> None:
-        """Begin another round after SIGHUP."""
+    def next_round(self) -> bool:
+        """Begin another round; return whether SIGHUP came since the last one was begun."""
         self._on_stop = lambda: None
+        hangups = self._hangups
+        asked, self._hangups_seen = hangups != self._hangups_seen, hangups
         if not self._ending:
             self.stopping.clear()
-        # Again, because SIGTERM may have come between the look and the clearing.
-        if self._ending:
+        # Again, because a signal may have come between the look and the clearing.
+        if self._ending or self._hangups != hangups:
             self.stopping.set()
+        return asked
 
     def call_on_stop(self, action: Callable[[], None]) -> None:
         """Call `action` when the round is to end; it must be safe in a signal handler."""
@@ -97,12 +103,13 @@ class RunSignals:
         self._stop()
 
     def end_round(self) -> None:
-        """End the present round as SIGHUP does; may be called from any thread."""
-        # One that is stopping already reads the configuration anew, or ends.
+        """End the present round; may be called from any thread."""
+        # One that is stopping already is followed by another one, or by the end.
         if not self.stopping.is_set():
             self._stop()
 
     def _pause(self, number: int, frame: FrameType | None) -> None:
+        self._hangups += 1
         self.end_round()
 
     def _stop(self) -> None:
