@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import IO, Any
@@ -32,8 +33,14 @@ _NAMES = {
 }
 
 
+_Observations = dict[tuple[str, str], IO[str]]
+"""Files of Observations by property and unit."""
+
+
 def write_things(records: Iterable[Mapping[str, Any]], stream: IO[str]) -> int:
     """Write a line of JSON for each instrument: a Thing with a Datastream for each property.
+
+    A property that another bundle stated in another unit has a Datastream for each of them.
 
     The interval of an estimate, the places that it holds for, the flags and the verdict are the
     `resultQuality` of its Observation. A scan that gave no estimate has no Observation.
@@ -47,16 +54,17 @@ def write_things(records: Iterable[Mapping[str, Any]], stream: IO[str]) -> int:
     """
     count = 0
     # Observations stand inside their Datastream, so they are kept on the disk until all are known.
-    things: dict[str, dict[str, tuple[str, IO[str]]]] = {}
+    things: dict[str, _Observations] = {}
     with ExitStack() as files:
         for record in records:
-            # By name in the order of their first appearance, because models differ in properties.
+            # In the order of their first appearance, because models differ in properties.
             streams = things.setdefault(str(record["instrument"]), {})
             for name, estimate in record["predictions"].items():
-                if name not in streams:
+                key = name, str(estimate["unit"])
+                if key not in streams:
                     kept = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
-                    streams[name] = (str(estimate["unit"]), kept)
-                observations = streams[name][1]
+                    streams[key] = kept
+                observations = streams[key]
                 observations.write("," if observations.tell() else "")
                 observations.write(_json(_observation(record, name, estimate)))
             count += bool(record["predictions"])
@@ -66,9 +74,7 @@ def write_things(records: Iterable[Mapping[str, Any]], stream: IO[str]) -> int:
     return count
 
 
-def _write_thing(
-    instrument: str, streams: Mapping[str, tuple[str, IO[str]]], stream: IO[str]
-) -> None:
+def _write_thing(instrument: str, streams: _Observations, stream: IO[str]) -> None:
     thing = _json(
         {
             "name": f"spectrometer {instrument}",
@@ -77,8 +83,13 @@ def _write_thing(
         }
     )
     stream.write(f'{thing[:-1]}, "Datastreams": [')
-    for place, (name, (unit, observations)) in enumerate(streams.items()):
-        stream.write(f"{', ' if place else ''}{_json(_stream(instrument, name, unit))[:-1]}")
+    units = Counter(name for name, _ in streams)
+    for place, ((name, unit), observations) in enumerate(streams.items()):
+        # Where there are several, their names must tell them apart.
+        entity = _stream(instrument, name, unit)
+        if units[name] > 1:
+            entity["name"] = f"{name} in {unit} by {instrument}"
+        stream.write(f"{', ' if place else ''}{_json(entity)[:-1]}")
         stream.write(', "Observations": [')
         observations.seek(0)
         shutil.copyfileobj(observations, stream)

@@ -70,3 +70,19 @@ def test_an_entity_has_what_the_standard_demands() -> None:
     assert {"name", "description", "encodingType", "feature"} <= set(
         observation["FeatureOfInterest"]
     )
+
+
+def test_values_in_another_unit_are_another_datastream() -> None:
+    percent = {**ESTIMATE, "value": 2.1, "unit": "%", "low": 1.5, "high": 2.7}
+    earlier = {**RECORD, "scan_id": "S1-2-2", "predictions": {"OC": percent}}
+    count, (thing,) = things(earlier, RECORD)
+    assert count == 2
+    found = [
+        (stream["name"], stream["unitOfMeasurement"]["symbol"], stream["Observations"])
+        for stream in thing["Datastreams"]
+    ]
+    assert [(name, unit, [one["result"] for one in values]) for name, unit, values in found] == [
+        ("OC in % by S1", "%", [2.1]),
+        ("OC in g/kg by S1", "g/kg", [21.0]),
+        ("pH by S1", "pH", [21.0]),
+    ]
