@@ -2,17 +2,20 @@
 
 One row for each sample: identity, depth, position, time and spectrum under the library's names
 (`scan_visnir.1350_ref`, reflectance as a fraction), then the laboratory's values if there are any.
-Predictions stand in columns that begin with `predicted`, which nothing takes for measured values.
+Predictions stand in columns that begin with `predicted`, which nothing takes for measured values;
+each has its unit beside it, since bundles may differ in it.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,6 +37,9 @@ _CONTEXT = (
     "scan.visnir.model.name_utf8_txt",
     "surveyor.title_utf8_txt",
 )
+_PREDICTED = ("", " half width", " unit")
+"""The ends of the names of a property's columns."""
+
 _MOST_LABORATORY_BYTES = 64 << 20
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -84,41 +90,44 @@ def write_ossl(
         UsageError: the store holds scans of instruments with different bands, or columns of the
             laboratory have names that the table has already.
     """
-    writer = csv.writer(stream, lineterminator="\n")
     first: StoredScan | None = None
-    properties: list[str] = []
+    # A dict, because it keeps the order of their first appearance.
+    properties: dict[str, None] = {}
     count = measured = 0
     missing = [""] * len(laboratory.names)
-    for scan in scans:
-        try:
-            reflectance = scan.reflectance()
-        except NotComputed as reason:
-            scans.leave_out(str(reason))
-            continue
-        # The header has the bands and the properties, which only a scan can state.
-        if first is None:
-            first = scan
-            properties = list(scan.record["predictions"])
-            writer.writerow(_header(scan, properties, laboratory.names))
-        _check_alike(first, scan)
-        values = laboratory.rows.get(scan.name)
-        writer.writerow(
-            [
+    # On the disk until all are read: the header has the properties, and bundles differ in them.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
+        for scan in scans:
+            try:
+                reflectance = scan.reflectance()
+            except NotComputed as reason:
+                scans.leave_out(str(reason))
+                continue
+            first = first or scan
+            _check_alike(first, scan)
+            predictions = scan.record["predictions"]
+            properties |= dict.fromkeys(predictions)
+            values = laboratory.rows.get(scan.name)
+            cells = [
                 *map(safe_cell, _context(scan)),
                 # Seven digits are more than any detector resolves.
                 *("" if np.isnan(value) else f"{value:.7g}" for value in reflectance),
                 *map(safe_cell, values or missing),
-                *_predicted(scan, properties),
-                safe_cell(" ".join(scan.record["flags"])),
             ]
-        )
-        count, measured = count + 1, measured + (values is not None)
+            kept.write(f"{json.dumps([cells, predictions, ' '.join(scan.record['flags'])])}\n")
+            count, measured = count + 1, measured + (values is not None)
+        if first is not None:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(_header(first, properties, laboratory.names))
+            kept.seek(0)
+            for cells, predictions, flags in map(json.loads, kept):
+                writer.writerow([*cells, *_predicted(predictions, properties), safe_cell(flags)])
     return count, measured
 
 
 def _header(scan: StoredScan, properties: Iterable[str], laboratory: Sequence[str]) -> list[str]:
     bands = [f"scan_visnir.{nm:.10g}_ref" for nm in scan.info.wavelengths_nm]
-    predicted = [f"predicted {name}{bound}" for name in properties for bound in ("", " half width")]
+    predicted = [f"predicted {name}{bound}" for name in properties for bound in _PREDICTED]
     header = [*_CONTEXT, *bands, *laboratory, *predicted, "flags"]
     if len(set(header)) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
@@ -156,14 +165,18 @@ def _context(scan: StoredScan) -> list[str]:
     ]
 
 
-def _predicted(scan: StoredScan, properties: Iterable[str]) -> list[str]:
-    cells = []
+def _predicted(
+    predictions: Mapping[str, Mapping[str, Any]], properties: Iterable[str]
+) -> Iterator[str]:
     for name in properties:
-        one = scan.record["predictions"].get(name)
-        known = one is not None and one["low"] is not None and one["high"] is not None
-        cells.append("" if one is None else f"{one['value']:.4g}")
-        cells.append(f"{(one['high'] - one['low']) / 2.0:.4g}" if known else "")
-    return cells
+        one = predictions.get(name)
+        if one is None:
+            yield from [""] * len(_PREDICTED)
+            continue
+        known = one["low"] is not None and one["high"] is not None
+        yield f"{one['value']:.4g}"
+        yield f"{(one['high'] - one['low']) / 2.0:.4g}" if known else ""
+        yield safe_cell(str(one["unit"]))
 
 
 def safe_cell(text: str) -> str:
