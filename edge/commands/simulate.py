@@ -12,6 +12,7 @@ import argparse
 import signal
 from pathlib import Path
 
+from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.edge.commands.signals import stop_on_signals
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
@@ -61,7 +62,7 @@ def _add_instrument(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--acquisitions",
-        type=int,
+        type=whole_number(1, 100_000),
         default=1,
         metavar="N",
         help="scans of each soil before the operator goes on to the next (1)",
@@ -116,7 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
         ("seed", arguments.seed, 2**63),
         ("boot", arguments.boot, 2**32),
         ("pace", arguments.pace, 100),
-        ("acquisitions", arguments.acquisitions, 100_000),
     ):
         if not 0 <= value < limit:
             raise UsageError(

@@ -13,9 +13,9 @@ from ccnvr.edge.daemon.handover import Work
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.inference.pipeline import NO_REFERENCES
 from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.quality.prompts import prompts
+from ccnvr.edge.quality.prompts import prompts_with_words
 from ccnvr.edge.quality.words import in_words
-from ccnvr.edge.storage.context import CHECK
+from ccnvr.edge.storage.context import CHECK, shown_name
 from ccnvr.edge.store.new_scan import NewScan
 from ccnvr.edge.store.store import Store
 from ccnvr.edge.workflow import check_sample, replicates
@@ -57,6 +57,7 @@ class Samples:
         self._replicates: list[tuple[Work, Prediction]] = []
         self._charts: dict[str, check_sample.CheckChart] = {}
         self._told: list[str] = []
+        self._told_in_full: set[str] = set()
         if self._config.every != "never":
             store.remember(check_sample.LEARNT_FROM, self._config.learn)
 
@@ -79,14 +80,24 @@ class Samples:
         """Tell operator and asker what came of a scan, once it is committed."""
         text = self._checked(work.info, predicted.new) if work.context.purpose == CHECK else ""
         record_id = predicted.shown.record_id
-        # Said once, and not again for each of a thousand wet soils.
-        if self._told != (told := prompts(predicted.shown.prediction.flags)):
-            self._told = told
-            for prompt in told:
-                _LOG.warning("scan %s: %s", record_id, prompt)
+        self._advise(predicted.shown)
         if work.job is not None and work.last:
             record = self._store.record(record_id)
             work.job.finish(text or in_words(record or {}), record)
+
+    def _advise(self, shown: NewScan) -> None:
+        """Tell the operator what to do where the flags change, each sentence in full only once."""
+        told = prompts_with_words(shown.prediction.flags)
+        # Nothing is said again for each of a thousand wet soils.
+        if self._told == list(told):
+            return
+        self._told = list(told)
+        name = shown_name(shown.record_id, shown.context.sample.id)
+        for prompt, words in told.items():
+            # Long sentences between all rows would hide the table where flags come and go.
+            text = words if prompt in self._told_in_full else prompt
+            self._told_in_full.add(prompt)
+            _LOG.warning("scan %s: %s", name, text)
 
     def _checked(self, info: InstrumentInfo, new: NewScan) -> str:
         """Tell what came of a scan of the check sample, and return it."""

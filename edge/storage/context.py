@@ -32,6 +32,11 @@ def escaped(text: str) -> str:
     )
 
 
+def shown_name(record_id: str, sample_id: str) -> str:
+    """Return what an operator sees as a record's name: the sample's id, or the scan's number."""
+    return escaped(sample_id or record_id.removesuffix("-mean").rpartition("-")[2])
+
+
 @dataclass(frozen=True)
 class SampleIdentity:
     """Which sample is measured, by whom; every part may be absent.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -9,15 +10,15 @@ from typing import Any
 
 from ccnvr.edge.chemometrics.targets import NEW, Estimate
 from ccnvr.edge.quality.checks import OK, check_of, property_of
-from ccnvr.edge.quality.rounding import with_uncertainty
+from ccnvr.edge.quality.rounding import decimals_of, with_uncertainty, written
 from ccnvr.edge.quality.verdict import larger_half
-from ccnvr.edge.storage.context import escaped
+from ccnvr.edge.storage.context import escaped, shown_name
 
 HEADER_EVERY = 20
 """Rows between two headers, so that one is always in sight."""
 
-_NARROWEST = 11
-"""The least width of a property's column, as wide as `1234 ± 1234`."""
+_NARROWEST = 13
+"""The least width of a property's column, as wide as `1.0 (0.1-2.5)`."""
 
 _TIME, _SAMPLE, _VERDICT = 10, 16, 11
 
@@ -25,9 +26,10 @@ _TIME, _SAMPLE, _VERDICT = 10, 16, 11
 class RecordTable:
     """A table of records, whose columns follow from the properties that the records hold.
 
-    Values are rounded to what their intervals leave uncertain, after which half the width of the
-    90 % interval stands; of an interval with unequal halves, the larger one. An asterisk marks the
-    interval for soils of places that the model may not know.
+    Values are rounded to what their intervals leave uncertain. Behind a value stands half the width
+    of its 90 % interval, or the ends of the interval where its halves differ by more than the
+    rounding. An asterisk marks the interval for soils of places that the model may not know. A
+    legend above the first row says so.
 
     Args:
         width: the width of the terminal.
@@ -40,6 +42,7 @@ class RecordTable:
         self._units: dict[str, str] = {}
         self._judged = False
         self._rows = 0
+        self._explained = False
 
     def lines(self, record: Mapping[str, Any]) -> Iterator[str]:
         """Yield the lines of a record, after a header where one is due."""
@@ -50,6 +53,9 @@ class RecordTable:
             self._units |= units
             self._judged |= judged
             self._rows = 0
+            if units and not self._explained:
+                self._explained = True
+                yield from textwrap.wrap(self._legend(), self._width)
             yield self._header()
         self._rows += 1
         cells = [
@@ -67,6 +73,12 @@ class RecordTable:
                 escaped(verdict["reason"]), self._width, initial_indent=indent,
                 subsequent_indent=indent,
             )  # fmt: skip
+
+    def _legend(self) -> str:
+        return (
+            f"{self._plus_minus} half the 90 % interval, or (low-high); "
+            "* if the place may be new to the model"
+        )
 
     def _header(self) -> str:
         properties = "".join(f"{self._title(name):>{self._column(name)}}" for name in self._units)
@@ -86,7 +98,10 @@ class RecordTable:
         found = Estimate(**estimate)
         value, half = with_uncertainty(found.value, larger_half(found))
         mark = "*" if found.places == NEW else ""
-        return f"{value} {self._plus_minus} {half}{mark}" if half else value
+        if not half:
+            return value
+        around = _ends(found) or f"{self._plus_minus} {half}"
+        return f"{value} {around}{mark}"
 
     def _wrapped(self, start: str, notes: str) -> Iterator[str]:
         """Yield a row with its notes, which go below it where the terminal is too narrow."""
@@ -95,6 +110,19 @@ class RecordTable:
             return
         yield start
         yield f"{'':<{_TIME}}{notes}"
+
+
+def _ends(estimate: Estimate) -> str:
+    """Return the ends of an interval as `(low-high)`, or "" if its halves are equal as shown."""
+    low, high, half = estimate.low, estimate.high, larger_half(estimate)
+    if low is None or high is None or half is None or not math.isfinite(half):
+        return ""
+    decimals = decimals_of(half)
+    if abs((high - estimate.value) - (estimate.value - low)) <= 10.0**-decimals:
+        return ""
+    # A hyphen after or before a minus sign could be taken for another one.
+    between = "-" if low >= 0.0 else " to "
+    return f"({written(low, decimals)}{between}{written(high, decimals)})"
 
 
 def _time(record: Mapping[str, Any]) -> str:
@@ -107,8 +135,7 @@ def _time(record: Mapping[str, Any]) -> str:
 
 def _name(record: Mapping[str, Any]) -> str:
     """Return the sample's id, or the scan's number where it has none."""
-    named = record.get("sample", {}).get("id") or str(record["scan_id"]).rpartition("-")[2]
-    text = escaped(str(named))
+    text = shown_name(str(record["scan_id"]), str(record.get("sample", {}).get("id", "")))
     return text if len(text) < _SAMPLE else text[: _SAMPLE - 4] + "..."
 
 

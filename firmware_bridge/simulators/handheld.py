@@ -117,7 +117,7 @@ class SimulatedSpectrometer:
             request.integration_us,
             request.averages,
             number=number,
-            soil=self._samples_taken,
+            soil=self._samples_taken // self.bench.acquisitions,
             lamp=not room,
         )
         self._samples_taken += request.kind is ScanKind.SAMPLE

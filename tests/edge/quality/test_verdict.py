@@ -8,7 +8,7 @@ import pytest
 
 from ccnvr.edge.chemometrics.targets import NEW, Estimate
 from ccnvr.edge.quality.checks import CHECKS, LABORATORY, OK, RESCAN, check_of, property_of
-from ccnvr.edge.quality.prompts import prompts
+from ccnvr.edge.quality.prompts import prompts, prompts_with_words
 from ccnvr.edge.quality.rounding import with_uncertainty
 from ccnvr.edge.quality.verdict import check_tolerances, judge, larger_half
 from ccnvr.firmware_bridge.errors import UsageError
@@ -108,7 +108,9 @@ def test_each_flag_has_one_check_and_each_refusal_a_prompt() -> None:
             assert check.prompt and check.verdict == RESCAN and not check.shows_numbers
     domain = check_of("out_of_domain:")
     assert domain is not None
-    assert prompts(["out_of_domain:Q", "out_of_domain:T2", "a"]) == [domain.prompt]
+    flags = ["out_of_domain:Q", "out_of_domain:T2", "a"]
+    assert prompts(flags) == [domain.prompt]
+    assert prompts_with_words(flags) == {domain.prompt: "unlike known soils"}
 
 
 def test_flags_of_properties_are_known_by_their_end() -> None:

@@ -39,7 +39,8 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def test_values_are_rounded_to_what_their_interval_means() -> None:
-    header, row = RecordTable().lines(record())
+    legend, header, row = RecordTable().lines(record())
+    assert legend.startswith("± half the 90 % interval") and len(legend) < 80
     assert header.split() == ["time", "sample", "OC", "g/kg", "pH"]
     assert row.split()[1:] == ["3", "34", "±", "12", "5.6", "±", "0.9"]
     assert row.index("12") + 2 == header.index("g/kg") + 4
@@ -49,7 +50,7 @@ def test_values_are_rounded_to_what_their_interval_means() -> None:
 def test_flags_are_words_and_a_long_row_is_wrapped() -> None:
     flags = ["out_of_domain:Q", "out_of_domain:T2", "pH:noisy", "some:thing", "\x1b[2J"]
     table = RecordTable(width=60)
-    _, row, notes = table.lines(record(flags=flags, sample={"id": "Plot 7"}))
+    *_, row, notes = table.lines(record(flags=flags, sample={"id": "Plot 7"}))
     assert "Plot 7" in row
     assert notes.strip() == "unlike known soils, pH noisy, some:thing, \\x1b[2J"
 
@@ -66,7 +67,7 @@ def test_a_scan_without_numbers_keeps_the_columns() -> None:
 
 def test_the_verdict_has_a_column_and_its_reason_a_line() -> None:
     table = RecordTable(width=80)
-    header, row = table.lines(record(verdict={"sample": OK, "reason": "x", "properties": {}}))
+    _, header, row = table.lines(record(verdict={"sample": OK, "reason": "x", "properties": {}}))
     assert "verdict" in header and " ok " in row
     reason = "OC: +-12 g/kg is more than the accepted 3"
     verdict = {"sample": "laboratory", "reason": reason, "properties": {}}
@@ -78,8 +79,33 @@ def test_the_header_comes_again_and_the_wide_interval_is_marked() -> None:
     table = RecordTable(plus_minus="+-")
     marked = record(predictions={"OC": estimate(34.0, 12.25, places="new")})
     counts = [len(list(table.lines(marked))) for _ in range(HEADER_EVERY + 1)]
-    assert counts == [2] + [1] * (HEADER_EVERY - 1) + [2]
+    assert counts == [3] + [1] * (HEADER_EVERY - 1) + [2]
     assert "34 +- 12*" in next(iter(table.lines(marked)))
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "cell"),
+    [
+        (0.0, 0.2, 40.4, "0 (0-40)"),
+        (59.6, 98.0, 100.0, "100 (60-100)"),
+        (2.7, 9.8, 29.8, "10 (3-30)"),
+        (0.13, 1.0, 2.53, "1.0 (0.1-2.5)"),
+        (11.8, 49.8, 87.9, "50 ± 40"),
+        (4.13, 5.7, 7.28, "5.7 ± 1.6"),
+        (-1.0, 0.0, 8.0, "0 (-1 to 8)"),
+    ],
+)
+def test_an_interval_that_lies_unevenly_is_shown_by_its_ends(
+    low: float, value: float, high: float, cell: str
+) -> None:
+    one = {"value": value, "unit": "%", "low": low, "high": high, "places": "known"}
+    *_, row = RecordTable().lines(record(predictions={"clay": one}))
+    assert row[26:].strip() == cell
+
+
+def test_a_mean_without_a_name_is_shown_by_its_first_number() -> None:
+    *_, row = RecordTable().lines(record(scan_id="SIM-512-1-3-mean"))
+    assert row.split()[1] == "3"
 
 
 def _on_a_terminal(command: list[str]) -> str:
@@ -106,7 +132,7 @@ def test_a_terminal_gets_a_table_and_a_pipe_gets_json(
     url = simulator_process("--spectra", soils_csv)
     command = [*CCNVR, "run", "--instrument", url, "--count", "2", "--store"]
     shown = _on_a_terminal([*command, str(tmp_path / "a.sqlite"), "--accept", "OC=9"])
-    header, *rows = shown.splitlines()
+    _, header, *rows = shown.splitlines()
     assert header.split()[:3] == ["time", "sample", "verdict"]
     assert [row.split()[1] for row in rows if row[0] != " "] == ["3", "4"]
     as_json = _on_a_terminal([*command, str(tmp_path / "b.sqlite"), "--json"])
