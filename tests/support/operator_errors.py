@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ccnvr.edge.daemon import config, main_loop, reader
-from ccnvr.edge.quality.checks import OK, property_of
+from ccnvr.edge.quality.checks import CHECKS, OK, property_of
 from ccnvr.edge.spectrum_files.tables.text_table import read_spectra
 from ccnvr.edge.workflow import guides
 from ccnvr.firmware_bridge.arrays import Array
@@ -375,6 +375,8 @@ def row(error: OperatorError, outcome: Outcome) -> str:
     """Return the row of the table: error, prompt, numbers shown, their flags, the verdicts."""
     # The last sentence, without the scan that it is about and the names of port and store.
     prompt = re.sub(r"^scan \S+: ", "", outcome.said[-1] if outcome.said else "")
+    # What was said in full before is said again in a few words.
+    prompt = {check.short: check.prompt for check in CHECKS if check.prompt}.get(prompt, prompt)
     prompt = re.sub(r"socket://[\d.:]+", "the port", prompt)
     prompt = re.sub(r"--store \S+", "--store STORE", prompt)
     numbers = [

@@ -266,3 +266,13 @@ def test_a_scan_without_the_lamp_needs_a_lamp_and_leaves_things_as_they_were() -
         board.lamp = Held.ON
         instrument.release_lamp()
         assert instrument.scan_without_lamp() is None and board.lamp is Held.ON
+
+
+def test_a_simulated_operator_shows_each_soil_for_as_many_scans_as_asked() -> None:
+    spectrometer = SimulatedSpectrometer(synthetic_soils(3, 1), pace=0.0)
+    spectrometer.bench.acquisitions = 2
+    request = ScanRequest(ScanKind.SAMPLE, 10_000, 16)
+    first, again, other = (
+        spectrometer.expose(request, number).sums.astype(float) for number in range(3)
+    )
+    assert abs(first - again).mean() < 0.2 * abs(first - other).mean()
