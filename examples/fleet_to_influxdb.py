@@ -53,7 +53,7 @@ def main() -> None:
         try:
             lines = list(POINTS[kind](device, json.loads(message.payload)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            print(f"a {kind} of {device} is left out, which is none: {error!r}", flush=True)
+            print(f"a {kind} of {device} is malformed and was skipped: {error!r}", flush=True)
             lines = []
         while lines and not written(arguments.influx, arguments.database, lines):
             time.sleep(2.0)

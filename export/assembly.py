@@ -105,7 +105,7 @@ def _self_test(finished: Finished, profiles: set[str]) -> bytes:
 
 
 def _made_up_soils(grid: Grid) -> Array:
-    """Return absorbance of made-up soils on a grid, `(SELF_TEST_SPECTRA, bands)`."""
+    """Return absorbance of synthetic soils on a grid, `(SELF_TEST_SPECTRA, bands)`."""
     pixels = pixel_wavelengths()
     if pixels[0] <= grid.start_nm and grid.stop_nm <= pixels[-1]:
         soils = absorbance(synthetic_soils(SELF_TEST_SPECTRA, seed=0))

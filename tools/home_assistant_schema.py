@@ -21,7 +21,7 @@ from ccnvr.edge.streams.home_assistant import discovery
 from ccnvr.edge.streams.settings import MqttConfig
 from tools.mqtt_campaign import record
 
-# In Home Assistant's environment, which has none of ours.
+# Runs in Home Assistant's environment, where ccnvr is not installed.
 _CHECK = """
 import json, sys
 from jinja2.sandbox import ImmutableSandboxedEnvironment

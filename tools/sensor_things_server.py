@@ -17,7 +17,7 @@ from pathlib import Path
 from ccnvr.edge.history.sensor_things import write_things
 from tools.mqtt_campaign import record
 
-# In the server's environment, which has none of ours.
+# Runs in the server's environment, where ccnvr is not installed.
 _SERVE = """
 import json, sys, uuid
 from django.conf import settings

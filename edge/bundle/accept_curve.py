@@ -2,7 +2,7 @@
 
 In: a manifest. Out: quantiles of the half widths over soils, by property. A bundle's card states
 those of the soils that its intervals were calibrated on, each predicted by models that had not
-seen it. For a bundle of before that they are estimated from the calibration alone.
+seen it. For a bundle made before cards had them, they are estimated from the calibration alone.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class DomainDistances:
         # is in the domain only if all distances to one library are within their limits.
         furthest = np.maximum.reduce(ratios, axis=3)
         nearest = furthest[:, 0].argmin(axis=1).tolist()
-        # Bundles of before there was a strict domain are sure of all soils in the domain.
+        # Bundles made before the strict domain existed are sure of all soils in the domain.
         within = np.minimum.reduce(furthest, axis=2).tolist()
         positions = []
         for row, (library, distances) in enumerate(zip(nearest, within, strict=True)):

@@ -61,7 +61,7 @@ class Difficulty:
     output: float
     distance: float
     libraries: tuple[float, ...]
-    # Bundles of before this key existed reach from half to twice the usual width.
+    # Bundles made before this key existed reach from half to twice the usual width.
     reach: float = 2.0
     edges: tuple[float, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})
     by_bin: tuple[float, ...] = field(default=(), metadata={OMITTED_IF_EMPTY: True})

@@ -1,9 +1,9 @@
 """Simulate an instrument: print the URL of a pseudo-terminal or TCP port, and answer there.
 
 The simulation computes counts with photon and read noise from the reflectance of --spectra, or of
-made-up soils; SIGUSR1 presses the instrument's button. With --replay, the command instead gives the
-recorded answers of a session that ccnvr record wrote, to a host that asks as it was asked then. It
-runs until it is interrupted.
+synthetic soils; SIGUSR1 presses the instrument's button. With --replay, the command instead gives
+the recorded answers of a session that ccnvr record wrote, to a host that asks as it was asked then.
+It runs until it is interrupted.
 """
 
 from __future__ import annotations

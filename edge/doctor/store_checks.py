@@ -124,7 +124,7 @@ def _of_check_samples(connection: sqlite3.Connection) -> Iterator[Finding]:
     history: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in rows:
         record = dict(zip(names, row, strict=True))
-        # What is damaged is counted with the records; it is no measurement.
+        # Damaged rows are counted with the records; they are not measurements.
         if salvage.is_sound(record):
             measured = history.setdefault((record["instrument"], record["sample_id"]), [])
             measured.append((record["bundle_sha256"], record["predictions"]))

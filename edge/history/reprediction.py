@@ -112,8 +112,8 @@ class Reprediction:
     def _counts(self, scan: StoredScan) -> bool:
         """Return whether a record may have estimates; leave it out if it may not.
 
-        The mean of replicates of which most were unusable is kept for whoever looks at it. Nothing
-        in it tells that it is wrong, and it may look like a soil.
+        The mean of replicates of which most were unusable is kept so that it can be examined.
+        Nothing in it shows that it is wrong, and it may look like a soil.
         """
         refused = bool(scan.context.replicates) and not scan.record["predictions"]
         if refused:

@@ -184,7 +184,7 @@ class Pipeline:
         if self._quantity is not Quantity.ABSORBANCE:
             reason = not_a_soil(values, self._panel)
             values = absorbance(values)
-        # A step in a spectrum that is no soil's says nothing more.
+        # A step adds no information about a spectrum that is not a soil's.
         reason = reason or ("splice_jump" if self._has_step(scan) else None)
         if reason:
             raise _unusable(reason)

@@ -13,7 +13,7 @@ MOST_LINE = 65_536
 """The most bytes of a line; reports of many satellites take some 10 kB."""
 
 _LEAST_FIX = 2
-"""The mode of a fix in two dimensions; 3 is one in three, and less is none."""
+"""The mode of a fix in two dimensions; 3 is a fix in three, and less is no fix."""
 
 
 class GpsdParser:

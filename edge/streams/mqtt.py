@@ -43,7 +43,7 @@ LAST_WAIT_S = 2.0
 _LOOK_UP_S = 0.2
 
 GREET_EVERY_S = 1.0
-"""The least time between two births that are answered, whoever sends them."""
+"""The least time between two births that are answered, from any sender."""
 
 _FAILURE = 0x80
 """Reason codes from here on are refusals: MQTT 5.0, section 2.4."""

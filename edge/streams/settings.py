@@ -33,7 +33,7 @@ def check_address(host: str) -> None:
     """Check that a host to listen on is an address.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an address.
     """
     try:
         ip_address(host)
@@ -48,7 +48,7 @@ def check_port(name: str, port: int) -> None:
     """Check that a number is a port.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a port.
     """
     if not 1 <= port <= 65_535:
         raise ValueError(f"{name} = {port} is not a port; ports are 1 to 65535")
@@ -108,8 +108,8 @@ class MqttConfig:
             # A "+" or "#" would be a pattern, and "$" begins the broker's own topics.
             if not _BASE.fullmatch(value):
                 raise ValueError(
-                    f"{name} = {value!r} is no topic; give words of letters, digits, - and _, with "
-                    "/ between them"
+                    f"{name} = {value!r} is not a topic; give words of letters, digits, - and _, "
+                    "with / between them"
                 )
         if self.device and not _WORD.fullmatch(self.device):
             raise ValueError(

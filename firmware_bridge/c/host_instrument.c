@@ -1,5 +1,5 @@
 /* An instrument on a pseudo-terminal of this computer, made of the same C that a microcontroller runs. It
-   simulates the 512-pixel handheld of simulators/handheld.py, which sees made-up soils. It prints the URL
+   simulates the 512-pixel handheld of simulators/handheld.py, which sees synthetic soils. It prints the URL
    of its port; SIGUSR1 presses its button, SIGTERM ends it.
 
    ./host_instrument [--boot N] [--seed N] [--pace X] */

@@ -86,7 +86,7 @@ def lamp_times_efficiency(wavelengths_nm: Array, fades_nm: float) -> Array:
 
 
 def made_up_soils(wavelengths_nm: Array, count: int, seed: int) -> Array:
-    """Return made-up reflectance `(count, pixels)`.
+    """Return synthetic reflectance `(count, pixels)`.
 
     Each is a slope with the bands of water, hydroxyl and clay. They serve to try an instrument
     without data; no model's accuracy can be judged by them.

@@ -53,7 +53,7 @@ def onto_pixels(wavelengths_nm: Array, reflectance: Array) -> Array:
 
 
 def synthetic_soils(count: int, seed: int) -> Array:
-    """Return made-up reflectance `(count, 512)` at the pixels; see `made_up_soils`."""
+    """Return synthetic reflectance `(count, 512)` at the pixels; see `made_up_soils`."""
     return made_up_soils(pixel_wavelengths(), count, seed)
 
 

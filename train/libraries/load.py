@@ -90,7 +90,7 @@ def check(name: str) -> None:
         return
     if part and labels:
         raise UsageError(
-            f"part {part!r} of library {library!r} is none; select soils by "
+            f"library {library!r} has no part {part!r}; select soils by "
             f"{' or '.join(f'{label}=...' for label in labels)}, or leave it out for all soils"
         )
     if part and not parts:

@@ -50,7 +50,7 @@ class MeanModel:
     """Whether the network is a member."""
 
     reason: str
-    """Why the network is one, or is none."""
+    """Why the network is a member, or is not."""
 
     predicted: dict[str, Array] = field(default_factory=dict)
     """Predictions `(repeats, n, targets)` of left-out soils, by member and mean."""

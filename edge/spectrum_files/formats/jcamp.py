@@ -68,7 +68,7 @@ def read(data: bytes) -> list[RawSpectrum]:
     """Return all spectra of the file.
 
     Raises:
-        Malformed: a label is missing, a unit is none that can be used, or the values are not those
+        Malformed: a label is missing, a unit is unknown, or the values are not those
             that were stated.
     """
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")

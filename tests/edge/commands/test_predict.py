@@ -206,7 +206,7 @@ def test_nothing_that_is_read_is_written_over(soils_csv: Path, tmp_path: Path) -
             f"--out {out} is a file that is read",
         )
         assert (bundle.read_bytes(), out.read_bytes()) == kept
-    # What a folder's reader passes over may be the predictions of before.
+    # Earlier predictions are among the files that the reader of a folder skips.
     for _ in range(2):
         assert (
             run_ccnvr(

@@ -351,7 +351,7 @@ def test_waiting_scans_are_predicted_with_the_references_of_their_own_settings(
     assert "reference" not in waiting.stderr
     rest = run_ccnvr("run", "-c", tmp_path / "c.toml", "--store", store, "--count", 2)
     records = [json.loads(line) for line in (waiting.stdout + rest.stdout).splitlines()]
-    # The simulator's soils are made up, and flagged for that.
+    # The simulator's soils are synthetic, and flagged for that.
     assert [
         [flag for flag in record["flags"] if not flag.startswith("out_of_domain")]
         for record in records

@@ -46,7 +46,7 @@ def run_under_journal(
 
 
 def simulated_run(tmp_path: Path, count: int = 2) -> list[object]:
-    # A model that does not know made-up soils, which is a warning.
+    # A model that does not know synthetic soils, which is a warning.
     where = ["--bundle", NETWORK_BUNDLE, "--store", tmp_path / "s.sqlite"]
     return ["run", "--instrument", "sim://?pace=0", *where, "--count", count]
 
@@ -86,7 +86,7 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert scans_printed(result.stdout) == 2
     lines = result.stderr.splitlines()
-    # The made-up soil is out of the domain, which is a warning.
+    # The synthetic soil is out of the domain, which is a warning.
     started, warning, ended = lines[:-2], lines[-2], lines[-1]
     assert [line.split()[0] for line in started] == ["<6>engine", *["<6>taking"] * 3]
     assert warning.startswith("<4>scan") and ended.startswith("<6>2 scans predicted")

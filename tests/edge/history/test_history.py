@@ -188,7 +188,7 @@ def test_sensor_things_have_the_interval_as_quality(store: Path, tmp_path: Path)
         for stream in thing["Datastreams"]
         if stream["ObservedProperty"]["definition"] == "urn:ccnvr:property:OC"
     )
-    # The four samples; the check sample, the replicate and the saturated scan are none.
+    # The four samples, without the check sample, the replicate and the saturated scan.
     assert [one["parameters"].get("id") for one in observations] == [
         *(sample.id for sample in SAMPLES[:3]), None,
     ]  # fmt: skip

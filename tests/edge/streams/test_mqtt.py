@@ -107,8 +107,8 @@ def test_days_without_a_broker_are_made_up_for(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"topic": "a/#"}, "is no topic"),
-        ({"topic": "$SYS"}, "is no topic"),
+        ({"topic": "a/#"}, "is not a topic"),
+        ({"topic": "$SYS"}, "is not a topic"),
         ({"device": "a/b"}, "is not a word"),
         ({"port": 70_000}, "is not a port"),
         ({"expiry_s": 1}, "is outside"),
@@ -121,7 +121,7 @@ def test_wrong_settings_are_refused(values: dict[str, Any], words: str) -> None:
         MqttConfig(host="h", **values)
 
 
-def test_a_password_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_password_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     mqtt = MqttConfig(host="h", username="u", password_file=str(tmp_path / "none"))
     with (
         pytest.raises(UsageError, match=r"password_file .*none cannot be used"),

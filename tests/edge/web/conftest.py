@@ -72,7 +72,7 @@ def page(serve: Callable[..., ServedPage]) -> ServedPage:
 @pytest.fixture
 def browser(chromium: Any) -> Iterator[Any]:
     """A headless Chromium of Debian, the size of a phone."""
-    chromium.get_log("browser")  # what the test before has left
+    chromium.get_log("browser")  # discards the messages of the test before
     yield chromium
     chromium.get("about:blank")
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -67,7 +67,7 @@ def test_a_restart_between_two_scans_shows_where_settings_can_be_read_back(
     setup.line.device.reset()  # type: ignore[attr-defined]
     with pytest.raises(InstrumentRestarted, match="has restarted since it was identified"):
         setup.scan()
-    # References of before are those of another boot, and are not found again.
+    # The earlier references belong to another boot, and are not found again.
     setup.reopen()
     assert setup.info.boot != before
     setup.scan()

@@ -155,7 +155,7 @@ def _property(quantity: str) -> str | None:
 
 
 def _further(quantity: str, unit: str | None) -> Column | None:
-    """Return the column of a quantity that few files have, None if it is none or has no unit."""
+    """Return the column of a quantity that few files have; None if it is unknown or has no unit."""
     if quantity in _IN_PERCENT:
         factor, note = _PER_PERCENT.get(unit or "%", (0.0, ""))
         return Column(_IN_PERCENT[quantity], factor, unit or "%", note) if factor else None
@@ -169,7 +169,7 @@ def _further(quantity: str, unit: str | None) -> Column | None:
 
 
 def _column(known: str, quantity: str, unit: str | None) -> Column | None:
-    """Return the column of a known quantity in a unit, None if the unit is none of its own."""
+    """Return the column of a known quantity in a unit; None if it is never stated in this unit."""
     if known == "pH":
         return _acidity(_SOLUTIONS.get(quantity[2:])) if unit is None else None
     if known == "clay":

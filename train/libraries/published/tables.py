@@ -150,7 +150,7 @@ class Row:
         """Return a cell's number; NaN if it is empty, NA or below the limit of detection (`< LOD`).
 
         Raises:
-            DataError: it is none of these.
+            DataError: it is neither a number nor one of these.
         """
         cell = self.text(name)
         if cell in _MISSING or cell.startswith("<"):
