@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -126,10 +126,10 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
         UsageError: there is something at `path` that is not a regular file.
         CcnvrError: the folder cannot be written to, or the disk is full.
     """
-    _check_is_file(path)
     # In the same folder, because a rename is atomic only within one file system.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
+        _check_is_file(path)
         with open(beside, "wb") as stream:
             yield stream
             stream.flush()
@@ -144,4 +144,6 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             "another"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        # What keeps it from being deleted kept it from being made, and was told.
+        with suppress(OSError):
+            beside.unlink()
