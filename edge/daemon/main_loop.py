@@ -88,6 +88,7 @@ def run(
                         raise
                     _LOG.error("%s; going on with the former configuration", error)
                     setup = earlier
+                    setup.source.went_back(setup.model)
                     continue
                 if signals.ending or rounds.remaining == 0 or not signals.stopping.is_set():
                     break

@@ -61,9 +61,12 @@ class ModelSource:
         """
         return open_model(config, config.model.bundle)
 
+    def went_back(self, model: Model) -> None:
+        """Take note that the daemon goes on with the model before the one that was opened last."""
+
     @property
     def renewed(self) -> bool:
-        """Whether there is another model than the one that was opened last."""
+        """Whether there is another model than the one that runs."""
         return False
 
     def succeeded(self, prediction: Prediction) -> None:

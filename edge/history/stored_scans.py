@@ -19,6 +19,7 @@ from ccnvr.edge.inference.pipeline import References
 from ccnvr.edge.storage.context import ScanContext, context_of
 from ccnvr.edge.storage.counts import decode
 from ccnvr.edge.storage.database import Database
+from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.storage.records import counts_of, delivered_record, stored_reference
 from ccnvr.edge.storage.salvage import INSTRUMENTS, REFERENCES, SCANS, Record, is_sound
 from ccnvr.edge.storage.schema import columns
@@ -92,6 +93,7 @@ class StoredScans:
         panel: the reflectance of the white panel, for references that do not state it.
         serial: only the scans of this instrument; "" for those of all.
         after: only records whose numbers in the store are larger.
+        patience: how to wait for a store that cannot be read; None raises it at once.
 
     Attributes:
         left_out: how many scans have no spectrum, by the reason.
@@ -105,6 +107,7 @@ class StoredScans:
     panel: float = DEFAULT_PANEL
     serial: str = ""
     after: int = 0
+    patience: Patience | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     _instruments: dict[tuple[object, str, int], InstrumentInfo | None] = field(default_factory=dict)
     _references: dict[str, tuple[tuple[int, int], References]] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class StoredScans:
             raise UsageError(
                 f"there is no store {self.path}; name the file that ccnvr run --store names"
             )
-        self.database = Database(self.path)
+        self.database = Database(self.path, patience=self.patience)
 
     def close(self) -> None:
         """Close the store."""

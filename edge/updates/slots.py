@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
 from ccnvr.edge.bundle import archive
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.typed import build
 from ccnvr.edge.updates.signature import SUFFIX, check_signature
-from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +31,10 @@ TRIAL_PREDICTIONS = 20
 
 STATE_FILE = "slots.json"
 MOST_STATE_BYTES = 16_384
+
+
+Stamp: TypeAlias = tuple[Path, int, int]
+"""A bundle's place, inode and time of change."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +74,31 @@ class Slots:
         self.folder = folder
         self.state = self._read()
         self._versions: dict[Path, tuple[int, str]] = {}
+        self._unwritten: tuple[Stamp, SlotState] | None = None
+        """The bundle whose trial ended, and the state after it, while that cannot be written."""
 
     def refresh(self) -> None:
-        """Read again what another process may have changed."""
+        """Read again what another process may have changed.
+
+        Raises:
+            UsageError: the state cannot be read; that of before stays.
+        """
         self.state = self._read()
+        if self._unwritten is not None:
+            stamp, ended = self._unwritten
+            # Another bundle that was put in its place deserves a trial of its own.
+            if self.state.trial and self.stamp() == stamp:
+                self.state = ended
+                with suppress(CcnvrError):  # which was logged when the trial ended
+                    self._write(ended)
+            else:
+                self._unwritten = None
 
     def path(self, name: str) -> Path:
         """Return the bundle's file of a slot."""
         return self.folder / f"{name}.ccnvr"
 
-    def stamp(self) -> tuple[Path, int, int]:
+    def stamp(self) -> Stamp:
         """Return what tells the chosen bundle from another one at the same place.
 
         Raises:
@@ -102,6 +124,11 @@ class Slots:
             return self._versions[path][1]
         except (OSError, BundleError, UsageError):
             return path.name
+
+    @property
+    def former(self) -> Path | None:
+        """The bundle to go back to from the one on trial; None if there is none."""
+        return self.path(self.state.active) if self.state.active else None
 
     @property
     def chosen(self) -> Path:
@@ -168,7 +195,10 @@ class Slots:
         _LOG.info("the new bundle %s has proved itself", self.path(self.state.active))
 
     def roll_back(self, reason: str) -> None:
-        """End a trial and go back to the active bundle."""
+        """End a trial and go back to the active bundle.
+
+        If that cannot be written, it holds in this process, and is written as soon as it can be.
+        """
         place = self.path(self.state.trial)
         _LOG.error("%s is not kept: %s; going on with the former bundle", place, reason)
         try:
@@ -176,7 +206,13 @@ class Slots:
         except (BundleError, UsageError):
             name = place.name
         # The file stays for whoever wants to know; the next update writes over it.
-        self._write(SlotState(self.state.active, refused=reason, refused_name=name))
+        ended = SlotState(self.state.active, refused=reason, refused_name=name)
+        self._unwritten = self.stamp(), ended
+        try:
+            self._write(ended)
+        except CcnvrError as error:
+            _LOG.error("that %s is not kept cannot be noted yet: %s", place, error)
+            self.state = ended
 
     def _read(self) -> SlotState:
         path = self.folder / STATE_FILE
@@ -200,7 +236,8 @@ class Slots:
 
 def is_folder_of_slots(bundle: str) -> bool:
     """Return whether a configuration's bundle is a folder of `ccnvr update`."""
-    return (Path(bundle) / STATE_FILE).is_file()
+    # Not by pathlib, which raises on a disk that cannot be read.
+    return os.path.isfile(os.path.join(bundle, STATE_FILE))
 
 
 def version_of(bundle: archive.Bundle) -> str:

@@ -10,109 +10,158 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.chemometrics.grid import WavelengthError
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.setup import ModelSource, open_model
-from ccnvr.edge.history.stored_scans import StoredScans
 from ccnvr.edge.inference.models import Model
-from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.service.run_signals import RunSignals
-from ccnvr.edge.updates.slots import TRIAL_PREDICTIONS, Slots, is_folder_of_slots, version_of
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.edge.storage.health import Patience
+from ccnvr.edge.storage.trouble import StoreError
+from ccnvr.edge.updates.slots import (
+    TRIAL_PREDICTIONS,
+    Slots,
+    SlotState,
+    Stamp,
+    is_folder_of_slots,
+    version_of,
+)
+from ccnvr.edge.updates.stored_spectra import USELESS, check_on_stored
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
-STORED_SPECTRA = 20
-"""So many of the last stored spectra must be predicted before a new bundle sees an instrument."""
-
 LOOK_EVERY_S = 1.0
 
-USELESS = "rescan:not_finite"
-"""The flag of a spectrum for which a model has no plausible answer."""
+
+@dataclass
+class _Opened:
+    """A model that was opened; one of a slot has a stamp, and predictions left in its trial."""
+
+    model: Model
+    bundle: str
+    slots: Slots | None = None
+    stamp: Stamp | None = None
+    left: int = 0
+
+    @property
+    def version(self) -> str:
+        """The version of the bundle; "" for the family of default bundles."""
+        return version_of(self.model.bundle) if isinstance(self.model, ProvedModel) else ""
 
 
 class SlotModels(ModelSource):
     """The models of a folder of slots; a thread looks for new ones.
 
     Args:
-        slots: the slots.
-        store: the daemon's store.
+        slots: the slots of the folder that the first configuration names.
         signals: ends the present round when there is another bundle.
+        patience: how to wait for a store that cannot be read.
         reload: see `ModelSource`.
     """
 
     def __init__(
         self,
         slots: Slots,
-        store: Path,
         signals: RunSignals,
+        patience: Patience | None = None,
         reload: Callable[[], Config] | None = None,
     ) -> None:
         super().__init__(reload)
-        self._slots = slots
-        self._store = store
+        self._slots: Slots | None = slots
         self._signals = signals
-        self._opened: tuple[Path, int, int] | None = None
-        self._running = ""
-        self._left = 0
+        self._patience = patience
+        self._opened: _Opened | None = None
+        self._before: _Opened | None = None
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, name="updates", daemon=True).start()
 
     def open(self, config: Config) -> Model:
         """Open the bundle on trial, or the active one if there is none or it fails."""
-        if not is_folder_of_slots(config.model.bundle):
-            return open_model(config, config.model.bundle)
         with self._lock:
-            self._slots.refresh()
-            while True:
-                # Before it is opened, so that one which is put in its place meanwhile is noticed.
-                opened, on_trial = self._slots.stamp(), bool(self._slots.state.trial)
-                try:
-                    model = open_model(config, str(opened[0]))
-                    if on_trial:
-                        check_on_stored(model, self._store)
-                except CcnvrError as error:
-                    if not on_trial:
-                        raise
-                    if self._is_on_trial(opened):
-                        # Once: what is then chosen is not on trial.
-                        self._slots.roll_back(str(error))
-                    continue
-                self._opened, self._left = opened, TRIAL_PREDICTIONS if on_trial else 0
-                if isinstance(model, ProvedModel):
-                    self._running = version_of(model.bundle)
-                return model
+            bundle = config.model.bundle
+            slots = self._slots
+            if slots is None or slots.folder != Path(bundle):
+                slots = Slots(Path(bundle)) if is_folder_of_slots(bundle) else None
+            if slots is None:
+                opened = _Opened(open_model(config, bundle), bundle)
+            else:
+                opened = self._open_slot(slots, config)
+            # Only now: if the new one cannot be opened, the former one goes on.
+            self._slots, self._before, self._opened = slots, self._opened or self._before, opened
+            return opened.model
+
+    def _open_slot(self, slots: Slots, config: Config) -> _Opened:
+        _refresh(slots)
+        while True:
+            # Before it is opened, so that one which is put in its place meanwhile is noticed.
+            stamp, on_trial = slots.stamp(), bool(slots.state.trial)
+            place = str(stamp[0])
+            try:
+                model = open_model(config, place)
+                if on_trial:
+                    self._check_on_stored(model, config.store_path)
+            except (BundleError, UsageError) as error:
+                if not on_trial or not _is_to_blame(error, slots, config):
+                    raise
+                # Once: what is then chosen is not on trial.
+                if _is_on_trial(slots, stamp):
+                    slots.roll_back(str(error))
+                continue
+            return _Opened(model, place, slots, stamp, TRIAL_PREDICTIONS if on_trial else 0)
+
+    def _check_on_stored(self, model: Model, store: Path) -> None:
+        try:
+            check_on_stored(model, store, self._patience)
+        except StoreError as error:
+            # With a model to go on with, the watch has this one tried again; a damaged store is
+            # repaired by then. Without one, the daemon must not fail to start.
+            if self._opened is not None:
+                raise
+            _LOG.warning("the new bundle is tried without the stored spectra: %s", error)
+
+    def went_back(self, model: Model) -> None:
+        """Take note that the model before the one that was opened last goes on."""
+        with self._lock:
+            if self._before is not None and self._before.model is model:
+                self._opened, self._slots = self._before, self._before.slots
 
     @property
     def renewed(self) -> bool:
-        """Whether there is another bundle than the one that was opened last."""
+        """Whether there is another bundle than the one that runs."""
         with self._lock:
-            self._slots.refresh()
-            return self._opened is not None and self._slots.stamp() != self._opened
+            opened = self._opened
+            if opened is None or opened.slots is None:
+                return False
+            _refresh(opened.slots)
+            try:
+                return opened.slots.stamp() != opened.stamp
+            except UsageError:  # there is no bundle any more, so the one that runs goes on
+                return False
 
     def status(self) -> dict[str, object]:
         """Return what runs, is on trial and was refused, as JSON values.
 
         `installed` is the version to go back to, and `latest` that of the newest bundle, which may
-        be on trial or refused.
+        be on trial or refused. Both are what runs if that is a plain bundle.
         """
-        state, slots = self._slots.state, self._slots
-        installed = slots.version(state.active or state.trial)
+        slots, opened = self._slots, self._opened
+        state = slots.state if slots else SlotState()
+        running = opened.version if opened else ""
+        installed = slots.version(state.active or state.trial) if slots else running
         refused = f"{state.refused_name} (refused)" if state.refused else ""
         return {
-            "bundle": str(self._opened[0]) if self._opened else None,
-            "running": self._running or None,
+            "bundle": opened.bundle if opened else None,
+            "running": running or None,
             "installed": installed,
-            "latest": slots.version(state.trial) or refused or installed,
+            "latest": (slots.version(state.trial) if slots else "") or refused or installed,
             "on_trial": bool(state.trial),
-            "predictions_left": self._left,
+            "predictions_left": opened.left if opened else 0,
             "refused": state.refused or None,
             "refused_name": state.refused_name or None,
         }
@@ -120,75 +169,86 @@ class SlotModels(ModelSource):
     def succeeded(self, prediction: Prediction) -> None:
         """Count a prediction of a bundle on trial."""
         # Without the lock: this is called for each scan, and almost never during a trial.
-        if not self._left:
+        if self._opened is None or not self._opened.left:
             return
         with self._lock:
             if USELESS in prediction.flags:
                 self._end("it has no plausible answer for a spectrum of the instrument")
                 self._signals.end_round()
                 return
-            self._left -= 1
-            if self._left:
+            # A scan that could not be used, such as a saturated one, says nothing of the bundle.
+            if not prediction.estimates:
                 return
-            if self._is_on_trial(self._opened):
+            self._opened.left -= 1
+            if not self._opened.left and self._is_still_on_trial():
                 self._confirm()
 
     def failed(self, error: CcnvrError) -> bool:
         """Go back to the former bundle if the one on trial may be the cause."""
         with self._lock:
-            if not self._left or not isinstance(error, BundleError | WavelengthError):
+            opened = self._opened
+            if opened is None or not opened.left or opened.slots is None:
+                return False
+            if not isinstance(error, BundleError | WavelengthError):
                 return False
             self._end(str(error))
-            return True
+            # It is none to go on with, whatever becomes of the next one.
+            self._opened = None
+            # Of a first bundle its own error is told, which says more than that there is no other.
+            return bool(opened.slots.state.trial or opened.slots.state.active)
 
     def _confirm(self) -> None:
         try:
-            self._slots.confirm()
+            if self._slots is not None:
+                self._slots.confirm()
         except CcnvrError as error:
             # Predictions go on; the next start finds the bundle on trial, and tries it once more.
             _LOG.error("that the new bundle has proved itself cannot be noted: %s", error)
 
     def _end(self, reason: str) -> None:
-        self._left = 0
-        if self._is_on_trial(self._opened):
+        if self._opened is not None:
+            self._opened.left = 0
+        if self._slots is not None and self._is_still_on_trial():
             self._slots.roll_back(reason)
 
-    def _is_on_trial(self, opened: tuple[Path, int, int] | None) -> bool:
-        """Return whether the bundle that was opened is still the one on trial.
-
-        Another one may lie in its place by now, of which nothing is known; the watch finds it.
-        """
-        self._slots.refresh()
-        return bool(self._slots.state.trial) and self._slots.stamp() == opened
+    def _is_still_on_trial(self) -> bool:
+        opened = self._opened
+        if opened is None or opened.slots is None:
+            return False
+        return _is_on_trial(opened.slots, opened.stamp)
 
     def _watch(self) -> None:
         while not self._signals.ending:
-            try:
-                if self.renewed:
-                    self._signals.end_round()
-            except CcnvrError as error:
-                _LOG.debug("the folder of bundles cannot be read now: %s", error)
+            if self.renewed:
+                self._signals.end_round()
             # The signals' own event cannot be waited for: it is set at each round.
             time.sleep(LOOK_EVERY_S)
 
 
-def check_on_stored(model: Model, store: Path) -> None:
-    """Check that a model predicts the last stored spectra that were predicted before.
+def _refresh(slots: Slots) -> None:
+    """Read the state of slots again; while that cannot be read, the one of before holds."""
+    try:
+        slots.refresh()
+    except CcnvrError as error:
+        _LOG.debug("the folder of bundles cannot be read now: %s", error)
 
-    Raises:
-        BundleError: it has no plausible answer for one of them.
+
+def _is_on_trial(slots: Slots, stamp: Stamp | None) -> bool:
+    """Return whether the bundle that was opened is still the one on trial.
+
+    Another one may lie in its place by now, of which nothing is known; the watch finds it.
     """
-    if not store.is_file():
-        return
-    with closing(StoredScans(store)) as scans:
-        scans.after = max(0, scans.database.newest_scan() - 4 * STORED_SPECTRA)
-        for scan in islice(scans, STORED_SPECTRA):
-            # One that the former bundle could not predict either says nothing against this one.
-            if not scan.record["predictions"]:
-                continue
-            predictor = model.bind(scan.info.wavelengths_nm)
-            prediction = Pipeline(predictor, scan.info, scan.references)(scan.scan)
-            if USELESS in prediction.flags:
-                raise BundleError(
-                    f"it has no plausible answer for the stored scan {scan.record['scan_id']}"
-                )
+    _refresh(slots)
+    return bool(slots.state.trial) and slots.stamp() == stamp
+
+
+def _is_to_blame(error: CcnvrError, slots: Slots, config: Config) -> bool:
+    """Return whether the bundle on trial, and not the configuration, is why it cannot be opened."""
+    if isinstance(error, BundleError):
+        return True
+    # An engine that is not installed, or a tolerance for what no bundle predicts, is wrong for the
+    # former bundle as well.
+    try:
+        return slots.former is not None and bool(open_model(config, str(slots.former)))
+    except CcnvrError:
+        return False

@@ -28,8 +28,8 @@ from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import main_loop
 from ccnvr.edge.daemon.setup import ModelSource
 from ccnvr.edge.service import log
-from ccnvr.edge.service.run_signals import RunSignals
 from ccnvr.edge.service.supervision import Supervision
+from ccnvr.edge.storage.health import Patience
 from ccnvr.edge.streams.line_output import LineOutput
 from ccnvr.edge.streams.record_table import RecordTable
 from ccnvr.edge.updates.slots import Slots, is_folder_of_slots
@@ -112,9 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = LineOutput(sys.stdout.fileno(), supervision.signals.overdue)
     as_lines = _json_line if arguments.json or not sys.stdout.isatty() else record_table().lines
     control = Control()
-    source = _model_source(
-        settings, supervision.signals, control, reload if arguments.config else None
-    )
+    source = _model_source(settings, supervision, control, reload if arguments.config else None)
     with log.to_standard_error() as logger, _page(settings, control) as tell_page:
 
         def deliver(record: dict[str, Any]) -> None:
@@ -137,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _model_source(
     settings: configuration.Config,
-    signals: RunSignals,
+    supervision: Supervision,
     control: Control,
     reload: Callable[[], configuration.Config] | None,
 ) -> ModelSource:
@@ -145,7 +143,8 @@ def _model_source(
     folder = settings.model.bundle
     if not is_folder_of_slots(folder):
         return ModelSource(reload)
-    models = SlotModels(Slots(Path(folder)), settings.store_path, signals, reload)
+    patience = Patience(control.health, supervision.signals.stopping, supervision.progress)
+    models = SlotModels(Slots(Path(folder)), supervision.signals, patience, reload)
     control.show("model", models.status)
     return models
 

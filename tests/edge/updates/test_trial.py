@@ -18,11 +18,7 @@ import pytest
 
 from ccnvr.edge.bundle import archive
 from ccnvr.edge.bundle.archive import SELF_TEST
-from ccnvr.edge.daemon import config
-from ccnvr.edge.inference.prediction import Prediction
-from ccnvr.edge.service.run_signals import RunSignals
-from ccnvr.edge.updates.slots import TRIAL_PREDICTIONS, Slots, SlotState, version_of
-from ccnvr.edge.updates.trial import SlotModels
+from ccnvr.edge.updates.slots import Slots, SlotState, version_of
 from tests.edge.updates.test_slots import sign
 from tests.support.brokers import Broker, Subscriber, free_port
 from tests.support.helpers import CCNVR, run_ccnvr
@@ -48,53 +44,6 @@ def changed(source: Path, place: Path, change: Callable[[dict[str, Any]], None])
 
 def spoil(test: dict[str, Any]) -> None:
     test["expected"] = [[value + 1.0 for value in row] for row in test["expected"]]
-
-
-@pytest.fixture
-def bundle() -> Path:
-    """The bundle of the family that serves the simulated handheld."""
-    from ccnvr.edge.bundle import family
-    from ccnvr.firmware_bridge.connect.registry import open_instrument
-
-    instrument = open_instrument("sim://?pace=0")
-    try:
-        name = family.choose(instrument.identify().wavelengths_nm).name
-    finally:
-        instrument.close()
-    return MODELS / f"{name}.ccnvr"
-
-
-def test_what_is_put_in_the_place_of_a_bundle_on_trial_gets_a_trial_of_its_own(
-    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SlotModels, "_watch", lambda self: None)
-    folder = tmp_path / "models"
-    folder.mkdir()
-    slots = Slots(folder)
-    slots.install(bundle)
-    slots.confirm()
-    second, third = (
-        changed(bundle, tmp_path / f"{name}.ccnvr", lambda test: None) for name in "bc"
-    )
-    slots.install(second)
-    models = SlotModels(Slots(folder), tmp_path / "none.sqlite", RunSignals())
-    settings = config.load(
-        None, {"instrument": {"url": "sim://"}, "model": {"bundle": str(folder)}}
-    )
-    models.open(settings)
-    assert not models.renewed
-    slots.install(third)
-    assert models.renewed
-    for _ in range(TRIAL_PREDICTIONS):
-        models.succeeded(Prediction({}))
-    assert Slots(folder).state == SlotState("a", "b")
-    assert models.status()["running"] == version_of(archive.read(second))
-    assert models.status()["latest"] == version_of(archive.read(third))
-    models.open(settings)
-    for _ in range(TRIAL_PREDICTIONS):
-        models.succeeded(Prediction({}))
-    assert Slots(folder).state == SlotState("b")
-    assert models.status()["installed"] == version_of(archive.read(third))
 
 
 class Daemon:
