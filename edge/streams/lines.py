@@ -137,9 +137,9 @@ class LineServer:
 
 
 def _is_to_go(reader: socket.socket) -> bool:
-    """Return whether a reader has closed its connection, or says something, which no reader does.
+    """Return whether a reader has closed its connection or sends anything, as no real one does.
 
-    It reads once: one who sends without pause would hold the lock that `deliver` waits for.
+    It reads once, because a reader that sends without pause would hold the lock of `deliver`.
     """
     try:
         reader.recv(1)
