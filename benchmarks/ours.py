@@ -27,6 +27,7 @@ from ccnvr.firmware_bridge.link.frames import Decoder
 
 INFERENCE = "inference"
 TO_PREDICTION = "counts to prediction"
+OF_NOISY = "counts to prediction, noisy spectrum"
 TO_COMMITTED = "frames to committed prediction"
 
 
@@ -88,8 +89,38 @@ def stages(bound: Bound, work: Workload) -> dict[str, Subject]:
         "preprocessing": lambda number: preprocess.with_beside(spectra[number % size][None]),
         INFERENCE: lambda number: model.session(inputs[number % size]),
         **_checks(bound, used_nm),
-        TO_PREDICTION: lambda number: bound.pipeline(work.scans[number % size]),
+        **_predictions(bound, work),
     }
+    return found
+
+
+def _predictions(bound: Bound, work: Workload) -> dict[str, Subject]:
+    """Return the way from counts to a prediction, of quiet spectra and of noisy ones.
+
+    Where noise may widen an interval, the network also runs on copies with more noise.
+    """
+    model, runs = bound.model, list[int]()
+    session = model.session
+
+    def counting(inputs: Float32) -> Float32:
+        runs[-1] += 1
+        return session(inputs)
+
+    counting.name = session.name  # type: ignore[attr-defined]
+    model.session = counting  # type: ignore[assignment]
+    for scan in work.scans:
+        runs.append(0)
+        bound.pipeline(scan)
+    model.session = session
+    quiet = [scan for scan, count in zip(work.scans, runs, strict=True) if count == 1]
+    noisy = [scan for scan, count in zip(work.scans, runs, strict=True) if count > 1]
+    found: dict[str, Subject] = {
+        TO_PREDICTION: lambda number: bound.pipeline(quiet[number % len(quiet)])
+    }
+    if noisy:
+        found[f"{OF_NOISY} ({len(noisy)} of {len(work.scans)})"] = lambda number: bound.pipeline(
+            noisy[number % len(noisy)]
+        )
     return found
 
 

@@ -7,8 +7,9 @@ compared although milliseconds of two computers cannot.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from ccnvr.firmware_bridge.arrays import Array
 
 Subject = Callable[[int], object]
 """What is timed: it gets the number of the call, to take another spectrum each time."""
+
+_CALLS_OF_A_FAST_ONE = 40
+"""A function of which more calls fit into a turn is faster than the clock can be read often for."""
 
 _RESAMPLES = 400
 _LEVEL = (5.0, 95.0)
@@ -43,7 +47,8 @@ class Times:
     """The times of functions that took turns, in s.
 
     Attributes:
-        steady: the time of one call in a turn, without the turn's first, `(rounds,)` by name.
+        steady: the times of the calls in a turn, without the turn's first, `(rounds, calls)` by
+            name; of a fast function one column with their mean.
         first: the time of a turn's first call, when other work has filled the caches.
     """
 
@@ -53,6 +58,10 @@ class Times:
     def median(self, name: str) -> Figure:
         """Return the median time of one call, in s."""
         return _figure(_medians(self.steady[name]), float(np.median(self.steady[name])))
+
+    def mean(self, name: str) -> float:
+        """Return the mean time of one call, in s, which slow spectra raise."""
+        return float(np.mean(self.steady[name]))
 
     def percentile(self, name: str, percent: float) -> float:
         """Return a percentile of the time of one call, in s."""
@@ -65,8 +74,7 @@ class Times:
     def ratio(self, name: str, reference: str) -> Figure:
         """Return the ratio of two medians; rounds are drawn as pairs, as they were measured."""
         one, other = self.steady[name], self.steady[reference]
-        rows = _resampled(len(one))
-        ratios = np.median(one[rows], axis=1) / np.median(other[rows], axis=1)
+        ratios = _medians(one) / _medians(other)
         return _figure(ratios, float(np.median(one) / np.median(other)))
 
 
@@ -74,7 +82,7 @@ def take_turns(
     subjects: Mapping[str, Subject],
     rounds: int,
     *,
-    turn_s: float = 0.002,
+    turn_s: float = 0.008,
     most_calls: int = 64,
     clock: Callable[[], float] = time.thread_time,
 ) -> Times:
@@ -89,19 +97,15 @@ def take_turns(
             wall time would show how often the thread had to wait.
     """
     calls = {name: _calls(subject, turn_s, most_calls) for name, subject in subjects.items()}
-    steady: dict[str, list[float]] = {name: [] for name in subjects}
+    steady: dict[str, list[list[float]]] = {name: [] for name in subjects}
     first: dict[str, list[float]] = {name: [] for name in subjects}
     # A turn begins one spectrum after the last turn's, so that no function sees some more often.
     for number in range(rounds):
         for name, subject in subjects.items():
             started = clock()
             subject(number)
-            after_first = clock()
-            for call in range(1, 1 + calls[name]):
-                subject(number + call)
-            ended = clock()
-            first[name].append(after_first - started)
-            steady[name].append((ended - after_first) / calls[name])
+            first[name].append(clock() - started)
+            steady[name].append(_turn(subject, number + 1, calls[name], clock))
     return Times(_as_arrays(steady), _as_arrays(first))
 
 
@@ -115,7 +119,20 @@ def _calls(subject: Subject, turn_s: float, most: int) -> int:
     return int(np.clip(turn_s / max(taken, 1e-9), 1, most))
 
 
-def _as_arrays(times: dict[str, list[float]]) -> dict[str, Array]:
+def _turn(subject: Subject, number: int, calls: int, clock: Callable[[], float]) -> list[float]:
+    """Return the time of each call of a turn; of a fast function their mean, in one number."""
+    stamps = [clock()]
+    if calls > _CALLS_OF_A_FAST_ONE:
+        for call in range(calls):
+            subject(number + call)
+        return [(clock() - stamps[0]) / calls]
+    for call in range(calls):
+        subject(number + call)
+        stamps.append(clock())
+    return [after - before for before, after in pairwise(stamps)]
+
+
+def _as_arrays(times: Mapping[str, Sequence[object]]) -> dict[str, Array]:
     return {name: np.array(taken) for name, taken in times.items()}
 
 
@@ -125,7 +142,9 @@ def _resampled(rounds: int) -> np.ndarray:
 
 
 def _medians(values: Array) -> Array:
-    medians: Array = np.median(values[_resampled(len(values))], axis=1)
+    """Return the medians of resampled rounds; a round's calls stay together."""
+    drawn = values[_resampled(len(values))]
+    medians: Array = np.median(drawn.reshape(len(drawn), -1), axis=1)
     return medians
 
 
