@@ -20,7 +20,7 @@ def installed_version(package: str) -> str | None:
     for folder in sys.path:
         try:
             names = os.listdir(folder or ".")
-        except OSError:  # a path that is no folder, such as a zip file
+        except OSError:  # the path is not a folder, such as a zip file
             continue
         for name in names:
             if name.endswith(_SUFFIX):
@@ -36,8 +36,8 @@ def _normal(name: str) -> str:
 
 
 def _by_metadata(package: str) -> str | None:
-    """Return the version of what has no such folder: eggs, packages in zip files."""
-    # Here only, because it is what this module avoids.
+    """Return the version of a package that has no such folder: an egg or a zip file."""
+    # Imported only here, because this module exists to avoid it.
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -232,7 +232,7 @@ def _why_not_opened(url: str, error: Exception) -> str:
             "/dev/serial/by-id"
         )
     if number == errno.EPERM:
-        # Of a file's own permissions comes EACCES, of the control group of a service this.
+        # A file's own permissions give EACCES, the control group of a service gives this.
         return (
             f"the service's limits on devices do not allow {url}; restart the service, which "
             "learns the numbers of devices as it starts"

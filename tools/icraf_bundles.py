@@ -1,4 +1,4 @@
-"""Score what exported bundles answer on ICRAF-ISRIC, beside what other methods predict.
+"""Score the predictions of exported bundles on ICRAF-ISRIC, beside those of other methods.
 
     python -m tools.icraf_bundles --seeds 3
     python -m tools.icraf_bundles --data icraf:countries
@@ -58,7 +58,7 @@ class ExportedBundle:
         return NAME
 
     def choose(self, soils: Soils, budget: Budget) -> Choice:
-        """Return nothing, since the recipe leaves nothing to choose."""
+        """Return an empty choice, because the recipe leaves nothing to choose."""
         return {}
 
     def fit(self, choice: Choice, soils: Soils, seed: int) -> PredictAll:

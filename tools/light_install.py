@@ -78,7 +78,7 @@ class Installed:
         """Return the bytes of the installed files, or those of one part, in MB."""
         (packages,) = (self.folder / "venv" / "lib").glob("python*/site-packages")
         files = [path for path in (packages / part).rglob("*") if path.is_file()]
-        # What pip compiles beside each file depends on nothing but the file.
+        # What pip compiles beside each file depends on the file alone.
         own = [path for path in files if not {"pip", "setuptools", "__pycache__"} & {*path.parts}]
         return sum(path.stat().st_size for path in own) / 1e6
 

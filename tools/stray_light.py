@@ -76,7 +76,7 @@ def rows() -> Iterator[str]:
         for light, shape in LIGHTS.items():
             for level in LEVELS:
                 seen = predictions(model, dry + level * shape)
-                # A soil that is flagged without any light says nothing of the checks.
+                # A soil that is flagged without any light is no evidence about the checks.
                 pairs = [pair for pair in zip(right, seen, strict=True) if not _doubted(pair[0])]
                 yield _row(f"`{model}` | {light} | {level:g}", pairs)
 

@@ -15,7 +15,7 @@ PATIENCE_S = 3.0
 
 
 def examine_streams(config: Config) -> Iterator[Finding]:
-    """Yield what there is to say about MQTT and the page, if there are any."""
+    """Yield the findings about MQTT and the page, if they are configured."""
     if config.mqtt.host:
         yield from _of_broker(config.mqtt)
     if config.web.port:

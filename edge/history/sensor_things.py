@@ -103,7 +103,7 @@ def _json(entity: Mapping[str, Any]) -> str:
 
 
 def _stream(instrument: str, name: str, unit: str) -> dict[str, Any]:
-    # The standard wants all three parts; an unknown unit still has its symbol.
+    # The standard requires all three parts; an unknown unit still has its symbol.
     unit_name, definition = _UNITS.get(unit, (unit, ""))
     return {
         "name": f"{name} by {instrument}",

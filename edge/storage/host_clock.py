@@ -68,7 +68,7 @@ def _boot_of(path: Path) -> str | None:
 
 @cache
 def _adjtimex() -> Callable[[object], int] | None:
-    """Return the function of the C library, which is looked up once; None if it has none."""
+    """Return the function of the C library, looked up once; None if the library lacks it."""
     try:
         function: Callable[[object], int] = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):

@@ -261,7 +261,7 @@ def _records(page: bytes, number: int, fetch: FetchPage) -> Iterator[tuple[str, 
 def _table_of(row: Row) -> str | None:
     """Return the table that a row is of, by the number and types of its first columns."""
     if len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], int):
-        # Whether the damaged file was closed says nothing of the new one.
+        # Whether the damaged file was closed is irrelevant to the new one.
         return None if row[0] == "open" else STATE if row[0].startswith(_OF_STATE) else CURSORS
     kinds = [type(value) for value in row[1:4]]
     if len(row) >= 15 and kinds == [str, str, str]:

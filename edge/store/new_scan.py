@@ -48,7 +48,7 @@ class NewScan:
 
     def as_record(self) -> Record:
         """Return the columns of the store, with the present time."""
-        # This computer's time, because a scan carries none of its own.
+        # This computer's time, because a scan carries no time.
         moment, verdict = host_clock.now(), self.prediction.verdict
         dark_id, white_id = self.references or (None, None)
         return {

@@ -217,7 +217,7 @@ class Store:
         return [delivered_record(row) for row in rows if is_sound(row)]
 
     def remember(self, name: str, value: int) -> None:
-        """Keep a number for whoever reads the store without the daemon's configuration."""
+        """Keep a number for programs that read the store without the daemon's configuration."""
         # An unchanged value is not written again, to spare the disk.
         if self.database.query("SELECT value FROM state WHERE name = ?", (name,)) != [(value,)]:
             self.database.change(("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value)))

@@ -32,7 +32,7 @@ def new_client(config: MqttConfig) -> Any:
         """A client that breaks a connection off over a packet that is too long."""
 
         def _sock_recv(self, bufsize: int) -> bytes:
-            # The first call for a packet's content asks for all of it.
+            # The first call for a packet's content asks for the whole content.
             if bufsize > MOST_PACKET_BYTES:
                 raise ConnectionError(f"a packet of {bufsize} bytes was announced")
             return bytes(super()._sock_recv(bufsize))
@@ -66,7 +66,7 @@ def connect(client: Any, config: MqttConfig) -> None:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
-    # A broker that keeps to the protocol then sends nothing longer.
+    # A broker that follows the protocol then sends no longer packets.
     limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     limits.MaximumPacketSize = MOST_PACKET_BYTES
     client.connect_async(config.host, config.broker_port, KEEP_ALIVE_S, properties=limits)

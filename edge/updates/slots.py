@@ -86,7 +86,7 @@ class Slots:
         self.state = self._read()
         if self._unwritten is not None:
             stamp, ended = self._unwritten
-            # Another bundle that was put in its place deserves a trial of its own.
+            # Another bundle that was put in its place needs its own trial.
             if self.state.trial and self.stamp() == stamp:
                 self.state = ended
                 with suppress(CcnvrError):  # which was logged when the trial ended

@@ -46,7 +46,7 @@ def check_on_stored(model: Model, store: Path, patience: Patience | None = None)
                 pipeline = Pipeline(bound[bands.tobytes()], scan.info, scan.references)
                 prediction = pipeline(scan.scan)
             except (WavelengthError, InstrumentError):
-                # Of another instrument, perhaps; the one that is here tells in the first round.
+                # Perhaps from another instrument; the first round shows which one is here.
                 continue
             if USELESS in prediction.flags:
                 raise BundleError(

@@ -109,7 +109,7 @@ class SlotModels(ModelSource):
             except (BundleError, UsageError) as error:
                 if not on_trial or not _is_to_blame(error, slots, config):
                     raise
-                # Once: what is then chosen is not on trial.
+                # Only once, because what is chosen then is not on trial.
                 if _is_on_trial(slots, stamp):
                     slots.roll_back(str(error))
                 continue
@@ -176,7 +176,7 @@ class SlotModels(ModelSource):
                 self._end("it has no plausible answer for a spectrum of the instrument")
                 self._signals.end_round()
                 return
-            # A scan that could not be used, such as a saturated one, says nothing of the bundle.
+            # A scan that could not be used, such as a saturated one, is no evidence on a bundle.
             if not prediction.estimates:
                 return
             self._opened.left -= 1
@@ -192,9 +192,9 @@ class SlotModels(ModelSource):
             if not isinstance(error, BundleError | WavelengthError):
                 return False
             self._end(str(error))
-            # It is none to go on with, whatever becomes of the next one.
+            # It is not used again, whatever becomes of the next one.
             self._opened = None
-            # Of a first bundle its own error is told, which says more than that there is no other.
+            # For a first bundle its own error is raised: it says more than that there is no other.
             return bool(opened.slots.state.trial or opened.slots.state.active)
 
     def _confirm(self) -> None:

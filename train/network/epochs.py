@@ -112,7 +112,7 @@ class _Training:
 
     def _drawn(self, rows: Rows, rng: np.random.Generator) -> Mixture:
         """Return the soils of a batch as the settings vary them."""
-        # Without teachers nobody says what a displaced spectrum stands for.
+        # Without teachers a displaced spectrum has no values to learn.
         if self._settings.displacement and self._lesson.teachers:
             return Mixture.displaced(rows, self._settings.displacement, len(self._inputs), rng)
         return Mixture.of(rows, self._settings.mixing, rng)
