@@ -371,8 +371,8 @@ def _way_out(first: float, last: float) -> str:
             "wavenumbers in cm-1, give 10,000,000 over each, which is nm"
         )
     return (
-        "use a model (a .ccnvr file) trained for this range, or train one by a recipe whose [grid] "
-        "lies inside it"
+        "use a model for this range, such as default, default:NAME (ccnvr inspect default lists "
+        "them) or one fine-tuned from it, or train one by a recipe whose [grid] lies inside it"
     )
 
 

@@ -114,7 +114,7 @@ class TextReport(DemoReport):
         print(
             f"\n{summary['spectra']} spectra, {summary['frames_lost']} frames lost, "
             f"{summary['bytes_read']} bytes read; "
-            f"latency p50 {latency['p50']} ms, p99 {latency['p99']} ms"
+            f"latency p50 {latency['p50'] or 0.0:.1f} ms, p99 {latency['p99'] or 0.0:.1f} ms"
         )
         for name, figures in summary["errors"].items():
             if figures["n"]:

@@ -8,6 +8,7 @@ them, keeps what cross-validation prefers, and leaves a run for ccnvr export.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from ccnvr.edge.chemometrics.metrics import AccuracyTable, accuracy_table
 from ccnvr.edge.commands.arguments import BUNDLE_HELP, number, whole_number
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES
+from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.domain import FEWEST_SOILS
 from ccnvr.train.calibration.finetuning import LAYERS
@@ -22,6 +24,9 @@ from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK
 from ccnvr.train.runs import finetune, member_report
 from ccnvr.train.runs.folder import export_command
 from ccnvr.train.runs.outcome import NETWORK, FinetuningOutcome, FinetuningSettings
+
+WARNING = "warning: "
+"""How a line begins that goes to standard error."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,11 +109,32 @@ def run(arguments: argparse.Namespace) -> int:
     # It takes about a minute and keeps no checkpoint, unlike a training.
     except KeyboardInterrupt:
         raise CcnvrError("interrupted; the same command starts again") from None
-    print("\n".join(_text(outcome)))
-    for note in _notes(outcome):
-        print(f"\n{note}")
-    print(f"\nnext: {export_command(arguments.out)}")
+    lines = [*_text(outcome), "", *_notes(outcome), _advice(outcome, arguments.base)]
+    print("\n".join(line for line in lines if not line.startswith(WARNING)), flush=True)
+    # Apart from the figures, which may go into a file.
+    for line in lines:
+        if line.startswith(WARNING):
+            tell(line, logging.WARNING)
+    print(f"next, to use the fine-tuned model: {export_command(arguments.out)}")
     return 0
+
+
+def _advice(outcome: FinetuningOutcome, base: str) -> str:
+    """Return which model to use, by the RMSE on the user's soils."""
+    worse = outcome.no_better()
+    better = [name for name in outcome.soils.properties if name not in worse]
+    if not worse:
+        return f"use the fine-tuned model: its RMSE is lower than that of {base} as it is"
+    if not better:
+        return (
+            f"go on using {base}: fine-tuning did not help, since the RMSE of "
+            f"{', '.join(worse)} is not lower than that of the model as it is"
+        )
+    return (
+        f"use the fine-tuned model for {', '.join(better)}, and {base} for {', '.join(worse)}: "
+        "there fine-tuning did not help, since the RMSE is not lower than that of the model as it "
+        "is"
+    )
 
 
 def _text(outcome: FinetuningOutcome) -> list[str]:
@@ -138,11 +164,6 @@ def _notes(outcome: FinetuningOutcome) -> list[str]:
         notes.append(
             f"not checked whether your soils are also in {', '.join(outcome.not_compared)} (not "
             "at hand, or too large to read now)"
-        )
-    if no_better := outcome.no_better():
-        notes.append(
-            f"fine-tuning did not help for {', '.join(no_better)}: the RMSE is not lower than the "
-            "model's as it is"
         )
     if useless := outcome.useless():
         notes.append(

@@ -66,7 +66,8 @@ def tuned(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned
     write_soils(folder / "mine.csv", "CV.98", pH=ph)
     # Paths in the run are relative, as a user writes them.
     with contextlib.chdir(folder):
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             out = ("--out", "runs/mine")
             assert main(["finetune", str(finished_run), "mine.csv", *out, *QUICK]) == 0
         assert main(["quantize", "runs/mine", "--epochs", "1"]) == 0
@@ -81,7 +82,7 @@ def test_a_fine_tuning_tells_what_was_learnt_and_what_it_gained(tuned: Tuned) ->
         "left out: clay",
         "as it is    OC               30",
         "fine-tuned  OC               30",
-        "next: ccnvr export runs/mine --out mine.ccnvr",
+        "next, to use the fine-tuned model: ccnvr export runs/mine --out mine.ccnvr",
     ):
         assert words in tuned.printed
     assert "warning: the model was trained on" not in tuned.printed
@@ -141,7 +142,7 @@ def test_the_bundle_of_a_fine_tuned_run_is_fine_tuned_once_more(
     monkeypatch.chdir(tuned.folder)
     out = tmp_path / "again"
     assert main(["finetune", "mine.ccnvr", "mine.csv", "--out", str(out), *QUICK]) == 0
-    assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().out
+    assert "warning: the model was trained on 30 of these spectra" in capsys.readouterr().err
     made, _, _ = run_folder.load(Path("runs/mine"))
     again, _, _ = run_folder.load(out)
     assert again.libraries == made.libraries
@@ -394,7 +395,9 @@ def test_values_in_another_unit_are_doubted_and_what_came_of_them_is_told(
     assert (
         "warning: OC of mine.csv is " in told.err and "look whether the unit is right" in told.err
     )
-    assert "warning: for OC the mean of your soils would predict better (R2 below 0)" in told.out
+    assert "warning: for OC the mean of your soils would predict better (R2 below 0)" in told.err
+    assert "warning" not in told.out
+    assert "use the fine-tuned model" in told.out or f"go on using {finished_run}: " in told.out
 
 
 def test_scans_of_one_soil_count_once(finished_run: Path, tmp_path: Path) -> None:
