@@ -1,8 +1,4 @@
-"""The measuring with one connection to the instrument: references, jobs, timer, button, samples.
-
-While the handover to the main loop is full, the instrument is not asked for the next scan, so no
-scan is dropped. A scan is acknowledged to the instrument only after the main loop has committed it.
-"""
+"""The measuring with one connection to the instrument: references, jobs, timer, button, samples."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from typing import Any
 from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover, Work
 from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper, ReferenceTaker
+from ccnvr.edge.daemon.scan_delivery import ScanDelivery
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.edge.storage.context import CHECK, SampleIdentity, ScanContext
@@ -30,9 +27,7 @@ from ccnvr.firmware_bridge.instrument import (
     Instrument,
     LampInstrument,
     Quantity,
-    Scan,
     ScanKind,
-    Settings,
 )
 
 _POLL_S = 0.1
@@ -64,7 +59,7 @@ class Measuring:
         self._instrument = instrument
         self._keeper = keeper
         self._course = course
-        self._handover = handover
+        self._delivery = ScanDelivery(instrument, keeper, course, handover)
         self._activity = course.control.activity
         self._taker = ReferenceTaker(instrument, keeper, course)
         self._prepared: PreparedPipeline | None = None
@@ -86,7 +81,7 @@ class Measuring:
         if isinstance(self._instrument, LampInstrument):
             # A former run may have ended while it looked for light beside the lamp's.
             self._instrument.release_lamp()
-        self._recover()
+        self._delivery.recover()
         if self._course.done:
             return
         try:
@@ -95,39 +90,7 @@ class Measuring:
                 self._go_on()
         except guides.Stopped:
             pass
-        self._acknowledge(wait=True)
-
-    def _recover(self) -> None:
-        """Hand over the scans that the instrument still keeps.
-
-        They were taken by an earlier run, by this one before the link was lost, or by someone who
-        pressed the instrument's button.
-        """
-        # Before the store is asked what it holds: scans in flight are about to be committed.
-        self._await_confirmations()
-        keeper, store = self._keeper, self._keeper.store
-        begun = store.job.begun(keeper.info)
-        prepared: dict[Settings, PreparedPipeline | None] = {}
-        for scan in self._instrument.unacknowledged():
-            if self._course.done:
-                return
-            # A reference that no host has stored has no samples yet, and its age is unknown; a new
-            # one will be taken.
-            if scan.kind is not ScanKind.SAMPLE or store.holds(keeper.info, scan):
-                self._instrument.acknowledge(scan)
-                continue
-            if scan.settings not in prepared:
-                _LOG.info("reading scans that waited in the instrument")
-                # Whatever their age, the stored references are the nearest in time to these scans.
-                prepared[scan.settings] = keeper.find(scan.settings, of_any_age=True)
-            context, ends = _context_of(begun)
-            work = self._work(prepared[scan.settings], scan, ("read_later",), context)
-            self._hand_over(replace(work, ends_job=ends))
-            begun = None if ends else begun
-            self._acknowledge(wait=True)
-        if begun is not None:
-            _LOG.warning("%s was not scanned to the end; scan it again", _named(begun[0]))
-        store.job.end()
+        self._delivery.acknowledge(wait=True)
 
     def _begin(self) -> None:
         """See that there are references, from the store or new ones.
@@ -184,7 +147,7 @@ class Measuring:
             f"{what}; put the white panel under the probe" + ("" if automatic else f", then {hint}")
         )
         # Nothing else will come for a while, so that what is committed is acknowledged now.
-        self._acknowledge(wait=True)
+        self._delivery.acknowledge(wait=True)
         while self._prepared is None:
             self._activity.change(Activity.AWAITING_REFERENCES)
             job = self._job_until(time.monotonic() + guides.ASK_AGAIN_S)
@@ -207,7 +170,7 @@ class Measuring:
         start = self._config.scan.start
         # With a timer, what is committed by now is acknowledged without waiting, and the rest after
         # later scans. Otherwise nobody knows when the next scan will come.
-        self._acknowledge(wait=start != "timer")
+        self._delivery.acknowledge(wait=start != "timer")
         interval_s = {"timer": self._config.interval_s, "instrument": _POLL_S}
         since = self._taken_at if start == "timer" else time.monotonic()
         job = self._job_until(since + interval_s.get(start, guides.ASK_AGAIN_S))
@@ -302,7 +265,7 @@ class Measuring:
         doubts = (*self._doubts(), *self._light(job))
         scan = self._instrument.scan(ScanKind.SAMPLE)
         context = ScanContext(sample, self._course.position(), CHECK)
-        work = self._work(self._prepared, scan, doubts, context)
+        work = self._delivery.work(self._prepared, scan, doubts, context)
         self._hand_over(replace(work, job=job, ends_job=True))
 
     def _measure(self, request: SampleRequest, job: Job | None = None) -> None:
@@ -317,7 +280,7 @@ class Measuring:
             self._keeper.store.job.begin(self._keeper.info, sample, count)
         mean_id = None
         for number in range(1, count + 1):
-            self._acknowledge(wait=False)
+            self._delivery.acknowledge(wait=False)
             if self._course.stopping.is_set():
                 raise guides.Stopped
             self._activity.change(Activity.MEASURING)
@@ -327,7 +290,7 @@ class Measuring:
             if count > 1:
                 mean_id = mean_id or f"{self._keeper.info.scan_id(scan.number)}-mean"
             context, last = ScanContext(sample, position, None, mean_id), number == count
-            work = self._work(self._prepared, scan, doubts, context)
+            work = self._delivery.work(self._prepared, scan, doubts, context)
             self._hand_over(replace(work, job=job, last=last, ends_job=noted and last))
             if job is not None and not last:
                 job.tell(f"replicate {number} of {count} is scanned")
@@ -378,58 +341,14 @@ class Measuring:
             )
         return self._instrument.presses()
 
-    def _work(
-        self,
-        prepared: PreparedPipeline | None,
-        scan: Scan,
-        flags: tuple[str, ...],
-        context: ScanContext,
-    ) -> Work:
-        return Work(self._keeper.info, prepared, scan, time.monotonic(), flags, context)
-
     def _hand_over(self, work: Work) -> None:
-        course = self._course
-        course.answered()
-        if course.remaining is not None and work.last and work.context.purpose is None:
-            course.remaining -= 1
+        """Hand a scan over, and count it for the age of the references."""
         if self._prepared is not None:
             drift_c = self._prepared.pipeline.drift_c(work.scan)
             self._age = replace(self._age, scans=self._age.scans + 1, drift_c=drift_c)
-        course.progress.waiting()
-        self._handover.put(work)
-
-    def _acknowledge(self, *, wait: bool) -> None:
-        """Acknowledge the committed scans; with `wait`, every scan that was handed over."""
-        if wait:
-            self._course.progress.waiting()
-        for scan in self._handover.newly_confirmed(wait=wait):
-            self._instrument.acknowledge(scan)
-
-    def _await_confirmations(self) -> None:
-        """Wait until every scan that was handed over is committed, without acknowledging it.
-
-        The link on which these scans came is lost; the instrument offers them again.
-        """
-        for _ in self._handover.newly_confirmed(wait=True):
-            pass
+        self._delivery.hand_over(work)
 
     def _reference_status(self) -> dict[str, Any] | None:
         # Called from other threads; both attributes are replaced and never changed.
         prepared, age = self._prepared, self._age
         return age.status() if prepared is not None and prepared.reference_ids else None
-
-
-def _context_of(begun: tuple[SampleIdentity, int] | None) -> tuple[ScanContext, bool]:
-    """Return the context of a scan that a job took before it was cut off, and whether it ends it.
-
-    A replicate alone becomes a record of its own: nothing tells whether the others were of the same
-    sample in the same place.
-    """
-    if begun is None:
-        return ScanContext(), False
-    sample, replicates = begun
-    return ScanContext(sample, purpose=None if replicates else CHECK), replicates < 2
-
-
-def _named(sample: SampleIdentity) -> str:
-    return f"sample {sample.id!r}" if sample.id else "a sample"

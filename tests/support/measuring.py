@@ -31,6 +31,7 @@ from ccnvr.firmware_bridge.simulators.handheld import (
     SimulatedSpectrometer,
     synthetic_soils,
 )
+from tests.support.helpers import NETWORK_BUNDLE
 
 Sections = dict[str, dict[str, Any]]
 
@@ -45,9 +46,10 @@ class Daemon:
         self.records: list[dict[str, Any]] = []
         self.error: BaseException | None = None
         self._supervision = Supervision()
-        self._settings = config.load(
-            None, {"instrument": {"url": url}, "store": {"path": str(store)}, **sections}
-        )
+        # Not the default, which is rebuilt now and then and would move the values.
+        model = {"bundle": str(NETWORK_BUNDLE)}
+        fixed = {"instrument": {"url": url}, "store": {"path": str(store)}, "model": model}
+        self._settings = config.load(None, {**fixed, **sections})
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

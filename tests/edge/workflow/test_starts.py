@@ -50,7 +50,7 @@ def test_a_command_scans_a_sample_and_nothing_else_is_scanned(
         running.await_activity(Activity.READY)
         record = running.scan(SAMPLE)
         assert record["sample"] == SAMPLE.as_data()
-        assert set(record["predictions"]) == {"OC", "N", "CEC", "pH", "clay", "sand"}
+        assert set(record["predictions"]) == {"OC", "N", "CEC", "pH", "clay"}
         time.sleep(0.2)
         until(lambda: running.records == [record])
         plain = running.scan()
