@@ -317,7 +317,8 @@ def test_pds_adapts_a_bundle(
     assert main(["inspect", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "corrects absorbance: each band from 5 bands, 2 directions projected out" in shown
-    assert '"method": "pds"' in shown
+    assert main(["inspect", str(out), "--json"]) == 0
+    assert '"method": "pds"' in capsys.readouterr().out
     assert standardise(out, *options, "--out", tmp_path / "again.ccnvr") == 2
     assert "standardised for an instrument already" in capsys.readouterr().err
 
