@@ -48,7 +48,9 @@ class Daemon:
         self._supervision = Supervision()
         # Not the default, which is rebuilt now and then and would move the values.
         model = {"bundle": str(NETWORK_BUNDLE)}
-        fixed = {"instrument": {"url": url}, "store": {"path": str(store)}, "model": model}
+        fixed: dict[str, dict[str, Any]] = {
+            "instrument": {"url": url}, "store": {"path": str(store)}, "model": model,
+        }  # fmt: skip
         self._settings = config.load(None, {**fixed, **sections})
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
