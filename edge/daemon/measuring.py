@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.daemon.handover import Handover, Work
 from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper, ReferenceTaker
 from ccnvr.edge.daemon.scan_delivery import ScanDelivery
 from ccnvr.edge.inference.pipeline import Pipeline
@@ -27,6 +26,7 @@ from ccnvr.firmware_bridge.instrument import (
     Instrument,
     LampInstrument,
     Quantity,
+    Scan,
     ScanKind,
 )
 
@@ -44,7 +44,7 @@ class Measuring:
         instrument: the instrument.
         keeper: its references.
         course: what is remembered from one connection to the next.
-        handover: the way to the main loop and back.
+        delivery: the way of its scans to the main loop.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Measuring:
         instrument: Instrument,
         keeper: ReferenceKeeper,
         course: Course,
-        handover: Handover,
+        delivery: ScanDelivery,
     ) -> None:
         self._config = config
         self._instrument = instrument
         self._keeper = keeper
         self._course = course
-        self._delivery = ScanDelivery(instrument, keeper, course, handover)
+        self._delivery = delivery
         self._activity = course.control.activity
         self._taker = ReferenceTaker(instrument, keeper, course)
         self._prepared: PreparedPipeline | None = None
@@ -266,7 +266,8 @@ class Measuring:
         scan = self._instrument.scan(ScanKind.SAMPLE)
         context = ScanContext(sample, self._course.position(), CHECK)
         work = self._delivery.work(self._prepared, scan, doubts, context)
-        self._hand_over(replace(work, job=job, ends_job=True))
+        self._count_use(scan)
+        self._delivery.hand_over(replace(work, job=job, ends_job=True))
 
     def _measure(self, request: SampleRequest, job: Job | None = None) -> None:
         """Scan a sample, as many times as it has replicates."""
@@ -291,7 +292,8 @@ class Measuring:
                 mean_id = mean_id or f"{self._keeper.info.scan_id(scan.number)}-mean"
             context, last = ScanContext(sample, position, None, mean_id), number == count
             work = self._delivery.work(self._prepared, scan, doubts, context)
-            self._hand_over(replace(work, job=job, last=last, ends_job=noted and last))
+            self._count_use(scan)
+            self._delivery.hand_over(replace(work, job=job, last=last, ends_job=noted and last))
             if job is not None and not last:
                 job.tell(f"replicate {number} of {count} is scanned")
 
@@ -341,12 +343,11 @@ class Measuring:
             )
         return self._instrument.presses()
 
-    def _hand_over(self, work: Work) -> None:
-        """Hand a scan over, and count it for the age of the references."""
+    def _count_use(self, scan: Scan) -> None:
+        """Count a scan for the age of the references that it uses."""
         if self._prepared is not None:
-            drift_c = self._prepared.pipeline.drift_c(work.scan)
+            drift_c = self._prepared.pipeline.drift_c(scan)
             self._age = replace(self._age, scans=self._age.scans + 1, drift_c=drift_c)
-        self._delivery.hand_over(work)
 
     def _reference_status(self) -> dict[str, Any] | None:
         # Called from other threads; both attributes are replaced and never changed.

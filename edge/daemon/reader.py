@@ -13,6 +13,7 @@ from ccnvr.edge.daemon.config import Config
 from ccnvr.edge.daemon.handover import Handover
 from ccnvr.edge.daemon.measuring import Measuring
 from ccnvr.edge.daemon.references import ReferenceKeeper
+from ccnvr.edge.daemon.scan_delivery import ScanDelivery
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.position.keeper import PositionKeeper
 from ccnvr.edge.storage.health import Patience
@@ -147,4 +148,5 @@ class Reader(threading.Thread):
         predictor = self._model.bind(info.wavelengths_nm)
         settings = instrument.configure(self._config.instrument.settings)
         keeper = ReferenceKeeper(info, settings, predictor, self._config.reference, store)
-        Measuring(self._config, instrument, keeper, self._course, self.handover).serve()
+        delivery = ScanDelivery(instrument, keeper, self._course, self.handover)
+        Measuring(self._config, instrument, keeper, self._course, delivery).serve()
