@@ -1,26 +1,32 @@
 """The exchange between the reader and the main loop: scans one way, confirmations the other.
 
-The reader hands scans over through a short queue. The main loop confirms each one once it is on
-disk, and only then may the reader acknowledge it to the instrument.
+The reader hands scans over through a short queue. While it is full, the instrument is not asked for
+the next scan, so no scan is dropped. The main loop confirms each one once it is on disk, and only
+then may the reader acknowledge it to the instrument.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ccnvr.edge.daemon.references import PreparedPipeline
-from ccnvr.edge.storage.context import NO_CONTEXT, ScanContext
+from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
+from ccnvr.edge.storage.context import CHECK, NO_CONTEXT, SampleIdentity, ScanContext
 from ccnvr.edge.workflow.control import Job
-from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan
+from ccnvr.edge.workflow.course import Course
+from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, Scan, ScanKind, Settings
 
 QUEUE_LENGTH = 2
 """One scan is predicted while the next waits; more would only delay the newest prediction."""
 
 _LOOK_UP_S = 0.2
 """How often those who wait look whether the other side has given up, in s."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,104 @@ class Handover:
                 return
             except queue.Full:
                 continue
+
+
+class ScanDelivery:
+    """The delivery of scans of one connection to the main loop.
+
+    Args:
+        instrument: the instrument.
+        keeper: its references.
+        course: what is remembered from one connection to the next.
+        handover: the way to the main loop and back.
+    """
+
+    def __init__(
+        self, instrument: Instrument, keeper: ReferenceKeeper, course: Course, handover: Handover
+    ) -> None:
+        self._instrument = instrument
+        self._keeper = keeper
+        self._course = course
+        self._handover = handover
+
+    def work(
+        self,
+        prepared: PreparedPipeline | None,
+        scan: Scan,
+        flags: tuple[str, ...],
+        context: ScanContext,
+    ) -> Work:
+        """Return what the main loop is to do with a scan that has just come."""
+        return Work(self._keeper.info, prepared, scan, time.monotonic(), flags, context)
+
+    def hand_over(self, work: Work) -> None:
+        """Hand a scan over to the main loop; waits while the handover is full."""
+        course = self._course
+        course.answered()
+        if course.remaining is not None and work.last and work.context.purpose is None:
+            course.remaining -= 1
+        course.progress.waiting()
+        self._handover.put(work)
+
+    def acknowledge(self, *, wait: bool) -> None:
+        """Acknowledge the committed scans; with `wait`, every scan that was handed over."""
+        if wait:
+            self._course.progress.waiting()
+        for scan in self._handover.newly_confirmed(wait=wait):
+            self._instrument.acknowledge(scan)
+
+    def recover(self) -> None:
+        """Hand over the scans that the instrument still keeps.
+
+        They were taken by an earlier run, by this one before the link was lost, or by someone who
+        pressed the instrument's button.
+        """
+        # Before the store is asked what it holds: scans in flight are about to be committed.
+        self._await_confirmations()
+        keeper, store = self._keeper, self._keeper.store
+        begun = store.job.begun(keeper.info)
+        prepared: dict[Settings, PreparedPipeline | None] = {}
+        for scan in self._instrument.unacknowledged():
+            if self._course.done:
+                return
+            # A reference that no host has stored has no samples yet, and its age is unknown; a new
+            # one will be taken.
+            if scan.kind is not ScanKind.SAMPLE or store.holds(keeper.info, scan):
+                self._instrument.acknowledge(scan)
+                continue
+            if scan.settings not in prepared:
+                _LOG.info("reading scans that waited in the instrument")
+                # Whatever their age, the stored references are the nearest in time to these scans.
+                prepared[scan.settings] = keeper.find(scan.settings, of_any_age=True)
+            context, ends = _context_of(begun)
+            work = self.work(prepared[scan.settings], scan, ("read_later",), context)
+            self.hand_over(replace(work, ends_job=ends))
+            begun = None if ends else begun
+            self.acknowledge(wait=True)
+        if begun is not None:
+            _LOG.warning("%s was not scanned to the end; scan it again", _named(begun[0]))
+        store.job.end()
+
+    def _await_confirmations(self) -> None:
+        """Wait until every scan that was handed over is committed, without acknowledging it.
+
+        The link on which these scans came is lost; the instrument offers them again.
+        """
+        for _ in self._handover.newly_confirmed(wait=True):
+            pass
+
+
+def _context_of(begun: tuple[SampleIdentity, int] | None) -> tuple[ScanContext, bool]:
+    """Return the context of a scan that a job took before it was cut off, and whether it ends it.
+
+    A replicate alone becomes a record of its own: nothing tells whether the others were of the same
+    sample in the same place.
+    """
+    if begun is None:
+        return ScanContext(), False
+    sample, replicates = begun
+    return ScanContext(sample, purpose=None if replicates else CHECK), replicates < 2
+
+
+def _named(sample: SampleIdentity) -> str:
+    return f"sample {sample.id!r}" if sample.id else "a sample"

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ccnvr.edge.daemon.config import Config
+from ccnvr.edge.daemon.handover import ScanDelivery
 from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper, ReferenceTaker
-from ccnvr.edge.daemon.scan_delivery import ScanDelivery
 from ccnvr.edge.inference.pipeline import Pipeline
 from ccnvr.edge.quality.reference_checks import ReferenceRefused
 from ccnvr.edge.storage.context import CHECK, SampleIdentity, ScanContext

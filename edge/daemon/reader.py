@@ -10,10 +10,9 @@ import logging
 import threading
 
 from ccnvr.edge.daemon.config import Config
-from ccnvr.edge.daemon.handover import Handover
+from ccnvr.edge.daemon.handover import Handover, ScanDelivery
 from ccnvr.edge.daemon.measuring import Measuring
 from ccnvr.edge.daemon.references import ReferenceKeeper
-from ccnvr.edge.daemon.scan_delivery import ScanDelivery
 from ccnvr.edge.inference.models import Model
 from ccnvr.edge.position.keeper import PositionKeeper
 from ccnvr.edge.storage.health import Patience
