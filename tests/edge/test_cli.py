@@ -70,7 +70,7 @@ def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
     )
     assert_one_sentence(run_ccnvr("run", "--interval", "soon"), 2, "'soon' is not a number")
     assert_one_sentence(run_ccnvr("run"), 2, "names no instrument")
-    assert_one_sentence(run_ccnvr("predict", "default"), 2, "required: file")
+    assert_one_sentence(run_ccnvr("predict", "default"), 2, "files of spectra")
     assert_one_sentence(run_ccnvr("simulate", "--listen", "here"), 2, "'here' is not HOST:PORT")
     assert_one_sentence(
         run_ccnvr("simulate", "--listen", "127.0.0.1:\u00b2"), 2, "is not HOST:PORT"
