@@ -81,9 +81,6 @@ class Daemon:
     def wait_for_lines(self, count: int, timeout_s: float = 60.0) -> None:
         self._wait(lambda: len(self.lines) >= count, timeout_s, f"{count} lines")
 
-    def wait_for_log(self, words: str, timeout_s: float = 60.0) -> None:
-        self._wait(lambda: words in self.log, timeout_s, repr(words))
-
     def back_after(self, moment: float, timeout_s: float = 60.0) -> float:
         """Return how long after a moment the next line came, in s."""
         self._wait(lambda: bool(self._after(moment)), timeout_s, "a line")

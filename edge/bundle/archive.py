@@ -125,6 +125,11 @@ class Bundle:
             ) from error
 
 
+def names_default(source: str) -> bool:
+    """Return whether a source is `default` or `default:NAME`, and not a path."""
+    return source.partition(":")[0] == DEFAULT
+
+
 def read(path: str | Path) -> Bundle:
     """Read and verify a bundle; `default:NAME` stands for one of those that come with ccnvr.
 
@@ -132,9 +137,9 @@ def read(path: str | Path) -> Bundle:
         UsageError: there is no such file, or the whole family was named.
         BundleError: the bundle is truncated, altered or too large, or has another schema.
     """
-    family, _, name = str(path).partition(":")
-    if family != DEFAULT:
+    if not names_default(str(path)):
         return _read_file(Path(path))
+    name = str(path).partition(":")[2]
     folder = files("ccnvr.edge") / MODELS
     known = sorted(file.name for file in folder.iterdir() if file.name.endswith(".ccnvr"))
     if f"{name}.ccnvr" not in known:

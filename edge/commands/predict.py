@@ -14,7 +14,7 @@ from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.batch.pictures import Pictures
 from ccnvr.edge.batch.predict_files import FilePredictions, Outcome
 from ccnvr.edge.batch.rows import as_csv, as_json_lines
-from ccnvr.edge.bundle.archive import DEFAULT
+from ccnvr.edge.bundle.archive import names_default
 from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, add_tolerances
 from ccnvr.edge.inference.models import load_bundle, properties_of
 from ccnvr.edge.quality.verdict import check_tolerances
@@ -112,7 +112,7 @@ def _check_order(bundle: str, files: list[Path]) -> None:
 
 
 def _names_bundle(text: str) -> bool:
-    return text.partition(":")[0] == DEFAULT or text.endswith(".ccnvr")
+    return names_default(text) or text.endswith(".ccnvr")
 
 
 def _explain(arguments: argparse.Namespace) -> int:

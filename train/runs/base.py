@@ -85,7 +85,7 @@ def read_base(source: str, soils: Path | None = None) -> Base:
     if source == DEFAULT and soils is not None:
         with naming_source(soils):
             source = family.choose(own_files.wavelengths(soils)).source
-    if source.partition(":")[0] == DEFAULT or path.is_file():
+    if bundles.names_default(source) or path.is_file():
         return _of_bundle(bundles.read(source))
     if not path.is_dir():
         raise UsageError(
