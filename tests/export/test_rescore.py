@@ -1,0 +1,71 @@
+"""The kept bundles predict as on record, and the tools that say so notice a difference."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tools import rescore, same_predictions
+
+RECORD = json.loads(rescore.RECORD.read_text())
+MODEL = "as7265x"
+
+
+def test_a_model_predicts_its_held_out_soils_as_on_record() -> None:
+    found, record = rescore.figures(rescore.BUNDLES[MODEL]), RECORD[MODEL]
+    assert found["properties"].keys() == record["properties"].keys() == {"OC", "pH", "clay"}
+    for name, one in found["properties"].items():
+        assert one == pytest.approx(record["properties"][name], rel=1e-5)
+    for key in ("soils", "flagged", "sure", "moisture"):
+        assert found[key] == record[key]
+    # The card has what torch computed, with four decimals.
+    assert found["card"] < 1e-3 and found["batch"] < 1e-6
+    for engine in found["parity"]["fp32"].values():
+        assert engine["test"] < 3e-4 and engine["rmse"] < 1e-4
+
+
+def test_the_record_and_the_page_have_every_bundle_and_property() -> None:
+    assert RECORD.keys() == rescore.BUNDLES.keys()
+    page = rescore.PAGE.read_text()
+    for title, table in rescore.TABLES.items():
+        part = page.split(rescore.BEGIN.format(title))[1].split(rescore.END)[0]
+        assert on_record(part.split("\n")[1:-1]) == on_record(list(table(RECORD, RECORD)))
+
+
+def on_record(lines: list[str]) -> list[list[str]]:
+    """Return the rows of a table without the columns of now and those of differences."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    heads = rows[0]
+    pairs = [before for before, after in enumerate(heads[1:]) if after == "now"]
+    return [[row[column] for column in (0, *pairs)] for row in rows]
+
+
+def test_the_worth_of_predictions_counts_the_soils_that_were_measured() -> None:
+    # The last of four soils was not measured; an error of 1 is beyond an interval of half as much.
+    measured = np.array([1.0, 2.0, 3.0, np.nan])
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    numbers = np.stack([values, values - 0.5, values + 0.5, np.zeros(4)], axis=1)
+    found = rescore.worth(measured, numbers)
+    assert found["n"] == 3 and found["width"] == 1.0
+    assert found["r2"] == pytest.approx(0.5) and found["rmse"] == pytest.approx(3**-0.5)
+    assert found["covered"] == pytest.approx(2 / 3)
+
+
+def test_a_prediction_that_moved_is_found() -> None:
+    numbers = np.array([[[5.0, 4.0, 8.0, 1.0]], [[0.0, 0.0, 0.0, 0.0]], [[2.0, 1.0, 3.0, 0.0]]])
+    earlier = {"m: held out": numbers, "m: held out, flags": np.array(["", "", "OC:noisy"])}
+    moved = {title: array.copy() for title, array in earlier.items()}
+    moved["m: held out"][0, 0] = [5.4, 4.0, 8.8, 0.0]
+    moved["m: held out, flags"][2] = ""
+    lines = [list(same_predictions.compared(earlier, now))[-1] for now in (earlier, moved)]
+    assert lines[0] == "| `m` | 3 | 0e+00 | 0e+00 | 0 | 0 |"
+    # A tenth and a fifth of an interval that is 4 wide; one soil's flags, and another's interval.
+    assert lines[1] == "| `m` | 3 | 1e-01 | 2e-01 | 1 | 1 |"
+
+
+def test_a_table_of_the_page_is_written_between_its_marks() -> None:
+    mark = rescore.BEGIN.format("domain")
+    page = f"before\n{mark}\nold\n{rescore.END}\nafter"
+    assert rescore.written(page, "domain", ["| new |"]) == page.replace("old", "| new |")

@@ -1,0 +1,113 @@
+"""Compare single predictions of the kept bundles with those of an earlier state of the code.
+
+    git worktree add ../earlier COMMIT
+    cp tools/rescore.py tools/same_predictions.py ../earlier/tools
+    cp edge/models/*.ccnvr ../earlier/edge/models
+    (cd ../earlier; make .ns; PYTHONPATH=.ns python -m tools.same_predictions --keep earlier.npz)
+    python -m tools.same_predictions --against ../earlier/earlier.npz --page
+
+Both states of the code need the libraries' files, in the folder that CCNVR_DATA names. The spectra
+are real soils: those held out from a model's training, without and with noise, all that it was
+trained on, and the libraries in bands of 1 and 2 nm. `--page` writes the table into
+docs/accuracy-check.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ccnvr.edge.chemometrics.grid import Grid, WavelengthError
+from ccnvr.edge.inference.proved_model import ProvedModel
+from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.train.calibration.recipe_soils import load_soils
+from ccnvr.train.libraries.load import join, load_library
+from ccnvr.train.runs.base import read_base
+from tools.rescore import BUNDLES, PAGE, as_numbers, largest, written
+
+NOISE = 0.001
+"""The standard deviation of the noise in absorbance that is added to soils held out."""
+
+NATIVE = {
+    "bands of 1 nm": (
+        ("CV.98", "SC.93", "SL.125", "SSP.460", "UL.120", "geeves"),
+        Grid(420.0, 1.0, 2079),
+    ),
+    "bands of 2 nm": (("nirsoil",), Grid(1100.0, 2.0, 700)),
+}
+"""Libraries in about the bands that they were measured in; models read bands of 4 to 20 nm."""
+
+FLAGS = ", flags"
+
+Kept = dict[str, Array]
+
+
+def spectra_sets(path: Path) -> Iterator[tuple[str, Array, Array]]:
+    """Yield sets of spectra for a bundle: a name, bands in nm, and absorbance `(n, bands)`."""
+    recipe = read_base(str(path)).recipe
+    nm, held_out = recipe.grid.wavelengths(), load_soils(recipe.tests, recipe).spectra
+    yield "held out", nm, held_out
+    noise = np.random.default_rng(0).normal(0.0, NOISE, held_out.shape)
+    yield f"held out, noise of {NOISE:g}", nm, held_out + noise
+    yield "trained on", nm, load_soils(recipe.libraries, recipe).spectra
+    for name, (libraries, grid) in NATIVE.items():
+        yield name, grid.wavelengths(), join(load_library(one, grid) for one in libraries).spectra
+
+
+def predictions(name: str) -> Kept:
+    """Return the predictions of a bundle by set, one spectrum at a time: numbers, and flags."""
+    model, kept = ProvedModel(BUNDLES[name]), Kept()
+    for title, nm, spectra in spectra_sets(BUNDLES[name]):
+        try:
+            predictor = model.bind(nm)
+        except WavelengthError:
+            continue
+        found = [predictor(spectrum) for spectrum in spectra]
+        kept[f"{name}: {title}"] = as_numbers(found)
+        kept[f"{name}: {title}{FLAGS}"] = np.array([" ".join(one.flags) for one in found])
+    return kept
+
+
+def compared(earlier: Kept, now: Kept) -> Iterator[str]:
+    """Yield a table of how far predictions are from earlier ones of the same spectra, by model."""
+    yield "| model | spectra | values | ends of intervals | other flags | other kind of interval |"
+    yield "|---" * 6 + "|"
+    for name in dict.fromkeys(title.split(": ")[0] for title in now):
+        titles = [one for one in now if one.startswith(f"{name}: ") and not one.endswith(FLAGS)]
+        values, ends = zip(*(largest(earlier[one], now[one]) for one in titles), strict=True)
+        flags = sum(np.sum(earlier[one + FLAGS] != now[one + FLAGS]) for one in titles)
+        kinds = sum(np.sum((earlier[one] != now[one])[..., 3].any(axis=1)) for one in titles)
+        spectra = sum(len(now[one]) for one in titles)
+        yield (
+            f"| `{name}` | {spectra:,} | {max(values):.0e} | {max(ends):.0e} | {flags} | {kinds} |"
+        )
+
+
+def main() -> None:
+    """Predict, and keep or compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--keep", type=Path, help="a .npz file to write")
+    parser.add_argument("--against", type=Path, help="a file of --keep to compare with")
+    parser.add_argument("--page", action="store_true", help=f"write the table of {PAGE.name}")
+    arguments = parser.parse_args()
+    now = Kept()
+    for name in tqdm(BUNDLES, unit="bundle"):
+        now |= predictions(name)
+    if arguments.keep:
+        np.savez_compressed(arguments.keep, allow_pickle=False, **now)
+    if arguments.against:
+        with np.load(arguments.against) as earlier:
+            table = list(compared(dict(earlier), now))
+        print("\n".join(table))
+        if arguments.page:
+            PAGE.write_text(written(PAGE.read_text(), "predictions", table))
+
+
+if __name__ == "__main__":
+    main()
