@@ -15,6 +15,19 @@ from numpy.typing import NDArray
 MOST_PIXELS = 1 << 20
 """The most counts that are decoded; it bounds what a damaged record can ask for."""
 
+_ZLIB_HEADER, _STORED_BLOCK = b"\x78\x01", b"\0"
+
+_MOST_STORED = 0xFFFF
+"""The most bytes that a block of deflate can hold as they are."""
+
+_MEMORY = 5
+"""How much memory zlib takes, from 1 to 9; that of 8, its default, takes longer to clear."""
+
+_SMALL = bytes((*range(32), *range(224, 256)))
+"""The lowest bytes of differences from -32 to 31."""
+
+_EVEN = bytes(range(0, 256, 2))
+
 
 class CountsFormat(IntEnum):
     """How a record holds its counts."""
@@ -33,14 +46,11 @@ def encode(counts: NDArray[np.float64], averages: int) -> tuple[CountsFormat, by
     """Return the shortest format that gives `counts` (pixels,) back exactly, and their bytes."""
     exact = counts.astype("<f8").tobytes()
     with np.errstate(invalid="ignore", over="ignore"):
-        sums = np.rint(counts * averages)
-        if np.all(np.abs(sums) < 2.0**31):
-            whole = sums.astype("<i4")
-            # Compared after the conversion, because whole numbers have no -0.0.
-            if (whole / averages).astype("<f8").tobytes() == exact:
-                # Unsigned, so that differences wrap around instead of overflowing.
-                differences = np.diff(whole.view("<u4"), prepend=np.zeros(1, "<u4"))
-                return CountsFormat.SUMS, _pack(differences)
+        whole = np.rint(counts * averages).astype("<i4")
+        # Compared after the conversion: whole numbers have no -0.0, and what does not fit them
+        # becomes some other number.
+        if (whole / averages).astype("<f8", copy=False).tobytes() == exact:
+            return CountsFormat.SUMS, _pack_sums(whole)
         single = counts.astype("<f4")
     if single.astype("<f8").tobytes() == exact:
         return CountsFormat.FLOAT32, _pack(single)
@@ -63,10 +73,56 @@ def decode(form: int, data: bytes, averages: int) -> NDArray[np.float64]:
     return _unpack(data, "<f4" if form == CountsFormat.FLOAT32 else "<f8").astype(np.float64)
 
 
+def _pack_sums(whole: NDArray[np.int32]) -> bytes:
+    # Unsigned, so that differences wrap around instead of overflowing.
+    sums = whole.view("<u4")
+    differences = sums.copy()
+    np.subtract(sums[1:], sums[:-1], out=differences[1:])
+    plain, size = _by_significance(differences), sums.size
+    lowest, others = plain[:size], plain[size:]
+    if _is_noise(lowest):
+        return _with_noise(lowest, others)
+    # The end of a block gives the lowest bytes a code of their own. Without it, level 6 takes twice
+    # as long and more bytes.
+    deflater = zlib.compressobj(3, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
+    first = deflater.compress(lowest) + deflater.flush(zlib.Z_BLOCK)
+    return first + deflater.compress(others) + deflater.flush()
+
+
+def _is_noise(lowest: bytes) -> bool:
+    """Return whether the lowest bytes of differences take each value about equally often."""
+    size = len(lowest)
+    # Those of less noise are mostly small, and those of sums in even steps are mostly even.
+    large, odd = len(lowest.translate(None, _SMALL)), len(lowest.translate(None, _EVEN))
+    return 3 * large > 2 * size and 3 * odd > size and size <= _MOST_STORED
+
+
+def _with_noise(lowest: bytes, others: bytes) -> bytes:
+    """Return bytes in zlib's format (RFC 1950 and 1951), those of noise as they are.
+
+    No code shortens them, and zlib takes three times as long to find that out as for the others.
+    """
+    size = len(lowest)
+    deflater = zlib.compressobj(3, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY)
+    pieces = (
+        _ZLIB_HEADER,
+        _STORED_BLOCK,
+        size.to_bytes(2, "little"),
+        (size ^ 0xFFFF).to_bytes(2, "little"),
+        lowest,
+        deflater.compress(others) + deflater.flush(),
+        zlib.adler32(others, zlib.adler32(lowest)).to_bytes(4, "big"),
+    )
+    return b"".join(pieces)
+
+
 def _pack(values: NDArray[np.generic]) -> bytes:
+    return zlib.compress(_by_significance(values), 6)
+
+
+def _by_significance(values: NDArray[np.generic]) -> bytes:
     # Bytes of equal significance side by side: the high ones are nearly constant.
-    columns = values.view(np.uint8).reshape(-1, values.itemsize)
-    return zlib.compress(columns.T.tobytes(), 6)
+    return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
 
 
 def _unpack(data: bytes, kind: str) -> NDArray[np.generic]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from ccnvr.edge.storage import salvage, schema, wal
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.owner_lock import MODE, OwnerLock, Whereabouts
 from ccnvr.edge.storage.trouble import (
+    Explaining,
     StoreDamaged,
     StoreError,
     StoreMoved,
@@ -55,6 +56,7 @@ class Database:
     ) -> None:
         self.path = path
         self._patience = patience
+        self._errors_explained = Explaining(path)
         self._moved = False
         self.log_lost = False
         """Whether log or file were damaged when the owner opened the store."""
@@ -116,7 +118,7 @@ class Database:
         # A log that is still there belongs to the store that was taken away.
         with suppress(OSError):
             wal.path_of(target).unlink()
-        with self._errors_explained():
+        with self._errors_explained:
             self._connected.execute("VACUUM INTO ?", (str(target),))
             target.chmod(MODE)
             # The copy needs no log: it was closed in order.
@@ -201,7 +203,7 @@ class Database:
 
     def _connect(self) -> None:
         timeout = _PATIENT_TIMEOUT_S if self._patience else _LOCK_TIMEOUT_S
-        with self._errors_explained():
+        with self._errors_explained:
             # isolation_level=None commits each statement when it returns.
             self._connection = sqlite3.connect(self.path, timeout=timeout, isolation_level=None)
             # Text of a damaged record must not end a query.
@@ -256,7 +258,7 @@ class Database:
         """
         if self.path.stat().st_size > CHECKED_AT_START_BYTES:
             return
-        with self._errors_explained():
+        with self._errors_explained:
             ((found,),) = self._connected.execute("PRAGMA integrity_check(1)").fetchall()
             if found != "ok":
                 raise damaged(self.path, found)
@@ -272,7 +274,7 @@ class Database:
     ) -> None:
         """Add what the damaged log still holds, and tell what it may have lost."""
         added = 0
-        with self._errors_explained():
+        with self._errors_explained:
             # A scan stays one where its references are lost.
             self._connected.execute("PRAGMA foreign_keys = OFF")
             self._connected.execute("BEGIN IMMEDIATE")
@@ -292,7 +294,7 @@ class Database:
 
     def _mark_open(self, log_found: bool, health: Health) -> None:
         """Note in the main file that the store is in use, so that a lost log will be noticed."""
-        with self._errors_explained():
+        with self._errors_explained:
             rows = self._connected.execute("SELECT value FROM state WHERE name = 'open'").fetchall()
             if rows == [(1,)] and not log_found:
                 self.log_lost = True
@@ -328,7 +330,7 @@ class Database:
         tries = 0
         while True:
             try:
-                with self._errors_explained():
+                with self._errors_explained:
                     result = action()
             except StoreTrouble as trouble:
                 if self._patience is None or not self._patience.wait(str(trouble), tries):
@@ -338,17 +340,6 @@ class Database:
             if tries and self._patience is not None:
                 self._patience.health.restored()
             return result
-
-    @contextmanager
-    def _errors_explained(self) -> Iterator[None]:
-        """Turn an error of SQLite or the disk into a `StoreError` that says what to do."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise explain(self.path, error) from error
-        except UnicodeDecodeError as error:
-            # SQLite's own message quotes what it found in a damaged schema.
-            raise damaged(self.path, "its schema is no text") from error
 
 
 def repair_store(path: Path, health: Health) -> salvage.Salvaged:

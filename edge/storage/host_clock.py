@@ -8,6 +8,7 @@ wall-clock times alone.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,13 @@ _UPTIME = Path("/proc/uptime")
 _TIME_ERROR = 5
 """The value of adjtimex() while no time source disciplines the clock (adjtimex(2))."""
 
-_TIMEX_BYTES = 512
-"""More than `struct timex` has on any architecture."""
+_TIMEX = ctypes.create_string_buffer(512)
+"""More bytes than `struct timex` has on any architecture.
+
+All are zero at first, and the kernel leaves `modes` alone, which is 0 to read only; that needs no
+privilege. The return value is enough, so neither the layout of the structure matters, nor which
+thread wrote it last.
+"""
 
 _DISAGREE_S = 60.0
 """Wall clock and uptime may differ by this much before the wall clock counts as set by someone."""
@@ -53,8 +59,7 @@ def now() -> Moment:
         host_boot = _boot_of(_BOOT_ID)
         # This is CLOCK_BOOTTIME. It is read from the kernel's file because libraries that fake the
         # time for a process fake clock_gettime() as well.
-        with _UPTIME.open("rb", buffering=0) as file:
-            uptime_s = float(file.read().split()[0])
+        uptime_s = float(os.pread(_open(_UPTIME), 64, 0).split()[0])
     except (OSError, ValueError, IndexError):
         return Moment(datetime.now(UTC), None, None, clock_synchronised())
     return Moment(datetime.now(UTC), host_boot, uptime_s, clock_synchronised())
@@ -64,6 +69,12 @@ def now() -> Moment:
 def _boot_of(path: Path) -> str | None:
     """Return the id of this boot, which stays the same for as long as this process lives."""
     return path.read_text().strip() or None
+
+
+@cache
+def _open(path: Path) -> int:
+    """Return a descriptor of a file of the kernel, which makes its text anew for each read."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @cache
@@ -86,9 +97,7 @@ def clock_synchronised() -> bool | None:
     adjtimex = _adjtimex()
     if adjtimex is None:
         return None
-    # All zero: `modes` = 0 only reads, which needs no privilege. The return value is enough, so
-    # the layout of the structure does not matter.
-    state = int(adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
+    state = int(adjtimex(_TIMEX))
     return None if state < 0 else state != _TIME_ERROR
 
 

@@ -64,7 +64,8 @@ class Whereabouts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = {file: _identity(file) for file in (path, wal.path_of(path))}
+        # As text, because each commit looks here, and a path is turned into text each time.
+        self._files = {str(file): _identity(str(file)) for file in (path, wal.path_of(path))}
 
     def check(self) -> None:
         """Check that both files are still those that were opened.
@@ -75,12 +76,12 @@ class Whereabouts:
         for file, known in self._files.items():
             if _identity(file) != known:
                 raise StoreMoved(
-                    f"store {self._path} was removed or replaced while ccnvr used it ({file.name} "
-                    "is not the file that was opened)"
+                    f"store {self._path} was removed or replaced while ccnvr used it "
+                    f"({Path(file).name} is not the file that was opened)"
                 )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -77,13 +77,35 @@ def is_sound(record: Mapping[str, object]) -> bool:
 
 def unsound_ids(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     """Return table and id of each record that is not as it was stored."""
-    found = []
-    for table, names in _COLUMNS.items():
-        # Both are of our own schema, not of the file.
-        rows = connection.execute(f"SELECT {', '.join(names)} FROM {table}")  # noqa: S608
-        records = (dict(zip(names, row, strict=True)) for row in rows)
-        found += [(table, int(record["id"])) for record in records if not is_sound(record)]
+    found, as_text = [], connection.text_factory
+    # A checksum is of text's bytes, and most of the time here would go into text of no use.
+    connection.text_factory = bytes
+    try:
+        for table, names in _COLUMNS.items():
+            order = tuple(names)
+            covered = schema.places(order)
+            number, stored = order.index("id"), order.index("checksum")
+            # Both are of our own schema, not of the file.
+            for row in connection.execute(f"SELECT {', '.join(names)} FROM {table}"):  # noqa: S608
+                if row[stored] is None:
+                    sound = is_sound(_with_text(names, row))
+                else:
+                    sound = schema.row_checksum(covered, row) == row[stored]
+                if not sound:
+                    found.append((table, int(row[number])))
+    finally:
+        connection.text_factory = as_text
     return found
+
+
+def _with_text(names: Mapping[str, str], row: Row) -> Record:
+    """Return a row whose text is bytes as columns by name."""
+    return {
+        name: value.decode("utf-8", "replace")
+        if kind == "TEXT" and isinstance(value, bytes)
+        else value
+        for (name, kind), value in zip(names.items(), row, strict=True)
+    }
 
 
 def log_records(state: wal.LogState, store: Path) -> Iterator[tuple[str, Record]]:

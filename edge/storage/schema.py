@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 import struct
 import zlib
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 APPLICATION_ID = int.from_bytes(b"ccnv", "big")
@@ -137,6 +137,10 @@ of older records stay right.
 
 SCHEMA = len(VERSIONS)
 
+_DOUBLE = struct.Struct("<d").pack
+
+_LENGTHS = tuple(b"%d\0" % length for length in range(256))
+
 FIRST_WITH_CHECKSUMS = 3
 
 
@@ -197,18 +201,37 @@ def checksum(record: Mapping[str, object]) -> int:
 
     SQLite's pages carry no checksum in the main file, so a flipped bit would pass as a number.
     """
+    return row_checksum(places(tuple(record)), tuple(record.values()))
+
+
+Places = tuple[tuple[int, bytes], ...]
+"""The places of the columns in a row that its checksum covers, in its order, with their labels."""
+
+
+@lru_cache(maxsize=64)
+def places(names: tuple[str, ...]) -> Places:
+    """Return what `row_checksum` needs to know of rows with columns of these names."""
+    covered = sorted(name for name in names if name not in ("id", "checksum"))
+    return tuple((names.index(name), name.encode() + b"\0") for name in covered)
+
+
+def row_checksum(covered: Places, row: Sequence[object]) -> int:
+    """Return the checksum of a record as a row; text may be given as its bytes."""
     pieces: list[bytes] = []
-    for name in sorted(record):
-        value = record[name]
-        if value is None or name in ("id", "checksum"):
+    for place, label in covered:
+        value = row[place]
+        if value is None:
             continue
-        if isinstance(value, bytes):
+        if isinstance(value, str):
+            data = value.encode("utf-8", "surrogatepass")
+        elif isinstance(value, bytes):
             data = value
         elif isinstance(value, float):
-            data = struct.pack("<d", value)
+            data = _DOUBLE(value)
         elif isinstance(value, int):
             data = b"%d" % value  # an enum or a bool is stored as its number
         else:
             data = str(value).encode("utf-8", "surrogatepass")
-        pieces += (b"%s\0%d\0" % (name.encode(), len(data)), data)
+        length = len(data)
+        pieces += (label, _LENGTHS[length] if length < 256 else b"%d\0" % length, data)
     return zlib.crc32(b"".join(pieces))

@@ -54,6 +54,32 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     )
 
 
+class Explaining:
+    """The context in which an error of SQLite or the disk becomes one that says what to do.
+
+    It may be entered again and again. A class and not a generator, because each commit enters it.
+
+    Raises:
+        StoreError: SQLite or the disk reported an error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Explain the error, if there was one."""
+        if isinstance(error, sqlite3.Error | OSError):
+            raise explain(self._path, error) from error
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite's own message quotes what it found in a damaged schema.
+            raise damaged(self._path, "its schema is no text") from error
+
+
 def damaged(path: Path, why: str) -> StoreDamaged:
     """Return the error for a file that SQLite cannot follow."""
     return StoreDamaged(

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ccnvr.edge.storage.database import Database, Statement, StoreError
 from ccnvr.edge.storage.salvage import Record
-from ccnvr.edge.storage.schema import checksum, columns
+from ccnvr.edge.storage.schema import Places, columns, places, row_checksum
 
 
 def insert(table: str, record: Record) -> Statement:
     """Return the statement that adds a record with its checksum, unless its key is taken."""
     # A key that is taken is no error here: after a crash the instrument repeats the scans that
     # were not acknowledged.
-    whole = {**record, "checksum": checksum(record)}
-    text, names = _insertion(table)
-    return text, tuple(whole[name] for name in names)
+    text, in_order, covered = _insertion(table)
+    row = in_order(record)
+    return text, (*row, row_checksum(covered, row))
 
 
 @cache
-def _insertion(table: str) -> tuple[str, tuple[str, ...]]:
-    """Return the statement that inserts into a table, and the columns that it takes in order."""
-    names = tuple(name for name in columns(table) if name != "id")
-    places = ", ".join("?" * len(names))
-    text = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own text
-    return text, names
+def _insertion(table: str) -> tuple[str, Callable[[Record], tuple[object, ...]], Places]:
+    """Return the statement that inserts into a table, and what makes a record its row."""
+    names = tuple(name for name in columns(table) if name not in ("id", "checksum"))
+    marks = "?, " * len(names)
+    text = (
+        f"INSERT INTO {table} ({', '.join(names)}, checksum) VALUES ({marks}?)"  # noqa: S608 - our own text
+        " ON CONFLICT DO NOTHING"
+    )
+    return text, itemgetter(*names), places(names)
 
 
 def select(

@@ -115,7 +115,9 @@ class Store:
         return True
 
     def _record(self, new: NewScan) -> Record:
-        return {**new.as_record(), "instrument_id": self._instrument_id(new.info)}
+        record = new.as_record()
+        record["instrument_id"] = self._instrument_id(new.info)
+        return record
 
     def _instrument_id(self, info: InstrumentInfo) -> int:
         """Return the id of what an instrument states about itself, stored if it is new."""

@@ -24,6 +24,14 @@ _MAX_BODY = _HEADER.size + MAX_PAYLOAD + _CRC.size
 MAX_ENCODED = _MAX_BODY + -(-_MAX_BODY // 254)
 """The longest frame on the wire, in bytes, without its delimiter."""
 
+_LONGEST_PERIOD = 16
+"""The longest sum in bytes of two alternating codes that are looked for."""
+
+_LOOKS = 16
+"""How often a frame is searched for alternating codes: a few suffice for real counts, and a frame
+that is made to fool the search costs little more than without it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -76,19 +84,39 @@ def cobs_decode(data: bytes) -> bytes | None:
     # that it stands for. The first code, and those behind a full group, stand for none and are
     # deleted in the end.
     superfluous = [0]
-    position, end = 0, len(out)
+    position, end, looks = 0, len(out), _LOOKS
+    older = newer = 0
     while position < end:
-        code = out[position]
+        code = data[position]
+        if code == older and looks and older + newer <= _LONGEST_PERIOD:
+            # Two codes that alternate, as the zeros in the high bytes of counts make them, are
+            # found and overwritten by slices.
+            looks, period = looks - 1, older + newer
+            pairs = min(
+                _leading(data[position::period], older),
+                _leading(data[position + older :: period], newer),
+            )
+            behind = position + pairs * period
+            out[position:behind:period] = bytes(pairs)
+            out[position + older : behind + older : period] = bytes(pairs)
+            position, older = behind, 0
+            continue
         out[position] = 0
         position += code
         if code == 255:
             superfluous.append(position)
+        older, newer = newer, code
     # The encoder closes a full group with a further group, so that its output never ends on one.
     if position != end or superfluous[-1] == end:
         return None
     for index in reversed(superfluous):
         del out[index]
     return bytes(out)
+
+
+def _leading(data: bytes, value: int) -> int:
+    """Return how many bytes at the start of `data` have a value."""
+    return len(data) - len(data.lstrip(bytes((value,))))
 
 
 def encode(frame: Frame) -> bytes:

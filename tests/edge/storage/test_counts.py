@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +43,30 @@ def test_a_smooth_spectrum_of_sums_takes_a_quarter_of_float64() -> None:
     smooth = 300_000 + 40_000 * np.sin(np.arange(512) / 80)
     counts = np.rint(smooth + source.normal(0, 60, 512)) / 16
     assert len(encode(counts, 16)[1]) < 512 * 8 / 4
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 16])
+@pytest.mark.parametrize("noise", [1.0, 3.0, 30.0, 80.0, 2_000.0])
+def test_sums_of_any_noise_are_plain_zlib_and_about_as_short_as_its_own(
+    noise: float, step: int
+) -> None:
+    """Earlier versions read what this one writes, and other programs do."""
+    source = np.random.default_rng(1)
+    smooth = 300_000 + 40_000 * np.sin(np.arange(512) / 80)
+    sums = (np.rint((smooth + source.normal(0, noise, 512)) / step) * step).astype("<i4")
+    form, data = encode(sums / 16, 16)
+    differences = np.diff(sums.view("<u4"), prepend=np.zeros(1, "<u4"))
+    plain = differences.view(np.uint8).reshape(-1, 4).T.tobytes()
+    assert form is CountsFormat.SUMS and zlib.decompress(data) == plain
+    assert len(data) <= 1.1 * len(zlib.compress(plain, 6)) + 10
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 70_000])
+def test_spectra_of_unusual_lengths_come_back(pixels: int) -> None:
+    sums = np.random.default_rng(1).integers(0, 2**31 - 1, pixels)
+    form, data = encode(sums / 16, 16)
+    assert form is CountsFormat.SUMS
+    assert (decode(form, data, 16) == sums / 16).all()
 
 
 @pytest.mark.parametrize(

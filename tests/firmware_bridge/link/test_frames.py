@@ -64,6 +64,36 @@ def test_only_output_of_the_encoder_decodes(data: bytes) -> None:
     assert decoded is None or cobs_encode(decoded) == data
 
 
+WORDS = st.lists(
+    st.tuples(
+        st.sampled_from([b"\1\2\3\0", b"\1\2\0\0", b"\0\2\3\0", b"\1\0\3\0", b"\0", b"\1\2\3\4"]),
+        st.integers(1, 40),
+    ),
+    max_size=30,
+)
+"""Counts whose zeros repeat, some words of one kind and then some of another."""
+
+
+@given(WORDS, st.data())
+def test_repeating_zeros_round_trip_and_their_damage_is_found(
+    words: list[tuple[bytes, int]], data: st.DataObject
+) -> None:
+    plain = b"".join(word * count for word, count in words)[:1100]
+    encoded = bytearray(cobs_encode(plain))
+    assert cobs_decode(bytes(encoded)) == plain
+    place = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[place] = data.draw(st.sampled_from([1, 2, 3, 4, 5, 254, 255]))
+    decoded = cobs_decode(bytes(encoded))
+    assert decoded is None or cobs_encode(decoded) == encoded
+
+
+def test_alternating_codes_that_end_behind_the_frame_do_not_decode() -> None:
+    encoded = cobs_encode(b"\1\2\0" * 100)
+    assert cobs_decode(encoded) == b"\1\2\0" * 100
+    assert cobs_decode(encoded[:-2] + b"\3\3") is None
+    assert cobs_decode((b"\3\1\1\2\1" * 100)[:-1]) is None
+
+
 @given(st.lists(frames(), max_size=4))
 def test_frames_round_trip_whole(sent: list[Frame]) -> None:
     assert Decoder().feed(b"".join(map(encode, sent))) == sent
