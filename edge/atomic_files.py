@@ -19,19 +19,19 @@ def check_writable(path: Path) -> None:
     """Check before long work that `write_atomically` can write a file, as far as can be foreseen.
 
     Raises:
-        UsageError: there is something at `path` that is not a regular file.
-        CcnvrError: the folder does not exist, or cannot be written to.
+        UsageError: there is something at `path` that is not a regular file, or its folder does not
+            exist or cannot be written to.
     """
     _check_is_file(path)
     folder = path.parent
     if not folder.is_dir():
-        raise CcnvrError(
+        raise UsageError(
             f"{path} cannot be written because there is no folder {folder}; make it, or choose "
             "another"
         )
     # Only a forecast: the file system has the last word when the file is opened.
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CcnvrError(
+        raise UsageError(
             f"{path} cannot be written because this user may not write to {folder}; choose "
             "another folder"
         )
@@ -56,12 +56,12 @@ def check_folder(folder: Path, option: str) -> None:
     """Check before long work that `make_folder` can make a folder; `option` names it.
 
     Raises:
-        CcnvrError: the folder cannot be made or written to.
+        UsageError: the folder cannot be made or written to.
     """
     # The nearest folder above it that exists decides.
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise CcnvrError(
+        raise UsageError(
             f"{there} is not a folder that can be written to; give another folder for {option}"
         )
 
@@ -70,8 +70,10 @@ def make_folder(folder: Path, option: str = "--out") -> None:
     """Make a folder and those above it, unless it exists; `option` names it.
 
     Raises:
-        CcnvrError: the folder cannot be made.
+        UsageError: the folder cannot be made where it is named; see `check_folder`.
+        CcnvrError: the disk is full, or fails.
     """
+    check_folder(folder, option)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

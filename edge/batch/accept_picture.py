@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.edge.atomic_files import check_writable, write_atomically
 from ccnvr.edge.bundle.accept_curve import HalfWidths
 from ccnvr.firmware_bridge.errors import UsageError
 
@@ -20,9 +20,11 @@ def draw_accept_curves(curves: Sequence[HalfWidths], name: str, path: Path) -> N
     """Draw a panel for each property: the share of soils over the accepted half width.
 
     Raises:
-        UsageError: matplotlib is not installed, or no property has an interval.
+        UsageError: matplotlib is not installed, no property has an interval, or there is no folder
+            for the file.
         CcnvrError: the file cannot be written.
     """
+    check_writable(path)
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -29,13 +29,19 @@ def explained(blocks: Iterable[SpectraTable], quantity: str | None) -> str:
     wavelengths = first.wavelengths_nm
     held = first.held_quantity(quantity)
     said = "the file says so" if first.quantity else "--quantity says so" if quantity else "assumed"
+    likelier = first.likelier_quantity(held)
     of_axis = "stated" if first.reading.axis_stated else "deduced from the numbers"
     lines = [
         f"{first.path}: {first.reading.format}",
         f"  axis: {first.reading.axis} ({of_axis}); {wavelengths[0]:g} to {wavelengths[-1]:g} nm, "
         f"{wavelengths.size} bands",
         f"  quantity: {held} ({said}); values from {low:.4g} to {high:.4g}"
-        + (f", {missing} missing" if missing else ""),
+        + (f", {missing} missing" if missing else "")
+        + (
+            f"; read as {likelier} it shows the water of soils: give --quantity {likelier}"
+            if likelier
+            else ""
+        ),
         f"  spectra: {count}, {listed(samples, 3)}{', ...' if count > len(samples) else ''}",
     ]
     if others := [name for name in first.columns if name]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.edge.atomic_files import check_folder, make_folder, write_atomically
 from ccnvr.edge.batch.predict_files import Predicted
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.grid import Grid
@@ -19,7 +19,7 @@ from ccnvr.edge.chemometrics.targets import Estimate, Target
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +62,7 @@ class Pictures:
             import matplotlib.figure  # noqa: F401 - so that nothing is predicted in vain
         except ImportError:
             raise UsageError("--plot needs matplotlib; run: pip install 'ccnvr[plot]'") from None
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"--plot {folder} is a file; name a folder")
+        check_folder(folder, "--plot")
         self._folder = folder
         self._spectra: list[_Spectrum] = []
         self._count = 0
@@ -93,10 +92,7 @@ class Pictures:
         Raises:
             CcnvrError: the folder cannot be written to.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CcnvrError(f"{self._folder} cannot be made ({error.strerror})") from error
+        make_folder(self._folder, "--plot")
         pages = {spectrum.model.bundle.digest: _Page(spectrum.model) for spectrum in self._spectra}
         names: set[str] = set()
         for spectrum in self._spectra[:MOST_PAGES]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array, Integers
-from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 MOST_BANDS = 4_200
 """The number of bands of the finest library, LUCAS; it limits the memory that a grid can take."""
@@ -42,16 +42,28 @@ It is a quarter of the width of a multispectral sensor's bands, over which soils
 
 
 class WavelengthError(CcnvrError):
-    """The error for wavelengths that do not suit the model."""
+    """The error for wavelengths that do not suit the model.
+
+    It is a failure where an instrument states the wavelengths, since another one may be plugged in
+    by the time that a service manager starts the daemon again.
+    """
+
+
+class UnsuitableSource(WavelengthError, UsageError):
+    """The error for a file or library, named by the user, whose wavelengths do not suit."""
 
 
 @contextmanager
 def naming_source(name: object) -> Iterator[None]:
-    """Put the name of a file or library before the message of a `WavelengthError`."""
+    """Turn a `WavelengthError` into wrong use: the user named a file or library that has them.
+
+    Raises:
+        UnsuitableSource: the block raised a `WavelengthError`; the name stands before its message.
+    """
     try:
         yield
     except WavelengthError as error:
-        raise WavelengthError(f"{name}: {error}") from error
+        raise UnsuitableSource(f"{name}: {error}") from error
 
 
 # The air has two bands of water vapour in the range of soil spectra; this bounds the work on a

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccnvr.edge.atomic_files import is_same_file, write_atomically
+from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
 from ccnvr.edge.batch.conversion import convert
 from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.spectrum_files.messages import cleaned
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the table, or nothing if a file cannot be read."""
+    check_writable(arguments.out)
     # Tables of one file share its notes, and each note is worth printing once.
     seen: set[tuple[Path, str]] = set()
 

@@ -11,7 +11,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ccnvr.edge.atomic_files import check_absent, write_atomically
+from ccnvr.edge.atomic_files import check_absent, check_writable, write_atomically
+from ccnvr.edge.chemometrics.grid import check_wavelengths, naming_source
 from ccnvr.edge.commands.arguments import BUNDLE_HELP, add_model_choice, whole_number
 from ccnvr.edge.daemon import config as configuration
 from ccnvr.edge.daemon import main_loop
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Start the simulator and the daemon, print the predictions and a summary."""
     if arguments.save_soils is not None:
         check_absent(arguments.save_soils, "--save-soils")
+        check_writable(arguments.save_soils)
     soils = choose_soils(arguments.spectra, arguments.seed)
     if arguments.save_soils is not None:
         with write_atomically(arguments.save_soils) as stream:
@@ -61,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     # Opened here as well as by the daemon: the report needs the targets before the first record.
     named = load_bundle(arguments.bundle, arguments.engine, arguments.profile)
-    model = named.for_wavelengths(pixel_wavelengths())
+    with naming_source(f"--bundle {arguments.bundle}"):
+        model = named.for_wavelengths(pixel_wavelengths())
+        check_wavelengths(pixel_wavelengths(), model.bundle.manifest.preprocessing.grid)
     report = (JsonReport if arguments.json else TextReport)(soils, model.bundle.manifest.targets)
     with tempfile.TemporaryDirectory(prefix="ccnvr-demo-") as folder:
         table = Path(folder) / "soils.csv"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ccnvr.edge.atomic_files import write_atomically
+from ccnvr.edge.atomic_files import check_writable, write_atomically
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.connect.discovery import NOT_ASKED, Found, ask, ports, udev_rules
 from ccnvr.firmware_bridge.errors import UsageError
@@ -40,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     """List the ports and ask those that may be asked."""
     if arguments.list and arguments.url:
         raise UsageError("--list opens no port, so it cannot ask a URL; leave one of them out")
+    # Each port may take seconds to answer, which would be in vain.
+    if arguments.udev is not None:
+        check_writable(arguments.udev)
     found = []
     for one in _candidates(arguments.url):
         # Opening a built-in port may disturb what is wired to it, so it is asked only by name.

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ccnvr.edge.atomic_files import is_same_file, write_atomically
+from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
 from ccnvr.edge.batch.explanation import explained
 from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.batch.pictures import Pictures
@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Before anything is predicted, since minutes of work could be lost.
     for path in (Path(arguments.bundle), *arguments.file):
         refuse(path)
+    if arguments.out is not None:
+        check_writable(arguments.out)
     pictures = None if arguments.plot is None else Pictures(arguments.plot)
     chosen: list[str] = []
     model = load_bundle(arguments.bundle, arguments.engine, arguments.profile, chosen.append)

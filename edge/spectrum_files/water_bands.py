@@ -55,16 +55,32 @@ def upside_down(wavelengths_nm: Array, reflectance: Array) -> NDArray[np.bool_]:
 def water_is_missing(wavelengths_nm: Array, reflectance: Array) -> bool:
     """Whether most of the spectra `(n, bands)`, all positive, lack soil's water band at 1917 nm.
 
-    The band is there if the absorbance above the line through the shoulders is highest near
-    1917 nm, and rises to it as steeply as water's does. Bands of the mid-infrared, read as nm, fail
-    one or the other, as do the values of other wavelengths. Not missing is what is not seen, or
-    hidden by noise.
+    Not missing is what is not seen, or hidden by noise.
+    """
+    found = _water(wavelengths_nm, reflectance)
+    return found is not None and bool(np.mean(found[0] | found[1]) < _FEWEST_WITH_WATER)
+
+
+def water_is_there(wavelengths_nm: Array, reflectance: Array) -> bool:
+    """Whether most of the spectra `(n, bands)`, all positive, show soil's water band at 1917 nm."""
+    found = _water(wavelengths_nm, reflectance)
+    return found is not None and bool(np.mean(found[0]) >= _FEWEST_WITH_WATER)
+
+
+def _water(
+    wavelengths_nm: Array, reflectance: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return which spectra show the water band, and in which noise may hide it, both `(n,)`.
+
+    None if they do not cover it. The band is there if the absorbance above the line through the
+    shoulders is highest near 1917 nm, and rises to it as steeply as water's does. Bands of the
+    mid-infrared, read as nm, fail one or the other, as do the values of other wavelengths.
     """
     depth = _absorbs(wavelengths_nm, reflectance, _AT_1917)
     rise = _rise(wavelengths_nm, reflectance)
     inside = (wavelengths_nm >= _FROM_NM) & (wavelengths_nm <= _TO_NM)
     if np.any(np.isnan(depth + rise)) or np.count_nonzero(inside) < _FEWEST_BANDS:
-        return False
+        return None
     left, _, right = (
         -np.log10(reflectance[:, seen]).mean(axis=1, keepdims=True)
         for seen in _seen(wavelengths_nm, _AT_1917)
@@ -77,7 +93,7 @@ def water_is_missing(wavelengths_nm: Array, reflectance: Array) -> bool:
     there &= (rise > _RISE[0] * depth) & (rise < _RISE[1] * depth)
     by_noise = _STANDARD_ERRORS * _standard_error(wavelengths_nm, reflectance, _AT_1917)
     undecided = (depth > 0.0) & (by_noise > _HIDDEN * depth)
-    return bool(np.mean(there | undecided) < _FEWEST_WITH_WATER)
+    return there, undecided
 
 
 def _rise(wavelengths_nm: Array, reflectance: Array) -> Array:

@@ -2,7 +2,7 @@
 
 A folder holds `a.ccnvr`, `b.ccnvr` and `slots.json`. Everything is written beside its place,
 verified, made durable and renamed, and `slots.json` comes last: whatever is cut off half-way leaves
-the former bundle as it was.
+the former bundle as it was. The daemon and `ccnvr update` change the folder in turn, under a lock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ccnvr.edge.bundle import archive
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.typed import build
 from ccnvr.edge.updates.signature import SUFFIX, check_signature
+from ccnvr.edge.updates.slot_lock import locked
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -83,16 +84,38 @@ class Slots:
         Raises:
             UsageError: the state cannot be read; that of before stays.
         """
-        self.state = self._read()
-        if self._unwritten is not None:
-            stamp, ended = self._unwritten
-            # Another bundle that was put in its place needs its own trial.
-            if self.state.trial and self.stamp() == stamp:
+        if self._unwritten is None:
+            self.state = self._read()
+            return
+        stamp, ended = self._unwritten
+        if not self._lies_on_trial(stamp):
+            self._unwritten = None
+            return
+        self.state = ended
+        # That it could not be written was logged when the trial ended. It is tried each second, so
+        # there is no need to wait for the lock.
+        with suppress(CcnvrError), locked(self.folder, 0.0):
+            if self._lies_on_trial(stamp):
                 self.state = ended
-                with suppress(CcnvrError):  # which was logged when the trial ended
-                    self._write(ended)
-            else:
-                self._unwritten = None
+                self._write(ended)
+
+    def is_on_trial(self, stamp: Stamp | None) -> bool:
+        """Read the state again; return whether the bundle with this stamp is the one on trial.
+
+        Another one may lie in its place by now, of which nothing is known. While the state cannot
+        be read, the one of before holds.
+        """
+        try:
+            self.refresh()
+        except CcnvrError as error:
+            _LOG.debug("the folder of bundles cannot be read now: %s", error)
+        return bool(self.state.trial) and self.stamp() == stamp
+
+    def _lies_on_trial(self, stamp: Stamp) -> bool:
+        """Read the state again; return whether it says so, whatever is still to be written."""
+        self.state = self._read()
+        # Another bundle that was put in its place needs its own trial.
+        return bool(self.state.trial) and self.stamp() == stamp
 
     def path(self, name: str) -> Path:
         """Return the bundle's file of a slot."""
@@ -163,23 +186,28 @@ class Slots:
             return self._install(source, public_key)
         except BundleError as error:
             # The state is read again: a bundle may be on trial, which this one does not disturb.
-            self._write(replace(self._read(), refused=str(error), refused_name=source.name))
+            with locked(self.folder):
+                self._write(replace(self._read(), refused=str(error), refused_name=source.name))
             raise
 
     def _install(self, source: Path, public_key: Path | None) -> Path:
         content = _content(source)
         if public_key is not None:
             check_signature(content, source.with_name(source.name + SUFFIX), public_key)
-        # Not those of the state, which the daemon writes as well.
-        remove_leftovers(self.folder, "?.ccnvr")
-        former, name = self._former_and_next()
-        place = self.path(name)
-        with write_atomically(place) as stream:
-            stream.write(content)
-            stream.flush()
-            _verify(Path(stream.name), source)
-        # Between the two renames a daemon finds the former bundle, or this one on trial already.
-        self._write(SlotState(former, trial=name))
+        # From reading the state to writing it: a trial that the daemon ends in between would come
+        # to life again, or count for this bundle.
+        with locked(self.folder):
+            # Not those of the state, which the daemon writes as well.
+            remove_leftovers(self.folder, "?.ccnvr")
+            former, name = self._former_and_next()
+            place = self.path(name)
+            with write_atomically(place) as stream:
+                stream.write(content)
+                stream.flush()
+                _verify(Path(stream.name), source)
+            # Between the two renames a daemon finds the former bundle, or this one on trial
+            # already.
+            self._write(SlotState(former, trial=name))
         return place
 
     def _former_and_next(self) -> tuple[str, str]:
@@ -189,16 +217,42 @@ class Slots:
         former = self.state.active or self.state.trial
         return former, next(name for name in NAMES if name != former)
 
-    def confirm(self) -> None:
-        """Make the bundle on trial the active one."""
-        self._write(SlotState(active=self.state.trial or self.state.active))
+    def confirm(self, tried: Stamp | None = None) -> None:
+        """Make the bundle on trial the active one.
+
+        Args:
+            tried: the bundle that was tried; nothing is done if it is not on trial any more. By
+                default it is whichever is.
+
+        Raises:
+            CcnvrError: the state cannot be read, written or locked.
+        """
+        with locked(self.folder):
+            if tried is not None and not self.is_on_trial(tried):
+                return
+            self._write(SlotState(active=self.state.trial or self.state.active))
         _LOG.info("the new bundle %s has proved itself", self.path(self.state.active))
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: str, tried: Stamp | None = None) -> None:
         """End a trial and go back to the active bundle.
 
         If that cannot be written, it holds in this process, and is written as soon as it can be.
+
+        Args:
+            reason: why the bundle is not kept.
+            tried: the bundle that was tried; see `confirm`.
         """
+        try:
+            with locked(self.folder):
+                self._go_back(reason, tried)
+        except CcnvrError as error:
+            _LOG.error("that a new bundle is not kept cannot be noted yet: %s", error)
+            # Without the lock, unless that was done before the writing failed.
+            self._go_back(reason, tried, written=False)
+
+    def _go_back(self, reason: str, tried: Stamp | None, written: bool = True) -> None:
+        if not (self.state.trial if tried is None else self.is_on_trial(tried)):
+            return
         place = self.path(self.state.trial)
         _LOG.error("%s is not kept: %s; going on with the former bundle", place, reason)
         try:
@@ -208,11 +262,9 @@ class Slots:
         # The file stays for whoever wants to know; the next update writes over it.
         ended = SlotState(self.state.active, refused=reason, refused_name=name)
         self._unwritten = self.stamp(), ended
-        try:
+        self.state = ended
+        if written:
             self._write(ended)
-        except CcnvrError as error:
-            _LOG.error("that %s is not kept cannot be noted yet: %s", place, error)
-            self.state = ended
 
     def _read(self) -> SlotState:
         path = self.folder / STATE_FILE

@@ -110,8 +110,7 @@ class SlotModels(ModelSource):
                 if not on_trial or not _is_to_blame(error, slots, config):
                     raise
                 # Only once, because what is chosen then is not on trial.
-                if _is_on_trial(slots, stamp):
-                    slots.roll_back(str(error))
+                slots.roll_back(str(error), stamp)
                 continue
             return _Opened(model, place, slots, stamp, TRIAL_PREDICTIONS if on_trial else 0)
 
@@ -180,8 +179,8 @@ class SlotModels(ModelSource):
             if not prediction.estimates:
                 return
             self._opened.left -= 1
-            if not self._opened.left and self._is_still_on_trial():
-                self._confirm()
+            if not self._opened.left:
+                self._confirm(self._opened)
 
     def failed(self, error: CcnvrError) -> bool:
         """Go back to the former bundle if the one on trial may be the cause."""
@@ -197,25 +196,20 @@ class SlotModels(ModelSource):
             # For a first bundle its own error is raised: it says more than that there is no other.
             return bool(opened.slots.state.trial or opened.slots.state.active)
 
-    def _confirm(self) -> None:
+    def _confirm(self, opened: _Opened) -> None:
         try:
-            if self._slots is not None:
-                self._slots.confirm()
+            if opened.slots is not None:
+                opened.slots.confirm(opened.stamp)
         except CcnvrError as error:
             # Predictions go on; the next start finds the bundle on trial, and tries it once more.
             _LOG.error("that the new bundle has proved itself cannot be noted: %s", error)
 
     def _end(self, reason: str) -> None:
-        if self._opened is not None:
-            self._opened.left = 0
-        if self._slots is not None and self._is_still_on_trial():
-            self._slots.roll_back(reason)
-
-    def _is_still_on_trial(self) -> bool:
         opened = self._opened
-        if opened is None or opened.slots is None:
-            return False
-        return _is_on_trial(opened.slots, opened.stamp)
+        if opened is not None:
+            opened.left = 0
+            if opened.slots is not None:
+                opened.slots.roll_back(reason, opened.stamp)
 
     def _watch(self) -> None:
         while not self._signals.ending:
@@ -231,15 +225,6 @@ def _refresh(slots: Slots) -> None:
         slots.refresh()
     except CcnvrError as error:
         _LOG.debug("the folder of bundles cannot be read now: %s", error)
-
-
-def _is_on_trial(slots: Slots, stamp: Stamp | None) -> bool:
-    """Return whether the bundle that was opened is still the one on trial.
-
-    Another one may lie in its place by now, of which nothing is known; the watch finds it.
-    """
-    _refresh(slots)
-    return bool(slots.state.trial) and slots.stamp() == stamp
 
 
 def _is_to_blame(error: CcnvrError, slots: Slots, config: Config) -> bool:

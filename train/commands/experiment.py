@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from ccnvr.edge.atomic_files import check_folder
 from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.commands import experiment_comparisons as comparisons
 from ccnvr.train.commands import experiment_studies as studies
@@ -21,6 +22,9 @@ from ccnvr.train.commands.experiment_options import add_arguments as add_argumen
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one experiment and print its tables."""
+    # Before hours of work.
+    if "out" in arguments:
+        check_folder(arguments.out, "--out")
     # Results must not depend on the number of cores.
     torch.set_num_threads(1)
     try:

@@ -15,7 +15,7 @@ from ccnvr.edge.atomic_files import is_same_file
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration import splits
 from ccnvr.train.experiments import accuracy, inputs, noise, single_network, transfer
-from ccnvr.train.experiments.comparison import Comparison
+from ccnvr.train.experiments.comparison import REFERENCE, Comparison
 from ccnvr.train.experiments.contenders import (
     NO_TERMS,
     RECIPE,
@@ -128,6 +128,12 @@ def _compare(
     chosen = inputs.earlier_choices(arguments.choices, first[0].train.properties)
     terms = WORLD_TERMS if of_world else NO_TERMS
     compared = contenders(arguments.methods, recipe_path, predicted, terms)
+    # Without CCNVR among the methods nothing is tested, unless a method is named for it.
+    if arguments.against != REFERENCE and arguments.against not in compared:
+        raise UsageError(
+            f"--against {arguments.against!r} is not among the methods compared, "
+            f"{', '.join(compared)}; name one of them"
+        )
     ledger = inputs.ledger(arguments.out, recipe, recipe_path)
     inputs.take_over_rivals(ledger, arguments.beside)
     with progress() as on_step:

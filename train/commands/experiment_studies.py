@@ -54,6 +54,8 @@ def run_places(arguments: argparse.Namespace) -> int:
     recipe_path = arguments.recipe or WORLD_RECIPE
     recipe = inputs.comparable_recipe(recipe_path)
     compared = contenders(arguments.methods, recipe_path, terms=WORLD_TERMS)
+    # Those of the default need not be compared; a name that no method has is a mistake.
+    contenders(arguments.local, recipe_path, terms=WORLD_TERMS)
     chosen = inputs.earlier_choices(arguments.choices, splits.WORLD_PROPERTIES)
     with progress() as on_step:
         experiment = places.Places(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccnvr.edge.atomic_files import check_absent, write_atomically
+from ccnvr.edge.atomic_files import check_absent, check_writable, write_atomically
 from ccnvr.edge.batch.conversion import convert
 from ccnvr.edge.batch.options import add_table_options, table_options
 from ccnvr.edge.bundle import archive as bundles
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the table of the chosen soils, and list them."""
     # The table is filled in by hand later, and must not be lost to a second call.
     check_absent(arguments.out, "--out")
+    check_writable(arguments.out)
     table = _read(arguments)
     source = arguments.model
     with naming_source(table.path):

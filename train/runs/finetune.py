@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ccnvr.edge.atomic_files import check_absent, make_folder
+from ccnvr.edge.atomic_files import check_absent, check_folder, make_folder
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.train.calibration.fit import Calibration, predict
 from ccnvr.train.calibration.recipe_soils import doubts
@@ -65,6 +65,7 @@ def finetune(
     # An empty folder is as good as none: people make one before they start.
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_absent(folder, "--out")
+    check_folder(folder, "--out")
     own, left_out = read_soils(base, path, quantity)
     for words in doubts(own):
         print(f"warning: {words}", file=sys.stderr)

@@ -53,7 +53,7 @@ def test_csv_output_and_a_file(soils_csv: Path, tmp_path: Path) -> None:
     assert run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--out", out).returncode == 0
     assert out.read_text() == printed.stdout
     nowhere = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--out", tmp_path / "no" / "out.csv")
-    assert_one_sentence(nowhere, 1, "cannot be written", "make the folder")
+    assert_one_sentence(nowhere, 2, "there is no folder", "make it, or choose another")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for odd in (pipe, "/", "."):
@@ -162,8 +162,8 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     path.write_text(wet_looking)
     words = (
         f"{path} row 2: sample 'x' rises at 1917 nm, read as reflectance",
-        "or leave it out, or, if the file holds another quantity",
-        "by --quantity",
+        "give --quantity absorbance",
+        "otherwise correct it or leave it out",
     )
     assert_one_sentence(run_ccnvr("predict", NETWORK_BUNDLE, path), 2, *words)
     as_percent = run_ccnvr("predict", NETWORK_BUNDLE, soils_csv, "--quantity", "percent")
@@ -173,13 +173,13 @@ def test_spectra_that_no_model_should_see(soils_csv: Path, tmp_path: Path) -> No
     cells = [line.split(",") for line in (header, first)]
     path.write_text("\n".join(",".join([row[0], *row[1::50], row[-1]]) for row in cells))
     assert_one_sentence(
-        run_ccnvr("predict", NETWORK_BUNDLE, path), 1, "up to 50.0 nm apart", "12 nm or less"
+        run_ccnvr("predict", NETWORK_BUNDLE, path), 2, "up to 50.0 nm apart", "12 nm or less"
     )
     short = [line.rsplit(",", 300)[0] for line in (header, first)]
     path.write_text("\n".join(short))
     assert_one_sentence(
         run_ccnvr("predict", NETWORK_BUNDLE, path),
-        1,
+        2,
         f"{path}: the spectrum",
         "the model needs 1104.0-2492.0 nm",
     )

@@ -171,7 +171,9 @@ def test_each_spectrum_is_drawn_and_all_on_a_contact_sheet(session: Path, tmp_pa
     )  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures.iterdir())
     assert_one_sentence(
-        run_ccnvr("predict", NETWORK_BUNDLE, session, "--plot", session / "a.asd"), 2, "is a file"
+        run_ccnvr("predict", NETWORK_BUNDLE, session, "--plot", session / "a.asd"),
+        2,
+        "a.asd is not a folder",
     )
 
 

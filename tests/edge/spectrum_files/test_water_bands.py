@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ccnvr.edge.batch.explanation import explained
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.spectrum_files import limesoda, water_bands
 from ccnvr.edge.spectrum_files.plausible import faults
+from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES, SpectraTable
 from ccnvr.edge.spectrum_files.water_bands import upside_down, water_is_missing
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.simulators.handheld import pixel_wavelengths, synthetic_soils
 from ccnvr.train.libraries import load as libraries
 from ccnvr.train.libraries.published import r_packages
@@ -125,3 +128,61 @@ def test_no_soil_of_the_public_files_is_refused(nirsoil_data: object) -> None:
         reflectance = 10.0**-values if in_absorbance else values
         assert faults(wavelengths, reflectance) == {}, name
         assert not water_is_missing(wavelengths, reflectance), name
+
+
+def table_of(wavelengths_nm: Array, spectra: Array) -> SpectraTable:
+    rows = range(len(spectra))
+    return SpectraTable(
+        Path("a.csv"), rows, [f"s{row}" for row in rows], wavelengths_nm, spectra, {}
+    )
+
+
+def without_water(wavelengths_nm: Array) -> Array:
+    """The bands that a model for field spectra reads."""
+    vapour = (wavelengths_nm > 1335.0) & (wavelengths_nm < 1480.0)
+    return np.flatnonzero(~vapour & ~((wavelengths_nm > 1770.0) & (wavelengths_nm < 2000.0)))
+
+
+@pytest.mark.parametrize("name", limesoda.VISNIR_SETS)
+def test_the_quantity_that_a_file_holds_is_suggested(name: str) -> None:
+    """Also to a model that leaves out the water bands, which show it."""
+    soils = limesoda.load(name)
+    bands = without_water(soils.wavelengths_nm)
+    written = {
+        "reflectance": soils.reflectance,
+        "percent": 100.0 * soils.reflectance,
+        "absorbance": -np.log10(soils.reflectance),
+    }
+    for held, spectra in written.items():
+        table = table_of(soils.wavelengths_nm, spectra)
+        assert table.likelier_quantity(held) is None
+        np.testing.assert_allclose(table.reflectance(held, bands), soils.reflectance[:, bands])
+        assert "give --quantity" not in explained([table], held)
+        for wrong in QUANTITIES.keys() - {held}:
+            assert table.likelier_quantity(wrong) == held
+            assert f"give --quantity {held}" in explained([table], wrong)
+            with pytest.raises(UsageError, match=f"give --quantity {held} "):
+                table.reflectance(wrong, bands)
+
+
+def test_noise_where_air_absorbs_sunlight_says_nothing_of_the_quantity(
+    rng: np.random.Generator,
+) -> None:
+    """SIMULATED: field spectra, which hold noise where water vapour absorbs."""
+    soils = limesoda.load("SSP.460")
+    bands = without_water(soils.wavelengths_nm)
+    noisy = np.setdiff1d(np.arange(soils.wavelengths_nm.size), bands)
+    for most in (0.1, 1.0, 1.9):
+        spectra = soils.reflectance.copy()
+        spectra[:, noisy] = rng.uniform(0.001, most, (len(spectra), noisy.size))
+        table = table_of(soils.wavelengths_nm, spectra)
+        assert table.reflectance("reflectance", bands).shape == (len(spectra), bands.size)
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_materials_are_no_other_quantity(name: str, rng: np.random.Generator) -> None:
+    """SIMULATED. Plastic rises at 1917 nm, and its flag comes from the domain."""
+    wavelengths = GRID.wavelengths()
+    table = table_of(wavelengths, 10.0 ** -MATERIALS[name](wavelengths, 100, rng))
+    # Only this part of reading them: white noise has values that no surface has.
+    table._check_quantity("reflectance")

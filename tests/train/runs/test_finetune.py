@@ -437,7 +437,7 @@ def test_wrong_use_is_one_sentence_and_leaves_no_folder(
             (finished_run, soils, "--quantity", "absorbance"),
         ),
         (2, ("--layers", "'tail'"), (finished_run, soils, "--layers", "tail")),
-        (1, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
+        (2, (f"{visible}: ", "1104", "nm"), (finished_run, visible)),
     ):
         refused(code, words, "finetune", *arguments, "--out", out, *QUICK)
     assert not out.exists()
