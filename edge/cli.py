@@ -16,16 +16,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, cast
 
 from ccnvr.edge.standard_error import discard, tell
 from ccnvr.edge.streams.line_output import NAME as OUTPUT
 from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """A subcommand: its module, its help, and the extra that installs what the module needs."""
 

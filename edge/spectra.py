@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ccnvr.edge.chemometrics.preprocess import absorbance
@@ -13,9 +12,10 @@ from ccnvr.edge.spectrum_files.read import read_tables
 from ccnvr.edge.spectrum_files.spectra_table import QUANTITIES, SpectraTable
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class FileSpectra:
     """Spectra of one file that share their wavelengths.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.frozen import frozen
 
 
 class ScanKind(IntEnum):
@@ -32,7 +33,7 @@ class Quantity(Enum):
     ABSORBANCE = "absorbance"
 
 
-@dataclass(frozen=True)
+@frozen
 class InstrumentInfo:
     """What an instrument states about itself.
 
@@ -91,7 +92,7 @@ class InstrumentInfo:
         return f"{self.serial}-{self.boot}-{number}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Settings:
     """The settings of a scan: integration time in microseconds, number of scans to average."""
 
@@ -99,7 +100,7 @@ class Settings:
     averages: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Scan:
     """One scan as the instrument gave it.
 

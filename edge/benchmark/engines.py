@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,12 +13,13 @@ from ccnvr.edge.engines.registry import ENGINES, Choice
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.frozen import frozen
 
 # Each takes a second or more, so a few must do; the median discards one that was disturbed.
 COLD_STARTS = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class EngineFigures:
     """The medians of one engine with one model file.
 

@@ -8,7 +8,6 @@ seen it. For a bundle made before cards had them, they are estimated from the ca
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from ccnvr.edge.bundle.manifest import Manifest
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 HALF_WIDTHS = "half_widths"
 """The key of a card's training that states the quantiles."""
@@ -33,7 +33,7 @@ _DISTANCES = tuple(np.geomspace(0.02, 1.0, 41).tolist())
 _STEPS = 201
 
 
-@dataclass(frozen=True)
+@frozen
 class HalfWidths:
     """The quantiles of a property's half widths, in its unit, at `SHARES`.
 

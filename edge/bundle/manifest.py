@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ccnvr.edge.chemometrics.domain import DomainShape
@@ -16,6 +16,7 @@ from ccnvr.edge.chemometrics.preprocess import Preprocessing
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.edge.typed import FILE_KEY, build, to_data
+from ccnvr.firmware_bridge.frozen import frozen
 
 SCHEMA = 1
 
@@ -31,7 +32,7 @@ _LONGEST_TEXT = 1_000
 """The longest name or unit in characters."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Part:
     """The size and the SHA-256 of one file of the bundle."""
 
@@ -39,7 +40,7 @@ class Part:
     sha256: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Card:
     """The model card, for people.
 
@@ -55,7 +56,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Manifest:
     """The content of `manifest.json`.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from dataclasses import dataclass
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 PART = "correction.npz"
 
@@ -30,7 +30,7 @@ _LARGEST = 1e3
 """The limit on all numbers of a correction; those of instruments are near 1."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Correction:
     """The correction `x' = (I - V V^T) W x + b` of absorbance x.
 

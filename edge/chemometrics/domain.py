@@ -18,7 +18,7 @@ laboratory's way of preparing soils, and not soil as such.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.edge.chemometrics.preprocess import Channel, Preprocessing, snv
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 PART = "domain.f32"
 """The name of the domain's file in a bundle."""
@@ -41,7 +42,7 @@ _MOST_BYTES = 16 << 20
 _LARGEST_VALUE = 1e12
 
 
-@dataclass(frozen=True)
+@frozen
 class DomainShape:
     """The manifest's description of a domain.
 
@@ -120,7 +121,7 @@ class DomainShape:
         return scaled[..., None, :] if self.slope else np.stack([kept, scaled], axis=-2)
 
 
-@dataclass(frozen=True)
+@frozen
 class Domain:
     """The principal components of L libraries in V views of B bands, with limits of distances.
 

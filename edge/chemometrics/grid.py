@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from math import ceil, floor
 
@@ -18,6 +18,7 @@ import numpy as np
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_BANDS = 4_200
 """The number of bands of the finest library, LUCAS; it limits the memory that a grid can take."""
@@ -77,7 +78,7 @@ _ROUNDING = 1e-6
 """The share of a step by which a band may miss the end of a gap and still lie on it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Grid:
     """Evenly spaced wavelengths in nm, of which those in the gaps are missing, or separate bands.
 

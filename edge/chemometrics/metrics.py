@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 AccuracyTable = dict[str, dict[str, dict[str, int | float | None]]]
 """Accuracy as `{library: {property: {figure: value}}}`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Accuracy:
     """R2, RMSE, MAE, bias, RPIQ and RPD of `n` soils; a figure is None if `n` is too small for it.
 

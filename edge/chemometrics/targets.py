@@ -5,7 +5,7 @@ This is computed here, in float64, and not in the network, whose int8 profiles w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 # log1p and not a logarithm, because laboratories report values of 0.
 TRANSFORMS = ("identity", "log1p")
@@ -32,7 +33,7 @@ LARGEST_LOG1P = 200.0
 """The largest logarithm that is undone; exp(200) is 7e86, float64 overflows beyond exp(709)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Difficulty:
     """A model of the expected error on a spectrum, relative to the usual error.
 
@@ -113,7 +114,7 @@ class Difficulty:
         return factors
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """A property that a network predicts.
 

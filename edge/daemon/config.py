@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from ccnvr.edge.engines.registry import AUTO, ENGINES
@@ -14,13 +14,14 @@ from ccnvr.edge.streams.settings import LinesConfig, MqttConfig
 from ccnvr.edge.typed import StructureError, build, check_choice, check_range
 from ccnvr.edge.workflow.settings import CheckSampleConfig, ReferenceConfig, ScanConfig
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import Settings
 
 Overrides = dict[str, dict[str, object]]
 """Values that replace those of a file: {section: {key: value}}."""
 
 
-@dataclass(frozen=True)
+@frozen
 class InstrumentConfig:
     """The instrument and its scan settings; `integration_us` is in microseconds."""
 
@@ -38,7 +39,7 @@ class InstrumentConfig:
         return Settings(self.integration_us, self.averages)
 
 
-@dataclass(frozen=True)
+@frozen
 class ModelConfig:
     """The bundle (`default` or a path), the engine that runs it, and the profile of its model file.
 
@@ -54,7 +55,7 @@ class ModelConfig:
         check_choice("profile", self.profile, (AUTO, *PROFILES))
 
 
-@dataclass(frozen=True)
+@frozen
 class StoreConfig:
     """The file that keeps scans and predictions, and its largest size.
 
@@ -73,7 +74,7 @@ class StoreConfig:
             check_range("max_size_mb", self.max_size_mb, 10, 10_000_000)
 
 
-@dataclass(frozen=True)
+@frozen
 class RunConfig:
     """The time from the start of one scan to the next, in s; 0 means as fast as possible.
 
@@ -86,7 +87,7 @@ class RunConfig:
         check_range("interval_s", self.interval_s, 0.0, 86_400.0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Config:
     """All settings of the daemon.
 

@@ -12,12 +12,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ccnvr.edge.daemon.references import PreparedPipeline, ReferenceKeeper
 from ccnvr.edge.storage.context import CHECK, NO_CONTEXT, SampleIdentity, ScanContext
 from ccnvr.edge.workflow.control import Job
 from ccnvr.edge.workflow.course import Course
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import Instrument, InstrumentInfo, Scan, ScanKind, Settings
 
 QUEUE_LENGTH = 2
@@ -29,7 +30,7 @@ _LOOK_UP_S = 0.2
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@frozen
 class Work:
     """A sample's scan with everything that is needed to predict and store it.
 
@@ -56,14 +57,14 @@ class Work:
     ends_job: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     """The last item of a reader: the error that ended it, or None if it finished."""
 
     error: BaseException | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Seal:
     """The reader's request to confirm all that is committed, without waiting for another scan."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.predictor import Predictor
@@ -17,6 +16,7 @@ from ccnvr.edge.workflow.course import Course
 from ccnvr.edge.workflow.guides import Guide
 from ccnvr.edge.workflow.settings import ReferenceConfig
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import (
     Instrument,
     InstrumentInfo,
@@ -41,7 +41,7 @@ _STEPS = {
 """What the operator is asked for before each scan of a guided pair."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PreparedPipeline:
     """A pipeline ready for samples, with the references that it uses.
 
@@ -59,7 +59,7 @@ class PreparedPipeline:
     scans: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class ReferenceKeeper:
     """A model bound to a connected instrument, and the store that keeps its references.
 

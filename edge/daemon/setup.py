@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 from ccnvr.edge.daemon.config import Config
@@ -13,12 +12,13 @@ from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.quality.verdict import check_tolerances
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import LinkStatistics
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@frozen
 class RunSummary:
     """The number of scans that a run predicted, the statistics of its link, and repairs.
 
@@ -86,7 +86,7 @@ def open_model(config: Config, bundle: str) -> Model:
     return model
 
 
-@dataclass(frozen=True)
+@frozen
 class Setup:
     """A configuration with its model, and the source that the model is from."""
 

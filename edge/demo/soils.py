@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 # One nm more than the pixels at either end, 1101.5 and 2496.0 nm, since nothing extrapolates.
 WAVELENGTHS_NM = range(1100, 2499)
@@ -20,7 +20,7 @@ The instrument resamples them to its own pixels.
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class DemoSoil:
     """A soil's reflectance (0 to 1) at `WAVELENGTHS_NM`, and its laboratory values by property."""
 

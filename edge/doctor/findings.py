@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ccnvr.firmware_bridge.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """One thing that was looked at: whether it is well, and what is said of it.
 

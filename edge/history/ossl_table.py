@@ -13,7 +13,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from ccnvr.edge.history.stored_scans import NotComputed, StoredScan, StoredScans
 from ccnvr.edge.spectrum_files.messages import cleaned, listed
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 ID = "id.layer_local_c"
 _CONTEXT = (
@@ -44,7 +45,7 @@ _MOST_LABORATORY_BYTES = 64 << 20
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(frozen=True)
+@frozen
 class LaboratoryValues:
     """Values of a laboratory by sample id: `names` of the columns, `rows` of their texts."""
 

@@ -25,6 +25,7 @@ from ccnvr.edge.storage.salvage import INSTRUMENTS, REFERENCES, SCANS, Record, i
 from ccnvr.edge.storage.schema import columns
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Quantity, Scan, ScanKind, Settings
 
 DEFAULT_PANEL = 0.99
@@ -39,7 +40,7 @@ class NotComputed(Exception):
     """A scan has no spectrum; the text says why, as a sentence about several scans."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class StoredScan:
     """A sample's scan in a store.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ccnvr.edge.network.layout import GATES, direction_names, layout
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.edge.typed import build, to_data
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _MAGIC = b"ccnvr network 1\n"
 # The header of the default network has 329 bytes.
@@ -27,7 +27,7 @@ _LARGEST_TENSOR = 1 << 24
 _MOST_OPERATIONS = 1 << 30
 
 
-@dataclass(frozen=True)
+@frozen
 class _Header:
     """The line of JSON before the arrays."""
 

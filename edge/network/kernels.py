@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ccnvr.edge.network.shape import MATERN, KernelShape
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.frozen import frozen
 
 KERNEL_ARRAYS = ("centre", "components", "soils", "weights", "bias")
 """The arrays of a kernel member, in the order of a network's file."""
@@ -58,7 +59,7 @@ def similarities(kind: str, squares: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class FoldedKernel:
     """A kernel member with its constants multiplied out, as every engine computes it.
 
@@ -79,7 +80,7 @@ class FoldedKernel:
     weights: Float32
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class KernelMember:
     """A sum of similarities to soils, from model input to outputs; float32 in every profile.
 

@@ -14,7 +14,6 @@ with one scale for the tensor: Jacob et al. 2018, CVPR, 2704-2713.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from ccnvr.edge.network.layout import (
 )
 from ccnvr.edge.network.shape import NetworkConfig
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.frozen import frozen
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
@@ -39,7 +39,7 @@ Int32 = NDArray[np.int32]
 _LARGEST_VALUE = 1e9
 
 
-@dataclass(frozen=True)
+@frozen
 class Activation:
     """The quantisation of a tensor between layers: int8 q stands for `scale x (q - zero_point)`.
 
@@ -72,7 +72,7 @@ class Activation:
 
 
 # Compared by identity (eq=False): arrays have no truth value, so a generated comparison would fail.
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class StoredInt8:
     """A weight as int8, with a scale for each output.
 
@@ -106,7 +106,7 @@ def as_float(weight: Weight) -> Float32:
     return weight.restored() if isinstance(weight, StoredInt8) else weight
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class ConvolutionLayer:
     """The weights `(filters, channels, kernel)` and biases `(filters,)` of a convolution.
 
@@ -117,7 +117,7 @@ class ConvolutionLayer:
     bias: Float32 | Int32
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Direction:
     """One direction of the recurrent layer, with rows ordered gate by gate (see `layout.GATES`).
 
@@ -132,7 +132,7 @@ class Direction:
     state_bias: Float32
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class DenseLayer:
     """The weights `(outputs, inputs)` and biases `(outputs,)` of a fully connected layer."""
 
@@ -140,7 +140,7 @@ class DenseLayer:
     bias: Float32
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Standardisation:
     """The standardisation `(x - mean) x factor` of each band; both are `(channels, bands)`."""
 
@@ -148,7 +148,7 @@ class Standardisation:
     factor: Float32
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class NetworkArrays:
     """A network as arrays, from model input `(n, channels, bands)` to outputs `(n, targets)`.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ccnvr.edge.typed import OMITTED_IF_EMPTY
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 MATERN, RBF = "matern32", "rbf"
 """The kinds of kernel members."""
@@ -13,7 +14,7 @@ MATERN, RBF = "matern32", "rbf"
 MOST_KERNELS = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class Convolution:
     """A one-dimensional convolution with same padding, ReLU and max-pooling over `pool` bands."""
 
@@ -22,7 +23,7 @@ class Convolution:
     pool: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NetworkShape:
     """The hyperparameters of a CCNVR that do not depend on the data.
 
@@ -65,7 +66,7 @@ class NetworkShape:
             raise UsageError(f"dropout = {self.dropout} must be at least 0 and below 1")
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelShape:
     """The shape of a kernel member, see `kernels.KernelMember`.
 
@@ -97,7 +98,7 @@ class KernelShape:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NetworkConfig(NetworkShape):
     """A CCNVR for inputs of `in_channels` x `bands` numbers, with `outputs` targets.
 

@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ccnvr.edge.position.gpsd import GpsdParser
@@ -15,6 +14,7 @@ from ccnvr.edge.position.nmea import NmeaParser
 from ccnvr.edge.storage.context import GeoPosition
 from ccnvr.edge.typed import check_choice, check_range
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.transport import SerialTransport
 
 _READ_S = 0.2
@@ -32,7 +32,7 @@ _LARGEST_M = 1e6
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@frozen
 class PositionConfig:
     """Where positions come from.
 

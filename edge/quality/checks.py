@@ -6,16 +6,15 @@ docs/quality.md follow from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ccnvr.edge.quality import gate, reference_checks
 from ccnvr.edge.quality.daylight import PAIRS
+from ccnvr.firmware_bridge.frozen import frozen
 
 OK, LABORATORY, RESCAN = "ok", "laboratory", "rescan"
 """The verdicts: the numbers will do, the sample goes to the laboratory, it is scanned again."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Check:
     """A check, what follows from it, and what the operator is told.
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ccnvr.edge.chemometrics.targets import NEW, Estimate
 from ccnvr.edge.quality.checks import LABORATORY, OK, RESCAN, Check, check_of, property_of
 from ccnvr.edge.quality.rounding import decimals_of, written
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 Tolerances = Mapping[str, float]
 """Half the width of the interval that is accepted, by property and in its unit."""
@@ -28,7 +29,7 @@ _REASONS = {
 """Reasons in place of the prompt, which is about something else or missing."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PropertyVerdict:
     """The verdict on one property: `ok`, `laboratory` or `rescan`, and the reason in words."""
 
@@ -36,7 +37,7 @@ class PropertyVerdict:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Verdict:
     """The verdict on a sample, with those on the properties for which a tolerance was stated.
 

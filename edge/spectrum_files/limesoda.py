@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 VISNIR_SETS = ("CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
 """The sets whose spectra reach from the visible to 2498 nm."""
@@ -34,7 +34,7 @@ class DataError(CcnvrError):
     """A data file is missing, malformed or not what its name says."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LimeSoDaSet:
     """One set: soils in rows.
 

@@ -6,12 +6,11 @@ The limits lie outside every soil of nirsoil, Geeves, ICRAF-ISRIC and the Vis-NI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 # Over 1100-2450 nm the flattest soil varies by 0.028 in absorbance, the darkest reflects 0.11
 # somewhere, and the brightest 0.94.
@@ -27,7 +26,7 @@ _UP_TO_THE_END_NM = 2_450.0
 _RAW_COUNTS = 255.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Fault:
     """Why a spectrum cannot be that of a soil, and what to do.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from ccnvr.edge.spectrum_files.messages import NoSpectra, shown
 from ccnvr.edge.spectrum_files.water_bands import upside_down, water_is_missing, water_is_there
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 QUANTITIES = {"reflectance": (0.0, 2.0), "percent": (0.0, 200.0), "absorbance": (-0.3, 6.0)}
 """What a file may hold, with the range of values that a surface can have; the ends are outside it.
@@ -27,7 +27,7 @@ _SOME_SPECTRA = 16
 _MOST = 0.5
 
 
-@dataclass(frozen=True)
+@frozen
 class Reading:
     """How a file was understood, in words.
 
@@ -45,7 +45,7 @@ UNSAID = Reading()
 """Wavelengths in nm, as they stand."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SpectraTable:
     """Rows of a file, all or a block of them; `columns` holds, as text, those without wavelengths.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_ID = 100
 """The most characters of a sample's id and of the operator's name."""
@@ -37,7 +39,7 @@ def shown_name(record_id: str, sample_id: str) -> str:
     return escaped(sample_id or record_id.removesuffix("-mean").rpartition("-")[2])
 
 
-@dataclass(frozen=True)
+@frozen
 class SampleIdentity:
     """Which sample is measured, by whom; every part may be absent.
 
@@ -90,7 +92,7 @@ NO_SAMPLE = SampleIdentity()
 """The identity of a sample of which nothing is known."""
 
 
-@dataclass(frozen=True)
+@frozen
 class GeoPosition:
     """Where a scan was taken: WGS 84 latitude and longitude in degrees.
 
@@ -111,7 +113,7 @@ class GeoPosition:
         }
 
 
-@dataclass(frozen=True)
+@frozen
 class ScanContext:
     """What belongs to a scan beside what the instrument measured.
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from ccnvr.edge.service.liveness import Liveness
+from ccnvr.firmware_bridge.frozen import frozen
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Health:
             }
 
 
-@dataclass(frozen=True)
+@frozen
 class Patience:
     """How a daemon waits for trouble to pass: with growing pauses, until it is told to stop."""
 

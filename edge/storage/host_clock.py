@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UPTIME = Path("/proc/uptime")
@@ -36,7 +37,7 @@ _DISAGREE_SHARE = 0.001
 """The same, as a share of the time that has passed; NTP slews a clock by at most 500 ppm."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Moment:
     """A moment as this computer's clocks show it.
 

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from ccnvr.edge.storage.context import ScanContext, context_of
 from ccnvr.edge.storage.counts import decode, encode
 from ccnvr.edge.storage.host_clock import Moment
 from ccnvr.edge.storage.salvage import Record, is_sound
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 
 _LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 _DIGESTED = ("serial", "quantity", "model", "firmware", "saturation_counts", "joins_nm")
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredReference:
     """A dark or white scan in the store, with its id and the moment of its commit.
 

@@ -12,7 +12,6 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -21,6 +20,7 @@ from ccnvr.edge.atomic_files import sync_folder
 from ccnvr.edge.storage import schema, wal
 from ccnvr.edge.storage.owner_lock import MODE
 from ccnvr.edge.storage.pages import FetchPage, Row, leaf_rows
+from ccnvr.firmware_bridge.frozen import frozen
 
 SCANS, REFERENCES, CURSORS, STATE = "scans", "reference_scans", "cursors", "state"
 
@@ -41,7 +41,7 @@ _COMMIT_EVERY = 10_000
 _PYTHON_TYPES = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 
 
-@dataclass(frozen=True)
+@frozen
 class Salvaged:
     """What a repair saved, what it could not, and where the damaged file is now.
 

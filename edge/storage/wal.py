@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 # The variant whose checksums are little-endian, as SQLite writes it on little-endian computers.
 _MAGIC = 0x377F0682
@@ -23,7 +24,7 @@ LARGEST_LOG = 256 << 20
 """The largest log in bytes that is examined. SQLite starts it anew at about 1 MB."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Frame:
     """A page in the log: its number, whether a transaction ends with it, and its content."""
 
@@ -33,7 +34,7 @@ class Frame:
     intact: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class LogState:
     """What the log holds.
 

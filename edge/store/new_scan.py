@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 
 from ccnvr.edge.inference.prediction import Prediction
@@ -11,13 +11,14 @@ from ccnvr.edge.storage import host_clock
 from ccnvr.edge.storage.context import NO_CONTEXT, ScanContext
 from ccnvr.edge.storage.records import clock_columns, measured
 from ccnvr.edge.storage.salvage import Record
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan
 
 # The separators without spaces serve the same end as the rounding: fewer bytes to write.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True)
+@frozen
 class NewScan:
     """A scan to be stored, with its prediction.
 

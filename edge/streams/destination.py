@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 Deliver = Callable[[dict[str, Any]], None]
 """Takes one record."""
@@ -16,7 +17,7 @@ class Undelivered(Exception):
     """What was handed over last has not arrived, and the stream is to end; it comes again."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Destination:
     """A place that records are delivered to.
 

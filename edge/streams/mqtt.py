@@ -21,12 +21,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ccnvr.edge.streams.destination import Undelivered
 from ccnvr.edge.streams.mqtt_client import connect, new_client
 from ccnvr.edge.streams.settings import MqttConfig, check_installed
+from ccnvr.firmware_bridge.frozen import frozen
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _FAILURE = 0x80
 """Reason codes from here on are refusals: MQTT 5.0, section 2.4."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Message:
     """A message to publish; `retain` keeps it at the broker for those who come later."""
 

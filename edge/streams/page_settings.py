@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import secrets
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from ccnvr.edge.streams.settings import check_address, check_port, is_loopback
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 FEWEST_TOKEN_CHARACTERS, MOST_TOKEN_BYTES = 16, 4096
 
 
-@dataclass(frozen=True)
+@frozen
 class WebConfig:
     """The page's port; `port = 0` opens none.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import re
 import socket
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}")
@@ -78,7 +78,7 @@ def listen(table: str, host: str, port: int) -> socket.socket:
         ) from error
 
 
-@dataclass(frozen=True)
+@frozen
 class MqttConfig:
     """The MQTT broker that predictions are published to; no `host` publishes nothing.
 
@@ -145,7 +145,7 @@ class MqttConfig:
         return f"{self.topic}/{self.device_id}"
 
 
-@dataclass(frozen=True)
+@frozen
 class LinesConfig:
     """The TCP port that gives one line of text for each prediction; `port = 0` opens none.
 

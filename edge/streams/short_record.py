@@ -11,8 +11,9 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_BYTES = 51
 
@@ -53,7 +54,7 @@ _HARMLESS = "read_later"
 """The flag that says nothing about the numbers."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ShortEstimate:
     """A property's value and the half width of its interval; None where there is none."""
 
@@ -62,7 +63,7 @@ class ShortEstimate:
     verdict: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class ShortRecord:
     """What a short record holds.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as resources
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 _KINDS = {
     "": "text/html; charset=utf-8",
@@ -21,7 +22,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class PageFile:
     """A file and its media type."""
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import parse_qsl
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -45,7 +47,7 @@ class BadRequest(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """A request: names of headers are in lower case, of several equal ones the first counts."""
 
@@ -107,7 +109,7 @@ class Request:
                 return body
 
 
-@dataclass(frozen=True)
+@frozen
 class Response:
     """A response; `parts`, if given, follow the body as they come."""
 

@@ -9,10 +9,12 @@ of Quality of Manufactured Product), and more where few measurements give the de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 FLAG = "check_sample"
 """The flag of predictions made while the check sample is outside its limits."""
@@ -28,7 +30,7 @@ RUN = 8
 """So many measurements in a row on one side of the mean are a trend (Western Electric 1956)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ControlLimits:
     """Mean and limits of one property of the check sample."""
 
@@ -41,7 +43,7 @@ class ControlLimits:
         return self.low <= value <= self.high
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckChart:
     """The chart of a check sample.
 

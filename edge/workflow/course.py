@@ -12,6 +12,7 @@ from ccnvr.edge.service.liveness import Liveness
 from ccnvr.edge.storage.context import GeoPosition
 from ccnvr.edge.storage.health import STEP_S
 from ccnvr.edge.workflow.control import Control, Job
+from ccnvr.firmware_bridge.frozen import frozen
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def nowhere() -> GeoPosition | None:
     return None
 
 
-@dataclass(frozen=True)
+@frozen
 class Beginning:
     """How a run, or another round of it, begins.
 

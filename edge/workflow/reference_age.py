@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from ccnvr.edge.workflow.settings import ReferenceConfig
+from ccnvr.firmware_bridge.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ReferenceAge:
     """How old references are, how much they served, and how far the detector has moved.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ccnvr.edge.storage.context import NO_SAMPLE, SampleIdentity
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_REPLICATES = 30
 
 
-@dataclass(frozen=True)
+@frozen
 class SampleRequest:
     """A request to scan a sample.
 
@@ -30,7 +30,7 @@ class SampleRequest:
             raise ValueError(f"replicates = {self.replicates} is outside 1 to {MOST_REPLICATES}")
 
 
-@dataclass(frozen=True)
+@frozen
 class ReferenceRequest:
     """A request to take dark and white references, and to scan the check sample if there is one.
 
@@ -40,7 +40,7 @@ class ReferenceRequest:
     accept_white: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckRequest:
     """A request to scan the check sample."""
 
@@ -48,21 +48,21 @@ class CheckRequest:
 JobRequest = SampleRequest | ReferenceRequest | CheckRequest
 
 
-@dataclass(frozen=True)
+@frozen
 class OperatorPrompt:
     """A step that waits for the operator; the job goes on when it is told to proceed."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class JobProgress:
     """A sentence on how far a job is."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class JobFinished:
     """The end of a job that was carried out.
 
@@ -73,7 +73,7 @@ class JobFinished:
     record: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class JobFailed:
     """The end of a job that could not be carried out: why, and what to do next."""
 

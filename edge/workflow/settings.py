@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ccnvr.edge.storage.context import MOST_ID
 from ccnvr.edge.typed import check_choice, check_range
 from ccnvr.edge.workflow.requests import MOST_REPLICATES
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_LEARNT = 100
 
 
-@dataclass(frozen=True)
+@frozen
 class ScanConfig:
     """What starts a scan, and how many scans make a sample's record.
 
@@ -38,7 +37,7 @@ class ScanConfig:
         check_range("the length of operator", len(self.operator), 0, MOST_ID)
 
 
-@dataclass(frozen=True)
+@frozen
 class ReferenceConfig:
     """The age, use and drift at which references expire, what happens then, and the white panel.
 
@@ -69,7 +68,7 @@ class ReferenceConfig:
         check_range("white_panel_reflectance", self.white_panel_reflectance, 0.05, 1.1)
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckSampleConfig:
     """When the check sample is scanned, and how its limits are found.
 

@@ -8,13 +8,13 @@ its modem lines, which restarts some boards; `ports` alone opens none.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from serial.tools import list_ports
 
 from ccnvr.firmware_bridge.connect.registry import DRIVERS, probe, resolve
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.transport import SerialTransport, split_url
 
 LISTEN_S = 0.3
@@ -23,7 +23,7 @@ LISTEN_S = 0.3
 _BY_ID = Path("/dev/serial/by-id")
 
 
-@dataclass(frozen=True)
+@frozen
 class Port:
     """A serial port; the USB fields are None for one that is built in."""
 
@@ -40,7 +40,7 @@ class Port:
         return f"serial://{_stable_name(self.device)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Identification:
     """The result of asking a port.
 
@@ -56,7 +56,7 @@ class Identification:
 NOT_ASKED = Identification(problem="not asked")
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """A port, or another URL, and what was learnt of it."""
 

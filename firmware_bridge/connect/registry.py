@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlencode
 
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import Instrument
 from ccnvr.firmware_bridge.link_constants import DEFAULT_BAUD, REPLY_MS
 from ccnvr.firmware_bridge.transport import MODEM_LINES, SerialTransport, Transport, split_url
@@ -40,7 +40,7 @@ class DriverModule(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Driver:
     """An entry of the registry.
 

@@ -15,11 +15,11 @@ that of an open driver of a goniospectrometer.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, ScanKind
 from ccnvr.firmware_bridge.polled.exchange import Denied, Garbled, Trouble
 from ccnvr.firmware_bridge.polled.instrument import (
@@ -60,7 +60,7 @@ _VNIR_INTEGRATION, _VNIR_SCANS = 16, 17
 _SATURATED = (20, 36, 52)
 
 
-@dataclass(frozen=True)
+@frozen
 class Spectrum:
     """The reply to an acquisition.
 

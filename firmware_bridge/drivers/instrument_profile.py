@@ -10,13 +10,13 @@ import json
 import re
 import tomllib
 import zlib
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import Quantity, Settings
 from ccnvr.firmware_bridge.polled.exchange import Garbled
 
@@ -29,7 +29,7 @@ _NIL = re.compile(r"\b(?:nil|NAN|nan)\b")
 _LARGEST_VALUE = 1e30
 
 
-@dataclass(frozen=True)
+@frozen
 class InstrumentProfile:
     """The particulars of one instrument that takes and gives lines of text.
 

@@ -9,12 +9,12 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted, LinkLost
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.link.messages import (
     BaudRate,
     Capabilities,
@@ -42,7 +42,7 @@ _POLL_S = 0.1
 _BLOCK = MAX_REQUEST - 2
 
 
-@dataclass(frozen=True)
+@frozen
 class State:
     """The state of the instrument at one moment.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import ScanKind
 from ccnvr.firmware_bridge.link.messages import Scanned
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptScan:
     """The description of a scan and its data as they travel."""
 

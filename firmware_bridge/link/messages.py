@@ -8,10 +8,10 @@ Generated from link.toml by `make generate`: change that file, not this one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import ClassVar
 
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import ScanKind
 from ccnvr.firmware_bridge.link.payload import (
     Bit,
@@ -105,7 +105,7 @@ class StatusFlag(IntFlag):
     SHUTTER_OPEN = 2
 
 
-@dataclass(frozen=True)
+@frozen
 class Nothing(Payload):
     """Host to instrument: no payload."""
 
@@ -113,7 +113,7 @@ class Nothing(Payload):
     LAYOUT: ClassVar[Sequence[Field]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Hello(Payload):
     """Host to instrument: start a session. The reply repeats `nonce`."""
 
@@ -123,7 +123,7 @@ class Hello(Payload):
     LAYOUT: ClassVar[Sequence[Field]] = (Number("nonce", "I"),)
 
 
-@dataclass(frozen=True)
+@frozen
 class Capabilities(Payload):
     """Instrument to host: identity and abilities.
 
@@ -140,7 +140,7 @@ class Capabilities(Payload):
     model: str
     serial: str
     firmware: str
-    features: Feature = Feature(0)  # noqa: RUF009
+    features: Feature = Feature(0)
     memory_bytes: int = 0
     fastest_baud: int = 0
     samples_kept: int = 8
@@ -165,7 +165,7 @@ class Capabilities(Payload):
     EXTENSIBLE: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
+@frozen
 class ScanRequest(Payload):
     """Host to instrument: take a scan of `averages` integrations."""
 
@@ -181,7 +181,7 @@ class ScanRequest(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Scanned(Payload):
     """Instrument to host: a scan can be read.
 
@@ -210,7 +210,7 @@ class Scanned(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class ScanNumber(Payload):
     """The number of a scan.
 
@@ -223,7 +223,7 @@ class ScanNumber(Payload):
     LAYOUT: ClassVar[Sequence[Field]] = (Number("number", "I"),)
 
 
-@dataclass(frozen=True)
+@frozen
 class Refusal(Payload):
     """Instrument to host: why a request was not carried out.
 
@@ -240,7 +240,7 @@ class Refusal(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Status(Payload):
     """Instrument to host: its current state."""
 
@@ -260,7 +260,7 @@ class Status(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Hold(Payload):
     """Host to instrument: hold lamp and shutter, or leave them to the scans again."""
 
@@ -274,7 +274,7 @@ class Hold(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class BaudRate(Payload):
     """In both directions: the new rate of the serial line."""
 
@@ -284,7 +284,7 @@ class BaudRate(Payload):
     LAYOUT: ClassVar[Sequence[Field]] = (Number("baud", "I"),)
 
 
-@dataclass(frozen=True)
+@frozen
 class CoefficientsRequest(Payload):
     """Host to instrument: which calibration coefficients to send."""
 
@@ -294,7 +294,7 @@ class CoefficientsRequest(Payload):
     LAYOUT: ClassVar[Sequence[Field]] = (Number("kind", "B", CoefficientKind),)
 
 
-@dataclass(frozen=True)
+@frozen
 class Coefficients(Payload):
     """Instrument to host: calibration coefficients; none if it has none of that kind."""
 
@@ -308,7 +308,7 @@ class Coefficients(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryBlock(Payload):
     """Host to instrument: bytes to write to the user memory."""
 
@@ -322,7 +322,7 @@ class MemoryBlock(Payload):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryWritten(Payload):
     """Instrument to host: these bytes are written permanently."""
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Protocol, Self
 
 from ccnvr.firmware_bridge.errors import InstrumentError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _UPDATE = "update the instrument's firmware or ccnvr"
 
@@ -49,7 +49,7 @@ class Field(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Payload:
     """The payload of a message.
 
@@ -95,7 +95,7 @@ class Payload:
         return cls(**values)
 
 
-@dataclass(frozen=True)
+@frozen
 class Number:
     """A little-endian number of type `code` of `struct`.
 
@@ -129,7 +129,7 @@ class Number:
             raise InstrumentError(f"{self.name} {value} is not one of {known}; {_UPDATE}") from None
 
 
-@dataclass(frozen=True)
+@frozen
 class Bit:
     """A truth value in bit 0 of a byte; the other bits are ignored."""
 
@@ -147,7 +147,7 @@ class Bit:
         return bool(data[0] & 1), data[1:]
 
 
-@dataclass(frozen=True)
+@frozen
 class Name:
     """UTF-8 behind a byte that counts its bytes, at most `most`.
 
@@ -174,7 +174,7 @@ class Name:
         return _printable(data[1 : 1 + length]), data[1 + length :]
 
 
-@dataclass(frozen=True)
+@frozen
 class Text:
     """UTF-8 to the end of the payload, cut to `most` bytes when sent.
 
@@ -195,7 +195,7 @@ class Text:
         return _printable(data), b""
 
 
-@dataclass(frozen=True)
+@frozen
 class Doubles:
     """IEEE 754 doubles to the end of the payload, at most `most`."""
 
@@ -217,7 +217,7 @@ class Doubles:
         return struct.unpack(f"<{count}d", data), b""
 
 
-@dataclass(frozen=True)
+@frozen
 class Bytes:
     """1 to `most` bytes to the end of the payload."""
 

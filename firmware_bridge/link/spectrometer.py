@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import InstrumentInfo
 from ccnvr.firmware_bridge.link.messages import ScanRequest
 
 
-@dataclass(frozen=True)
+@frozen
 class Exposure:
     """What a detector measured: `sums` is `(pixels,)`, counts added up over the averages."""
 

@@ -10,13 +10,13 @@ import itertools
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import InstrumentError, InstrumentRestarted
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import (
     InstrumentInfo,
     LinkStatistics,
@@ -58,7 +58,7 @@ def next_number() -> int:
     return next(_NUMBERS)
 
 
-@dataclass(frozen=True)
+@frozen
 class Reading:
     """One acquisition: `values` is `(pixels,)`, the temperature is in degrees Celsius."""
 

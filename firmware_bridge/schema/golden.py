@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.schema.schema import Schema, SchemaField, SchemaPayload
 
 _CODES = {"u8": "<B", "u16": "<H", "u32": "<I", "i16": "<h"}
 
 
-@dataclass(frozen=True)
+@frozen
 class FrameVector:
     """A frame and its bytes, delimiter included.
 
@@ -36,7 +36,7 @@ class FrameVector:
     encodes: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class DamageVector:
     """Bytes up to a delimiter that are not a frame, and why: the name of a `link.frames.Reason`."""
 
@@ -45,7 +45,7 @@ class DamageVector:
     wire: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class PayloadVector:
     """The values of a payload, and its bytes."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ccnvr.firmware_bridge.frozen import frozen
 
 PATH = Path(__file__).parents[1] / "link.toml"
 
@@ -13,7 +14,7 @@ SIZES = {"u8": 1, "u16": 2, "u32": 4, "i16": 2, "bit": 1}
 """The number of bytes of each fixed type."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Constant:
     """One number of the specification."""
 
@@ -22,7 +23,7 @@ class Constant:
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Enumeration:
     """Named values; those of `flags` can be combined."""
 
@@ -32,7 +33,7 @@ class Enumeration:
     flags: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class SchemaField:
     """A field of a header or payload.
 
@@ -47,7 +48,7 @@ class SchemaField:
     default: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SchemaPayload:
     """What a message carries, with example values for the golden vectors."""
 
@@ -59,7 +60,7 @@ class SchemaPayload:
     examples: tuple[dict[str, Any], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class SchemaMessage:
     """A type of frame.
 
@@ -74,7 +75,7 @@ class SchemaMessage:
     reply: SchemaMessage | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Schema:
     """All of `link.toml`."""
 

@@ -63,10 +63,10 @@ def messages(schema: Schema) -> str:
         "from __future__ import annotations",
         "",
         "from collections.abc import Sequence",
-        "from dataclasses import dataclass",
         "from enum import IntEnum, IntFlag",
         "from typing import ClassVar",
         "",
+        "from ccnvr.firmware_bridge.frozen import frozen",
         "from ccnvr.firmware_bridge.instrument import ScanKind",
         *_import("link.payload", {*used, "Field", "Payload"}),
         *_import("link_constants", limits),
@@ -97,7 +97,7 @@ def _enumeration(enumeration: Enumeration) -> list[str]:
 
 def _payload(payload: SchemaPayload) -> list[str]:
     lines = [
-        "@dataclass(frozen=True)",
+        "@frozen",
         f"class {payload.name}(Payload):",
         *_docstring(payload.text, "    "),
         "",
@@ -152,11 +152,7 @@ def _annotation(field: SchemaField) -> str:
     kind = field.meaning or plain.get(field.type, "int")
     if not field.later:
         return kind
-    return (
-        f"{kind} = {kind}({field.default})  # noqa: RUF009"
-        if field.meaning
-        else f"{kind} = {field.default}"
-    )
+    return f"{kind} = {kind}({field.default})" if field.meaning else f"{kind} = {field.default}"
 
 
 def _layout(field: SchemaField) -> str:

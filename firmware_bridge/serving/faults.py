@@ -12,10 +12,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.simulators.bench import Bench, SimulatedDevice
 
 KINDS = {
@@ -46,7 +46,7 @@ _ITEM = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Fault:
     """One item of a script.
 
@@ -70,7 +70,7 @@ class Fault:
         return reply == self.first
 
 
-@dataclass(frozen=True)
+@frozen
 class Piece:
     """Bytes that leave `after_s` after the piece before; then the line may be cut."""
 

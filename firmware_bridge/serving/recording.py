@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 TO_INSTRUMENT, FROM_INSTRUMENT = ">", "<"
 
@@ -46,7 +47,7 @@ class Event:
     data: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Recording:
     """A recorded session: the URL of the instrument, and the events in order."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.link.frames import Decoder, Frame, encode
 from ccnvr.firmware_bridge.link.messages import Hello, Type
 from ccnvr.firmware_bridge.serving.port import ServedPort
@@ -30,7 +31,7 @@ class ReplayError(CcnvrError):
     """A request that the recording does not hold."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Answer:
     """Bytes to send, `delay_s` after what came before them on the line."""
 

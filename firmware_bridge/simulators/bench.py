@@ -14,17 +14,17 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 from ccnvr.firmware_bridge.instrument import ScanKind
 
 WHITE_PANEL_REFLECTANCE = 0.99
 
 
-@dataclass(frozen=True)
+@frozen
 class Detector:
     """The sensitivity and the noise of a detector.
 

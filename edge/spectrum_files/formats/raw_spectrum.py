@@ -5,13 +5,13 @@ cannot leave the file.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 MOST_POINTS = 100_000
 """More points than any spectrum has; bounds what a short file can make a reader allocate."""
@@ -42,7 +42,7 @@ class AxisUnit(Enum):
     WAVENUMBER = "1/cm"
 
 
-@dataclass(frozen=True)
+@frozen
 class RawSpectrum:
     """A spectrum as a file has it: `axis` and `values` are `(points,)`.
 

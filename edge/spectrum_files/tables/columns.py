@@ -6,8 +6,6 @@ as text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ccnvr.edge.spectrum_files.formats.raw_spectrum import MOST_POINTS, MOST_SPECTRA, AxisUnit
@@ -20,6 +18,7 @@ from ccnvr.edge.spectrum_files.tables.numbers import number
 from ccnvr.edge.spectrum_files.tables.source import LARGEST_IN_MEMORY, Numbered, Source, bad_cell
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _FEWEST_PLACES = 8
 # Row counters and temperatures in a log usually start below this; wavelengths in nm do not.
@@ -28,7 +27,7 @@ _FEWEST_NM = 150.0
 _MOST_CELLS = LARGEST_IN_MEMORY // 8
 
 
-@dataclass(frozen=True)
+@frozen
 class _Columns:
     """Where the axis stands, its meaning, and whether the first line names the columns."""
 

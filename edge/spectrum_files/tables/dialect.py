@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 from ccnvr.edge.spectrum_files.tables.numbers import number
+from ccnvr.firmware_bridge.frozen import frozen
 
 SPACES = " "
 """The delimiter of columns that any number of blanks parts."""
@@ -19,7 +19,7 @@ _DIALECTS = ((",", "."), (";", "."), (";", ","), ("\t", "."), ("\t", ","), (SPAC
 _FEWEST_CONSISTENT = 0.6
 
 
-@dataclass(frozen=True)
+@frozen
 class Dialect:
     """The separators of columns and decimals, and how many lines stand above the table: one that
     states the separator, and others.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from ccnvr.edge.spectrum_files.tables.axis import Claim
 from ccnvr.edge.spectrum_files.tables.names import Place
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _MOST_COLUMNS = 20_000
 # A set of so many columns is a second set of spectra and no accident.
@@ -29,7 +29,7 @@ class NoAxis(UsageError):
     """The columns of a table are not its bands; the table may be transposed."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TableOptions:
     """What the user says of tables: the unit of the axis, the column of the soils' ids, whether
     soils are in `rows` or `columns`, and the sheet of a workbook; None where the file decides.
@@ -56,7 +56,7 @@ NAMED = TableOptions(require_ids=True)
 """The table must name its soils, because scans of one soil belong together."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """Which columns are wavelengths, in increasing order, which names the soils, and the others."""
 

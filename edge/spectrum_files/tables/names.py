@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 
 from ccnvr.edge.spectrum_files.tables.axis import Claim
+from ccnvr.firmware_bridge.frozen import frozen
 
 _NUMBER = re.compile(r"^([^\d]*?)[ _.]?(\d+(?:\.\d+)?|\.\d+)(.*)$", re.DOTALL)
 _LAST_NUMBER = re.compile(r"^(.*[a-zA-Z]\d*[ _.-])(\d+(?:\.\d+)?)$")
@@ -65,7 +65,7 @@ _IDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """A name's number on an axis, and the words around it, by which columns belong together."""
 
