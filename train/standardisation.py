@@ -140,7 +140,7 @@ def adapt_by_line(model: ProvedModel, field: Path, quantity: str) -> Adapted:
             "laboratory values"
         )
     manifest = dataclasses.replace(manifest, targets=tuple(targets))
-    return Adapted(_recorded(manifest, "slope-bias", figures), model.bundle.parts, figures)
+    return Adapted(_recorded(manifest, "slope-bias", figures), dict(model.bundle.parts), figures)
 
 
 def _outputs(model: ProvedModel, spectra: Array) -> Array:

@@ -1,7 +1,7 @@
 """Bundles on disk: a zip of a manifest, model files, self-test spectra and arrays.
 
-Reading checks every size before memory is allocated and the SHA-256 of every file before anything
-is used. Equal contents are written as equal bytes.
+Reading checks every size before memory is allocated, and the SHA-256 of each file before anything
+of it is used. Equal contents are written as equal bytes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from dataclasses import dataclass, field, replace
-from importlib.resources import as_file, files
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import field, replace
 from pathlib import Path
-from shlex import quote
 
 from ccnvr.edge.atomic_files import check_writable, is_same_file, write_atomically
+from ccnvr.edge.bundle.checks_of_files import check_names, entries_of, verified
 from ccnvr.edge.bundle.manifest import Manifest, Part, parse, read_json
 from ccnvr.edge.chemometrics import correction as corrections
 from ccnvr.edge.chemometrics import domain as domains
@@ -22,6 +23,7 @@ from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 MANIFEST = "manifest.json"
 MODEL_FORMATS = ("network", "onnx", "tflite")
@@ -32,22 +34,15 @@ SELF_TEST = "selftest.json"
 DEFAULT = "default"
 """The name of the family of bundles that comes with ccnvr, see `family`."""
 
-MODELS = "models"
-"""The folder of the package with the family's bundles."""
-
-# A bundle of three profiles and three formats has 12 files of 2.6 MB in all.
-LARGEST_BYTES = 64 << 20
-"""The most bytes of a bundle's files."""
-_MOST_PARTS = 16
-# Parsed JSON takes many times its size in memory; those of such a bundle have 22 and 11 kB.
-_LARGEST_JSON_BYTES = 1 << 20
+MODELS = Path(__file__).parents[1] / "models"
+"""The folder with the family's bundles."""
 
 
 class BundleError(CcnvrError):
     """The error for a bundle that is damaged, has another schema, or fails its self-test."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SelfTest:
     """Self-test spectra and the outputs that an exported model must give for them.
 
@@ -60,18 +55,28 @@ class SelfTest:
     quantized: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Bundle:
     """A verified bundle.
 
     `source` is the path as the user gave it. `digest` is the SHA-256 of the manifest, and so
     identifies the whole bundle, because the manifest holds the SHA-256 of every other file.
+    `parts` are the files other than the manifest, by name.
     """
 
     source: str
     digest: str
     manifest: Manifest
-    parts: dict[str, bytes]
+    parts: Mapping[str, bytes]
+
+    def verify(self) -> None:
+        """Read and verify every file, also those that `opened` left.
+
+        Raises:
+            BundleError: one is not as the manifest lists it.
+        """
+        for name in self.parts:
+            self.parts[name]
 
     def self_test(self) -> SelfTest:
         """Return the self-test.
@@ -131,41 +136,97 @@ def names_default(source: str) -> bool:
 
 
 def read(path: str | Path) -> Bundle:
-    """Read and verify a bundle; `default:NAME` stands for one of those that come with ccnvr.
+    """Read and verify a whole bundle; `default:NAME` stands for one of those that come with ccnvr.
 
     Raises:
         UsageError: there is no such file, or the whole family was named.
         BundleError: the bundle is truncated, altered or too large, or has another schema.
     """
-    if not names_default(str(path)):
-        return _read_file(Path(path))
-    name = str(path).partition(":")[2]
-    folder = files("ccnvr.edge") / MODELS
-    known = sorted(file.name for file in folder.iterdir() if file.name.endswith(".ccnvr"))
-    if f"{name}.ccnvr" not in known:
-        named = ", ".join(f"{DEFAULT}:{file.removesuffix('.ccnvr')}" for file in known)
+    bundle = opened(path)
+    return replace(bundle, parts=dict(bundle.parts))
+
+
+def opened(path: str | Path) -> Bundle:
+    """Read and verify a bundle but for its model files, as few of them are needed.
+
+    Each model file is read, and verified, whenever it is taken from `parts`, which raises a
+    `BundleError` if it is not the file that the manifest lists.
+
+    Raises:
+        UsageError: there is no such file, or the whole family was named.
+        BundleError: the bundle is truncated, altered or too large, or has another schema.
+    """
+    place = _place(str(path))
+    with _errors_explained(path), zipfile.ZipFile(place) as archive:
+        entries = entries_of(archive)
+        text = archive.read(entries.pop(MANIFEST))
+        manifest = parse(text.decode())
+        check_names(manifest, entries)
+        others = {
+            name: verified(archive, name, part)
+            for name, part in manifest.parts.items()
+            if not is_model_file(name)
+        }
+    return Bundle(
+        str(path), hashlib.sha256(text).hexdigest(), manifest, _Parts(path, manifest.parts, others)
+    )
+
+
+class _Parts(Mapping[str, bytes]):
+    """The files of an opened bundle, of which those in `read` stay in memory."""
+
+    def __init__(self, path: str | Path, listed: dict[str, Part], read: dict[str, bytes]) -> None:
+        self._path = path
+        self._listed = listed
+        self._read = read
+
+    def __getitem__(self, name: str) -> bytes:
+        if name in self._read:
+            return self._read[name]
+        part = self._listed[name]
+        with _errors_explained(self._path), zipfile.ZipFile(_place(str(self._path))) as archive:
+            entries_of(archive)  # another file may lie there by now
+            return verified(archive, name, part)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+def _place(source: str) -> Path:
+    """Return the path of a bundle as the user named it.
+
+    Raises:
+        UsageError: the whole family was named, or a bundle that it does not have.
+    """
+    if not names_default(source):
+        return Path(source)
+    name = source.partition(":")[2]
+    known = sorted(path.stem for path in MODELS.glob("*.ccnvr"))
+    if name not in known:
+        named = ", ".join(f"{DEFAULT}:{one}" for one in known)
         raise UsageError(
-            f"{str(path)!r} is not one bundle of the default family; name one of {named}, or a "
+            f"{source!r} is not one bundle of the default family; name one of {named}, or a "
             ".ccnvr file"
         )
-    # As a resource of the package, which need not lie in a folder of its own.
-    with as_file(folder / f"{name}.ccnvr") as packaged:
-        # Messages name the bundle as the user did.
-        return replace(_read_file(packaged), source=str(path))
+    return MODELS / f"{name}.ccnvr"
 
 
-def _read_file(path: Path) -> Bundle:
+@contextmanager
+def _errors_explained(path: str | Path) -> Iterator[None]:
+    """Turn whatever reading a damaged bundle raises into an error that says what to do."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            contents = _contents(archive)
-        text = contents.pop(MANIFEST)
-        manifest = parse(text.decode())
-        _verify(manifest, contents)
+        yield
     except FileNotFoundError:
         raise UsageError(
             f"no bundle at {path}; give the path of a .ccnvr file, or 'default'"
         ) from None
     except IsADirectoryError:
+        # Imported only here, as for most bundles it is not needed.
+        from shlex import quote
+
         export = f"ccnvr export {quote(str(path))} --out FILE.ccnvr"
         raise UsageError(
             f"{path} is a folder and not a bundle; if ccnvr train made it, make a bundle from it: "
@@ -191,46 +252,11 @@ def _read_file(path: Path) -> Bundle:
         raise BundleError(
             f"bundle {path} cannot be used: {error!s:.500}; copy it again from its source"
         ) from error
-    return Bundle(str(path), hashlib.sha256(text).hexdigest(), manifest, contents)
 
 
-def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    entries = archive.infolist()
-    total = sum(entry.file_size for entry in entries)
-    if len(entries) > _MOST_PARTS or total > LARGEST_BYTES:
-        raise ValueError(
-            f"{len(entries)} files of {total} bytes exceed {_MOST_PARTS} files of "
-            f"{LARGEST_BYTES} bytes"
-        )
-    # The sizes are those that the zip's directory states; nothing has been unpacked yet.
-    for entry in entries:
-        if entry.filename in (MANIFEST, SELF_TEST) and entry.file_size > _LARGEST_JSON_BYTES:
-            raise ValueError(
-                f"its {entry.filename} of {entry.file_size} bytes exceeds {_LARGEST_JSON_BYTES}"
-            )
-    if any(
-        # bzip2 and LZMA are optional modules of Python, so a bundle with them would not open
-        # everywhere.
-        entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        for entry in entries
-    ):
-        raise ValueError("a file in it is compressed in a way that bundles are not")
-    # zipfile would read the last of two, and other programs may show the first.
-    if len({entry.filename for entry in entries}) != len(entries):
-        raise ValueError("it holds a file name twice")
-    # zipfile stops at the stated size, which was checked above, so a false header cannot make this
-    # allocate more.
-    return {entry.filename: archive.read(entry) for entry in entries}
-
-
-def _verify(manifest: Manifest, contents: dict[str, bytes]) -> None:
-    # A file that the manifest does not list has no checksum.
-    if set(contents) != set(manifest.parts):
-        different = ", ".join(sorted(set(contents) ^ set(manifest.parts)))
-        raise ValueError(f"its files and those in its manifest differ in {different}")
-    for name, part in manifest.parts.items():
-        if part_of(contents[name]) != part:
-            raise ValueError(f"{name} does not have the size and the sha256 stated in the manifest")
+def is_model_file(name: str) -> bool:
+    """Return whether a file of a bundle is a model file."""
+    return name.startswith("model.")
 
 
 def model_file_name(profile: str, model_format: str) -> str:
@@ -267,7 +293,7 @@ def check_destination(path: Path, source: str = "") -> None:
         ) from None
 
 
-def write(path: Path, manifest: Manifest, parts: dict[str, bytes]) -> None:
+def write(path: Path, manifest: Manifest, parts: Mapping[str, bytes]) -> None:
     """Write a bundle, whole or not at all; equal contents give equal bytes.
 
     Raises:

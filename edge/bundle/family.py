@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from importlib.resources import as_file, files
 
 import numpy as np
 
@@ -23,9 +21,10 @@ from ccnvr.edge.chemometrics.grid import (
     in_vis_nir,
 )
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class FamilyMember:
     """A bundle of the family, of which the manifest alone is read."""
 
@@ -80,13 +79,11 @@ def members() -> tuple[FamilyMember, ...]:
 
 
 def _read() -> Iterator[FamilyMember]:
-    for resource in (files("ccnvr.edge") / MODELS).iterdir():
-        name = resource.name.removesuffix(".ccnvr")
-        if name == resource.name:
-            continue
+    for path in MODELS.glob("*.ccnvr"):
+        name = path.stem
         try:
             # The rest is read and verified when the bundle is opened.
-            with as_file(resource) as path, zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(path) as archive:
                 yield FamilyMember(name, parse(archive.read(MANIFEST).decode()))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BundleError(

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     # The self-test on this machine is the point: a card alone could be printed without an engine.
     model = ProvedModel(arguments.bundle, arguments.engine, arguments.profile)
+    model.bundle.verify()
     manifest = model.bundle.manifest
     if arguments.accept_curve is not None:
         if is_same_file(arguments.accept_curve, Path(arguments.bundle)):

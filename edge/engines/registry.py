@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
 
-from ccnvr.edge.bundle.archive import Bundle, BundleError, model_file_name
+from ccnvr.edge.bundle.archive import BundleError, is_model_file, model_file_name
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 AUTO = "auto"
 
@@ -50,7 +50,7 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Engine:
     """The description of an inference engine."""
 
@@ -200,7 +200,7 @@ onnxruntime computes int8 exactly as the NumPy oracle does, LiteRT nearly so; Nu
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """An engine, and the profile of the model file that it loads from a bundle."""
 
@@ -216,11 +216,17 @@ class Choice:
         return f"{self.engine.name} ({self.engine.version}), profile {self.profile}"
 
 
-def choose(engine: str, profile: str, bundle: Bundle) -> Choice:
+def choose(engine: str, profile: str, source: str, names: Collection[str]) -> Choice:
     """Return the engine and profile that a configuration names.
 
     `auto` takes the first engine that is installed and has a model file in the bundle, and the most
     precise profile.
+
+    Args:
+        engine: one of `ENGINES`, or `auto`.
+        profile: one of `PROFILES`, or `auto`.
+        source: the bundle as the user named it.
+        names: the names of its files.
 
     Raises:
         UsageError: the engine or the profile is unknown, or the engine is not installed.
@@ -242,11 +248,11 @@ def choose(engine: str, profile: str, bundle: Bundle) -> Choice:
         for name in (PROFILES if profile == AUTO else (profile,))
     ]
     for choice in choices:
-        if choice.model_file in bundle.parts:
+        if choice.model_file in names:
             return choice
-    found = ", ".join(name for name in bundle.parts if name.startswith("model.")) or "no model file"
+    found = ", ".join(filter(is_model_file, names)) or "no model file"
     raise BundleError(
-        f"bundle {bundle.source} has {found} and not "
+        f"bundle {source} has {found} and not "
         f"{' or '.join(choice.model_file for choice in choices)}; export it with that model file, "
         "or choose another engine or profile"
     )

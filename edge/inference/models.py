@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ccnvr.edge.bundle import family
-from ccnvr.edge.bundle.archive import DEFAULT, read
+from ccnvr.edge.bundle.archive import DEFAULT
 from ccnvr.edge.engines.registry import AUTO, choose
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -35,7 +35,8 @@ class ModelFamily:
 
     def __init__(self, engine: str = AUTO, profile: str = AUTO, tell: Tell = tell) -> None:
         # At once, and not only when an instrument answers.
-        choose(engine, profile, read(family.members()[0].source))
+        first = family.members()[0]
+        choose(engine, profile, first.source, first.manifest.parts)
         self._engine, self._profile, self._tell = engine, profile, tell
         self._opened: dict[str, ProvedModel] = {}
         self._by_bands: dict[bytes, ProvedModel] = {}

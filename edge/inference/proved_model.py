@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ccnvr.edge.bundle.archive import Bundle, BundleError, SelfTest, read
+from ccnvr.edge.bundle.archive import Bundle, BundleError, SelfTest, opened
 from ccnvr.edge.chemometrics.correction import Correction
 from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
@@ -59,16 +59,22 @@ class ProvedModel:
     """
 
     def __init__(self, bundle_path: str | Path, engine: str = AUTO, profile: str = AUTO) -> None:
-        self.bundle: Bundle = read(bundle_path)
+        self.bundle: Bundle = opened(bundle_path)
         self.correction: Correction | None = self.bundle.correction()
         self.domain: Domain | None = self.bundle.domain()
-        self.choice: Choice = choose(engine, profile, self.bundle)
+        self.choice: Choice = choose(
+            engine, profile, self.bundle.source, self.bundle.manifest.parts
+        )
         # Before any engine sees the model, so that a malformed self-test is reported as such.
         test = self._self_test()
         new = not proofs.known(self.bundle, self.choice)
         if new:
-            self._try(test)
-        self.session: Session = self._open()
+            # What another engine would load too: a damaged copy is noticed when it arrives.
+            self.bundle.verify()
+        content = self.bundle.parts[self.choice.model_file]
+        if new:
+            self._try(content, test)
+        self.session: Session = self._open(content)
         # Most engines run one network at a time. When an instrument is connected again, the daemon
         # binds the model to it while scans of the former connection are still predicted.
         self._one_at_a_time = threading.Lock()
@@ -110,21 +116,19 @@ class ProvedModel:
             raise self._refused(error) from error
         return outputs
 
-    def _try(self, test: _InputsAndOutputs) -> None:
+    def _try(self, content: bytes, test: _InputsAndOutputs) -> None:
         """Run the self-test in a child process, with limits on memory and CPU time."""
         engine = self.choice.engine
         engine.load()  # here first: an engine that does not load is not the bundle's fault
         with (
             self._engine_errors_explained(),
-            _isolated(
-                engine.name, self.bundle.parts[self.choice.model_file], TRIAL_SECONDS
-            ) as trial,
+            _isolated(engine.name, content, TRIAL_SECONDS) as trial,
         ):
             self._difference(trial, test)
 
-    def _open(self) -> Session:
+    def _open(self, content: bytes) -> Session:
         """Open the model file on the engine, in this process or in one of its own."""
-        engine, content = self.choice.engine, self.bundle.parts[self.choice.model_file]
+        engine = self.choice.engine
         open_model = engine.load()
         with self._engine_errors_explained():
             if engine.in_process:

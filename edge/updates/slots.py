@@ -11,17 +11,19 @@ import json
 import logging
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ccnvr.edge.atomic_files import remove_leftovers, write_atomically
 from ccnvr.edge.bundle import archive
 from ccnvr.edge.bundle.archive import BundleError
+from ccnvr.edge.bundle.checks_of_files import LARGEST_BYTES
 from ccnvr.edge.typed import build
 from ccnvr.edge.updates.signature import SUFFIX, check_signature
 from ccnvr.edge.updates.slot_lock import locked
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.frozen import frozen
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ Stamp: TypeAlias = tuple[Path, int, int]
 """A bundle's place, inode and time of change."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SlotState:
     """Which slot is active, which is on trial, and why the last trial failed.
 
@@ -316,11 +318,11 @@ def _verify(written: Path, source: Path) -> None:
 def _content(source: Path) -> bytes:
     try:
         with source.open("rb") as stream:
-            content = stream.read(archive.LARGEST_BYTES + 1)
+            content = stream.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UsageError(
             f"bundle {source} cannot be read ({error.strerror}); give an existing file"
         ) from error
-    if len(content) > archive.LARGEST_BYTES:
-        raise BundleError(f"bundle {source} is larger than {archive.LARGEST_BYTES} bytes")
+    if len(content) > LARGEST_BYTES:
+        raise BundleError(f"bundle {source} is larger than {LARGEST_BYTES} bytes")
     return content

@@ -265,3 +265,51 @@ def test_long_json_is_refused_before_it_is_parsed(default: Path, name: str) -> N
     rewrite(default, lambda contents: contents.update({name: contents[name] + b" " * (1 << 20)}))
     with pytest.raises(BundleError, match=f"its {name} of .* exceeds"):
         bundles.read(default)
+
+
+def damage(path: Path, name: str) -> None:
+    """Change a byte in the middle of a file of the bundle; it stays a valid zip."""
+
+    def change(contents: dict[str, bytes]) -> None:
+        content = bytearray(contents[name])
+        content[len(content) // 2] ^= 1
+        contents[name] = bytes(content)
+
+    rewrite(path, change)
+
+
+def test_model_files_of_an_opened_bundle_are_verified_when_they_are_used(default: Path) -> None:
+    whole = bundles.read(default)
+    damage(default, "model.fp32.tflite")
+    opened = bundles.opened(default)
+    assert (opened.digest, set(opened.parts)) == (whole.digest, set(whole.parts))
+    assert opened.parts["model.fp32.onnx"] == whole.parts["model.fp32.onnx"]
+    assert opened.parts[bundles.SELF_TEST] == whole.parts[bundles.SELF_TEST]
+    for take in (lambda: opened.parts["model.fp32.tflite"], opened.verify):
+        with pytest.raises(BundleError, match=r"model\.fp32\.tflite does not have the size"):
+            take()
+    assert "model.fp64.onnx" not in opened.parts
+
+
+def test_a_bundle_that_is_replaced_after_opening_is_refused(default: Path) -> None:
+    opened = bundles.opened(default)
+    damage(default, "model.fp32.onnx")
+    with pytest.raises(BundleError, match=r"model\.fp32\.onnx does not have the size"):
+        opened.parts["model.fp32.onnx"]
+    default.unlink()
+    with pytest.raises(UsageError, match="no bundle at"):
+        opened.parts["model.fp32.onnx"]
+    # The self-test stays at hand, as the model is bound to an instrument again.
+    assert opened.self_test().expected
+
+
+def test_a_new_bundle_is_verified_whole(
+    default: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(default, "model.fp32.tflite")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+    with pytest.raises(BundleError, match=r"model\.fp32\.tflite does not have the size"):
+        ProvedModel(default, "numpy")
+    # The same bundle has proved itself here on that engine, and the damage is none of its files.
+    monkeypatch.setattr("ccnvr.edge.inference.proofs.known", lambda bundle, choice: True)
+    assert ProvedModel(default, "numpy").self_test_difference < 1e-3

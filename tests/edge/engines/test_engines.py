@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +25,7 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError, model_file_name
 from ccnvr.edge.engines import isolated
 from ccnvr.edge.engines.isolated import IsolatedSession
-from ccnvr.edge.engines.registry import ENGINES, EngineError, choose
+from ccnvr.edge.engines.registry import ENGINES, Choice, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -109,27 +109,28 @@ def test_inspect_takes_an_engine(all_model_files: Path) -> None:
 def test_auto_takes_the_first_engine_and_the_most_precise_model_file(
     all_model_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = bundles.read(all_model_files)
-    assert str(choose("auto", "auto", bundle)).startswith("onnx (onnxruntime ")
-    assert choose("auto", "auto", bundle).model_file == "model.fp32.onnx"
-    assert choose("litert", "int8", bundle).model_file == "model.int8.tflite"
+    names = bundles.read(all_model_files).parts
+
+    def chosen(engine: str, profile: str, names: Collection[str] = names) -> Choice:
+        return choose(engine, profile, "x.ccnvr", names)
+
+    assert str(chosen("auto", "auto")).startswith("onnx (onnxruntime ")
+    assert chosen("auto", "auto").model_file == "model.fp32.onnx"
+    assert chosen("litert", "int8").model_file == "model.int8.tflite"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert choose("auto", "auto", bundle).engine.name == "litert"
+    assert chosen("auto", "auto").engine.name == "litert"
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    assert choose("auto", "auto", bundle).engine.name == "numpy"
-    lean = dataclasses.replace(
-        bundle,
-        parts={"model.weights.tflite": b"", "model.int8.tflite": b"", "model.int8.onnx": b""},
-    )
+    assert chosen("auto", "auto").engine.name == "numpy"
+    lean = ("model.weights.tflite", "model.int8.tflite", "model.int8.onnx")
     monkeypatch.undo()
-    assert choose("auto", "auto", lean).model_file == "model.int8.onnx"
-    assert choose("litert", "auto", lean).profile == "weights"
-    assert choose("auto", "weights", lean).engine.name == "litert"
+    assert chosen("auto", "auto", lean).model_file == "model.int8.onnx"
+    assert chosen("litert", "auto", lean).profile == "weights"
+    assert chosen("auto", "weights", lean).engine.name == "litert"
     with pytest.raises(
         BundleError,
         match=r"has model.weights.tflite, .* and not model.fp32.network or .*; export it",
     ):
-        choose("numpy", "auto", lean)
+        chosen("numpy", "auto", lean)
 
 
 def with_package(folder: Path, name: str, content: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 
 from ccnvr.edge.bundle import archive
 from ccnvr.edge.bundle.archive import BundleError
+from ccnvr.edge.bundle.checks_of_files import LARGEST_BYTES
 from ccnvr.edge.updates.slots import Slots, SlotState
 from ccnvr.firmware_bridge.errors import UsageError
 from tests.support.helpers import assert_one_sentence, run_ccnvr
@@ -121,7 +122,7 @@ def test_a_zip_bomb_gets_no_slot(source: Path, folder: Path) -> None:
     slots.install(source)
     slots.confirm()
     with zipfile.ZipFile(source, "a", zipfile.ZIP_DEFLATED) as archive_of_zeros:
-        archive_of_zeros.writestr("bomb", bytes(archive.LARGEST_BYTES))
+        archive_of_zeros.writestr("bomb", bytes(LARGEST_BYTES))
     assert source.stat().st_size < 2 << 20
     with pytest.raises(BundleError, match="exceed"):
         slots.install(source)

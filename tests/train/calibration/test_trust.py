@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -354,7 +355,7 @@ def test_a_scan_out_of_domain_keeps_its_numbers_and_is_flagged(finished: tuple[P
     assert set(prediction.estimates) == {"OC", "pH"}
 
 
-def changed(path: Path, out: Path, parts: dict[str, bytes], **manifest: object) -> Path:
+def changed(path: Path, out: Path, parts: Mapping[str, bytes], **manifest: object) -> Path:
     """The bundle with other parts or another manifest, whole in all else."""
     bundle = bundles.read(path)
     described = {name: bundles.part_of(content) for name, content in parts.items()}
