@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+_Convert = Callable[[Any, str], Any]
 
 FILE_KEY = "file_key"
 OMITTED_IF_EMPTY = "omitted_if_empty"
@@ -55,19 +56,22 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise StructureError(f"{where or 'the file'} must be a table of keys, not {data!r:.60}")
-    hints, fields = _structure(cls)  # type: ignore[arg-type]
+    fields = _structure(cls)  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             # An unknown key is an error and not ignored: a misspelt setting would silently do
             # nothing.
+            # Imported only here, as it is needed for errors only.
+            from difflib import get_close_matches
+
             near = get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(fields)}"
             raise StructureError(f"unknown key {_join(where, key)!r}; {hint}")
     values = {}
     for key, field in fields.items():
         if key in data:
-            values[field.name] = _convert(hints[field.name], data[key], _join(where, key))
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            values[field.name] = field.convert(data[key], _join(where, key))
+        elif field.is_required:
             raise StructureError(f"key {_join(where, key)!r} is missing; add it")
     try:
         return cls(**values)
@@ -90,16 +94,27 @@ def to_data(value: Any) -> Any:
     return value
 
 
+class _TypedField(NamedTuple):
+    """A field of a dataclass: its attribute, and how a value of a file becomes its own."""
+
+    name: str
+    convert: _Convert
+    is_required: bool
+
+
 # The text of each hint is evaluated, which takes longer than the value does.
 @cache
-def _structure(cls: Any) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
-    """Return a dataclass's types by attribute, and its fields by their keys in the file."""
-    return get_type_hints(cls), {_key(field): field for field in dataclasses.fields(cls)}
-
-
-@cache
-def _origin_and_arguments(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    return get_origin(hint), get_args(hint)
+def _structure(cls: Any) -> dict[str, _TypedField]:
+    """Return a dataclass's fields by their keys in the file."""
+    hints, missing = get_type_hints(cls), dataclasses.MISSING
+    return {
+        _key(field): _TypedField(
+            field.name,
+            _converter(hints[field.name]),
+            field.default is missing and field.default_factory is missing,
+        )
+        for field in dataclasses.fields(cls)
+    }
 
 
 def _key(field: dataclasses.Field[Any]) -> str:
@@ -111,49 +126,81 @@ def _join(where: str, key: object) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _convert(hint: Any, value: object, where: str) -> Any:
-    if _is_plainly(hint, value):
-        return value
-    origin, arguments = _origin_and_arguments(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(
-            [argument for argument in arguments if argument is not type(None)], value, where
-        )
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(
-            _convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)
-        )
-    if origin is dict and isinstance(value, Mapping):
-        return {
-            str(key): _convert(arguments[1], item, _join(where, key)) for key, item in value.items()
-        }
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]
-            return value
-        return build(hint, value, where)  # type: ignore[arg-type]
-    return _convert_scalar(hint, value, where)
+# A hint is taken apart once and not for each value: the manifests of a family have thousands.
+@cache
+def _converter(hint: Any) -> _Convert:
+    """Return the function from a value, and its key, to a value of the type of a hint.
 
-
-def _is_plainly(hint: Any, value: Any) -> bool:
-    """Return whether a value is a text or a finite number and of its type, as most are.
-
-    A daemon reads the manifests of a whole family at its start, so these take the short way.
+    It raises a `StructureError` for a value of another type.
     """
-    return type(value) is hint and (hint is str or (hint is float and math.isfinite(value)))
+    origin, arguments = get_origin(hint), get_args(hint)
+    scalar = partial(_convert_scalar, hint)
+    if hint is Any:
+        return lambda value, where: value
+    if hint is str:
+        return lambda value, where: value if type(value) is str else scalar(value, where)
+    if hint is float:
+        return _convert_float
+    if origin in (Union, types.UnionType):
+        return _union([one for one in arguments if one is not type(None)])
+    if origin is tuple:
+        return _list_of(_converter(arguments[0]), scalar)
+    if origin is dict:
+        return _table_of(_converter(arguments[1]), scalar)
+    if dataclasses.is_dataclass(hint):
+        return lambda value, where: (
+            value if isinstance(value, hint) else build(hint, value, where)  # type: ignore[arg-type]
+        )
+    return scalar
 
 
-def _convert_union(hints: list[Any], value: object, where: str) -> Any:
-    """Return None, or the value as the first type that fits; the last one's error is raised."""
-    if value is None:
-        return None
-    for hint in hints[:-1]:
-        try:
-            return _convert(hint, value, where)
-        except StructureError:
-            continue
-    return _convert(hints[-1], value, where)
+def _list_of(item: _Convert, otherwise: _Convert) -> _Convert:
+    def convert(value: Any, where: str) -> Any:
+        if isinstance(value, (list, tuple)):
+            return tuple(item(one, f"{where}[{index}]") for index, one in enumerate(value))
+        return otherwise(value, where)
+
+    return convert
+
+
+def _table_of(item: _Convert, otherwise: _Convert) -> _Convert:
+    def convert(value: Any, where: str) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): item(one, _join(where, key)) for key, one in value.items()}
+        return otherwise(value, where)
+
+    return convert
+
+
+def _union(hints: list[Any]) -> _Convert:
+    """Return the function that gives None, or the value as the first type that fits.
+
+    If none does, the last one's error is raised.
+    """
+    *first, last = map(_converter, hints)
+    # No other type takes these, so that most numbers of a card need no type to fail first.
+    plain = {str, float}.intersection(hints)
+
+    def convert(value: Any, where: str) -> Any:
+        if value is None:
+            return None
+        kind = type(value)
+        if kind in plain and (kind is str or math.isfinite(value)):
+            return value
+        for one in first:
+            try:
+                return one(value, where)
+            except StructureError:
+                continue
+        return last(value, where)
+
+    return convert
+
+
+def _convert_float(value: Any, where: str) -> Any:
+    if type(value) is float and math.isfinite(value):
+        return value
+    return _convert_scalar(float, value, where)
 
 
 def _convert_scalar(hint: Any, value: object, where: str) -> Any:
