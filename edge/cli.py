@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
-from ccnvr.edge.standard_error import discard, tell
+from ccnvr.edge.standard_error import ERROR, discard, tell
 from ccnvr.edge.streams.line_output import NAME as OUTPUT
 from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
@@ -214,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # reported like any other error.
         sys.stdout.flush()
     except CcnvrError as error:
-        tell(str(error), logging.ERROR)
+        tell(str(error), ERROR)
         return error.exit_code
     except BrokenPipeError:
         # Python would try to flush what is left when it exits, and fail again.
@@ -225,10 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stdout = None
             return _output_failed(f"{OUTPUT} cannot be written ({error.strerror})")
         named = error.filename or "a file or device"
-        tell(f"{named} cannot be used ({error.strerror or error}); correct that", logging.ERROR)
+        tell(f"{named} cannot be used ({error.strerror or error}); correct that", ERROR)
         return 1
     except KeyboardInterrupt:
-        tell("interrupted", logging.ERROR)
+        tell("interrupted", ERROR)
         return 1
     finally:
         sys.stdout = cast(TextIO, stdout)
@@ -245,7 +244,7 @@ def build_parser(name: str) -> argparse.ArgumentParser:
 
 
 def _output_failed(why: str) -> int:
-    tell(f"{why}; what was stored stays stored, send the output elsewhere", logging.ERROR)
+    tell(f"{why}; what was stored stays stored, send the output elsewhere", ERROR)
     return 1
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import sys
 import threading
 
+# The levels of `logging`, which most commands need for nothing else: importing it takes as long as
+# reading a bundle's manifest.
+INFO, WARNING, ERROR, CRITICAL = 20, 30, 40, 50
+
 _DEBUG_PRIORITY = 7
-_PRIORITIES = (
-    (logging.CRITICAL, 2),
-    (logging.ERROR, 3),
-    (logging.WARNING, 4),
-    (logging.INFO, 6),
-)
+_PRIORITIES = ((CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6))
 """Lowest level and syslog priority; see sd-daemon(3)."""
 
 
@@ -35,7 +33,7 @@ def never_block() -> None:
     _blocking = False
 
 
-def tell(message: str, level: int = logging.INFO) -> None:
+def tell(message: str, level: int = INFO) -> None:
     """Write a message as one line; the line is lost if standard error is closed or broken.
 
     On a terminal or in a file the line reads `ccnvr: MESSAGE`. Where systemd's journal reads
