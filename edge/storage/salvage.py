@@ -81,7 +81,8 @@ def unsound_ids(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     # A checksum is of text's bytes, and most of the time here would go into text of no use.
     connection.text_factory = bytes
     try:
-        for table, names in _COLUMNS.items():
+        for table in TABLES:
+            names = schema.columns(table)
             order = tuple(names)
             covered = schema.places(order)
             number, stored = order.index("id"), order.index("checksum")
@@ -297,13 +298,10 @@ def _table_of(row: Row) -> str | None:
     return None
 
 
-_COLUMNS = {table: schema.columns(table) for table in TABLES}
-
-
 def _record(table: str, row_id: int, row: Row) -> Record | None:
     """Return a row's columns by name, or None if a value is not of its column's type."""
     record: Record = {}
-    for index, (name, kind) in enumerate(_COLUMNS[table].items()):
+    for index, (name, kind) in enumerate(schema.columns(table).items()):
         # Columns that a later version added are absent from older rows.
         value: object = row[index] if index < len(row) else None
         if kind == "REAL" and isinstance(value, int):

@@ -183,15 +183,20 @@ def first_difference(connection: sqlite3.Connection, version: int) -> str | None
     return f"column {unlike[0][1]} of its table {unlike[0][0]}" if unlike else None
 
 
-@cache
 def columns(table: str) -> Mapping[str, str]:
     """Return the names of a table's columns with their types, in the order of its records."""
-    # Kept, because each query of the store asks for them, and the schema never changes.
+    return _columns_of_all()[table]
+
+
+# Kept, because each query of the store asks for them, and the schema never changes.
+@cache
+def _columns_of_all() -> dict[str, Mapping[str, str]]:
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.executescript("".join(VERSIONS))
-        rows = fresh.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
-        return MappingProxyType(dict(rows.fetchall()))
+        tables = fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        asked = "SELECT name, type FROM pragma_table_info(?)"
+        return {name: MappingProxyType(dict(fresh.execute(asked, (name,)))) for (name,) in tables}
     finally:
         fresh.close()
 
