@@ -13,6 +13,7 @@ It computes in float64: docs/decisions/0091-one-operator-for-all-that-reads-a-sp
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class FusedOperator:
         left_and_right, weights = interpolation(wavelengths_nm, grid)
         self._gathered_from: Integers = left_and_right[:, columns]
         self._gather_weights: Array = weights[:, columns]
-        self._buffers = self._buffers_for(1)
+        self._for_one = self._workspace(1)
 
     def __call__(self, spectra: Array) -> Array:
         """Return the channels `(n, channels, bands)` of absorbance `(n, instrument bands)`.
@@ -91,39 +92,68 @@ class FusedOperator:
         """
         spectra = np.asarray(changes, dtype=np.float64)
         if len(spectra) == 1:
-            filtered = self._fill(spectra, self._buffers)
+            filtered = self._fill(spectra)
         else:
             filtered = np.empty((len(spectra), self._channels, self._bands))
             for first in range(0, len(spectra), _SPECTRA_AT_ONCE):
                 block = spectra[first : first + _SPECTRA_AT_ONCE]
-                filtered[first : first + len(block)] = self._fill(
-                    block, self._buffers_for(len(block))
-                )
+                filtered[first : first + len(block)] = self._fill(block)
         if self._to_scores is not None:
             scores = spectra @ self._to_scores
             filtered -= np.tensordot(scores, self._loadings, axes=(1, 2))
         return filtered
 
-    def _buffers_for(self, count: int) -> tuple[Array, Array, Array]:
-        """Return the arrays that `_fill` needs for so many spectra."""
+    def _workspace(self, count: int) -> _Workspace:
         blocks, _, rows = self._matrices.shape
-        padded = blocks * rows // self._channels
-        return (
-            np.empty((count, *self._gathered_from.shape)),
-            np.empty((blocks, count, rows)),
-            np.empty((count, self._channels, padded)),
+        taken = np.empty((count, *self._gathered_from.shape))
+        product = np.empty((blocks, count, rows))
+        filtered = np.empty((count, self._channels, blocks * rows // self._channels))
+        by_block = product.reshape(blocks, count, self._channels, -1)
+        return _Workspace(
+            taken,
+            left=taken[:, 0],
+            right=taken[:, 1],
+            gathered=taken[:, 0].swapaxes(0, 1),
+            product=product,
+            by_channel=by_block.transpose(1, 2, 0, 3),
+            in_blocks=filtered.reshape(count, self._channels, blocks, -1),
+            # Rows beyond the grid's last band have no weights and are left out.
+            filtered=filtered[..., : self._bands],
         )
 
-    def _fill(self, spectra: Array, buffers: tuple[Array, Array, Array]) -> Array:
-        """Return the channels of a few spectra, `(n, channels, bands)`, in the last buffer."""
-        taken, product, filtered = buffers
-        count, blocks = len(spectra), len(self._matrices)
+    def _fill(self, spectra: Array) -> Array:
+        """Return the channels of a few spectra, `(n, channels, bands)`, in a buffer."""
+        space = self._for_one if len(spectra) == 1 else self._workspace(len(spectra))
         # No index is out of range, but the mode "raise" would copy through another buffer.
-        spectra.take(self._gathered_from, axis=1, out=taken, mode="clip")
-        taken *= self._gather_weights
-        gathered = np.add(taken[:, 0], taken[:, 1], out=taken[:, 0])
-        np.matmul(gathered.swapaxes(0, 1), self._matrices, out=product)
-        # Rows beyond the grid's last band have no weights and are left out.
-        by_block = product.reshape(blocks, count, self._channels, -1)
-        filtered.reshape(count, self._channels, blocks, -1)[...] = by_block.transpose(1, 2, 0, 3)
-        return filtered[..., : self._bands]
+        spectra.take(self._gathered_from, axis=1, out=space.taken, mode="clip")
+        np.multiply(space.taken, self._gather_weights, out=space.taken)
+        np.add(space.left, space.right, out=space.left)
+        np.matmul(space.gathered, self._matrices, out=space.product)
+        np.copyto(space.in_blocks, space.by_channel)
+        return space.filtered
+
+
+class _Workspace(NamedTuple):
+    """The arrays that a product of a certain number of spectra goes through, and views of them.
+
+    A view takes as long to make as a small product, so they are made once.
+
+    Attributes:
+        taken: the bands on both sides of each band that a block reads, `(n, 2, blocks, width)`.
+        left: those on the left, later the interpolated bands, `(n, blocks, width)`.
+        right: those on the right.
+        gathered: the interpolated bands by block, `(blocks, n, width)`.
+        product: the filtered bands, `(blocks, n, channels x rows of a block)`.
+        by_channel: the same as `(n, channels, blocks, rows of a block)`.
+        in_blocks: the result in that form.
+        filtered: the result, `(n, channels, bands)`.
+    """
+
+    taken: Array
+    left: Array
+    right: Array
+    gathered: Array
+    product: Array
+    by_channel: Array
+    in_blocks: Array
+    filtered: Array

@@ -8,13 +8,14 @@ docs/decisions/0058-intervals-know-of-noise.md shows the residuals of clean libr
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.chemometrics.filters import BandedRows, in_blocks
 from ccnvr.edge.chemometrics.grid import Grid
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, Integers
 
 LARGEST_RESPONSE = 100.0
 """The largest response that is reported, in standardised units."""
@@ -32,6 +33,8 @@ _MEDIAN_OF_NORMAL = 0.6745
 
 # Each draw is one more pass of the network; 16 give the root mean square to about 18 %.
 _DRAWS = 16
+
+_Number = TypeVar("_Number", np.float64, np.int64)
 
 
 class NoiseMeter:
@@ -51,14 +54,16 @@ class NoiseMeter:
         if per_block < _FEWEST_IN_A_BLOCK:
             per_block = 0
         self._bands = wavelengths_nm.size
-        self._by_block = (_BLOCKS, per_block, phases)
+        self._per_block = per_block
         if not per_block:
             return
         kept = windows[: per_block * _BLOCKS * phases]
-        # The weights change from window to window where bands are spaced unevenly. In blocks, the
-        # polynomials of all windows are one product of small matrices.
-        rows = BandedRows(kept, _divided_differences(wavelengths_nm[kept]))
-        self._columns, self._matrices = in_blocks([rows], wavelengths_nm.size)
+        # In the order in which the residuals are sorted: by block, phase and place in the block.
+        self._columns: Integers = _by_phase(kept, phases)
+        # A standard deviation is the median over that of a standard normal variable.
+        weights = _divided_differences(wavelengths_nm[kept]) / _MEDIAN_OF_NORMAL
+        self._weights = _by_phase(weights, phases)
+        self._taken = np.empty(self._weights.shape)
         centres_nm = wavelengths_nm[kept].reshape(_BLOCKS, -1).mean(axis=1)
         # Interpolation between the blocks is linear in their values, so it is a matrix.
         self._between_centres: Array = np.array(
@@ -72,46 +77,53 @@ class NoiseMeter:
 
         It is that of the blocks, interpolated between them, and 0 if there are too few bands.
         """
-        blocks = self.of_blocks(absorbance.reshape(-1, self._bands))
+        blocks = np.array(self.of_blocks(absorbance.reshape(-1, self._bands)))
         return self.at_bands(blocks).reshape(absorbance.shape)
 
     def at_bands(self, of_blocks: Array) -> Array:
         """Return the noise at each band, `(..., bands)`, from that of the blocks, `(..., 8)`."""
-        if not self._by_block[1]:
+        if not self._per_block:
             return np.zeros((*of_blocks.shape[:-1], self._bands))
         between: Array = of_blocks @ self._between_centres
         return between
 
-    def overall(self, of_blocks: Array) -> Array:
-        """Return the root mean square over the bands of the noise in blocks `(n, 8)`, `(n,)`."""
+    def overall(self, of_blocks: Array) -> float:
+        """Return the root mean square over the bands of the noise in blocks `(8,)`."""
         # As from the noise at each band, whose mean square is a quadratic form of the blocks'.
-        if not self._by_block[1]:
-            return np.zeros(len(of_blocks))
-        products = of_blocks @ self._mean_square
-        products *= of_blocks
-        overall: Array = np.sqrt(np.add.reduce(products, axis=1))
-        return overall
+        return sqrt(of_blocks.dot(self._mean_square).dot(of_blocks)) if self._per_block else 0.0
 
-    def of_blocks(self, absorbance: Array) -> Array:
-        """Return the noise in each of eight blocks of spectra `(n, bands)`, `(n, 8)`.
+    def of_blocks(self, absorbance: Array) -> list[Array]:
+        """Return the noise in each of eight blocks, `(8,)`, of spectra `(n, bands)`.
 
         The blocks differ because detectors are noisier at their ends. Within one the median is
         taken, so that a spike or a sharp absorption band has little influence.
         """
-        blocks, per_block, phases = self._by_block
+        per_block, count = self._per_block, len(absorbance)
         if not per_block:
-            return np.zeros((len(absorbance), blocks))
-        count, kept = len(absorbance), blocks * per_block * phases
-        gathered = absorbance.take(self._columns, axis=1, mode="clip").swapaxes(0, 1)
-        residuals = np.matmul(gathered, self._matrices).swapaxes(0, 1).reshape(count, -1)
-        residuals = np.abs(residuals[:, :kept]).reshape(count, blocks, per_block, phases)
-        ordered = np.sort(residuals.swapaxes(2, 3), axis=-1)
-        by_phase: Array = ordered[..., (per_block - 1) // 2] + ordered[..., per_block // 2]
-        by_phase *= 0.5 / _MEDIAN_OF_NORMAL
-        if phases == 1:
-            return by_phase[..., 0]
-        noisiest = np.argmax(np.add.reduce(by_phase * by_phase, axis=1), axis=1)
-        return by_phase[np.arange(count), :, noisiest]
+            return [np.zeros(_BLOCKS)] * count
+        residuals = np.empty((count, *self._weights.shape[1:]))
+        taken, columns, weights = self._taken, self._columns, self._weights
+        for spectrum, found in zip(absorbance, residuals, strict=True):
+            # No index is out of range, but the mode "raise" would copy through another buffer.
+            spectrum.take(columns, out=taken, mode="clip")
+            np.multiply(taken, weights, out=taken)
+            np.add.reduce(taken, axis=0, out=found)
+        ordered = np.abs(residuals, out=residuals)
+        ordered.sort(axis=-1)
+        medians: Array = ordered[..., per_block // 2]
+        if per_block % 2 == 0:
+            medians = (medians + ordered[..., per_block // 2 - 1]) * 0.5
+        noisiest = np.add.reduce(medians * medians, axis=1).argmax(axis=1).tolist()
+        return [of_one[:, phase] for of_one, phase in zip(medians, noisiest, strict=True)]
+
+
+def _by_phase(of_windows: NDArray[_Number], phases: int) -> NDArray[_Number]:
+    """Return what each window has for its seven bands, `(7, blocks, phases, windows)`.
+
+    Consecutive windows, `(windows, 7)`, have consecutive phases.
+    """
+    parts = of_windows.T.reshape(_BANDS, _BLOCKS, -1, phases)
+    return np.ascontiguousarray(parts.swapaxes(2, 3))
 
 
 def _windows(wavelengths_nm: Array) -> NDArray[np.int64]:

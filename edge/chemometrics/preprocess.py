@@ -113,6 +113,11 @@ def absorbance(reflectance: Array) -> Array:
             f"reflectance of band {worst} is {np.ravel(reflectance)[worst]:.4g} and must be a "
             "positive number; take the references and the spectrum again",
         )
+    return unchecked_absorbance(reflectance)
+
+
+def unchecked_absorbance(reflectance: Array) -> Array:
+    """Return log10(1/R), elementwise, of reflectance that is known to be positive and finite."""
     # Decadic absorbance, the unit of the libraries and of every bundle.
     decadic: Array = np.log10(reflectance)
     return np.negative(decadic, out=decadic)
@@ -179,7 +184,10 @@ class Preprocessor:
         filters = (filter_matrix(one, grid) for one in (*preprocessing.channels, *beside))
         self._operator = FusedOperator(filters, grid, self.wavelengths_nm, correction)
         self._count = len(preprocessing.channels)
-        self._without_snv = np.flatnonzero([not one.snv for one in preprocessing.channels])
+        has_snv = np.array([[one.snv] for one in preprocessing.channels], dtype=np.float64)
+        self._share: Array = has_snv / grid.bands
+        """The weight of a band in a mean, of each channel; 0 without SNV."""
+        self._without_snv: Array | None = None if has_snv.all() else 1.0 - has_snv
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
         """Return model input `(channels, bands)` for absorbance `(instrument bands,)`.
@@ -243,14 +251,15 @@ class Preprocessor:
         Raises:
             SpectrumError: a channel is constant.
         """
-        bands = filtered.shape[-1]
         means = np.add.reduce(filtered, axis=-1, keepdims=True)
-        means /= bands
-        means[..., self._without_snv, :] = 0.0
+        means *= self._share
         filtered -= means
         # In two passes: the mean of squares minus the square of the mean would cancel in float32.
-        deviations = np.sqrt(np.add.reduce(filtered * filtered, axis=-1, keepdims=True) / bands)
-        deviations[..., self._without_snv, :] = 1.0
+        deviations = np.add.reduce(filtered * filtered, axis=-1, keepdims=True)
+        deviations *= self._share
+        if self._without_snv is not None:
+            deviations += self._without_snv
+        np.sqrt(deviations, out=deviations)
         _refuse_constant(deviations)
         scaled: Floats = np.divide(filtered, deviations, out=filtered)
         return scaled

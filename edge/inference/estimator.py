@@ -44,8 +44,12 @@ class Estimator:
             outputs: the standardised outputs, one of each property.
             position: where the spectrum lies in the domain; None if the bundle has none.
         """
+        # The logarithm is the same for all properties.
+        log_distance = 0.0
+        if position is not None:
+            log_distance = log(max(position.distance, Difficulty.LEAST_DISTANCE))
         return [
-            half_width(output, position)
+            half_width(output, position, log_distance)
             for half_width, output in zip(self._half_widths, outputs, strict=True)
         ]
 
@@ -91,6 +95,7 @@ class Estimator:
 
 
 _Restore = Callable[[float, float], tuple[float, float | None, float | None]]
+_HalfWidth = Callable[[float, Position | None, float], float]
 
 
 def _restoring(target: Target) -> _Restore:
@@ -103,60 +108,65 @@ def _restoring(target: Target) -> _Restore:
     least = 0.0 if target.lowest >= 0.0 else -inf
     is_log = target.transform == "log1p"
 
-    def one(transformed: float) -> float:
-        if is_log:
-            transformed = expm1(min(transformed, LARGEST_LOG1P))
-        # Comparisons, because a call of max or min takes three times as long.
-        if transformed > most:
-            return most
-        return transformed if transformed > least else least
-
     def restore(output: float, half: float) -> tuple[float, float | None, float | None]:
-        middle = mean + sd * output
-        if not has_interval:
-            return one(middle), None, None
-        reach = sd * half
-        return one(middle), one(middle - reach), one(middle + reach)
+        value = mean + sd * output
+        reach = sd * half if has_interval else 0.0
+        low, high = value - reach, value + reach
+        if is_log:
+            if high > LARGEST_LOG1P:
+                low, value, high = min(low, LARGEST_LOG1P), min(value, LARGEST_LOG1P), LARGEST_LOG1P
+            low, value, high = expm1(low), expm1(value), expm1(high)
+        # Most intervals lie within the limits, and low <= value <= high.
+        if low < least:
+            low, value, high = max(low, least), max(value, least), max(high, least)
+        if high > most:
+            low, value, high = min(low, most), min(value, most), min(high, most)
+        return (value, low, high) if has_interval else (value, None, None)
 
     return restore
 
 
-def _half_width_of(target: Target) -> Callable[[float, Position | None], float]:
-    """Return the half width of a property's interval as a function of output and position."""
+def _half_width_of(target: Target) -> _HalfWidth:
+    """Return the half width of a property's interval.
+
+    It is a function of output, position and the logarithm of the distance in the domain.
+    """
     known, new = target.half_width_90, target.half_width_90_new_places
     factor = None if target.difficulty is None else _factor_of(target.difficulty)
     if known is None:
-        return lambda output, position: inf
+        return lambda output, position, log_distance: inf
 
-    def half_width(output: float, position: Position | None) -> float:
-        half = known if factor is None else known * factor(output, position)
+    def half_width(output: float, position: Position | None, log_distance: float) -> float:
+        half = known if factor is None else known * factor(output, position, log_distance)
         # The larger of the two: a difficult soil's interval must not shrink because its place is
         # new. Without a domain no soil is surely from a known place.
-        if new is not None and (position is None or not position.sure):
-            return max(half, new)
+        if new is not None and new > half and (position is None or not position.sure):
+            return new
         return half
 
     return half_width
 
 
-def _factor_of(difficulty: Difficulty) -> Callable[[float, Position | None], float]:
+def _factor_of(difficulty: Difficulty) -> _HalfWidth:
     """Return the function of one output that `Difficulty.factor` is of an array."""
     limit, edges, by_bin = log(difficulty.reach), difficulty.edges, difficulty.by_bin
-    libraries = difficulty.libraries
+    most, least = exp(limit), exp(-limit)
     constant, slope, by_distance = difficulty.constant, difficulty.output, difficulty.distance
+    of_library = [constant + one for one in difficulty.libraries]
 
-    def factor(output: float, position: Position | None) -> float:
-        logarithm = constant + slope * output
-        if libraries:
+    def factor(output: float, position: Position | None, log_distance: float) -> float:
+        logarithm = slope * output
+        if not of_library:
+            logarithm += constant
+        elif position is None:
             # A difficulty that knows the domain says nothing without one.
-            if position is None:
-                return 1.0
-            logarithm += by_distance * log(max(position.distance, Difficulty.LEAST_DISTANCE))
-            logarithm += libraries[position.nearest]
+            return 1.0
+        else:
+            logarithm += of_library[position.nearest] + by_distance * log_distance
         if by_bin:
             logarithm += by_bin[bisect_right(edges, output)]
         if logarithm > limit:
-            return exp(limit)
-        return exp(logarithm) if logarithm > -limit else exp(-limit)
+            return most
+        return exp(logarithm) if logarithm > -limit else least
 
     return factor

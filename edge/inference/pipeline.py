@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccnvr.edge.chemometrics.grid import as_slice
-from ccnvr.edge.chemometrics.preprocess import SpectrumError, absorbance
+from ccnvr.edge.chemometrics.preprocess import (
+    SpectrumError,
+    absorbance,
+    unchecked_absorbance,
+)
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.predictor import Predictor
 from ccnvr.edge.quality.daylight import DaylightCheck
@@ -22,6 +26,7 @@ from ccnvr.edge.quality.gate import (
     SpliceCheck,
     light_beside_lamp,
     not_a_soil,
+    usual_for_a_soil,
 )
 from ccnvr.edge.quality.reference_checks import check_dark
 from ccnvr.firmware_bridge.arrays import Array, Integers
@@ -71,9 +76,9 @@ class References:
     def drifted(self, scan: Scan) -> bool:
         """Return whether the detector was warmer or colder than the limit allows."""
         # A temperature that is not known is NaN, which exceeds no limit.
-        return any(
-            abs(scan.temperature_c - one.temperature_c) > self.most_drift_c
-            for one in (self.dark, self.white)
+        now, most = scan.temperature_c, self.most_drift_c
+        return abs(now - self.dark.temperature_c) > most or (
+            abs(now - self.white.temperature_c) > most
         )
 
 
@@ -112,6 +117,7 @@ class Pipeline:
         self._panel = PERFECT_PANEL if references is None else references.panel_reflectance
         if references is not None:
             self._dark, self._factor = references.scaling(self._bands)
+            self._integration_us = references.white.settings.integration_us
         used_nm = info.wavelengths_nm[predictor.bands]
         # Only joins within the range that the model reads matter; one in a gap of its grid does,
         # because the step remains beyond the gap.
@@ -126,7 +132,7 @@ class Pipeline:
             self._faint = brightest < FAINT_LIGHT * info.saturation_counts
         self._daylight = DaylightCheck(info.wavelengths_nm, usable)
         if references is not None:
-            self._daylight_dark, self._daylight_factor = references.scaling(self._daylight.bands)
+            self._daylight = self._daylight.of_counts(*references.scaling(self._daylight.bands))
 
     def __call__(self, scan: Scan) -> Prediction:
         """Predict from a scan of a sample; a scan that cannot be used gives flags only."""
@@ -165,11 +171,8 @@ class Pipeline:
         Raises:
             SpectrumError: the scan cannot be used.
         """
-        references = self._references
-        if (
-            references is not None
-            and scan.settings.integration_us != references.white.settings.integration_us
-        ):
+        counts = self._references is not None
+        if counts and scan.settings.integration_us != self._integration_us:
             # Dark counts and lamp signal scale with it, so the references no longer fit.
             raise _unusable("integration_time_changed")
         if scan.counts.shape != (self._pixels,):
@@ -177,13 +180,16 @@ class Pipeline:
         if scan.saturated:
             raise _unusable("saturated")
         values = scan.counts[self._bands]
-        if references is not None:
+        if counts:
             values = values - self._dark
             values *= self._factor
         reason = None
         if self._quantity is not Quantity.ABSORBANCE:
-            reason = not_a_soil(values, self._panel)
-            values = absorbance(values)
+            if usual_for_a_soil(values, self._panel):
+                values = unchecked_absorbance(values)
+            else:
+                reason = not_a_soil(values, self._panel)
+                values = absorbance(values)
         # A step adds no information about a spectrum that is not a soil's.
         reason = reason or ("splice_jump" if self._has_step(scan) else None)
         if reason:
@@ -228,11 +234,8 @@ class Pipeline:
         return doubts
 
     def _has_daylight(self, scan: Scan) -> bool:
-        values = scan.counts[self._daylight.bands]
-        if self._references is not None:
-            values -= self._daylight_dark
-            values *= self._daylight_factor
-        elif self._quantity is Quantity.ABSORBANCE:
+        values = scan.counts.take(self._daylight.bands)
+        if self._quantity is Quantity.ABSORBANCE:
             values = 10.0**-values
         return self._daylight(values)
 

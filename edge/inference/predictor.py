@@ -133,22 +133,34 @@ class Predictor:
             SpectrumError: a spectrum cannot be used, or its outputs are not plausible.
         """
         inputs, beside = self.preprocess.with_beside(absorbance)
-        outputs = self._run(inputs)
-        # Written so that NaN fails.
-        if not np.maximum.reduce(np.abs(outputs), axis=None) < _LARGEST_OUTPUT:
-            raise SpectrumError(
-                "not_finite",
-                f"the model's outputs are not all within {_LARGEST_OUTPUT:g} standard deviations "
-                "of the training soils; check the spectrum, or export the model again",
-            )
+        # All that NumPy computes comes before the engine, whose code and weights fill the caches.
         positions: Sequence[Position | None] = (
             [None] * len(inputs) if self._domain is None else self._domain(beside)
         )
         noises = self._noise.measure(absorbance)
         return [
             self._prediction(*of_one)
-            for of_one in zip(outputs.tolist(), positions, noises, strict=True)
+            for of_one in zip(self._plausible(inputs), positions, noises, strict=True)
         ]
+
+    def _plausible(self, inputs: Float32) -> list[list[float]]:
+        """Return the standardised outputs of each input.
+
+        Raises:
+            SpectrumError: an output is not plausible.
+        """
+        outputs: list[list[float]] = self._model.outputs(inputs).tolist()
+        for of_one in outputs:
+            for output in of_one:
+                # Written so that NaN fails.
+                if not -_LARGEST_OUTPUT < output < _LARGEST_OUTPUT:
+                    raise SpectrumError(
+                        "not_finite",
+                        f"the model's output {output:g} is not within {_LARGEST_OUTPUT:g} standard "
+                        "deviations of the training soils; check the spectrum, or export the "
+                        "model again",
+                    )
+        return outputs
 
     def _prediction(
         self, outputs: list[float], position: Position | None, noise: SpectrumNoise
@@ -159,7 +171,4 @@ class Predictor:
 
     def _outputs(self, absorbance: Array) -> Array:
         """Return the network's standardised outputs `(n, targets)` for absorbance `(n, bands)`."""
-        return self._run(self.preprocess.batch(absorbance))
-
-    def _run(self, inputs: Float32) -> Array:
-        return self._model.outputs(inputs).astype(np.float64)
+        return self._model.outputs(self.preprocess.batch(absorbance)).astype(np.float64)

@@ -67,9 +67,11 @@ class NoiseUncertainty:
 
     def measure(self, absorbance: Array) -> list[SpectrumNoise]:
         """Return the noise of spectra `(n, bands)`."""
-        of_blocks = self._noise_of.of_blocks(absorbance)
-        overall = self._noise_of.overall(of_blocks).tolist()
-        return list(map(SpectrumNoise, absorbance, of_blocks, overall))
+        noise_of = self._noise_of
+        return [
+            SpectrumNoise(spectrum, of_blocks, noise_of.overall(of_blocks))
+            for spectrum, of_blocks in zip(absorbance, noise_of.of_blocks(absorbance), strict=True)
+        ]
 
     def half_widths(
         self, noise: SpectrumNoise, outputs: Sequence[float], model_half_widths: Sequence[float]

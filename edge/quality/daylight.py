@@ -7,6 +7,8 @@ short wavelengths look brighter.
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,10 +45,18 @@ class DaylightCheck:
         self.bands: Integers = np.flatnonzero(weights.any(axis=0))
         # One product with few bands for each scan.
         self._weights = weights[:, self.bands]
+        self._most = np.zeros(len(weights))
 
-    def __call__(self, reflectance: Array) -> bool:
-        """Return whether reflectance at `bands` shows daylight."""
-        return bool((self._weights @ reflectance).max(initial=0.0) > 0.0)
+    def of_counts(self, dark: Array, factor: Array) -> DaylightCheck:
+        """Return the check of counts at `bands`; reflectance is `(counts - dark) x factor`."""
+        check = copy(self)
+        check._weights = self._weights * factor
+        check._most = check._weights @ dark
+        return check
+
+    def __call__(self, values: Array) -> bool:
+        """Return whether reflectance at `bands`, or counts after `of_counts`, shows daylight."""
+        return bool((self._weights.dot(values) > self._most).any())
 
 
 def _mean_at(wavelengths_nm: Array, usable: NDArray[np.bool_], centre_nm: float) -> Array:

@@ -218,7 +218,7 @@ def test_what_noise_does_to_answers_is_known_through_a_handheld(
         noisy, clean = predictor(spectrum), predictor(absorbance(soil[predictor.bands]))
         with monkeypatch.context() as patched:
             patched.setattr(
-                NoiseMeter, "of_blocks", lambda self, absorbance: np.zeros((len(absorbance), 8))
+                NoiseMeter, "of_blocks", lambda self, absorbance: [np.zeros(8)] * len(absorbance)
             )
             blind = predictor(spectrum)
         moved.append([noisy[name].value - clean[name].value for name in ("OC", "clay")])
