@@ -184,7 +184,7 @@ class Preprocessor:
         filters = (filter_matrix(one, grid) for one in (*preprocessing.channels, *beside))
         self._operator = FusedOperator(filters, grid, self.wavelengths_nm, correction)
         self._count = len(preprocessing.channels)
-        has_snv = np.array([[one.snv] for one in preprocessing.channels], dtype=np.float64)
+        has_snv = np.array([one.snv for one in preprocessing.channels], dtype=np.float64)
         self._share: Array = has_snv / grid.bands
         """The weight of a band in a mean, of each channel; 0 without SNV."""
         self._without_snv: Array | None = None if has_snv.all() else 1.0 - has_snv
@@ -251,17 +251,19 @@ class Preprocessor:
         Raises:
             SpectrumError: a channel is constant.
         """
-        means = np.add.reduce(filtered, axis=-1, keepdims=True)
+        # A product with ones adds up in half the time of `np.add.reduce`.
+        ones = np.ones(filtered.shape[-1], filtered.dtype)
+        means = filtered.dot(ones)
         means *= self._share
-        filtered -= means
+        filtered -= means[..., None]
         # In two passes: the mean of squares minus the square of the mean would cancel in float32.
-        deviations = np.add.reduce(filtered * filtered, axis=-1, keepdims=True)
+        deviations = np.multiply(filtered, filtered).dot(ones)
         deviations *= self._share
         if self._without_snv is not None:
             deviations += self._without_snv
         np.sqrt(deviations, out=deviations)
         _refuse_constant(deviations)
-        scaled: Floats = np.divide(filtered, deviations, out=filtered)
+        scaled: Floats = np.divide(filtered, deviations[..., None], out=filtered)
         return scaled
 
     def _check(self, spectra: Array) -> None:
