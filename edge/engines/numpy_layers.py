@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, blocks, similarities
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, similarities
 from ccnvr.edge.network.layers import (
     Activation,
     ConvolutionLayer,
@@ -254,7 +254,11 @@ class Kernel:
         self._centre = member.centre
         self._components = np.ascontiguousarray(folded.components.T)
         self._minus_twice = np.ascontiguousarray(folded.minus_twice.T)
-        self._norms, self._usual, self._weights = folded.norms, folded.usual, member.weights
+        self._norms, self._usual, self._weights = (
+            folded.norms,
+            folded.usual,
+            np.ascontiguousarray(folded.weights.T),
+        )
         self._kind = member.kind
 
     def layers(self, spectra: Float32) -> tuple[Float32, Float32, Float32]:
@@ -271,8 +275,5 @@ class Kernel:
         squares = np.clip(products, np.float32(0.0), np.float32(LARGEST_SQUARE))
         similar: Float32 = similarities(self._kind, squares)
         different: Float32 = similar - self._usual
-        first, *others = blocks(len(self._weights))
-        outputs: Float32 = different[:, first] @ self._weights[first]
-        for rows in others:
-            outputs += different[:, rows] @ self._weights[rows]
+        outputs: Float32 = different @ self._weights
         return components, similar, outputs

@@ -9,7 +9,7 @@ a sum over soils), 4.9 (squared exponential) and 4.17 (Matern).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccnvr.edge.network.shape import MATERN, KernelShape
-from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.arrays import Float32, Integers
 from ccnvr.firmware_bridge.frozen import frozen
 
 KERNEL_ARRAYS = ("centre", "components", "soils", "weights", "bias")
@@ -32,20 +32,6 @@ limit a hostile spectrum could give infinity times zero.
 """
 
 _MOST_COMPARED = 256
-
-MOST_ADDED = 128
-"""The most soils whose products with the weights are added up one after another."""
-
-
-def blocks(soils: int) -> Iterator[slice]:
-    """Yield the rows of soils whose products with the weights are added up before all others.
-
-    Large weights of both signs cancel in that sum, so that it grows far above its end on the way,
-    and an engine that adds thousands of products one after another in float32 loses digits at each
-    of them. Sums of blocks stay smaller, and there are fewer of them.
-    """
-    for start in range(0, soils, MOST_ADDED):
-        yield slice(start, min(start + MOST_ADDED, soils))
 
 
 def similarities(kind: str, squares: NDArray[Any]) -> NDArray[Any]:
@@ -67,7 +53,11 @@ class FoldedKernel:
     `z.z + minus_twice @ z + norms`, not below 0 and at most `LARGEST_SQUARE`. The similarity is
     `(1 + r) exp(-r)` for Matern 3/2, where r is the root of the square, and exp(-square) for `rbf`.
     The scale is in the components and the soils. The outputs are `weights @ (similarity - usual)`,
-    the sum of those of `blocks`, to which `total_bias` adds the rest.
+    to which `total_bias` adds the rest.
+
+    Large weights of both signs cancel in that sum, and an engine that adds up thousands of products
+    in float32 loses digits where the sum grows far above its end on the way. With Matern 3/2, those
+    that cancel belong to similar soils, so the soils are sorted along the first component.
 
     `components` is `(d, channels x bands)`, `minus_twice` `(soils, d)`, `norms` and `usual`
     `(soils,)` and `weights` `(outputs, soils)`, all float32.
@@ -121,6 +111,14 @@ class KernelMember:
         }
 
     @property
+    def order(self) -> Integers:
+        """The numbers of the soils in the order in which a folded member has them, `(soils,)`."""
+        if self.kind != MATERN:
+            # Similarities that are smooth without end make weights cancel over all distances.
+            return np.arange(len(self.soils))
+        return np.argsort(self.soils[:, 0], kind="stable")
+
+    @property
     def scale(self) -> float:
         """The factor from components to those of the folded member."""
         return (math.sqrt(3.0) if self.kind == MATERN else math.sqrt(0.5)) / self.length
@@ -145,15 +143,16 @@ class KernelMember:
     def folded(self) -> FoldedKernel:
         """Return the member as engines compute it."""
         scale = self.scale
+        order = self.order
         # Multiplied in float64 and rounded once, so that every engine gets the same constants.
-        soils = (scale * self.soils.astype(np.float64)).astype(np.float32)
+        soils = (scale * self.soils[order].astype(np.float64)).astype(np.float32)
         return FoldedKernel(
             components=(scale * self.components.astype(np.float64)).astype(np.float32),
             minus_twice=-2.0 * soils,
             # Of the rounded soils, so that the distance of a soil to itself comes near 0.
             norms=(soils.astype(np.float64) ** 2).sum(axis=1).astype(np.float32),
-            usual=self.usual,
-            weights=np.ascontiguousarray(self.weights.T),
+            usual=self.usual[order],
+            weights=np.ascontiguousarray(self.weights[order].T),
         )
 
     def only(self, columns: Sequence[int]) -> KernelMember:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, blocks
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember
 from ccnvr.edge.network.shape import MATERN
 from ccnvr.export.onnx.graph import Graph
 
@@ -40,22 +40,7 @@ def kernel_member(graph: Graph, name: str, member: KernelMember) -> str:
     similarities = _similarities(graph, prefix, squares, member.kind)
     usual = graph.constant(f"{prefix}usual", folded.usual)
     different = graph.node("Sub", [similarities, usual], f"{prefix}different")
-    parts = list(blocks(len(folded.usual)))
-    if len(parts) == 1:
-        return product(different, name, "weights", folded.weights)
-    axis, total = graph.numbers(f"{prefix}axis", 1), ""
-    for number, rows in enumerate(parts):
-        ends = [
-            graph.numbers(f"{prefix}{end}{number}", row)
-            for end, row in (("start", rows.start), ("stop", rows.stop))
-        ]
-        part = graph.node("Slice", [different, *ends, axis], f"{prefix}different{number}")
-        weights = folded.weights[:, rows]
-        part = product(part, f"{prefix}part{number}", f"weights{number}", weights)
-        last = number == len(parts) - 1
-        sums = name if last else f"{prefix}sum{number}"
-        total = graph.node("Add", [total, part], sums) if total else part
-    return total
+    return product(different, name, "weights", folded.weights)
 
 
 def _similarities(graph: Graph, prefix: str, squares: str, kind: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember, blocks
+from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember
 from ccnvr.edge.network.shape import MATERN
 from ccnvr.export.tflite.graph import Operator, Subgraph
 from ccnvr.export.tflite.layers import RELU, fully_connected, reshaped
-from ccnvr.firmware_bridge.arrays import Float32
 
 
 def kernel_member(graph: Subgraph, name: str, member: KernelMember, spectra: int) -> int:
@@ -57,39 +56,7 @@ def kernel_member(graph: Subgraph, name: str, member: KernelMember, spectra: int
         usual,
         options=schema.SubOptionsT(),
     )
-    return _weighted(graph, name, different, folded.weights)
-
-
-def _weighted(graph: Subgraph, name: str, different: int, weights: Float32) -> int:
-    """Add the product with weights `(outputs, soils)`, as the sum of those of the blocks."""
-    (outputs, soils), total = weights.shape, None
-    parts = list(blocks(soils))
-    if len(parts) == 1:
-        return fully_connected(graph, name, different, 1, weights, None)
-    for number, rows in enumerate(parts):
-        begin = graph.integers(f"{name}.begin{number}", 0, rows.start)
-        size = graph.integers(f"{name}.size{number}", 1, rows.stop - rows.start)
-        part = graph.apply(
-            Operator.SLICE,
-            f"{name}.different{number}",
-            (1, rows.stop - rows.start),
-            different,
-            begin,
-            size,
-            options=schema.SliceOptionsT(),
-        )
-        part = fully_connected(graph, f"{name}.part{number}", part, 1, weights[:, rows], None)
-        last = number == len(parts) - 1
-        sums = name if last else f"{name}.sum{number}"
-        total = (
-            part
-            if total is None
-            else graph.apply(
-                Operator.ADD, sums, (1, outputs), total, part, options=schema.AddOptionsT()
-            )
-        )
-    assert total is not None
-    return total
+    return fully_connected(graph, name, different, 1, folded.weights, None)
 
 
 def _similarities(

@@ -285,7 +285,8 @@ def _bias(tensors: dict[str, Any]) -> None:
         (_sign("kernel0.soils"), "kernel0.similarities"),
         (_sign("kernel0.centre"), "kernel0.components"),
         (_sign("kernel0.components"), "kernel0.components"),
-        (_soils_reversed, "kernel0.similarities"),
+        # A folded member sorts its soils, which are the right ones; they have others' weights.
+        (_soils_reversed, "kernel0"),
         (_outputs_reversed, "kernel0"),
         (_bias, "properties"),
     ],

@@ -63,7 +63,7 @@ class KernelModule(nn.Module):
         """
         member, similarities = self.to_member(), self.similarities(spectra)
         outputs = (similarities - torch.tensor(member.usual)) @ self.weights.double()
-        return self.project(spectra) * member.scale, similarities, outputs
+        return self.project(spectra) * member.scale, similarities[:, member.order], outputs
 
     def project(self, spectra: Tensor) -> Tensor:
         """Return the components `(n, d)` of a model input."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ccnvr.edge.engines.numpy_reference import NumpySession
 from ccnvr.edge.network.file import pack, unpack
+from ccnvr.edge.network.kernels import KernelMember, similarities
 from ccnvr.edge.network.layers import NetworkArrays, assemble
 from ccnvr.edge.network.layout import PROFILES, layout, stored_weights
 from ccnvr.edge.network.members import members_alone, with_members, without_members
@@ -177,7 +178,33 @@ def test_a_soil_that_is_measured_again_is_like_itself() -> None:
     back = np.linalg.pinv(member.components.astype(np.float64)) @ member.soils[0]
     inputs = (member.centre + back).astype(np.float32).reshape(1, 2, 140)
     layers = dict(NumpySession(members_alone(2, 140, [member])).layers(inputs))
-    assert layers["kernel0.similarities"][0, 0] == pytest.approx(1.0, abs=1e-5)
+    first = member.order.tolist().index(0)
+    assert layers["kernel0.similarities"][0, first] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_weights_that_cancel_are_near_each_other_in_a_folded_member() -> None:
+    """An engine that adds up in float32, product by product, then loses fewer digits."""
+    rng = np.random.default_rng(1)
+    soils = rng.normal(size=(800, 6)) * np.array([4.0, 2.0, 1.0, 1.0, 0.5, 0.5])
+    squares = np.sum((soils[:, None] - soils) ** 2, axis=2)
+    alike = similarities("matern32", 3.0 * squares / 25.0)
+    # A process of values that change smoothly, with little noise.
+    values = np.sin(soils[:, :1]) + 0.1 * rng.normal(size=(800, 1))
+    weights = np.linalg.solve(alike + 1e-3 * np.eye(800), values)
+    arrays = [np.zeros(6), np.eye(6), soils, weights, np.zeros(1)]
+    member = KernelMember("matern32", 5.0, *(array.astype(np.float32) for array in arrays))
+    folded = member.folded()
+    assert np.all(np.diff(folded.minus_twice[:, 0]) <= 0.0)
+
+    def error(order: np.ndarray) -> float:
+        products = (alike[:, order] - member.usual[order]) * weights[order, 0]
+        exact = products.sum(axis=1)
+        one_by_one = np.cumsum(products.astype(np.float32), axis=1, dtype=np.float32)[:, -1]
+        return float(np.sqrt(np.mean((one_by_one - exact) ** 2)))
+
+    assert error(member.order) < 0.6 * error(np.arange(800))
+    np.testing.assert_array_equal(folded.weights[0], member.weights[member.order, 0])
+    np.testing.assert_array_equal(folded.usual, member.usual[member.order])
 
 
 def test_extreme_inputs_give_the_bias() -> None:
