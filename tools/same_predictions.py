@@ -1,4 +1,4 @@
-"""Compare single predictions of the kept bundles with those of an earlier state of the code.
+"""Compare inputs and predictions of single spectra with those of an earlier state of the code.
 
     git worktree add ../earlier COMMIT
     cp tools/rescore.py tools/same_predictions.py ../earlier/tools
@@ -8,13 +8,14 @@
 
 Both states of the code need the libraries' files, in the folder that CCNVR_DATA names. The spectra
 are real soils: those held out from a model's training, without and with noise, all that it was
-trained on, and the libraries in bands of 1 and 2 nm. `--page` writes the table into
-docs/accuracy-check.md.
+trained on, and the libraries in bands of 1 and 2 nm. Inputs are those that training reads, by the
+recipes of train/recipes and of the bundles. `--page` writes the tables into docs/accuracy-check.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,18 @@ import numpy as np
 from tqdm import tqdm
 
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError
+from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.load import join, load_library
+from ccnvr.train.recipe import recipe_file
+from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.base import read_base
-from tools.rescore import BUNDLES, PAGE, as_numbers, largest, written
+from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, largest, written
+
+RECIPES = ("gaussian", "icraf", "nirsoil_best", "paper", "pretrained", "steady", "study")
+"""The recipes of train/recipes that name their libraries."""
 
 NOISE = 0.001
 """The standard deviation of the noise in absorbance that is added to soils held out."""
@@ -41,9 +48,25 @@ NATIVE = {
 }
 """Libraries in about the bands that they were measured in; models read bands of 4 to 20 nm."""
 
-FLAGS = ", flags"
+INPUTS, FLAGS = "inputs, ", ", flags"
 
 Kept = dict[str, Array]
+
+
+def recipes() -> Iterator[tuple[str, TrainingRecipe]]:
+    """Yield the recipes of the study and of the bundles by name."""
+    for name in RECIPES:
+        file = f"{name}_recipe.toml"
+        yield file, recipe_file.load(ROOT / "train" / "recipes" / file)
+    for name, path in BUNDLES.items():
+        yield f"`{name}`", read_base(str(path)).recipe
+
+
+def inputs(recipe: TrainingRecipe) -> Array:
+    """Return a checksum of the model input of each soil that a recipe names, `(n,)`."""
+    soils = load_soils((*recipe.libraries, *recipe.tests), recipe)
+    preprocess = Preprocessor(recipe.preprocessing, recipe.grid.wavelengths())
+    return np.array([zlib.crc32(one.tobytes()) for one in preprocess.batch(soils.spectra)], float)
 
 
 def spectra_sets(path: Path) -> Iterator[tuple[str, Array, Array]]:
@@ -72,11 +95,20 @@ def predictions(name: str) -> Kept:
     return kept
 
 
+def compared_inputs(earlier: Kept, now: Kept) -> Iterator[str]:
+    """Yield a table of the spectra whose model input is another, by recipe."""
+    yield "| recipe | spectra | other inputs |"
+    yield "|---" * 3 + "|"
+    for title in (title for title in now if title.startswith(INPUTS)):
+        others = np.sum(earlier[title] != now[title])
+        yield f"| {title.removeprefix(INPUTS)} | {len(now[title]):,} | {others} |"
+
+
 def compared(earlier: Kept, now: Kept) -> Iterator[str]:
     """Yield a table of how far predictions are from earlier ones of the same spectra, by model."""
     yield "| model | spectra | values | ends of intervals | other flags | other kind of interval |"
     yield "|---" * 6 + "|"
-    for name in dict.fromkeys(title.split(": ")[0] for title in now):
+    for name in dict.fromkeys(title.split(": ")[0] for title in now if ": " in title):
         titles = [one for one in now if one.startswith(f"{name}: ") and not one.endswith(FLAGS)]
         values, ends = zip(*(largest(earlier[one], now[one]) for one in titles), strict=True)
         flags = sum(np.sum(earlier[one + FLAGS] != now[one + FLAGS]) for one in titles)
@@ -97,16 +129,20 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help=f"write the table of {PAGE.name}")
     arguments = parser.parse_args()
     now = Kept()
-    for name in tqdm(BUNDLES, unit="bundle"):
+    for name, recipe in tqdm(list(recipes()), desc="inputs"):
+        now[f"{INPUTS}{name}"] = inputs(recipe)
+    for name in tqdm(BUNDLES, desc="predictions"):
         now |= predictions(name)
     if arguments.keep:
         np.savez_compressed(arguments.keep, allow_pickle=False, **now)
     if arguments.against:
-        with np.load(arguments.against) as earlier:
-            table = list(compared(dict(earlier), now))
-        print("\n".join(table))
-        if arguments.page:
-            PAGE.write_text(written(PAGE.read_text(), "predictions", table))
+        with np.load(arguments.against) as file:
+            earlier = dict(file)
+        for title, lines in {"inputs": compared_inputs, "predictions": compared}.items():
+            table = list(lines(earlier, now))
+            print("\n".join(table), end="\n\n")
+            if arguments.page:
+                PAGE.write_text(written(PAGE.read_text(), title, table))
 
 
 if __name__ == "__main__":

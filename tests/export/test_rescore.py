@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -63,6 +64,17 @@ def test_a_prediction_that_moved_is_found() -> None:
     assert lines[0] == "| `m` | 3 | 0e+00 | 0e+00 | 0 | 0 |"
     # A tenth and a fifth of an interval that is 4 wide; one soil's flags, and another's interval.
     assert lines[1] == "| `m` | 3 | 1e-01 | 2e-01 | 1 | 1 |"
+
+
+def test_an_input_that_is_another_in_one_bit_is_found() -> None:
+    name, recipe = next(same_predictions.recipes())
+    assert name == "gaussian_recipe.toml"
+    part = dataclasses.replace(recipe, libraries=("UL.120:train",), tests=("UL.120:test",))
+    earlier = {f"inputs, {name}": same_predictions.inputs(part)}
+    now = {title: sums.copy() for title, sums in earlier.items()}
+    now[f"inputs, {name}"][3] += 1.0
+    lines = [list(same_predictions.compared_inputs(earlier, one))[-1] for one in (earlier, now)]
+    assert lines == [f"| {name} | 120 | 0 |", f"| {name} | 120 | 1 |"]
 
 
 def test_a_table_of_the_page_is_written_between_its_marks() -> None:
