@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 
-.PHONY: demo test test-fast test-c test-arm64 check bench bench-guard bench-pi fuzz generate model coverage clean study-check
+.PHONY: demo test test-fast test-c test-arm64 check bench bench-guard bench-pi fuzz generate model coverage clean rescore study-check
 
 demo: $(VENV)/.edge
 	$(BIN)/ccnvr demo
@@ -77,6 +77,11 @@ bench-guard: $(VENV)/.dev
 # up to date is left alone, so that the same command goes on after an interruption. CCNVR_DATA names the folder of the libraries.
 model: $(VENV)/.dev
 	$(BIN)/python -m tools.family $(MODELS)
+
+# After a change of the way from a spectrum to its prediction: the figures of the kept bundles beside those on record, in
+# half a minute. RESCORE=--page writes docs/accuracy-check.md; CCNVR_DATA names the folder of the libraries.
+rescore: $(VENV)/.dev
+	$(BIN)/python -m tools.rescore $(RESCORE)
 
 # Trains the study's single network from nothing and prints its R2 on nirsoil's official test part; under 5 minutes on a core.
 study-check: $(VENV)/.dev
