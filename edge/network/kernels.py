@@ -132,10 +132,14 @@ class KernelMember:
         these.
         """
         some = self.soils[:: -(-len(self.soils) // _MOST_COMPARED)].astype(np.float64)
-        soils = self.soils.astype(np.float64)
-        products = -2.0 * soils @ some.T + (some**2).sum(axis=1)
-        squares = np.maximum(products + (soils**2).sum(axis=1)[:, None], 0.0) * self.scale**2
-        mean = similarities(self.kind, squares).mean(axis=1)
+        some_squared = (some**2).sum(axis=1)
+        mean = np.empty(len(self.soils))
+        # In blocks, because the squares of all soils would take more memory than the model does.
+        for rows in blocks(len(self.soils)):
+            soils = self.soils[rows].astype(np.float64)
+            products = -2.0 * soils @ some.T + some_squared
+            squares = np.maximum(products + (soils**2).sum(axis=1)[:, None], 0.0) * self.scale**2
+            mean[rows] = similarities(self.kind, squares).mean(axis=1)
         # In steps, so that model files do not depend on the last bits of a product's sum.
         usual: Float32 = (np.rint(256.0 * mean) / 256.0).astype(np.float32)
         return usual
