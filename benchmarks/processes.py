@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from ccnvr.edge.engines.registry import ENGINES
 
 ROOT = Path(__file__).parents[1]
 IMPORTS_ALONE = "import numpy, onnxruntime"
+_COUNTING = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+_ENGINES = (("onnxruntime", "onnx"), ("LiteRT", "litert"), ("NumPy", "numpy"))
 
 _ONE_SPECTRUM = """\
 import numpy as np
@@ -29,11 +32,11 @@ with np.load({file!r}) as spectra:
 # Of the process itself: the largest size that the kernel reports to a parent begins with the
 # parent's own.
 _REPORT = """
-import os
+import time
 lines = open("/proc/self/status").read().splitlines()
 (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
 print()
-print(sum(os.times()[:2]), peak)
+print(time.process_time(), peak)
 """
 
 _OURS = """
@@ -82,15 +85,8 @@ def starts(
         rounds: how often each one is started.
     """
     with tempfile.TemporaryDirectory() as name:
-        spectrum = Path(name) / "spectrum.npz"
-        np.savez(spectrum, nm=work.info.wavelengths_nm, absorbance=work.absorbance()[0])
-        load = _ONE_SPECTRUM.format(file=str(spectrum))
-        programs = {"Python alone": "pass"}
-        if ENGINES["onnx"].obstacle is None:
-            programs[IMPORTS_ALONE] = IMPORTS_ALONE
-        for label, engine in (("onnxruntime", "onnx"), ("LiteRT", "litert"), ("NumPy", "numpy")):
-            if ENGINES[engine].obstacle is None:
-                programs[f"ours, {label}"] = load + _OURS.format(bundle=bundle, engine=engine)
+        load = _loading(work, Path(name))
+        programs = _imports_and_ours(bundle, load)
         if model is not None:
             onnx = Path(name) / "model.onnx"
             onnx.write_bytes(model)
@@ -109,18 +105,65 @@ def starts(
     return {key: _medians(np.array(rows)) for key, rows in figures.items()}
 
 
+def start_instructions(bundle: str, work: Workload) -> dict[str, int]:
+    """Return the instructions of whole processes, which no other work on the computer changes.
+
+    Empty without valgrind.
+    """
+    if shutil.which("valgrind") is None:
+        return {}
+    with tempfile.TemporaryDirectory() as name:
+        programs = _imports_and_ours(bundle, _loading(work, Path(name)))
+        found = {}
+        for key, program in programs.items():
+            # The first one writes byte code, and proves the bundle.
+            for counting in ([], _COUNTING):
+                output = _run(
+                    [*counting, sys.executable, "-c", program],
+                    Path(name) / "byte code",
+                    # As `guard` counts: without chance, and without the newest instructions.
+                    PYTHONHASHSEED="0",
+                    OPENBLAS_CORETYPE="Haswell",
+                )
+            refs = re.search(r"I\s+refs:\s+([\d,]+)", output.stderr)
+            assert refs is not None, output.stderr
+            found[key] = int(refs[1].replace(",", ""))
+    return found
+
+
+def _loading(work: Workload, folder: Path) -> str:
+    """Write one spectrum into a folder, and return the program that reads it."""
+    file = folder / "spectrum.npz"
+    np.savez(file, nm=work.info.wavelengths_nm, absorbance=work.absorbance()[0])
+    return _ONE_SPECTRUM.format(file=str(file))
+
+
+def _imports_and_ours(bundle: str, load: str) -> dict[str, str]:
+    """Return the programs that import what is compared with, and ours on each engine."""
+    programs = {"Python alone": "pass"}
+    if ENGINES["onnx"].obstacle is None:
+        programs[IMPORTS_ALONE] = IMPORTS_ALONE
+    for label, engine in _ENGINES:
+        if ENGINES[engine].obstacle is None:
+            programs[f"ours, {label}"] = load + _OURS.format(bundle=bundle, engine=engine)
+    return programs
+
+
 def _start(program: str, byte_code: Path) -> tuple[float, float, float]:
     """Return the seconds, CPU seconds and peak memory in MB of a process."""
-    # As in an installation, where pip has compiled all modules; a developer's environment may
-    # forbid that anything is written beside them.
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(byte_code)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", program + _REPORT]
     started = time.perf_counter()
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    result = _run([sys.executable, "-c", program + _REPORT], byte_code)
     seconds = time.perf_counter() - started
     cpu_seconds, peak_kb = result.stdout.splitlines()[-1].split()
     return seconds, float(cpu_seconds), float(peak_kb) / 1e3
+
+
+def _run(command: list[str], byte_code: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    # As in an installation, where pip has compiled all modules; a developer's environment may
+    # forbid that anything is written beside them.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(byte_code), **variables}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
 
 
 def _medians(rows: np.ndarray) -> dict[str, Figure]:

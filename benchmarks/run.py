@@ -60,6 +60,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
             name: {key: figure.to_json() for key, figure in row.items()}
             for name, row in started.items()
         }
+        found["start_instructions"] = processes.start_instructions("default:nir", work)
         found["installations"] = processes.installations()
     if arguments.arm64:
         found["emulated Cortex-A72"] = parity.counts(machines.PI_4)
@@ -225,6 +226,11 @@ def _start_tables(found: Figures) -> Iterator[str]:
             for key in ("seconds", "cpu_seconds", "peak_mb")
         )
         yield f"| {name} | {cells} |"
+    counts = found.get("start_instructions", {})
+    if counts:
+        yield "\n| process to its first prediction | million instructions | x |\n|---|---|---|"
+    for name, count in counts.items():
+        yield f"| {name} | {count / 1e6:.0f} | {count / counts[processes.IMPORTS_ALONE]:.2f} |"
     yield "\n| installation | packages | MB |\n|---|---|---|"
     for name, row in found["installations"].items():
         yield f"| {name} | {row['packages']} | {row['mb']:.0f} |"
