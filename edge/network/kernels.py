@@ -32,6 +32,7 @@ limit a hostile spectrum could give infinity times zero.
 """
 
 _MOST_COMPARED = 256
+_COMPARED_AT_ONCE = 128
 
 
 def similarities(kind: str, squares: NDArray[Any]) -> NDArray[Any]:
@@ -135,7 +136,8 @@ class KernelMember:
         some_squared = (some**2).sum(axis=1)
         mean = np.empty(len(self.soils))
         # In blocks, because the squares of all soils would take more memory than the model does.
-        for rows in blocks(len(self.soils)):
+        for start in range(0, len(self.soils), _COMPARED_AT_ONCE):
+            rows = slice(start, start + _COMPARED_AT_ONCE)
             soils = self.soils[rows].astype(np.float64)
             products = -2.0 * soils @ some.T + some_squared
             squares = np.maximum(products + (soils**2).sum(axis=1)[:, None], 0.0) * self.scale**2
