@@ -187,6 +187,7 @@ class Preprocessor:
         has_snv = np.array([one.snv for one in preprocessing.channels], dtype=np.float64)
         self._share: Array = has_snv / grid.bands
         """The weight of a band in a mean, of each channel; 0 without SNV."""
+        self._ones = np.ones(grid.bands)
         self._without_snv: Array | None = None if has_snv.all() else 1.0 - has_snv
 
     def __call__(self, spectrum: Array) -> NDArray[np.float32]:
@@ -252,7 +253,7 @@ class Preprocessor:
             SpectrumError: a channel is constant.
         """
         # A product with ones adds up in half the time of `np.add.reduce`.
-        ones = np.ones(filtered.shape[-1], filtered.dtype)
+        ones = self._ones.astype(filtered.dtype, copy=False)
         means = filtered.dot(ones)
         means *= self._share
         filtered -= means[..., None]
