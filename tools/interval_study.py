@@ -112,12 +112,12 @@ def known_places(recipe: TrainingRecipe, data: RunData, seen: Seen) -> Table:
 
 def figures(target: Target, inside: Mask, outputs: Array, halves: Array) -> Table:
     """Return the share inside and the mean width, in sd and in the target's unit."""
-    width = target.restore(outputs + halves) - target.restore(outputs - halves)
+    low, high = target.interval(outputs, halves)
     return {
         "n": len(inside),
         "coverage": round(float(inside.mean()), 3) if len(inside) else None,
         "width_sd": round(float(np.mean(2.0 * halves)), 2) if len(inside) else None,
-        "width": round(float(np.mean(width)), 2) if len(inside) else None,
+        "width": round(float(np.mean(high - low)), 2) if len(inside) else None,
     }
 
 

@@ -110,7 +110,7 @@ def in_unit(target: Target, outputs: Array, halves: Array) -> Array:
     `outputs` and `halves` `(n,)` are standardised.
     """
     values = target.restore(outputs)
-    low, high = target.restore(outputs - halves), target.restore(outputs + halves)
+    low, high = target.interval(outputs, halves)
     # A transform makes the halves unequal, and an accepted estimate must be within the tolerance on
     # both sides.
     larger: Array = np.maximum(high - values, values - low)

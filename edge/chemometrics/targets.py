@@ -6,6 +6,7 @@ This is computed here, in float64, and not in the network, whose int8 profiles w
 from __future__ import annotations
 
 from dataclasses import field
+from math import inf, log1p
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -173,23 +174,40 @@ class Target:
         transformed = np.log1p(values) if self.transform == "log1p" else values
         return (transformed - self.mean) / self.sd
 
-    def restore(self, standardised: Array) -> Array:
-        """Return standardised values as property values in `unit`.
+    @property
+    def possible(self) -> tuple[float, float]:
+        """The least and the largest value that a soil can have, transformed.
 
         They are never negative if no training soil had a negative value, and percentages are never
         above 100.
         """
-        transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
+        is_log = self.transform == "log1p"
         # The `linear` part of a network is unbounded, so the exponential could overflow; limited,
         # the value is finite and still far outside any range.
-        values = (
-            np.expm1(np.minimum(transformed, LARGEST_LOG1P))
-            if self.transform == "log1p"
-            else transformed
-        )
+        most = LARGEST_LOG1P if is_log else inf
         if self.unit == "%":
-            values = np.minimum(values, LARGEST_PERCENTAGE)
-        return np.maximum(values, 0.0) if self.lowest >= 0.0 else values
+            most = log1p(LARGEST_PERCENTAGE) if is_log else LARGEST_PERCENTAGE
+        # The logarithm of 1 + 0 is 0 too.
+        return (0.0 if self.lowest >= 0.0 else -inf), most
+
+    def restore(self, standardised: Array) -> Array:
+        """Return standardised values as property values in `unit`, limited to `possible` ones."""
+        transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
+        return self._inverse(np.clip(transformed, *self.possible))
+
+    def interval(self, standardised: Array, half_widths: Array) -> tuple[Array, Array]:
+        """Return the ends of the intervals around `restore(standardised)`, in `unit`.
+
+        A value that is not possible is moved to the nearest possible one before its interval is
+        taken, so that the interval holds it and never vanishes.
+        """
+        transformed = self.mean + self.sd * np.asarray(standardised, dtype=np.float64)
+        middle, reach = np.clip(transformed, *self.possible), self.sd * half_widths
+        low, high = (np.clip(end, *self.possible) for end in (middle - reach, middle + reach))
+        return self._inverse(low), self._inverse(high)
+
+    def _inverse(self, transformed: Array) -> Array:
+        return np.expm1(transformed) if self.transform == "log1p" else transformed
 
 
 class Estimate(NamedTuple):

@@ -9,6 +9,14 @@ from ccnvr.edge.network.kernels import LARGEST_SQUARE, KernelMember
 from ccnvr.edge.network.shape import MATERN
 from ccnvr.export.tflite.graph import Operator, Subgraph
 from ccnvr.export.tflite.layers import RELU, fully_connected, reshaped
+from ccnvr.firmware_bridge.arrays import Float32
+
+_MOST_ADDED = 128
+"""The most soils whose products with the weights are added up in one layer.
+
+The interpreter without XNNPACK adds them up one after another in float32, and loses digits as the
+sum grows.
+"""
 
 
 def kernel_member(graph: Subgraph, name: str, member: KernelMember, spectra: int) -> int:
@@ -56,7 +64,40 @@ def kernel_member(graph: Subgraph, name: str, member: KernelMember, spectra: int
         usual,
         options=schema.SubOptionsT(),
     )
-    return fully_connected(graph, name, different, 1, folded.weights, None)
+    return _weighted(graph, name, different, folded.weights)
+
+
+def _weighted(graph: Subgraph, name: str, different: int, weights: Float32) -> int:
+    """Add the product with weights `(outputs, soils)`, as the sum of those of the blocks."""
+    (outputs, soils), total = weights.shape, None
+    starts = range(0, soils, _MOST_ADDED)
+    parts = [slice(start, min(start + _MOST_ADDED, soils)) for start in starts]
+    if len(parts) == 1:
+        return fully_connected(graph, name, different, 1, weights, None)
+    for number, rows in enumerate(parts):
+        begin = graph.integers(f"{name}.begin{number}", 0, rows.start)
+        size = graph.integers(f"{name}.size{number}", 1, rows.stop - rows.start)
+        part = graph.apply(
+            Operator.SLICE,
+            f"{name}.different{number}",
+            (1, rows.stop - rows.start),
+            different,
+            begin,
+            size,
+            options=schema.SliceOptionsT(),
+        )
+        part = fully_connected(graph, f"{name}.part{number}", part, 1, weights[:, rows], None)
+        last = number == len(parts) - 1
+        sums = name if last else f"{name}.sum{number}"
+        total = (
+            part
+            if total is None
+            else graph.apply(
+                Operator.ADD, sums, (1, outputs), total, part, options=schema.AddOptionsT()
+            )
+        )
+    assert total is not None
+    return total
 
 
 def _similarities(

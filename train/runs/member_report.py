@@ -64,8 +64,8 @@ def interval_widths(
         if target.difficulty is not None:
             # That of a usual soil: the distances of single soils average out.
             halves *= target.difficulty.factor(outputs)
-        width = target.restore(outputs + halves) - target.restore(outputs - halves)
-        widths[target.name] = round(float(np.mean(width) / (high - low)), 3)
+        lower, upper = target.interval(outputs, halves)
+        widths[target.name] = round(float(np.mean(upper - lower) / (high - low)), 3)
     return widths
 
 

@@ -210,10 +210,10 @@ def _figures(target: Target, measured: Array, centre: Array, half: Array) -> Tab
     if not measured.size:
         return {"n": 0, "coverage": None, "width_sd": None, "width": None}
     # From both ends, because a transform makes the interval lopsided.
-    width = target.restore(centre + half) - target.restore(centre - half)
+    low, high = target.interval(centre, half)
     return {
         "n": int(measured.size),
         "coverage": round(float(np.mean(np.abs(measured - centre) <= half)), 3),
         "width_sd": round(float(np.mean(2.0 * half)), 3),
-        "width": round(float(np.mean(width)), 3),
+        "width": round(float(np.mean(high - low)), 3),
     }

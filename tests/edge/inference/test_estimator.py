@@ -73,6 +73,30 @@ def test_an_estimate_is_what_the_target_says(
         half = max(half, new)
     assert halves == [pytest.approx(half, rel=1e-12)]
     both = np.hypot(half, noise)
-    ends = [float(target.restore(np.array(output + side * both))) for side in (-1.0, 1.0)]
+    ends = [float(end) for end in target.interval(np.array(output), np.array(both))]
     assert [found.low, found.high] == pytest.approx(ends, rel=1e-12, abs=1e-12)
+    # Wide enough to see beside a value of 100 %.
+    assert found.low is not None and found.high is not None and found.high - found.low > 1e-6
+    assert found.low <= found.value <= found.high
     assert ("OC:noisy" in prediction.flags) == (noise > halves[0])
+
+
+@pytest.mark.parametrize(
+    ("unit", "transform", "output", "value", "low", "high"),
+    [
+        # The mean is 10, the sd 5 and the half width 1 sd, so that this is 10 -+ 5.
+        ("%", "identity", 0.0, 10.0, 5.0, 15.0),
+        ("%", "identity", -1.5, 2.5, 0.0, 7.5),
+        # An estimate of -20, whose interval ends at -15, tells that there is little.
+        ("%", "identity", -6.0, 0.0, 0.0, 5.0),
+        ("%", "identity", 30.0, 100.0, 95.0, 100.0),
+        ("g/kg", "log1p", -6.0, 0.0, 0.0, np.expm1(5.0)),
+        ("%", "log1p", 30.0, 100.0, 0.0, 100.0),
+    ],
+)
+def test_an_estimate_beyond_what_is_possible_keeps_an_interval(
+    unit: str, transform: str, output: float, value: float, low: float, high: float
+) -> None:
+    target = Target("clay", unit, transform, 10.0, 5.0, 0.0, 80.0, half_width_90=1.0)
+    found = Estimator([target]).prediction([output], [1.0], [0.0], None)["clay"]
+    assert [found.value, found.low, found.high] == pytest.approx([value, low, high])
