@@ -290,9 +290,12 @@ def _load(name: str) -> Any:
 
 
 def _missing(name: str, error: ImportError) -> UsageError:
+    # Imported here and below where something is missing, because every start would pay for it.
+    from ccnvr.firmware_bridge.installation import extra_command
+
     extra = COMMANDS[name].extra
     return UsageError(
-        f"ccnvr {name} needs {error.name}; install the extra {extra}: pip install 'ccnvr[{extra}]'"
+        f"ccnvr {name} needs {error.name}; install the extra {extra}: {extra_command(extra)}"
     )
 
 

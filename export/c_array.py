@@ -25,7 +25,6 @@ from ccnvr.firmware_bridge.arrays import Float32
 from ccnvr.firmware_bridge.errors import UsageError
 
 HEADER, SOURCE = "ccnvr_model.h", "ccnvr_model.c"
-INSTALL = "pip install --pre --no-deps tflite-micro"
 
 _BYTES_A_LINE = 24
 # Far more than a microcontroller has, so that the search for the arena starts from one that works.

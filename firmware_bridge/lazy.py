@@ -25,8 +25,10 @@ def lazy_names(
         except ModuleNotFoundError as error:
             if extra is None or (error.name or "").startswith("ccnvr"):
                 raise
+            from ccnvr.firmware_bridge.installation import extra_command  # only for this message
+
             raise ModuleNotFoundError(
-                f"{package}.{name} needs {error.name}; run: pip install 'ccnvr[{extra}]'",
+                f"{package}.{name} needs {error.name}; run: {extra_command(extra)}",
                 name=error.name,
             ) from error
         value: object = getattr(module, name)

@@ -6,9 +6,9 @@ that imports pyserial.
 
 from __future__ import annotations
 
-import errno
 import select
 import termios
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -67,14 +67,20 @@ class SerialTransport:
     """A serial port or socket, opened by pyserial's `serial_for_url` for this process alone.
 
     Raises:
-        UsageError: the URL is malformed.
+        UsageError: the URL is malformed, or names a file that is no device.
         PortError: the port does not exist, may not be opened or is busy, or nothing listens there.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         target, options, lines = _parse(url)
+        path = Path(target) if options else None
         try:
+            # Not below /dev, where a program that writes to an unplugged port leaves a file, which a
+            # daemon must outlive.
+            misnamed = path is not None and path.exists() and not path.is_char_device()
+            if misnamed and not target.startswith("/dev/"):
+                raise UsageError(f"{path} in {url} is no serial port; name one, as in /dev/ttyACM0")
             # A port that takes no byte for two seconds is stuck, for example by flow control.
             self._port = serial.serial_for_url(
                 target, timeout=0, write_timeout=2.0, do_not_open=True, **options
@@ -83,7 +89,9 @@ class SerialTransport:
         # pyserial lets termios.error through, which is no OSError, and raises ValueError for a rate
         # that the port lacks.
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
-            raise PortError(_why_not_opened(url, error)) from error
+            from ccnvr.firmware_bridge.port_advice import advice  # only for this message
+
+            raise PortError(advice(url, path, error)) from error
 
     def read(self, timeout_s: float) -> bytes:
         """Return whatever has arrived; see `Transport`."""
@@ -220,31 +228,3 @@ def _refuse_rest(url: str, query: dict[str, str]) -> None:
             f"option {next(iter(query))!r} in {url!r} is unknown; serial:// has "
             f"{', '.join(('baud', *MODEM_LINES))}, and socket:// has no option"
         )
-
-
-def _why_not_opened(url: str, error: Exception) -> str:
-    # pyserial wraps errors of the system, some with their number and some only with their text.
-    number = getattr(error, "errno", None)
-    text = str(error).lower()
-    if number == errno.ENOENT or "no such file" in text:
-        return (
-            f"there is no such port as in {url}; plug the instrument in and look for its name in "
-            "/dev/serial/by-id"
-        )
-    if number == errno.EPERM:
-        # A file's own permissions give EACCES, the control group of a service gives this.
-        return (
-            f"the service's limits on devices do not allow {url}; restart the service, which "
-            "learns the numbers of devices as it starts"
-        )
-    if number == errno.EACCES:
-        return (
-            f"no permission to open {url}; add your user to the group that owns the port "
-            "(often dialout)"
-        )
-    # pyserial reports a lock of another program only in its text.
-    if number in (errno.EBUSY, errno.EWOULDBLOCK) or "exclusively lock" in text:
-        return f"the port of {url} is busy; stop the other program that uses it"
-    if "refused" in text:
-        return f"nothing listens at {url}; start the instrument's server or correct the address"
-    return f"{url} cannot be opened ({error}); check the name and the cable"

@@ -71,4 +71,4 @@ def test_a_name_whose_libraries_are_missing_says_what_to_install() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "CCNVRRegressor needs sklearn" in result.stderr
-    assert "pip install 'ccnvr[train]'" in result.stderr
+    assert " 'ccnvr[train]'" in result.stderr

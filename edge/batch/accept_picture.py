@@ -10,6 +10,7 @@ import numpy as np
 from ccnvr.edge.atomic_files import check_writable, write_atomically
 from ccnvr.edge.bundle.accept_curve import HalfWidths
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.installation import extra_command
 
 _COLUMNS = 3
 _KNOWN, _NEW = "#23572b", "#b3372c"
@@ -29,8 +30,8 @@ def draw_accept_curves(curves: Sequence[HalfWidths], name: str, path: Path) -> N
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
-            "--accept-curve needs matplotlib; run: pip install 'ccnvr[plot]', or read the table "
-            "that ccnvr inspect prints"
+            "--accept-curve needs matplotlib; read the table that ccnvr inspect prints, or run: "
+            + extra_command("plot")
         ) from None
     if not curves:
         raise UsageError("the bundle states no interval, so there is no curve to draw")

@@ -20,6 +20,7 @@ from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.frozen import frozen
+from ccnvr.firmware_bridge.installation import extra_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ class Pictures:
         try:
             import matplotlib.figure  # noqa: F401 - so that nothing is predicted in vain
         except ImportError:
-            raise UsageError("--plot needs matplotlib; run: pip install 'ccnvr[plot]'") from None
+            raise UsageError(f"--plot needs matplotlib; run: {extra_command('plot')}") from None
         check_folder(folder, "--plot")
         self._folder = folder
         self._spectra: list[_Spectrum] = []

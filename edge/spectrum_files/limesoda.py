@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
 from ccnvr.firmware_bridge.frozen import frozen
+from ccnvr.firmware_bridge.installation import pip_command
 
 VISNIR_SETS = ("CV.98", "SC.93", "SL.125", "SSP.460", "UL.120")
 """The sets whose spectra reach from the visible to 2498 nm."""
@@ -62,7 +63,8 @@ def data_folder() -> Path:
     spec = find_spec("LimeSoDa")
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
-            "the data package LimeSoDa is not installed; run: pip install --no-deps LimeSoDa==0.1.5"
+            "the data package LimeSoDa is not installed; run: "
+            + pip_command("--no-deps", "LimeSoDa==0.1.5")
         )
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 

@@ -23,9 +23,11 @@ def check_installed(table: str, package: str, module: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as error:
+        from ccnvr.firmware_bridge.installation import extra_command  # only for this message
+
         raise UsageError(
-            f"[{table}] needs the package {package}; install it with pip install 'ccnvr[{table}]', "
-            "or take the table out of the configuration"
+            f"[{table}] needs the package {package}; take the table out of the configuration, or "
+            f"run: {extra_command(table)}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.installation import extra_command
 
 SIGNATURE_BYTES = 64
 MOST_KEY_BYTES = 4096
@@ -38,8 +39,8 @@ def check_signature(content: bytes, signature: Path, public_key: Path) -> None:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError as error:
         raise UsageError(
-            "a public key is pinned, and signatures need the package cryptography; install it with "
-            "pip install 'ccnvr[signing]'"
+            "a public key is pinned, and signatures need the package cryptography; run: "
+            + extra_command("signing")
         ) from error
     try:
         key = load_pem_public_key(_bytes_of(public_key, MOST_KEY_BYTES))

@@ -16,8 +16,9 @@ from ccnvr.edge.bundle.archive import MODEL_FORMATS
 from ccnvr.edge.bundle.card_text import PRIVACY
 from ccnvr.edge.commands.arguments import some_of
 from ccnvr.edge.network.layout import PROFILES
-from ccnvr.export.c_array import HEADER, INSTALL, SOURCE, MicroModel
+from ccnvr.export.c_array import HEADER, SOURCE, MicroModel
 from ccnvr.export.exporting import Export, export_run
+from ccnvr.firmware_bridge.installation import pip_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +116,7 @@ def _print_c_source(folder: Path, micro: MicroModel) -> None:
     arena = (
         f"needs an arena of {micro.arena} bytes"
         if micro.arena
-        else f"arena not measured; to measure it, run: {INSTALL}"
+        else "arena not measured; to measure it, run: "
+        + pip_command("--pre", "--no-deps", "tflite-micro")
     )
     print(f"wrote {folder / SOURCE} and {HEADER}: {len(micro.content)} bytes, {arena}")

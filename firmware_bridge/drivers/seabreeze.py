@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ccnvr.firmware_bridge.errors import InstrumentError, LinkLost, UsageError
+from ccnvr.firmware_bridge.installation import extra_command
 from ccnvr.firmware_bridge.instrument import (
     InstrumentInfo,
     LinkStatistics,
@@ -116,7 +117,7 @@ def open_usb(url: str) -> SeaBreezeInstrument:
         from seabreeze.spectrometers import SeaBreezeError, Spectrometer
     except ImportError:
         raise UsageError(
-            "seabreeze:// needs python-seabreeze; install it by pip install 'ccnvr[seabreeze]'"
+            f"seabreeze:// needs python-seabreeze; run: {extra_command('seabreeze')}"
         ) from None
     serial = parts.netloc
     try:

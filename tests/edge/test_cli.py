@@ -132,7 +132,11 @@ def test_a_missing_extra_is_named_with_its_install_command(
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert_one_sentence(
-        result, 2, f"ccnvr {command.split()[0]} needs {module}", f"pip install 'ccnvr[{extra}]'"
+        result,
+        2,
+        f"ccnvr {command.split()[0]} needs {module}",
+        "-m pip install ",
+        f" 'ccnvr[{extra}]'",
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import socket
+import stat
 import termios
 import tty
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from ccnvr.firmware_bridge import port_advice
 from ccnvr.firmware_bridge.connect.registry import open_instrument, resolve
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
@@ -56,9 +61,76 @@ def test_no_such_port() -> None:
         open_instrument("serial:///dev/ttyNOSUCH9")
 
 
-def test_a_folder_is_not_a_port() -> None:
-    with pytest.raises(PortError, match="cannot be opened"):
-        open_instrument("serial:///tmp")
+def test_a_pseudo_terminal_whose_program_has_ended() -> None:
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+    os.close(slave)
+    os.close(master)
+    with pytest.raises(PortError, match=r"start ccnvr simulate again .* --link"):
+        SerialTransport(f"serial://{name}")
+
+
+def test_a_folder_or_a_file_is_not_a_port(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UsageError, match=f"{place} in serial://{place} is no serial port"):
+            open_instrument(f"serial://{place}")
+
+
+def test_a_device_that_is_no_port() -> None:
+    with pytest.raises(PortError, match="/dev/null in serial:///dev/null is no serial"):
+        open_instrument("serial:///dev/null")
+
+
+def test_a_host_that_nobody_knows() -> None:
+    with pytest.raises(PortError, match="correct it, or give its address"):
+        SerialTransport("socket://no-such-host.invalid:5000")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device, and be another user")
+@pytest.mark.parametrize(
+    ("mode", "member", "words"),
+    [
+        (0o660, False, "add your user to its group and log in again: sudo usermod -aG {group} "),
+        (0o660, True, "is in its group {group} since the last log-in: log in again"),
+        (0o600, False, "it is for its owner alone: run this command as user root"),
+    ],
+)
+def test_a_port_that_this_user_may_not_open(
+    mode: int, member: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real device of a group, opened by a process of user nobody."""
+    port, group = tmp_path / "ttyTEST", grp.getgrgid(20)
+    os.mknod(port, mode | stat.S_IFCHR, os.makedev(4, 64))
+    port.chmod(mode)
+    os.chown(port, 0, group.gr_gid)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and str(folder) != "/":
+            folder.chmod(folder.stat().st_mode | 0o011)
+    if member:
+        user = pwd.getpwuid(65_534).pw_name
+        known = grp.struct_group((group.gr_name, "x", group.gr_gid, [user]))
+        monkeypatch.setattr(port_advice.grp, "getgrgid", lambda number: known)
+    assert words.format(group=group.gr_name) in said_to_nobody(f"serial://{port}")
+
+
+def said_to_nobody(url: str) -> str:
+    """Open a port as user nobody, in another process; return the message."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65_534)
+            os.setuid(65_534)
+            SerialTransport(url)
+        except PortError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading) as stream:
+        return stream.read()
 
 
 def test_nothing_listens() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ccnvr.edge.spectrum_files.messages import listed, shown
 from ccnvr.edge.spectrum_files.tables.source import ROWS_AT_ONCE, Block, Numbered, RowsBlock
 from ccnvr.firmware_bridge.errors import CcnvrError, UsageError
+from ccnvr.firmware_bridge.installation import extra_command
 
 ENDINGS = (".xlsx", ".xlsm")
 
@@ -74,7 +75,7 @@ def open_sheet(path: Path, name: str | None) -> Iterator[SheetSource]:
         import openpyxl
     except ImportError:
         raise UsageError(
-            f"{path} needs openpyxl; run: pip install 'ccnvr[xlsx]', or save it as CSV"
+            f"{path} needs openpyxl; save it as CSV, or run: {extra_command('xlsx')}"
         ) from None
     _check_size(path)
     try:

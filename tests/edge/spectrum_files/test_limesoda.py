@@ -35,7 +35,7 @@ def test_unknown_sets_and_a_missing_package_are_wrong_use(monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"'B\.204' is not one of"):
         limesoda.load("B.204")
     monkeypatch.setattr(limesoda, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install --no-deps LimeSoDa"):
+    with pytest.raises(UsageError, match=r"pip install .*--no-deps LimeSoDa==0.1.5"):
         limesoda.load("CV.98")
 
 

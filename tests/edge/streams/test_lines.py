@@ -153,5 +153,5 @@ def test_settings_of_lines_are_checked() -> None:
 
 
 def test_a_table_whose_package_is_missing_says_what_to_install() -> None:
-    with pytest.raises(UsageError, match=r"\[web\] needs .* pip install 'ccnvr\[web\]'"):
+    with pytest.raises(UsageError, match=r"\[web\] needs .* pip install .*'ccnvr\[web\]'"):
         check_installed("web", "uvicorn", "ccnvr.no_such_module")

@@ -12,6 +12,7 @@ from ccnvr.edge.spectrum_files.spectra_table import SpectraTable
 from ccnvr.edge.spectrum_files.tables.layout import NAMED, Layout, layout
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import UsageError
+from ccnvr.firmware_bridge.installation import extra_command
 from ccnvr.train.libraries.soils import ROWS_AT_ONCE
 
 # For each column, so that not all of a row group is read at once.
@@ -32,7 +33,7 @@ def read(path: Path) -> Iterator[SpectraTable]:
         import pyarrow.parquet
     except ImportError:
         raise UsageError(
-            f"{path} needs pyarrow; run: pip install 'ccnvr[parquet]', or save it as CSV"
+            f"{path} needs pyarrow; save it as CSV, or run: {extra_command('parquet')}"
         ) from None
     first = 1
     try:

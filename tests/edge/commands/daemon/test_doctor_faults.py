@@ -25,6 +25,8 @@ from ccnvr.firmware_bridge.instrument import ScanKind
 from tests.edge.store.test_store import INFO, add, scan
 from tests.support.helpers import CCNVR, ROOT, assert_one_sentence, run_ccnvr
 
+DIALOUT = 20
+
 MODELS = next((ROOT / "edge" / "models").glob("*.ccnvr"))
 
 Findings = list[dict[str, object]]
@@ -80,14 +82,16 @@ def test_a_port_without_permission(write: Callable[..., Path], tmp_path: Path) -
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
     master, slave = os.openpty()
-    os.chmod(os.ttyname(slave), 0o600)
+    # As of a serial port: for its owner and the group dialout.
+    os.chown(os.ttyname(slave), 0, DIALOUT)
+    os.chmod(os.ttyname(slave), 0o660)
     os.chmod(tmp_path, 0o777)
     code = (
         "import os, sys\n"
         "from ccnvr.edge import cli\n"
         "import ccnvr.edge.doctor.daemon_checks, ccnvr.edge.commands.daemon.doctor\n"
         "import ccnvr.firmware_bridge.link.driver, ccnvr.edge.engines.numpy_reference\n"
-        "import ccnvr.edge.engines.onnx, onnxruntime\n"
+        "import ccnvr.edge.engines.onnx, onnxruntime, ccnvr.firmware_bridge.port_advice\n"
         "from ccnvr.edge.doctor import daemon_checks\n"
         "from ccnvr.edge.daemon import config\n"
         "settings = config.load(None, {'instrument': {'url': sys.argv[1]}})\n"
@@ -96,7 +100,8 @@ def test_a_port_without_permission(write: Callable[..., Path], tmp_path: Path) -
     )
     url = f"serial://{os.ttyname(slave)}"
     result = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
-    assert f"no permission to open {url}; add your user to the group" in result.stdout, result
+    said = f"no permission to open {url}; add your user to its group and log in again: sudo usermod"
+    assert said in result.stdout, result
     os.close(master)
     os.close(slave)
 
