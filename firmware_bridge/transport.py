@@ -76,8 +76,8 @@ class SerialTransport:
         target, options, lines = _parse(url)
         path = Path(target) if options else None
         try:
-            # Not below /dev, where a program that writes to an unplugged port leaves a file, which a
-            # daemon must outlive.
+            # Not below /dev: there a program that writes to an unplugged port leaves a file, and a
+            # daemon must outlive that.
             misnamed = path is not None and path.exists() and not path.is_char_device()
             if misnamed and not target.startswith("/dev/"):
                 raise UsageError(f"{path} in {url} is no serial port; name one, as in /dev/ttyACM0")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ccnvr.firmware_bridge import port_advice
 from ccnvr.firmware_bridge.connect.registry import open_instrument, resolve
 from ccnvr.firmware_bridge.errors import LinkLost, UsageError
 from ccnvr.firmware_bridge.instrument import ScanKind, Settings
 from ccnvr.firmware_bridge.link.driver import LinkInstrument
+from ccnvr.firmware_bridge.port_advice import advice
 from ccnvr.firmware_bridge.transport import PortError, SerialTransport
 
 
@@ -100,6 +100,7 @@ def test_a_port_that_this_user_may_not_open(
     mode: int, member: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real device of a group, opened by a process of user nobody."""
+    assert advice  # imported here, since nobody may not be able to read this tree
     port, group = tmp_path / "ttyTEST", grp.getgrgid(20)
     os.mknod(port, mode | stat.S_IFCHR, os.makedev(4, 64))
     port.chmod(mode)
@@ -110,7 +111,7 @@ def test_a_port_that_this_user_may_not_open(
     if member:
         user = pwd.getpwuid(65_534).pw_name
         known = grp.struct_group((group.gr_name, "x", group.gr_gid, [user]))
-        monkeypatch.setattr(port_advice.grp, "getgrgid", lambda number: known)
+        monkeypatch.setattr(grp, "getgrgid", lambda number: known)
     assert words.format(group=group.gr_name) in said_to_nobody(f"serial://{port}")
 
 
