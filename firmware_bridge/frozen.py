@@ -67,12 +67,17 @@ def _initialiser(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
     fields, known, put = dataclasses.fields(cls), set(names), object.__setattr__
     positional = -1 if any(field.kw_only for field in fields) else len(names)
     checks = hasattr(cls, "__post_init__")
+    defaults = tuple((field.name, field.default) for field in fields)
+    # Behind this many values, each field has a default that needs no call.
+    least = max((n for n, one in enumerate(defaults, 1) if one[1] is MISSING), default=0)
 
     def initialise(self: Any, *values: Any, **named: Any) -> None:
         items: Iterable[tuple[str, Any]]
         # The first two are most calls, and storing a scan takes dozens of them.
-        if not named and len(values) == positional:
-            items = zip(names, values, strict=True)
+        if not named and least <= len(values) <= positional:
+            items = zip(names, values, strict=False)
+            if len(values) < positional:
+                items = (*items, *defaults[len(values) :])
         elif not values and named.keys() == known:
             items = named.items()
         else:

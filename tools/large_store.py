@@ -4,8 +4,9 @@ Prints one JSON object: the time to open the store and to commit a scan, the byt
 had the kernel write for each scan (/proc/self/io), and the size of the files before and after.
 
 Power-ons of the instrument matter for the index on scan ids, which is in the order of text: the
-oldest of many scans of one power-on have others between them there, so that each deletion writes a
-page of its own.
+oldest of many scans of one power-on have others between them there (20000 to 20009 follow 2000), so
+that each deletion writes a page of its own. That ends when the numbers that are deleted exceed a
+ninth of the stored scans, since ten times such a number is no stored scan's (`--deleted`).
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ def main() -> None:
     parser.add_argument(
         "--scans-a-start", type=int, default=500, help="scans of one power-on of the instrument"
     )
+    parser.add_argument("--deleted", type=int, default=0, help="the oldest of them, gone before")
     parser.add_argument("--more", type=int, default=5_000, help="scans to measure")
     arguments = parser.parse_args()
     path = arguments.folder / "large.sqlite"
     source = np.random.default_rng(1)
     spectra = [made_up_counts(source) for _ in range(64)]
     fill(path, spectra, arguments.scans, arguments.scans_a_start)
-    filled = path.stat().st_size
+    delete(path, arguments.deleted)
+    filled = used_bytes(path)
     started = time.perf_counter()
     store = Store(path, owner=True)
     opening = time.perf_counter() - started
@@ -113,6 +116,23 @@ def fill(path: Path, spectra: list[np.ndarray], scans: int, a_start: int) -> Non
             "FROM k, scans WHERE scans.id = i % 1000 + 1",
             (scans, a_start, a_start),
         )
+
+
+def delete(path: Path, scans: int) -> None:
+    """Delete so many of the oldest scans by SQL."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("DELETE FROM scans WHERE id <= ?", (scans,))
+
+
+def used_bytes(path: Path) -> int:
+    """Return the size of a store without its free pages."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((used,),) = connection.execute(
+            "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,"
+            " pragma_freelist_count, pragma_page_size"
+        ).fetchall()
+    return int(used)
 
 
 def add(store: Store, spectra: list[np.ndarray], number: int, a_start: int) -> None:
