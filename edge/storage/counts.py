@@ -44,7 +44,7 @@ class CountsFormat(IntEnum):
 
 def encode(counts: NDArray[np.float64], averages: int) -> tuple[CountsFormat, bytes]:
     """Return the shortest format that gives `counts` (pixels,) back exactly, and their bytes."""
-    exact = counts.astype("<f8").tobytes()
+    exact = counts.astype("<f8", copy=False).tobytes()
     with np.errstate(invalid="ignore", over="ignore"):
         whole = np.rint(counts * averages).astype("<i4")
         # Compared after the conversion: whole numbers have no -0.0, and what does not fit them

@@ -88,18 +88,17 @@ def cobs_decode(data: bytes) -> bytes | None:
     older = newer = 0
     while position < end:
         code = data[position]
-        if code == older and looks and older + newer <= _LONGEST_PERIOD:
+        if code == older and looks and _go_on(data, position, older, newer):
             # Two codes that alternate, as the zeros in the high bytes of counts make them, are
             # found and overwritten by slices.
-            looks, period = looks - 1, older + newer
+            looks, period, second = looks - 1, older + newer, position + older
             pairs = min(
-                _leading(data[position::period], older),
-                _leading(data[position + older :: period], newer),
+                _leading(data[position::period], older), _leading(data[second::period], newer)
             )
-            behind = position + pairs * period
-            out[position:behind:period] = bytes(pairs)
-            out[position + older : behind + older : period] = bytes(pairs)
-            position, older = behind, 0
+            zeros, length = bytes(pairs), pairs * period
+            out[position : position + length : period] = zeros
+            out[second : second + length : period] = zeros
+            position, older = position + length, 0
             continue
         out[position] = 0
         position += code
@@ -112,6 +111,17 @@ def cobs_decode(data: bytes) -> bytes | None:
     for index in reversed(superfluous):
         del out[index]
     return bytes(out)
+
+
+def _go_on(data: bytes, position: int, older: int, newer: int) -> bool:
+    """Return whether two alternating codes go on alternating behind a position."""
+    period = older + newer
+    return (
+        period <= _LONGEST_PERIOD
+        and position + period < len(data)
+        and data[position + older] == newer
+        and data[position + period] == older
+    )
 
 
 def _leading(data: bytes, value: int) -> int:
