@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge.bundle.archive import model_file_name, read
@@ -89,11 +90,22 @@ def as_numbers(predictions: Sequence[Prediction]) -> Array:
 
 
 def largest(earlier: Array, now: Array) -> tuple[float, float]:
-    """Return the largest difference of a value, and of an interval's end, in earlier widths."""
+    """Return the largest difference of a value, and of an interval's end, in earlier widths.
+
+    Of estimates that were moved to a possible value, the value alone is compared: their intervals
+    are defined in another way since decision 0097.
+    """
     width = (earlier[..., 2] - earlier[..., 1])[..., None]
-    # An interval that lies below 0 as a whole is shown as 0 to 0.
+    # An interval that lay below 0 as a whole was shown as 0 to 0.
     apart = np.abs(now[..., :3] - earlier[..., :3]) / np.where(width > 0.0, width, 1.0)
-    return float(apart[..., 0].max()), float(apart[..., 1:].max())
+    ends = apart[..., 1:][~moved(earlier)]
+    return float(apart[..., 0].max()), float(ends.max(initial=0.0))
+
+
+def moved(numbers: Array) -> NDArray[np.bool_]:
+    """Return which estimates of `as_numbers` were moved to the nearest possible value, 0 or 100."""
+    at_limit: NDArray[np.bool_] = (numbers[..., 0] == 0.0) | (numbers[..., 0] == 100.0)
+    return at_limit
 
 
 def flagged(predictions: Sequence[Prediction]) -> float:

@@ -31,7 +31,7 @@ from ccnvr.train.libraries.load import join, load_library
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.base import read_base
-from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, largest, written
+from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, largest, moved, written
 
 RECIPES = ("gaussian", "icraf", "nirsoil_best", "paper", "pretrained", "steady", "study")
 """The recipes of train/recipes that name their libraries."""
@@ -106,17 +106,20 @@ def compared_inputs(earlier: Kept, now: Kept) -> Iterator[str]:
 
 def compared(earlier: Kept, now: Kept) -> Iterator[str]:
     """Yield a table of how far predictions are from earlier ones of the same spectra, by model."""
-    yield "| model | spectra | values | ends of intervals | other flags | other kind of interval |"
-    yield "|---" * 6 + "|"
+    yield "| model | spectra | values | ends | other flags | other interval | moved to 0 or 100 |"
+    yield "|---" * 7 + "|"
     for name in dict.fromkeys(title.split(": ")[0] for title in now if ": " in title):
         titles = [one for one in now if one.startswith(f"{name}: ") and not one.endswith(FLAGS)]
         values, ends = zip(*(largest(earlier[one], now[one]) for one in titles), strict=True)
         flags = sum(np.sum(earlier[one + FLAGS] != now[one + FLAGS]) for one in titles)
         kinds = sum(np.sum((earlier[one] != now[one])[..., 3].any(axis=1)) for one in titles)
-        spectra = sum(len(now[one]) for one in titles)
-        yield (
-            f"| `{name}` | {spectra:,} | {max(values):.0e} | {max(ends):.0e} | {flags} | {kinds} |"
+        limited = sum(int(moved(earlier[one]).sum()) for one in titles)
+        cells = (
+            f"{sum(len(now[one]) for one in titles):,}",
+            *(f"{max(apart):.0e}" for apart in (values, ends)),
+            *map(str, (flags, kinds, limited)),
         )
+        yield f"| `{name}` | {' | '.join(cells)} |"
 
 
 def main() -> None:

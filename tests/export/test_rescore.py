@@ -61,10 +61,12 @@ def test_a_prediction_that_moved_is_found() -> None:
     moved = {title: array.copy() for title, array in earlier.items()}
     moved["m: held out"][0, 0] = [5.4, 4.0, 8.8, 0.0]
     moved["m: held out, flags"][2] = ""
+    # The second estimate is at the limit of what is possible: its interval is no difference.
+    moved["m: held out"][1, 0, 2] = 3.0
     lines = [list(same_predictions.compared(earlier, now))[-1] for now in (earlier, moved)]
-    assert lines[0] == "| `m` | 3 | 0e+00 | 0e+00 | 0 | 0 |"
+    assert lines[0] == "| `m` | 3 | 0e+00 | 0e+00 | 0 | 0 | 1 |"
     # A tenth and a fifth of an interval that is 4 wide; one soil's flags, and another's interval.
-    assert lines[1] == "| `m` | 3 | 1e-01 | 2e-01 | 1 | 1 |"
+    assert lines[1] == "| `m` | 3 | 1e-01 | 2e-01 | 1 | 1 | 1 |"
 
 
 def test_an_input_that_is_another_in_one_bit_is_found() -> None:
