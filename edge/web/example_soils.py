@@ -47,6 +47,6 @@ class ExampleSoils:
 
     @staticmethod
     def _read_soils(source: str, changed_ns: int) -> tuple[Array, Array]:
-        bundle = archive.read(source)
+        bundle = archive.opened(source)
         soils = 10.0 ** -np.array(bundle.self_test().absorbance[:MOST_SOILS])
         return bundle.manifest.preprocessing.grid.wavelengths(), soils
