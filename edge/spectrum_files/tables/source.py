@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -332,8 +333,10 @@ def _as_utf_8(path: Path, stream: IO[bytes], head: bytes) -> IO[bytes]:
     if encoding is None:
         return stream
     # UTF-16 cannot be split into lines as bytes, so the file is converted as a whole. The byte
-    # beyond the limit shows that a file exceeds it.
-    data = stream.read(LARGEST_IN_MEMORY + 1)
+    # beyond the limit shows that a file exceeds it. No more is asked for than the file has, because
+    # Python allocates what is asked for.
+    size = os.fstat(stream.fileno()).st_size
+    data = stream.read(min(size, LARGEST_IN_MEMORY) + 1)
     if len(data) > LARGEST_IN_MEMORY:
         raise UsageError(f"{path} is text in UTF-16 of more than 64 MiB; save it as CSV in UTF-8")
     try:

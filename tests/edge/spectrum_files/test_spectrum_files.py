@@ -148,6 +148,19 @@ def test_jcamp_numbers_come_back(
     assert table.spectra[0] * 1e6 == pytest.approx(np.array(numbers), abs=1e-3)
 
 
+def test_a_short_file_that_begins_like_utf_16_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "short.csv"
+    path.write_bytes(b"\xfe\xff\0i\0d")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=r"short\.csv"):
+            read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8e6
+
+
 @pytest.mark.slow
 @given(name=st.sampled_from(sorted(FILES)), data=st.data())
 @settings(max_examples=400)
