@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, median
 from ccnvr.firmware_bridge.errors import InstrumentError
 
 MOST_LEAK = 0.02
@@ -81,12 +81,12 @@ def check_white(dark: Array, white: Array, earlier: Sequence[Array]) -> None:
     if not earlier:
         return
     # A median, so that no single earlier white decides.
-    usual = np.median(np.array(earlier), axis=0) - dark
+    usual = median(np.array(earlier), axis=0) - dark
     bright = usual > _BRIGHT * usual.max()
     if not np.any(bright):
         return
     ratio = _smooth((white - dark)[bright] / usual[bright])
-    level = float(np.median(ratio))
+    level = float(median(ratio))
     if not level > 0.0:
         raise ReferenceRefused(
             "the white reference is no brighter than the dark one, and earlier ones were; switch "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, median
 from ccnvr.firmware_bridge.frozen import frozen
 
 # Over 1100-2450 nm the flattest soil varies by 0.028 in absorbance, the darkest reflects 0.11
@@ -45,9 +45,10 @@ def faults(wavelengths_nm: Array, reflectance: Array) -> dict[int, Fault]:
     if wavelengths_nm.size < 3 or wavelengths_nm[-1] - wavelengths_nm[0] < _WIDE_ENOUGH_NM:
         return {}
     highest, lowest = reflectance.max(axis=1), reflectance.min(axis=1)
-    whitish = np.median(reflectance, axis=1) > _WHITE
+    usual = median(reflectance, axis=1)
+    whitish = usual > _WHITE
     flat = np.log10(highest) - np.log10(lowest) < np.where(whitish, _FLATTEST_WHITE, _FLATTEST)
-    wrong = flat | (highest < _DARKEST) | (np.median(reflectance, axis=1) > _BRIGHTEST)
+    wrong = flat | (highest < _DARKEST) | (usual > _BRIGHTEST)
     wrong |= _continuum_removed(reflectance, highest)
     if not np.any(wrong):
         return {}
@@ -65,7 +66,7 @@ def explained(wavelengths_nm: Array, values: Array, low: float, high: float) -> 
             "use a model that leaves 1335-1480 and 1770-2000 nm out, or measure with a contact "
             "probe",
         )
-    if np.median(values) > _RAW_COUNTS:
+    if median(values) > _RAW_COUNTS:
         return Fault(
             "these look like raw counts, or reflectance times 10,000",
             "save reflectance as a fraction, which of counts is (soil - dark) / (white - dark)",
@@ -101,7 +102,7 @@ def _fault(reflectance: Array, flat: bool) -> Fault:
             f"nowhere reflects more than {highest:.3g}, and soils do", "correct its scale", True
         )
     share = 100.0 * (highest / reflectance.min() - 1.0) if flat else 0.0
-    if flat and np.median(reflectance) > _WHITE:
+    if flat and median(reflectance) > _WHITE:
         return Fault(
             f"is constant within {share:.2g} %, as a white panel is and no soil",
             "leave it out",
@@ -118,7 +119,7 @@ def _fault(reflectance: Array, flat: bool) -> Fault:
             "give the spectra as measured, since the model does its own preprocessing",
         )
     return Fault(
-        f"reflects {np.median(reflectance):.3g} of the light, more than a white panel",
+        f"reflects {median(reflectance):.3g} of the light, more than a white panel",
         "correct its scale, or take the white reference again",
         True,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, median
 
 Levels = tuple[tuple[float, float], ...]
 
@@ -108,7 +108,7 @@ def _rise(wavelengths_nm: Array, reflectance: Array) -> Array:
 
 def _smoothed(values: Array, places: Array) -> Array:
     """Return the means of rows over `_SMOOTHED_NM`, with -inf where that leaves the row."""
-    width = max(1, round(_SMOOTHED_NM / float(np.median(np.diff(places)))))
+    width = max(1, round(_SMOOTHED_NM / float(median(np.diff(places)))))
     sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     means = (sums[:, width:] - sums[:, :-width]) / width
     before = (width - 1) // 2

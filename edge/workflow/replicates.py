@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ccnvr.edge.chemometrics.targets import GAUSSIAN_90, LARGEST_PERCENTAGE, Estimate
 from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.quality.gate import disagree
+from ccnvr.firmware_bridge.arrays import median
 from ccnvr.firmware_bridge.instrument import Scan, Settings
 
 DISAGREE = "replicates_disagree"
@@ -49,12 +50,12 @@ def outliers(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
     first = predictions[int(np.argmax(usable))]
     for name in first:
         values = np.array([one[name].value if one else np.nan for one in predictions])
-        halves = [_half_width(one[name]) for one in predictions if one]
-        away = np.abs(values - np.median(values[usable]))
+        halves = np.array([_half_width(one[name]) for one in predictions if one])
+        away = np.abs(values - median(values[usable]))
         # What is nearer than the model's own error is no outlier, however odd.
-        least = float(np.median(halves))
+        least = float(median(halves))
         # NaN compares false, so that what is unusable is only counted once.
-        odd |= away > max(_LIMIT * float(np.median(away[usable])), least)
+        odd |= away > max(_LIMIT * float(median(away[usable])), least)
     remain = int((~odd).sum())
     return odd if 2 * remain > len(predictions) else ~usable
 

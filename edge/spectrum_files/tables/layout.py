@@ -12,7 +12,7 @@ from ccnvr.edge.spectrum_files.spectra_table import UNSAID, Reading
 from ccnvr.edge.spectrum_files.tables import axis, names
 from ccnvr.edge.spectrum_files.tables.axis import Claim
 from ccnvr.edge.spectrum_files.tables.names import Place
-from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.arrays import Array, median
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.firmware_bridge.frozen import frozen
 
@@ -208,7 +208,7 @@ def _without_strays(places: dict[int, Place]) -> tuple[dict[int, Place], list[in
     kept = _longest_run(places)
     numbers = np.sort([found.number for found in kept.values()])
     steps = np.diff(numbers)
-    breaks = np.flatnonzero(steps > _FAR * np.median(steps))
+    breaks = np.flatnonzero(steps > _FAR * median(steps))
     for at in breaks:
         below, above = numbers[: at + 1], numbers[at + 1 :]
         few, many = (below, above) if below.size < above.size else (above, below)

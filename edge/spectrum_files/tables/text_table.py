@@ -24,6 +24,7 @@ from ccnvr.edge.spectrum_files.tables.layout import (
 )
 from ccnvr.edge.spectrum_files.tables.numbers import RaggedRow
 from ccnvr.edge.spectrum_files.tables.source import Block, Source, bad_cell, open_text
+from ccnvr.firmware_bridge.arrays import median
 from ccnvr.firmware_bridge.errors import UsageError
 
 _FEWEST_VALUES = 3
@@ -116,7 +117,7 @@ def _holds_values(source: Source) -> bool:
         one, other = np.abs(numeric[:size]), np.abs(below[:size])
         return bool(np.all(np.abs(one - other) <= _ALIKE * np.maximum(one, other)))
     # Wavelengths in nm are some hundred times as large as what is measured there.
-    sizes = [float(np.median(np.abs(values))) for values in (numeric, below)]
+    sizes = [float(median(np.abs(values).ravel())) for values in (numeric, below)]
     return max(sizes) <= _SAME_SIZE * min(sizes)
 
 
