@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.manifest import Card
 from ccnvr.edge.cli import COMMANDS, main
 from tests.support.helpers import CCNVR, NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
+from tests.support.wrong_use import refused
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -60,31 +62,42 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         assert command.example in " ".join(result.stdout.split())
 
 
-def test_wrong_use_is_one_sentence_and_exit_code_2() -> None:
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("pedict", "'pedict' is not a command; the commands are demo, run, scan"),
+        ("run --count many", "'many' is not a whole number"),
+        ("run --interval -1", "-1.0 is out of range; give a number from 0 to 86400"),
+        ("run --interval soon", "'soon' is not a number"),
+        ("run", "names no instrument"),
+        ("predict default", "files of spectra"),
+        ("simulate --listen here", "'here' is not HOST:PORT"),
+        ("simulate --listen 127.0.0.1:\u00b2", "is not HOST:PORT"),
+        ("simulate --pace -2", "--pace -2.0"),
+        ("simulate --spectra none.csv", "none.csv cannot be read"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hung_up = signal.getsignal(signal.SIGHUP)
+    try:
+        assert words in refused(capsys, command)
+    finally:
+        # `ccnvr run` ignores it until it has read its configuration.
+        signal.signal(signal.SIGHUP, hung_up)
+
+
+def test_wrong_use_ends_the_process_with_2() -> None:
     assert_one_sentence(run_ccnvr("pedict"), 2, "'pedict' is not a command", "predict")
-    assert_one_sentence(run_ccnvr("run", "--count", "many"), 2, "'many' is not a whole number")
-    assert_one_sentence(
-        run_ccnvr("run", "--interval", "-1"),
-        2,
-        "-1.0 is out of range; give a number from 0 to 86400",
-    )
-    assert_one_sentence(run_ccnvr("run", "--interval", "soon"), 2, "'soon' is not a number")
-    assert_one_sentence(run_ccnvr("run"), 2, "names no instrument")
-    assert_one_sentence(run_ccnvr("predict", "default"), 2, "files of spectra")
-    assert_one_sentence(run_ccnvr("simulate", "--listen", "here"), 2, "'here' is not HOST:PORT")
-    assert_one_sentence(
-        run_ccnvr("simulate", "--listen", "127.0.0.1:\u00b2"), 2, "is not HOST:PORT"
-    )
-    assert_one_sentence(run_ccnvr("simulate", "--pace", "-2"), 2, "--pace -2.0")
-    assert_one_sentence(
-        run_ccnvr("simulate", "--spectra", "none.csv"), 2, "none.csv cannot be read"
-    )
     assert run_ccnvr().returncode == 2
 
 
-def test_a_simulator_shows_no_soil_upside_down(soils_csv: Path) -> None:
-    result = run_ccnvr("simulate", "--spectra", soils_csv, "--quantity", "absorbance")
-    assert_one_sentence(result, 2, f"{soils_csv} row 2", "rises at 1917 nm, read as absorbance")
+def test_a_simulator_shows_no_soil_upside_down(
+    soils_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "simulate --spectra {soils} --quantity absorbance", soils=soils_csv)
+    assert f"{soils_csv} row 2" in said and "rises at 1917 nm, read as absorbance" in said
 
 
 @pytest.mark.slow

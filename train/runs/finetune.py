@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccnvr.edge.atomic_files import check_absent, check_folder, make_folder
-from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.train.calibration.fit import Calibration, predict
 from ccnvr.train.calibration.recipe_soils import doubts
 from ccnvr.train.libraries.soils import Soils
@@ -22,9 +21,9 @@ from ccnvr.train.recipe.rounds import Finetuned
 from ccnvr.train.runs import folder as run_folder
 from ccnvr.train.runs.base import Base, read_base
 from ccnvr.train.runs.finetune_folds import fit_folds
-from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings
+from ccnvr.train.runs.outcome import FinetuningOutcome, FinetuningSettings, report_of
 from ccnvr.train.runs.own_soils import overlap, read_soils
-from ccnvr.train.runs.report import LeftOut, accuracy_by_library, conclude
+from ccnvr.train.runs.report import accuracy_by_library
 
 _HEADER = (
     "# Written by ccnvr finetune: the recipe of the model that it started from, and what came "
@@ -62,39 +61,24 @@ def finetune(
     settings = settings or FinetuningSettings()
     if settings.network == "yes":
         base.check_tunable()
-    # An empty folder is as good as none: people make one before they start.
-    if not (folder.is_dir() and not any(folder.iterdir())):
-        check_absent(folder, "--out")
-    check_folder(folder, "--out")
+    _check_free(folder)
     own, left_out = read_soils(base, path, quantity)
     for words in doubts(own):
         print(f"warning: {words}", file=sys.stderr)
     known = overlap(base, own)
     # Outputs without soils are dropped: nothing shows what the tuning does to them (decision 0046).
-    base = base.only(own.properties)
-    settings = settings.for_soils(own)
+    base, settings = base.only(own.properties), settings.for_soils(own)
     # A folder that cannot be made is reported before a minute's work, not after it.
     make_folder(folder)
-    adaptation = fit_folds(base, own, settings)
-    recipe = _recipe(
-        base, path, (*known.kept, *known.substitutes), quantity, settings, adaptation.chosen
-    )
+    kept = fit_folds(base, own, settings)
+    libraries = (*known.kept, *known.substitutes)
+    recipe = _recipe(base, path, libraries, quantity, settings, kept.chosen)
     # On the same soils, so that the two rows of the table can be compared.
     as_it_is = accuracy_by_library(own, predict(recipe, base.calibration, own.spectra))
-    fine_tuned = accuracy_by_library(own, adaptation.out_of_fold)
-    accuracy = {
-        f"{settings.folds}-fold cross-validation on the soils of the fine-tuning": fine_tuned,
-        f"{base.recipe.name}, before the fine-tuning, on the same soils": as_it_is,
-    }
-    seen = LeftOut(adaptation.out_of_fold, adaptation.folds)
-    report, domain = conclude(recipe, adaptation.calibration, own, seen, accuracy)
-    if domain is None:
-        report = replace(report, targets=tuple(map(_of_known_places, report.targets)))
-    report.training["members"] = adaptation.compared(own, report.targets)
+    fine_tuned = accuracy_by_library(own, kept.out_of_fold)
+    report, domain = report_of(base, recipe, own, kept, (fine_tuned, as_it_is))
     report.soils.update({"parts": [str(path)], "seen_before": len(known.seen)})
-    # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
-    report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
-    _keep(folder, recipe, adaptation.calibration, own)
+    _keep(folder, recipe, kept.calibration, own)
     # Last, because the report marks the run as finished.
     run_folder.keep_report(folder, report, domain)
     return FinetuningOutcome(
@@ -110,13 +94,12 @@ def finetune(
     )
 
 
-def _of_known_places(target: Target) -> Target:
-    """Return a target with one interval, that of soils like the user's.
-
-    Without a domain nothing tells them from others, and the base's interval for new places would
-    be shown for all of them.
-    """
-    return replace(target, half_width_90_new_places=None)
+def _check_free(folder: Path) -> None:
+    """Check that the run's folder can be made, and that no other run would be lost."""
+    # An empty folder is as good as none: people make one before they start.
+    if not (folder.is_dir() and not any(folder.iterdir())):
+        check_absent(folder, "--out")
+    check_folder(folder, "--out")
 
 
 def _recipe(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ccnvr.edge.chemometrics.targets import Target
@@ -23,60 +22,25 @@ from ccnvr.train.calibration.finetuning import Tuning, tuned_network
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.folds import fold_of, soil_of
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.members.choice import is_better, skill
+from ccnvr.train.members.repeated_folds import LeftOutFold, RepeatedFolds
 from ccnvr.train.network.ccnvr import CCNVR, network_outputs
 from ccnvr.train.network.scales import restore
 from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK
-from ccnvr.train.runs import member_report
 from ccnvr.train.runs.base import Base
+from ccnvr.train.runs.member_report import KeptModel
 from ccnvr.train.runs.outcome import FinetuningSettings
-
-Mask = NDArray[np.bool_]
 
 AS_IT_IS, OFFSET = "as it is", "as it is, with an offset"
 MEAN, TUNED, WITH_TUNED = "mean of the members", "tuned network", "mean with the tuned network"
 
 
-@dataclass(frozen=True, eq=False)
-class Adaptation:
-    """The model that a fine-tuning keeps, and what repeated cross-validation found."""
-
-    calibration: Calibration
-    """The model as one network, fitted to all soils."""
-
-    out_of_fold: Array
-    """Its predictions `(n, targets)` of left-out soils, in the first repeat."""
-
-    folds: Integers
-    """The folds of the first repeat, `(n,)`."""
-
-    chosen: str
-    """The row of `predicted` that is kept."""
-
-    reason: str
-    """Why it is kept."""
-
-    predicted: dict[str, Array] = field(default_factory=dict)
-    """Predictions `(repeats, n, targets)` of left-out soils by member, mean and base."""
-
-    def compared(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return the figures of each row for a report, and the intervals' widths."""
-        return {
-            "model": self.chosen,
-            "network": self.chosen == WITH_TUNED,
-            "verdict": self.chosen,
-            "reason": self.reason,
-            **member_report.figures(self.predicted, soils, targets),
-            "interval_width": member_report.interval_widths(soils, self.out_of_fold, targets),
-        }
-
-
-def fit_folds(base: Base, soils: Soils, settings: FinetuningSettings) -> Adaptation:
+def fit_folds(base: Base, soils: Soils, settings: FinetuningSettings) -> KeptModel:
     """Cross-validate members of a user's soils beside the base, and fit the best model to all."""
     tries = is_tried(base, settings, len(np.unique(soil_of(soils))))
-    all_folds = [
+    folds = tuple(
         fold_of(soils, settings.folds, settings.seed + repeat) for repeat in range(settings.repeats)
-    ]
+    )
+    validation = RepeatedFolds(soils.values, folds, settings.folds)
     # The last fit is the one to all soils, which gives the model that is kept.
     fits = settings.folds * settings.repeats + 1
     # On a terminal the bar moves at once; in a log file each refresh is a line, so one a minute.
@@ -85,21 +49,13 @@ def fit_folds(base: Base, soils: Soils, settings: FinetuningSettings) -> Adaptat
     steps = settings.epochs + 1 if tries else 1
     with tqdm(total=fits * steps, desc="folds", mininterval=pause) as bar:
         work = _Work(base, soils, settings, tries, bar)
-        predicted: dict[str, Array] = {}
-        for repeat, folds in enumerate(all_folds):
-            for fold in range(settings.folds):
-                held_out = folds == fold
-                found = work.predict(folds, fold, repeat * settings.folds + fold + 1)
-                for name, values in found.items():
-                    predicted.setdefault(name, np.empty((settings.repeats, *soils.values.shape)))[
-                        repeat, held_out
-                    ] = values
-                bar.update()
+        predicted = validation.predict(work.predict, bar.update)
         bar.set_description("all soils")
-        chosen, reason = _choose(soils, predicted, all_folds, settings.folds)
+        chosen, reason = _choose(validation, predicted)
         calibration = work.final(chosen)
         bar.update()
-    return Adaptation(calibration, predicted[chosen][0], all_folds[0], chosen, reason, predicted)
+    with_network = chosen == WITH_TUNED
+    return KeptModel(calibration, validation, predicted, chosen, with_network, reason, chosen)
 
 
 def is_tried(base: Base, settings: FinetuningSettings, soils: int) -> bool:
@@ -123,11 +79,11 @@ class _Work:
 
     bar: tqdm[Any]
 
-    def predict(self, folds: Integers, fold: int, offset: int) -> dict[str, Array]:
+    def predict(self, left_out: LeftOutFold) -> dict[str, Array]:
         """Return predictions of left-out soils `(n, targets)` by each row of the comparison."""
-        base, rows, held_out = self.base.calibration, folds != fold, folds == fold
-        inputs, predicted = self._outputs(held_out)
-        beside = self._fit(rows, offset)
+        base, rows, number = self.base.calibration, left_out.rows, left_out.number
+        inputs, predicted = self._outputs(left_out.held_out)
+        beside = self._fit(rows, number)
         members = beside.outputs(inputs, predicted)
         outputs = {
             AS_IT_IS: predicted,
@@ -136,14 +92,14 @@ class _Work:
             MEAN: np.mean(list(members.values()), axis=0),
         }
         if self.tries:
-            outputs[TUNED] = network_outputs(self._tuned(rows, offset), inputs).astype(np.float64)
+            outputs[TUNED] = network_outputs(self._tuned(rows, number), inputs).astype(np.float64)
             own = [members[kind] for kind in beside.own]
             outputs[WITH_TUNED] = np.mean([*own, outputs[TUNED]], axis=0)
         return {name: restore(base.targets, values) for name, values in outputs.items()}
 
     def final(self, chosen: str) -> Calibration:
         """Return the chosen model, fitted to all soils."""
-        base, every = self.base.calibration, np.full(len(self.soils), True)
+        base, every = self.base.calibration, np.arange(len(self.soils))
         network = base.network
         if chosen != AS_IT_IS:
             beside = self._fit(every, 0)
@@ -157,7 +113,7 @@ class _Work:
         )
         return replace(base, network=network, targets=targets)
 
-    def _fit(self, rows: Mask, offset: int) -> BesideModel:
+    def _fit(self, rows: Integers, offset: int) -> BesideModel:
         return fit_beside(
             self.base.recipe,
             self.base.calibration,
@@ -167,7 +123,7 @@ class _Work:
             self._seed(offset),
         )
 
-    def _tuned(self, rows: Mask, offset: int) -> CCNVR:
+    def _tuned(self, rows: Integers, offset: int) -> CCNVR:
         """Return the base's network, trained further on some soils."""
         settings = self.settings
 
@@ -187,25 +143,18 @@ class _Work:
         # Another seed for each fold, and none that another seed of the user's gives.
         return self.settings.seed * 1000 + offset
 
-    def _outputs(self, rows: Mask) -> tuple[Float32, Array]:
+    def _outputs(self, rows: Integers) -> tuple[Float32, Array]:
         """Return the base's inputs and outputs for some soils."""
         return inputs_and_outputs(self.base.recipe, self.base.calibration, self.soils.spectra[rows])
 
 
-def _choose(
-    soils: Soils, predicted: dict[str, Array], all_folds: list[Integers], folds: int
-) -> tuple[str, str]:
+def _choose(validation: RepeatedFolds, predicted: dict[str, Array]) -> tuple[str, str]:
     """Return the row that is kept, and why.
 
     The process around the model is kept unless another is better by more than chance.
     """
     scores = {
-        name: np.concatenate(
-            [
-                skill(soils.values, predicted[name][repeat], numbers)
-                for repeat, numbers in enumerate(all_folds)
-            ]
-        )
+        name: validation.scores(predicted[name])
         # The offset and the tuned network alone are only shown for comparison; `final` builds
         # neither.
         for name in (AROUND, AS_IT_IS, MEAN, WITH_TUNED)
@@ -214,7 +163,7 @@ def _choose(
     # The order of `scores` matters: each later one must beat the best so far.
     chosen = AROUND
     for name in scores:
-        if is_better(scores[name], scores[chosen], folds):
+        if validation.is_better(scores[name], scores[chosen]):
             chosen = name
     listed = ", ".join(f"{name} {score.mean():.3f}" for name, score in scores.items())
     return chosen, f"mean R2: {listed}"

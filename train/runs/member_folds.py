@@ -7,24 +7,22 @@ none is weighted: choosing by cross-validation and stacking were both worse than
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array, Integers
 from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.calibration.fitted_members import FittedMembers, fit_to
 from ccnvr.train.calibration.folds import check_folds, fold_of
-from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.members.choice import is_better, skill
+from ccnvr.train.members.repeated_folds import LeftOutFold, RepeatedFolds
 from ccnvr.train.network.ccnvr import network_outputs
 from ccnvr.train.network.scales import make_targets, restore
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.recipe.settings import FEWEST_FOR_NETWORK, MemberSettings
-from ccnvr.train.runs import member_report
+from ccnvr.train.runs.member_report import KeptModel
 from ccnvr.train.runs.run_data import RunData
 
 NETWORK, MEMBERS, BOTH = "network", "mean of the members", "mean with the network"
@@ -36,66 +34,21 @@ A folder of the run and a seed tell fits apart.
 """
 
 
-@dataclass(frozen=True, eq=False)
-class MeanModel:
-    """The mean that a run keeps, and what repeated cross-validation found."""
-
-    calibration: Calibration
-    """The mean as one network, fitted to all soils."""
-
-    out_of_fold: Array
-    """Its predictions `(n, targets)` of left-out soils, in the first repeat."""
-
-    with_network: bool
-    """Whether the network is a member."""
-
-    reason: str
-    """Why the network is a member, or is not."""
-
-    predicted: dict[str, Array] = field(default_factory=dict)
-    """Predictions `(repeats, n, targets)` of left-out soils, by member and mean."""
-
-    def compared(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return, for a report, the figures of each member and mean, and the intervals' widths."""
-        return {
-            "model": self.chosen,
-            "network": self.with_network,
-            "reason": self.reason,
-            **member_report.figures(self.predicted, soils, targets),
-            "interval_width": member_report.interval_widths(soils, self.out_of_fold, targets),
-        }
-
-    @property
-    def chosen(self) -> str:
-        """The name of the mean that is kept."""
-        return BOTH if self.with_network else MEMBERS
-
-
 def fit_mean(
     recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork, on_fit: Callable[[], Any]
-) -> MeanModel:
+) -> KeptModel:
     """Cross-validate members and network, choose between their two means, and fit that one."""
     settings = recipe.members
     assert settings is not None
-    tried = is_tried(settings, data)
-    all_folds = [_folds(recipe, data, repeat) for repeat in range(settings.repeats)]
-    predicted: dict[str, Array] = {}
-    for repeat, folds in enumerate(all_folds):
-        for fold in range(recipe.folds):
-            rows, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            found = _predict(
-                recipe, data, rows, held_out, fit_network if tried else None, (repeat, fold)
-            )
-            for name, values in found.items():
-                predicted.setdefault(name, np.empty((settings.repeats, *data.soils.values.shape)))[
-                    repeat, held_out
-                ] = values
-            on_fit()
-    with_network, reason = _decide(recipe, data, predicted, all_folds)
+    tried = fit_network if is_tried(settings, data) else None
+    folds = tuple(_folds(recipe, data, repeat) for repeat in range(settings.repeats))
+    validation = RepeatedFolds(data.soils.values, folds, recipe.folds)
+    predicted = validation.predict(partial(_predict, recipe, data, tried), on_fit)
+    with_network, reason = _decide(settings, validation, predicted)
     calibration = _final(recipe, data, fit_network if with_network else None)
     on_fit()
     kept = BOTH if with_network else MEMBERS
-    return MeanModel(calibration, predicted[kept][0], with_network, reason, predicted)
+    return KeptModel(calibration, validation, predicted, kept, with_network, reason)
 
 
 def is_tried(settings: MemberSettings, data: RunData) -> bool:
@@ -115,25 +68,20 @@ def _folds(recipe: TrainingRecipe, data: RunData, repeat: int) -> Integers:
 
 
 def _predict(
-    recipe: TrainingRecipe,
-    data: RunData,
-    rows: Integers,
-    held_out: Integers,
-    fit_network: FitNetwork | None,
-    place: tuple[int, int],
+    recipe: TrainingRecipe, data: RunData, fit_network: FitNetwork | None, left_out: LeftOutFold
 ) -> dict[str, Array]:
     """Return predictions of left-out soils `(n, targets)` by each member and each mean."""
-    repeat, fold = place
-    offset = repeat * recipe.folds + fold + 1
-    fitted = _fitted(recipe, data, rows, offset)
-    inputs = fitted.preprocess.batch(data.soils.spectra[held_out])
+    fitted = _fitted(recipe, data, left_out.rows, left_out.number)
+    inputs = fitted.preprocess.batch(data.soils.spectra[left_out.held_out])
     outputs = fitted.outputs(inputs)
     # Averaged as the model adds them up: standardised and transformed.
     members = list(outputs.values())
     outputs[MEMBERS] = np.mean(members, axis=0)
     if fit_network is not None:
-        part = f"fold-{fold}" if not repeat else f"repeat-{repeat}-fold-{fold}"
-        network = fit_network(rows, part, offset, _teachers(recipe, fitted)).network
+        # The first repeat has the names that it has in a run without members.
+        part = f"repeat-{left_out.repeat}-" * bool(left_out.repeat) + f"fold-{left_out.fold}"
+        teachers = _teachers(recipe, fitted)
+        network = fit_network(left_out.rows, part, left_out.number, teachers).network
         outputs[NETWORK] = network_outputs(network, inputs).astype(np.float64)
         outputs[BOTH] = np.mean([*members, outputs[NETWORK]], axis=0)
     return {name: restore(fitted.targets, values) for name, values in outputs.items()}
@@ -150,26 +98,16 @@ def predict_left_out(
 
 
 def _decide(
-    recipe: TrainingRecipe, data: RunData, predicted: dict[str, Array], all_folds: list[Integers]
+    settings: MemberSettings, validation: RepeatedFolds, predicted: dict[str, Array]
 ) -> tuple[bool, str]:
     """Return whether the network is a member, and why."""
-    settings = recipe.members
-    assert settings is not None
     if settings.network != "auto":
         return bool(settings.network), "as the recipe says"
     if BOTH not in predicted:
         return False, f"not tried on fewer than {FEWEST_FOR_NETWORK} soils"
-    with_it, without = (
-        np.concatenate(
-            [
-                skill(data.soils.values, predicted[name][repeat], folds)
-                for repeat, folds in enumerate(all_folds)
-            ]
-        )
-        for name in (BOTH, MEMBERS)
-    )
+    with_it, without = (validation.scores(predicted[name]) for name in (BOTH, MEMBERS))
     gain = f"mean R2 {with_it.mean():.3f} with it, {without.mean():.3f} without"
-    if is_better(with_it, without, recipe.folds):
+    if validation.is_better(with_it, without):
         return True, gain
     return False, f"{gain}, no more than chance"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from ccnvr.edge.chemometrics.metrics import accuracy
 from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.train.calibration.fit import Calibration
 from ccnvr.train.libraries.soils import Soils
+from ccnvr.train.members.repeated_folds import RepeatedFolds
 
 TOO_WIDE = 0.9
 """The width of an interval, relative to that of the soils' values, that says no more than these."""
@@ -18,6 +21,45 @@ TOO_WIDE = 0.9
 MEAN_OF_SOILS = "mean of the soils"
 
 _TITLES = {"plsr": "PLSR", "matern": "Matern process", "svr": "SVR"}
+
+
+@dataclass(frozen=True, eq=False)
+class KeptModel:
+    """The model that a run with members keeps, and what repeated cross-validation found."""
+
+    calibration: Calibration
+    """The model as one network, fitted to all soils."""
+
+    validation: RepeatedFolds
+    predicted: dict[str, Array]
+    """Predictions `(repeats, n, targets)` of left-out soils, by member and mean."""
+
+    chosen: str
+    """The row of `predicted` that is kept."""
+
+    with_network: bool
+    reason: str
+    """Why the network is a member, or is not."""
+
+    verdict: str | None = None
+    """What the report calls the model, if not by whether it is with the network."""
+
+    @property
+    def out_of_fold(self) -> Array:
+        """Its predictions `(n, targets)` of left-out soils, in the first repeat."""
+        first: Array = self.predicted[self.chosen][0]
+        return first
+
+    def compared(self, soils: Soils, targets: tuple[Target, ...]) -> dict[str, Any]:
+        """Return, for a report, the figures of each member and mean, and the intervals' widths."""
+        return {
+            "model": self.chosen,
+            "network": self.with_network,
+            **({} if self.verdict is None else {"verdict": self.verdict}),
+            "reason": self.reason,
+            **figures(self.predicted, soils, targets),
+            "interval_width": interval_widths(soils, self.out_of_fold, targets),
+        }
 
 
 def figures(

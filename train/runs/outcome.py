@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning, and its outcome."""
+"""The settings of a fine-tuning, its report and its outcome."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ccnvr.edge.chemometrics.domain import Domain
 from ccnvr.edge.chemometrics.metrics import AccuracyTable
+from ccnvr.edge.chemometrics.targets import Target
 from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.finetuning import FINETUNING
 from ccnvr.train.calibration.folds import soil_of
 from ccnvr.train.libraries.soils import Soils
-from ccnvr.train.runs.report import RunReport
+from ccnvr.train.recipe.recipe import TrainingRecipe
+from ccnvr.train.runs.base import Base
+from ccnvr.train.runs.member_report import KeptModel
+from ccnvr.train.runs.report import LeftOut, RunReport, conclude
 
 NETWORK = ("auto", "yes", "no")
 """Whether the network of the base is tuned, see `FinetuningSettings`."""
@@ -117,3 +122,40 @@ class FinetuningOutcome:
 
 def _count(soils: Soils) -> int:
     return int(np.unique(soil_of(soils)).size)
+
+
+def report_of(
+    base: Base,
+    recipe: TrainingRecipe,
+    own: Soils,
+    kept: KeptModel,
+    accuracy: tuple[AccuracyTable, AccuracyTable],
+) -> tuple[RunReport, Domain | None]:
+    """Return the report and the domain of the run.
+
+    `accuracy` is that of the fine-tuned model and that of the base, on the same soils.
+    """
+    fine_tuned, as_it_is = accuracy
+    tables = {
+        f"{kept.validation.count}-fold cross-validation on the soils of the fine-tuning": (
+            fine_tuned
+        ),
+        f"{base.recipe.name}, before the fine-tuning, on the same soils": as_it_is,
+    }
+    seen = LeftOut(kept.out_of_fold, kept.validation.folds[0])
+    report, domain = conclude(recipe, kept.calibration, own, seen, tables)
+    if domain is None:
+        report = replace(report, targets=tuple(map(_of_known_places, report.targets)))
+    report.training["members"] = kept.compared(own, report.targets)
+    # The card of the fine-tuned model keeps the history of its base, whose soils it learnt too.
+    report.training["base"] = {"name": base.recipe.name, "sha256": base.digest, **base.history}
+    return report, domain
+
+
+def _of_known_places(target: Target) -> Target:
+    """Return a target with one interval, that of soils like the user's.
+
+    Without a domain nothing tells them from others, and the base's interval for new places would
+    be shown for all of them.
+    """
+    return replace(target, half_width_90_new_places=None)
