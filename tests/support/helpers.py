@@ -26,20 +26,24 @@ CCNVR = [sys.executable, "-m", "ccnvr.edge.cli"]
 
 
 IN_THIS_PROCESS = {
+    "convert",
     "data",
     "decode",
+    "doctor",
     "experiment",
     "export",
     "export-data",
     "finetune",
+    "inspect",
     "predict",
     "quantize",
     "repredict",
+    "select-soils",
     "standardise",
     "train",
     "update",
 }
-"""The commands that neither wait for a signal nor for an instrument in another process."""
+"""The commands that neither wait for a signal nor for a person."""
 
 
 def run_ccnvr(
@@ -52,6 +56,7 @@ def run_ccnvr(
     runs it.
     """
     words = [str(argument) for argument in arguments]
+    options = {name: value for name, value in options.items() if value is not None}
     if not own_process and not options and words and words[0] in IN_THIS_PROCESS:
         return _call_ccnvr(words)
     command = [*CCNVR, *words]

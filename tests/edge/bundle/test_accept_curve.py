@@ -93,6 +93,7 @@ def test_a_bundle_without_intervals_has_no_table(model: ProvedModel) -> None:
     assert list(accept_table(dataclasses.replace(model.bundle.manifest, targets=targets))) == []
 
 
+@pytest.mark.slow
 def test_the_curve_is_drawn(model: ProvedModel, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "curve.png"

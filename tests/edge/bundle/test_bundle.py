@@ -216,6 +216,7 @@ def test_random_damage_is_refused_or_harmless(default: Path) -> None:
     assert refused > 400
 
 
+@pytest.mark.slow
 def test_a_self_test_that_fails_here_is_refused(default: Path) -> None:
     bundle = bundles.read(default)
     test = json.loads(bundle.parts[bundles.SELF_TEST])

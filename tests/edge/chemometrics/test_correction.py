@@ -55,6 +55,7 @@ def test_a_projection_takes_its_directions_out_and_nothing_else(seed: int, rank:
     np.testing.assert_allclose(correct(beside), beside, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 11]), st.integers(0, 4))
 def test_compiled_with_the_filters_it_equals_correcting_first(
     seed: int, window: int, rank: int

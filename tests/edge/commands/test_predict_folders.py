@@ -154,6 +154,7 @@ def test_conversion_keeps_columns_and_refuses_what_does_not_belong_together(
         assert not out.exists() and plain.read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_each_spectrum_is_drawn_and_all_on_a_contact_sheet(session: Path, tmp_path: Path) -> None:
     names = ("../$x$", "../$x$", "contact-sheet-01", "\x1b[31m")
     table = file_kinds.rows()
@@ -177,6 +178,7 @@ def test_each_spectrum_is_drawn_and_all_on_a_contact_sheet(session: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_public_libraries_are_read_to_the_last_bit(nirsoil_data: object, tmp_path: Path) -> None:
     """Real tables by the block reader and by Python's own float."""
     folder = Path(os.environ["CCNVR_DATA"])

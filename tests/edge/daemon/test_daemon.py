@@ -127,6 +127,7 @@ def test_killed_again_and_again_it_loses_and_repeats_no_scan(
     assert len(printed) - len(set(printed)) <= 8 * (CURSOR_EVERY + 1)
 
 
+@pytest.mark.slow
 def test_scans_left_in_the_instrument_are_read_first(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_interrupted_it_ends_in_order(
     assert printed == scan_ids(store) == expected_ids(len(printed))
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_with_one_sentence(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -339,6 +341,7 @@ def take_samples(url: str, count: int, settings: Settings) -> None:
     instrument.close()
 
 
+@pytest.mark.slow
 def test_waiting_scans_are_predicted_with_the_references_of_their_own_settings(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -364,6 +367,7 @@ def test_waiting_scans_are_predicted_with_the_references_of_their_own_settings(
     assert [bool(record["predictions"]) for record in records] == [True, True, False, True]
 
 
+@pytest.mark.slow
 def test_a_bad_reference_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: Callable[..., str]
 ) -> None:
@@ -431,6 +435,7 @@ def test_an_instrument_that_does_not_count_its_starts_is_named(
     )
 
 
+@pytest.mark.slow
 def test_a_simulator_counts_its_starts(tmp_path: Path) -> None:
     for _ in range(2):
         result = run_ccnvr(
@@ -440,6 +445,7 @@ def test_a_simulator_counts_its_starts(tmp_path: Path) -> None:
     assert len(scan_ids(tmp_path / "s.sqlite")) == 4
 
 
+@pytest.mark.slow
 def test_a_saturated_scan_is_stored_and_answered_with_rescan(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

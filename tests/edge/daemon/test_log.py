@@ -81,6 +81,7 @@ def test_a_terminal_gets_sentences() -> None:
     assert inherited.stderr == result.stderr
 
 
+@pytest.mark.slow
 def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     result = run_under_journal(*CCNVR, *simulated_run(tmp_path))
     assert result.returncode == 0, result.stderr
@@ -105,6 +106,7 @@ def test_standard_output_has_predictions_only(tmp_path: Path) -> None:
     assert "3 scans predicted" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_standard_error_stops_nothing(tmp_path: Path) -> None:
     command = [*CCNVR, *map(str, simulated_run(tmp_path))]
     closed = subprocess.run(

@@ -17,6 +17,7 @@ from ccnvr.firmware_bridge.errors import UsageError
 from tests.support.helpers import assert_one_sentence, run_ccnvr
 
 
+@pytest.mark.slow
 def test_the_daemon_stores_and_streams_the_verdict_of_its_configuration(
     simulator_process: Callable[..., str], soils_csv: Path, tmp_path: Path
 ) -> None:
@@ -40,6 +41,7 @@ def test_the_daemon_stores_and_streams_the_verdict_of_its_configuration(
     assert [json.loads(text) for (text,) in rows] == verdicts
 
 
+@pytest.mark.slow
 def test_without_a_tolerance_the_verdict_is_null(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_made_up_soils() -> None:
     check(pixel_wavelengths(), synthetic_soils(200, 1))
 
 
+@pytest.mark.slow
 def test_soils_of_the_r_packages(nirsoil_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCNVR_DATA", str(nirsoil_data))
     for library in ("nirsoil", "geeves"):
@@ -114,6 +115,7 @@ def test_no_real_soil_is_refused_as_none(name: str) -> None:
         assert faults(soils.wavelengths_nm[seen], soils.reflectance[:, seen]) == {}
 
 
+@pytest.mark.slow
 def test_no_soil_of_the_public_files_is_refused(nirsoil_data: object) -> None:
     """Of CCNVR_DATA: nirsoil, Geeves dry and moist, ICRAF-ISRIC."""
     folder = Path(os.environ["CCNVR_DATA"])

@@ -235,6 +235,7 @@ def test_a_daemon_that_ends_ends_its_jobs(simulated: Callable[..., str], store: 
         running.control.submit(SampleRequest())
 
 
+@pytest.mark.slow
 def test_the_commands_ask_and_answer_in_words(simulated: Callable[..., str], store: Path) -> None:
     with daemon(simulated(), store, **BY_COMMAND) as running:
         running.await_activity(Activity.READY)
@@ -265,6 +266,7 @@ def test_the_commands_ask_and_answer_in_words(simulated: Callable[..., str], sto
     assert_one_sentence(wrong, 2, "top_cm = 30 lies below bottom_cm = 10")
 
 
+@pytest.mark.slow
 def test_a_command_is_answered_by_a_daemon_of_another_process(
     simulator_process: Callable[..., str], store: Path
 ) -> None:

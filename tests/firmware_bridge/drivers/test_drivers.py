@@ -332,6 +332,7 @@ def test_a_fault_in_the_url_of_a_simulator() -> None:
     instrument.close()
 
 
+@pytest.mark.slow
 def test_a_field_spectrometer_through_the_daemon(tmp_path: Path) -> None:
     """Run the daemon as a user does, with the instrument in another process.
 

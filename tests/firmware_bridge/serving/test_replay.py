@@ -71,6 +71,7 @@ def counts(store: Path) -> list[bytes]:
     return [row[0] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_session_of_the_daemon_plays_again(
     process: Callable[..., tuple[subprocess.Popen[str], str]],
     simulator_process: Callable[..., str],
@@ -98,6 +99,7 @@ def test_a_session_of_the_daemon_plays_again(
         assert [record[key] for record in seen] == [record[key] for record in replayed]
 
 
+@pytest.mark.slow
 def test_a_host_that_asks_for_more_than_was_recorded_ends_the_replay(
     process: Callable[..., tuple[subprocess.Popen[str], str]],
     simulator_process: Callable[..., str],
