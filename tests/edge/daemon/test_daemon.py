@@ -493,10 +493,10 @@ def test_a_full_disk_is_waited_for_and_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_scans_none_lost_none_repeated_memory_flat(
+def test_four_thousand_scans_none_lost_none_repeated_memory_flat(
     simulator_process: Callable[..., str], tmp_path: Path
 ) -> None:
-    url, store, count = simulator_process(), tmp_path / "s.sqlite", 10_000
+    url, store, count = simulator_process(), tmp_path / "s.sqlite", 4_000
     command = [*CCNVR, "run", "--instrument", url, "--store", str(store), "--count", str(count)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -511,4 +511,5 @@ def test_ten_thousand_scans_none_lost_none_repeated_memory_flat(
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert printed == scan_ids(store) == expected_ids(count)
-    assert growth < 5e6, f"{growth / 1e6:.1f} MB more after {count} scans than after 500"
+    # `tools.soak` does it for 100,000.
+    assert growth < 2e6, f"{growth / 1e6:.1f} MB more after {count} scans than after 500"

@@ -186,7 +186,7 @@ def test_a_run_killed_while_it_learns_other_soils_ends_as_if_it_had_not_been(
     tmp_path: Path,
 ) -> None:
     text = SCORED_ALONE.replace("epochs = 3", "epochs = 3\nteachers = 1") + BEFORE.replace(
-        "epochs = 2", "epochs = 40"
+        "epochs = 2", "epochs = 15"
     )
     path = recipes.write(tmp_path, text)
     cut = subprocess.Popen(
