@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ccnvr.edge.chemometrics.grid import MOST_BANDS, Grid, resampling_matrix
+from ccnvr.edge.chemometrics.grid import Grid, resampling_matrix
 from ccnvr.edge.chemometrics.targets import TRANSFORMS
+from ccnvr.edge.chemometrics.wavelength_grid import MOST_BANDS
 from ccnvr.edge.typed import build
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError

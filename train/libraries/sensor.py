@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccnvr.edge.chemometrics.grid import (
-    MOST_BANDS,
     WIDEST_GAP_NM,
     Grid,
     WavelengthError,
@@ -25,6 +24,7 @@ from ccnvr.edge.chemometrics.grid import (
     check_wavelengths,
     resampling_matrix,
 )
+from ccnvr.edge.chemometrics.wavelength_grid import MOST_BANDS
 from ccnvr.firmware_bridge.arrays import Array, Integers
 
 _SD_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
