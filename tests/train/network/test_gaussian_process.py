@@ -137,7 +137,7 @@ def test_a_network_learns_to_answer_as_it_does(
     pool, unseen = load_soils(("UL.120:train",), small), load_soils(("UL.120:test",), small)
     # Without a recurrent layer, which takes most of the time and has no part in this.
     small = dataclasses.replace(small, network=dataclasses.replace(small.network, cell="none"))
-    untaught = dataclasses.replace(small, fit=Fit(60, 8, 0.01, augmentation=CALM))
+    untaught = dataclasses.replace(small, fit=Fit(25, 8, 0.01, augmentation=CALM))
     learning = dataclasses.replace(untaught.fit, **variation, teacher_share=1.0)  # type: ignore[arg-type]
     taught = dataclasses.replace(untaught, gaussian_processes=(Kernel(0.05, 10.0),), fit=learning)
     mean = calibrate(Fitting(taught, 1), small.grid, pool.spectra, pool.values, average=True)(
@@ -164,7 +164,8 @@ def test_fine_tuning_learns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     small = recipe_file.load(recipes.write(tmp_path, text))
     pool, local = load_soils(("UL.120:train",), small), load_soils(("CV.98",), small)
     base = fitting.fit(Fitting(small, 1), pool.spectra, pool.values)
-    tuning = dataclasses.replace(small, fit=Fit(**{**finetuning.FINETUNING, "augmentation": CALM}))
+    quick = {**finetuning.FINETUNING, "augmentation": CALM, "epochs": 60}
+    tuning = dataclasses.replace(small, fit=Fit(**quick))
     spreads = []
     for kernel in (finetuning.FINETUNING_KERNEL, Kernel(0.05, 10.0)):
         monkeypatch.setattr(finetuning, "FINETUNING_KERNEL", kernel)
