@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.store.new_scan import NewScan
 from ccnvr.edge.store.store import Store
 from ccnvr.firmware_bridge.arrays import Array, Float32
+from ccnvr.firmware_bridge.instrument import Scan
 from ccnvr.firmware_bridge.link.frames import Decoder
 
 INFERENCE = "inference"
@@ -189,7 +190,15 @@ class Committing:
     def _add(self, number: int, prediction: Prediction) -> None:
         self.scans += 1
         # The store keeps a scan once, so each commit needs a scan number of its own.
-        scan = replace(self._work.scans[number % len(self._work.scans)], number=10 + self.scans)
+        seen = self._work.scans[number % len(self._work.scans)]
+        scan = Scan(
+            10 + self.scans,
+            seen.kind,
+            seen.counts,
+            seen.settings,
+            seen.saturated,
+            seen.temperature_c,
+        )
         digest = self._bound.model.bundle.digest
         new = NewScan(self._work.info, scan, prediction, self._references, digest, 0.0)
         self.store.add(new)
