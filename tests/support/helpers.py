@@ -29,6 +29,7 @@ IN_THIS_PROCESS = {
     "convert",
     "data",
     "decode",
+    "demo",
     "doctor",
     "experiment",
     "export",
