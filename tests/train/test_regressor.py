@@ -99,7 +99,7 @@ def test_it_learns_several_properties_some_not_measured(
     values = np.stack([soils.properties["OC"], soils.properties["clay"]], axis=1)
     known = values.copy()
     known[::3, 0] = np.nan
-    epochs = 25 if mode == "best" else 40
+    epochs = 25 if mode == "best" else 50
     changes = {**SMALL, "cell": "gru", "epochs": epochs, "hidden": 32, "batch_size": 8}
     model = CCNVRRegressor(mode, wavelengths=soils.wavelengths_nm, **changes, random_state=0)
     predicted = model.fit(spectra, known).predict(spectra)
