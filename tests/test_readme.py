@@ -146,7 +146,7 @@ def test_no_page_in_how_to_is_left_out() -> None:
     assert {f"docs/how-to/{path.name}" for path in (ROOT / "docs" / "how-to").iterdir()} == {
         page for page in PAGES if "how-to" in page
     } | GUIDED
-    assert len({command for page in PAGES for command in commands_of(page)}) == 21
+    assert len({command for page in PAGES for command in commands_of(page)}) == 22
 
 
 def test_the_python_of_the_readme_predicts_a_file(
