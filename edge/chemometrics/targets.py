@@ -207,7 +207,9 @@ class Target:
         return self._inverse(low), self._inverse(high)
 
     def _inverse(self, transformed: Array) -> Array:
-        return np.expm1(transformed) if self.transform == "log1p" else transformed
+        values = np.expm1(transformed) if self.transform == "log1p" else transformed
+        # The exponential of the logarithm of 101 is a little more than 101.
+        return np.minimum(values, LARGEST_PERCENTAGE) if self.unit == "%" else values
 
 
 class Estimate(NamedTuple):

@@ -14,6 +14,7 @@ from math import exp, expm1, hypot, inf, log
 from ccnvr.edge.chemometrics.domain_distances import Position
 from ccnvr.edge.chemometrics.targets import (
     KNOWN,
+    LARGEST_PERCENTAGE,
     NEW,
     Difficulty,
     Estimate,
@@ -93,7 +94,8 @@ class Estimator:
 
 
 _Restore = Callable[[float, float], tuple[float, float | None, float | None]]
-_HalfWidth = Callable[[float, Position | None, float], float]
+_OfOutput = Callable[[float, Position | None, float], float]
+"""A function of an output, a position and the logarithm of the distance in the domain."""
 
 
 def _restoring(target: Target) -> _Restore:
@@ -103,6 +105,8 @@ def _restoring(target: Target) -> _Restore:
     """
     mean, sd, has_interval = target.mean, target.sd, target.half_width_90 is not None
     (least, most), is_log = target.possible, target.transform == "log1p"
+    # The exponential of the logarithm of 101 is a little more than 101.
+    largest = LARGEST_PERCENTAGE if target.unit == "%" else inf
 
     def restore(output: float, half: float) -> tuple[float, float | None, float | None]:
         # Comparisons, because a call of max or min takes three times as long.
@@ -112,23 +116,22 @@ def _restoring(target: Target) -> _Restore:
         elif value > most:
             value = most
         if not has_interval:
-            return (expm1(value) if is_log else value), None, None
+            return (min(expm1(value), largest) if is_log else value), None, None
         reach = sd * half
         low, high = value - reach, value + reach
         if low < least:
             low = least
-        if high > most:
+        if high >= most:
             high = most
+            if is_log:
+                return min(expm1(value), largest), expm1(low), min(expm1(high), largest)
         return (expm1(value), expm1(low), expm1(high)) if is_log else (value, low, high)
 
     return restore
 
 
-def _half_width_of(target: Target) -> _HalfWidth:
-    """Return the half width of a property's interval.
-
-    It is a function of output, position and the logarithm of the distance in the domain.
-    """
+def _half_width_of(target: Target) -> _OfOutput:
+    """Return the function that gives the half width of a property's interval."""
     known, new = target.half_width_90, target.half_width_90_new_places
     factor = None if target.difficulty is None else _factor_of(target.difficulty)
     if known is None:
@@ -145,7 +148,7 @@ def _half_width_of(target: Target) -> _HalfWidth:
     return half_width
 
 
-def _factor_of(difficulty: Difficulty) -> _HalfWidth:
+def _factor_of(difficulty: Difficulty) -> _OfOutput:
     """Return the function of one output that `Difficulty.factor` is of an array."""
     limit, edges, by_bin = log(difficulty.reach), difficulty.edges, difficulty.by_bin
     most, least = exp(limit), exp(-limit)

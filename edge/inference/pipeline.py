@@ -171,8 +171,8 @@ class Pipeline:
         Raises:
             SpectrumError: the scan cannot be used.
         """
-        counts = self._references is not None
-        if counts and scan.settings.integration_us != self._integration_us:
+        has_references = self._references is not None
+        if has_references and scan.settings.integration_us != self._integration_us:
             # Dark counts and lamp signal scale with it, so the references no longer fit.
             raise _unusable("integration_time_changed")
         if scan.counts.shape != (self._pixels,):
@@ -180,7 +180,7 @@ class Pipeline:
         if scan.saturated:
             raise _unusable("saturated")
         values = scan.counts[self._bands]
-        if counts:
+        if has_references:
             values = values - self._dark
             values *= self._factor
         reason = None

@@ -78,6 +78,7 @@ def test_an_estimate_is_what_the_target_says(
     # Wide enough to see beside a value of 100 %.
     assert found.low is not None and found.high is not None and found.high - found.low > 1e-6
     assert found.low <= found.value <= found.high
+    assert target.unit != "%" or found.high <= 100.0
     assert ("OC:noisy" in prediction.flags) == (noise > halves[0])
 
 
