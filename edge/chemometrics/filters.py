@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
 
 from ccnvr.firmware_bridge.arrays import Array, Integers
+from ccnvr.firmware_bridge.frozen import frozen
 
 # Large enough for BLAS to be fast, and small enough that the rows share most of their columns.
 _ROWS_AT_ONCE = 64
@@ -46,18 +46,21 @@ def savgol_matrix(bands: int, window: int, polyorder: int, deriv: int, step: flo
         np.array([factorial(k) / factorial(k - deriv) for k in orders])
         / (step * max(half, 1)) ** deriv
     )
+    # One row for each place in the window at which the polynomial is evaluated.
+    rows = [
+        (factors * (place / max(half, 1)) ** (orders - deriv).astype(np.float64))
+        @ to_coefficients[orders]
+        for place in range(-half, half + 1)
+    ]
     matrix = np.zeros((bands, bands))
     for row in range(bands):
         # At the ends the window stays inside, and the polynomial is evaluated off its centre.
         centre = min(max(row, half), bands - 1 - half)
-        powers = ((row - centre) / max(half, 1)) ** (orders - deriv).astype(np.float64)
-        matrix[row, centre - half : centre + half + 1] = (factors * powers) @ to_coefficients[
-            orders
-        ]
+        matrix[row, centre - half : centre + half + 1] = rows[row - centre + half]
     return matrix
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class BandedRows:
     """Rows of a matrix that are zero but for a few columns close together, without most zeros.
 

@@ -11,7 +11,6 @@ normal variate (SNV).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from ccnvr.edge.chemometrics.fused_operator import FusedOperator
 from ccnvr.edge.chemometrics.grid import Grid
 from ccnvr.firmware_bridge.arrays import Array
 from ccnvr.firmware_bridge.errors import CcnvrError
+from ccnvr.firmware_bridge.frozen import frozen
 
 Floats = TypeVar("Floats", Array, NDArray[np.float32])
 
@@ -43,7 +43,7 @@ _LONGEST_WINDOW = 301
 _HIGHEST_ORDER = 6
 
 
-@dataclass(frozen=True)
+@frozen
 class Channel:
     """One input channel of the network: a Savitzky-Golay filter, then an optional SNV.
 
@@ -72,7 +72,7 @@ class Channel:
             )
 
 
-@dataclass(frozen=True)
+@frozen
 class Preprocessing:
     """The grid and the channels that turn absorbance into model input.
 
