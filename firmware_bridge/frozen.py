@@ -45,7 +45,10 @@ def frozen(cls: C | None = None, *, eq: bool = True, kw_only: bool = False) -> C
 def _frozen(cls: C, eq: bool, kw_only: bool) -> C:
     # It collects the fields, those of base classes included, and writes no method.
     dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
-    names = tuple(field.name for field in dataclasses.fields(cls))
+    fields = dataclasses.fields(cls)
+    if not all(field.init and field.repr and field.compare for field in fields):
+        raise TypeError(f"a field of {cls.__name__} has an option that frozen does not support")
+    names = tuple(field.name for field in fields)
     methods = {
         "__init__": _initialiser(cls, names),
         "__repr__": _repr,

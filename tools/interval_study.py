@@ -112,6 +112,8 @@ def known_places(recipe: TrainingRecipe, data: RunData, seen: Seen) -> Table:
 
 def figures(target: Target, inside: Mask, outputs: Array, halves: Array) -> Table:
     """Return the share inside and the mean width, in sd and in the target's unit."""
+    # `inside` is counted around the estimate as the model gives it; around the nearest possible
+    # value it can only be higher.
     low, high = target.interval(outputs, halves)
     return {
         "n": len(inside),

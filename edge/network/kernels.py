@@ -57,8 +57,9 @@ class FoldedKernel:
     to which `total_bias` adds the rest.
 
     Large weights of both signs cancel in that sum, and an engine that adds up thousands of products
-    in float32 loses digits where the sum grows far above its end on the way. With Matern 3/2, those
-    that cancel belong to similar soils, so the soils are sorted along the first component.
+    in float32 loses digits where the sum grows far above its final value on the way. With Matern
+    3/2, those that cancel belong to similar soils, so the soils are sorted along the first
+    component.
 
     `components` is `(d, channels x bands)`, `minus_twice` `(soils, d)`, `norms` and `usual`
     `(soils,)` and `weights` `(outputs, soils)`, all float32.
@@ -115,7 +116,7 @@ class KernelMember:
     def order(self) -> Integers:
         """The numbers of the soils in the order in which a folded member has them, `(soils,)`."""
         if self.kind != MATERN:
-            # Similarities that are smooth without end make weights cancel over all distances.
+            # With an infinitely differentiable kernel, weights cancel over all distances.
             return np.arange(len(self.soils))
         return np.argsort(self.soils[:, 0], kind="stable")
 

@@ -14,8 +14,7 @@ from ccnvr.firmware_bridge.arrays import Float32
 _MOST_ADDED = 128
 """The most soils whose products with the weights are added up in one layer.
 
-The interpreter without XNNPACK adds them up one after another in float32, and loses digits as the
-sum grows.
+LiteRT adds them up one after another in float32, and loses digits as the sum grows.
 """
 
 

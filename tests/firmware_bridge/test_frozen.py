@@ -125,3 +125,14 @@ def test_the_tools_of_dataclasses_work() -> None:
     match soil:
         case DeepSoil(name, sand):
             assert (name, sand) == ("a", 30.0)
+
+
+@pytest.mark.parametrize("option", ["init", "repr", "compare"])
+def test_an_option_that_would_be_ignored_is_refused(option: str) -> None:
+    with pytest.raises(TypeError, match="a field of Login has an option"):
+
+        @frozen
+        class Login:
+            """A class that hides its password in prints."""
+
+            password: str = field(default="", **{option: False})  # type: ignore[call-overload]

@@ -209,7 +209,8 @@ def _figures(target: Target, measured: Array, centre: Array, half: Array) -> Tab
     """
     if not measured.size:
         return {"n": 0, "coverage": None, "width_sd": None, "width": None}
-    # From both ends, because a transform makes the interval lopsided.
+    # From both ends, because a transform makes the interval lopsided. Coverage is counted around
+    # the estimate as the model gives it; around a possible value it can only be higher.
     low, high = target.interval(centre, half)
     return {
         "n": int(measured.size),
