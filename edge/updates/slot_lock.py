@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -31,7 +32,8 @@ def locked(folder: Path, patience_s: float | None = None) -> Iterator[None]:
         patience_s: how long to wait for who holds it, in seconds; `PATIENCE_S` by default.
 
     Raises:
-        CcnvrError: another process holds the lock all the time, or the folder has no locks.
+        CcnvrError: another process holds the lock all the time, or the lock's file
+            cannot be opened, or the folder has no locks.
     """
     descriptor = _open(folder / LOCK_FILE)
     try:
@@ -43,16 +45,27 @@ def locked(folder: Path, patience_s: float | None = None) -> Iterator[None]:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return _open_to_write_or_read(path)
     except OSError as error:
-        # The file may be of another user, such as root, who brought the bundle. NFS alone asks for
-        # the right to write.
-        if isinstance(error, PermissionError) and path.exists():
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        raise CcnvrError(
-            f"{path} cannot be written ({error.strerror}); run this as a user who may write to "
-            f"{path.parent}"
-        ) from error
+        # No link is followed, because someone else may have planted it in the folder.
+        remedy = (
+            "delete it, as it is a link"
+            if error.errno == errno.ELOOP
+            else f"allow this user to read it, or run this as a user who may write to {path.parent}"
+        )
+        raise CcnvrError(f"{path} cannot be opened ({error.strerror}); {remedy}") from error
+
+
+def _open_to_write_or_read(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+    except PermissionError:
+        if not os.path.lexists(path):
+            raise
+        # The file may be of another user, such as root, who brought the bundle. Reading suffices
+        # for a lock; NFS alone asks for the right to write.
+        return os.open(path, os.O_RDONLY | flags)
 
 
 def _lock(descriptor: int, folder: Path, patience_s: float) -> None:

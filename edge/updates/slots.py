@@ -182,13 +182,15 @@ class Slots:
 
         Raises:
             UsageError: a file cannot be read.
-            BundleError: the bundle or its signature is wrong; `refused` then tells others too.
+            BundleError: the bundle or its signature is wrong; `refused` then tells others too,
+                unless the folder cannot be locked or written to.
         """
         try:
             return self._install(source, public_key)
         except BundleError as error:
             # The state is read again: a bundle may be on trial, which this one does not disturb.
-            with locked(self.folder):
+            # Whoever brings the bundle has to learn of this error, also if it cannot be noted.
+            with suppress(CcnvrError), locked(self.folder):
                 self._write(replace(self._read(), refused=str(error), refused_name=source.name))
             raise
 

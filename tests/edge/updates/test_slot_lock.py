@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from ccnvr.edge.bundle import archive
+from ccnvr.edge.bundle.archive import BundleError
 from ccnvr.edge.updates import slot_lock
-from ccnvr.edge.updates.slot_lock import locked
+from ccnvr.edge.updates import slots as slots_module
+from ccnvr.edge.updates.slot_lock import LOCK_FILE, locked
 from ccnvr.edge.updates.slots import Slots, SlotState
 from ccnvr.firmware_bridge.errors import CcnvrError
 from tests.support.helpers import NETWORK_FILE, assert_one_sentence, run_ccnvr
+from tests.support.modes import modes_hold
 
 # `ccnvr update` without the imports of the other commands. It stops where the new bundle is written
 # and the state is not, says so, and goes on when it is told.
@@ -135,6 +139,45 @@ def test_threads_of_one_process_take_turns_too(slots: Slots) -> None:
 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
-    named = pytest.raises(CcnvrError, match=r"\.slots\.lock cannot be written")
+    named = pytest.raises(CcnvrError, match=r"\.slots\.lock cannot be opened \(No such file")
     with named, locked(tmp_path / "none"):
         pass
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o444, True), (0o000, False)])
+def test_reading_suffices_for_a_lock_of_another_user(mode: int, taken: bool) -> None:
+    # Not pytest's folder, which only its user may enter.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / LOCK_FILE).touch()
+        (folder / LOCK_FILE).chmod(mode)
+        refused = pytest.raises(CcnvrError, match=r"cannot be opened .*allow this user to read it")
+        with modes_hold(), nullcontext() if taken else refused, locked(folder):
+            assert taken
+
+
+def test_a_lock_in_a_closed_folder_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(0o000)
+    named = pytest.raises(CcnvrError, match=r"cannot be opened \(Permission denied")
+    with modes_hold(), named, locked(closed):
+        pass
+
+
+def test_a_link_is_not_followed_to_the_lock(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CcnvrError, match="delete it, as it is a link"), locked(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_refused_bundle_is_told_though_the_lock_is_held(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_lock, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(slots_module, "LARGEST_BYTES", 8)
+    known = slots.state
+    with locked(slots.folder), pytest.raises(BundleError, match="is larger than 8 bytes"):
+        slots.install(NETWORK_FILE)
+    assert Slots(slots.folder).state == known
