@@ -135,4 +135,4 @@ def test_an_option_that_would_be_ignored_is_refused(option: str) -> None:
         class Login:
             """A class that hides its password in prints."""
 
-            password: str = field(default="", **{option: False})  # type: ignore[call-overload]
+            password: str = field(default="", **{option: False})  # type: ignore[call-overload, misc]
