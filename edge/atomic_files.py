@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +23,11 @@ def check_writable(path: Path) -> None:
         UsageError: there is something at `path` that is not a regular file, or its folder does not
             exist or cannot be written to.
     """
-    _check_is_file(path)
     folder = path.parent
-    if not folder.is_dir():
+    with _lookup_explained(path, "choose another"):
+        _check_is_file(path)
+        folder_mode = _mode(folder)
+    if not stat.S_ISDIR(folder_mode):
         raise UsageError(
             f"{path} cannot be written because there is no folder {folder}; make it, or choose "
             "another"
@@ -41,15 +44,18 @@ def check_absent(path: Path, option: str) -> None:
     """Check before long work that no file would be overwritten; `option` names `path`.
 
     Raises:
-        UsageError: there is something at `path`.
+        UsageError: there is something at `path`, or that cannot be found out.
     """
-    if path.exists():
+    with _lookup_explained(path, f"give another {option}"):
+        exists = _mode(path) != 0
+    if exists:
         raise UsageError(f"{path} exists already; give another {option}, or delete it")
 
 
 def is_same_file(path: Path, other: Path) -> bool:
     """Return whether two paths lead to the same existing file, possibly through links."""
-    return path.is_file() and other.is_file() and path.samefile(other)
+    # Not by pathlib, which raises below a folder that may not be entered.
+    return os.path.isfile(path) and os.path.isfile(other) and os.path.samefile(path, other)
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -59,7 +65,8 @@ def check_folder(folder: Path, option: str) -> None:
         UsageError: the folder cannot be made or written to.
     """
     # The nearest folder above it that exists decides.
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with _lookup_explained(folder, f"give another folder for {option}"):
+        there = next(place for place in (folder, *folder.absolute().parents) if _mode(place))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UsageError(
             f"{there} is not a folder that can be written to; give another folder for {option}"
@@ -83,8 +90,30 @@ def make_folder(folder: Path, option: str = "--out") -> None:
 
 
 def _check_is_file(path: Path) -> None:
-    if not path.name or (path.exists() and not path.is_file()):
+    if not path.name or ((mode := _mode(path)) and not stat.S_ISREG(mode)):
         raise UsageError(f"{str(path)!r} is not a file that can be written; name a file")
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of what is at a path, 0 if there is nothing.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
+    # Not by `Path.exists`, whose answers to the same error differ between versions of Python.
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+@contextmanager
+def _lookup_explained(path: Path, remedy: str) -> Iterator[None]:
+    """Turn the error of looking up a path that the user named into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be used ({error.strerror}); {remedy}") from error
 
 
 def remove_leftovers(folder: Path, files: str = "*") -> None:

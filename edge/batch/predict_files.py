@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class FilePredictions:
         """
         outcome = Outcome()
         for path in paths:
-            if path.is_dir():
+            if os.path.isdir(path):
                 self._folder(path, refuse, outcome)
                 continue
             refuse(path)

@@ -5,6 +5,7 @@ Spectral Evolution .sed, Spectra Vista .sig, Bruker OPUS, SPC, JCAMP-DX).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     code = 0
     paths = arguments.file or [Path(arguments.bundle)]
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             sys.stdout.write(explained(read_file(path, options), arguments.quantity))
             continue
         for inside in files_in(path):

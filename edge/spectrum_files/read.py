@@ -6,6 +6,7 @@ file states are checked against its actual length.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_tables(
         UsageError: a file cannot be read, or a folder holds none that can.
     """
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             yield from read_file(path, options)
             continue
         usable = 0

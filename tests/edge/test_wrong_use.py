@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.helpers import NETWORK_BUNDLE
+from tests.support.modes import modes_hold
 from tests.support.wrong_use import refused
 
 
@@ -48,13 +49,47 @@ def test_a_file_where_a_folder_should_be(
     assert option in said and file.read_text() == "a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to(
-    soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    soils_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tmp_path.chmod(0o555)
-    said = refused(capsys, "convert {soils} --out {out}/x.csv", soils=soils_csv, out=tmp_path)
-    assert f"may not write to {tmp_path}; choose another folder" in said
+    # Not pytest's folder, which only its user may enter.
+    with tempfile.TemporaryDirectory() as name:
+        folder, command = Path(name), "convert {soils} --out {folder}/x.csv"
+        soils = folder / "soils.csv"
+        soils.write_bytes(soils_csv.read_bytes())
+        # This imports what the command needs.
+        refused(capsys, command, soils=soils, folder=folder / "nowhere")
+        folder.chmod(0o555)
+        with modes_hold():
+            said = refused(capsys, command, soils=soils, folder=folder)
+        assert f"may not write to {folder}; choose another folder" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "convert {soils} --out {long}",
+        "demo --save-soils {long}",
+        "predict {bundle} {soils} --plot {long}",
+        "update {bundle} --models {long}",
+    ],
+)
+def test_a_place_that_cannot_be_looked_up(
+    command: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"bundle": NETWORK_BUNDLE, "soils": soils_csv, "long": tmp_path / ("x" * 300)}
+    said = refused(capsys, command, **places)
+    assert "cannot be used (File name too long); " in said and "another" in said
+
+
+@pytest.mark.parametrize(
+    "command", ["predict default:nir", "predict --explain", "convert --out x.csv"]
+)
+def test_a_file_that_cannot_be_looked_up(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, command + " {long}", long=tmp_path / ("x" * 300))
+    assert "(File name too long); give" in said
 
 
 @pytest.mark.parametrize("bundle", ["default", NETWORK_BUNDLE])

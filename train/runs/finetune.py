@@ -7,6 +7,7 @@ quantize` take as any other: `recipe.toml`, `inputs.sha256`, `correction.npz` if
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def finetune(
 def _check_free(folder: Path) -> None:
     """Check that the run's folder can be made, and that no other run would be lost."""
     # An empty folder is as good as none: people make one before they start.
-    if not (folder.is_dir() and not any(folder.iterdir())):
+    if not (os.path.isdir(folder) and not any(folder.iterdir())):
         check_absent(folder, "--out")
     check_folder(folder, "--out")
 

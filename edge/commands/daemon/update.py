@@ -9,6 +9,7 @@ that key's signature in the file of its name with .sig is taken.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ccnvr.edge.atomic_files import make_folder
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Install the bundle."""
-    if not arguments.models.is_dir():
+    # Not by pathlib, which raises below a folder that may not be entered.
+    if not os.path.isdir(arguments.models):
         make_folder(arguments.models, "--models")
     place = Slots(arguments.models).install(arguments.bundle, arguments.public_key)
     tell(f"{place} is on trial; the daemon takes it between two scans")
