@@ -3,6 +3,7 @@
     python -m tools.rescore                # print the figures on record, those of now, differences
     python -m tools.rescore --page         # and write them into docs/accuracy-check.md
     python -m tools.rescore --record       # take the figures of now for the record
+    python -m tools.rescore nir --record   # the same for one bundle; the record keeps the others
 
 The bundles are the default models and those of tests/data. Spectra go through the edge as a user's
 do: `ProvedModel(...).bind(...)`. `tools.same_predictions` compares the single predictions.
@@ -222,6 +223,12 @@ def written(text: str, title: str, lines: Sequence[str]) -> str:
     return f"{head}{begin}\n{chr(10).join(lines)}\n{END}{rest.split(END, 1)[1]}"
 
 
+def merged(record: Table, now: Table) -> Table:
+    """Return the record with the figures of now, of the bundles that are kept, in their order."""
+    both = record | now
+    return {name: both[name] for name in BUNDLES if name in both}
+
+
 def main() -> None:
     """Score, and print and write what the options say."""
     parser = argparse.ArgumentParser(
@@ -231,10 +238,12 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="take the figures for the record")
     parser.add_argument("--page", action="store_true", help=f"write the tables of {PAGE.name}")
     arguments = parser.parse_args()
+    if arguments.page and arguments.names:
+        parser.error("--page writes the tables of all bundles; name no bundle with it")
     with tqdm(arguments.names or BUNDLES, unit="bundle") as names:
         now = {name: figures(BUNDLES[name]) for name in names}
     if arguments.record:
-        RECORD.write_text(json.dumps(now, indent=1) + "\n")
+        RECORD.write_text(json.dumps(merged(json.loads(RECORD.read_text()), now), indent=1) + "\n")
     record = json.loads(RECORD.read_text())
     for title, lines in TABLES.items():
         table = list(lines(record, now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,3 +85,26 @@ def test_a_table_of_the_page_is_written_between_its_marks() -> None:
     mark = rescore.BEGIN.format("domain")
     page = f"before\n{mark}\nold\n{rescore.END}\nafter"
     assert rescore.written(page, "domain", ["| new |"]) == page.replace("old", "| new |")
+
+
+def test_the_figures_of_one_bundle_leave_the_others_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = {**RECORD[MODEL], "soils": 1}
+    copy = tmp_path / "record.json"
+    copy.write_text(json.dumps(RECORD))
+    monkeypatch.setattr(rescore, "RECORD", copy)
+    monkeypatch.setattr(rescore, "figures", lambda path: moved)
+    monkeypatch.setattr("sys.argv", ["rescore", MODEL, "--record"])
+    rescore.main()
+    assert json.loads(copy.read_text()) == {**RECORD, MODEL: moved}
+
+
+def test_the_page_is_not_cut_to_some_bundles(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rescore, "figures", lambda path: pytest.fail("scored before the check"))
+    monkeypatch.setattr("sys.argv", ["rescore", MODEL, "--page"])
+    with pytest.raises(SystemExit, match="2"):
+        rescore.main()
+    assert "name no bundle with it" in capsys.readouterr().err
