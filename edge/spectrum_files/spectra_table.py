@@ -142,6 +142,9 @@ class SpectraTable:
         some = self.spectra[:: max(1, len(self.spectra) // _SOME_SPECTRA)]
         low, high = QUANTITIES[quantity]
         usable = np.all((some > low) & (some < high), axis=0)
+        if not usable.any():
+            # Without any value there is no median either.
+            return self.wavelengths_nm[:0], some[:, :0]
         if quantity == "percent" and np.nanmedian(some) <= _LARGEST_FRACTION:
             usable[:] = False
         return self.wavelengths_nm[usable], as_fraction(some[:, usable], quantity)

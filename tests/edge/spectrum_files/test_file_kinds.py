@@ -55,6 +55,16 @@ def test_explain_says_how_a_file_is_understood(
         assert words in said
 
 
+def test_a_table_without_any_value_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("sample_id,1000,1100,1200\na,,,\nb,NA,NA,NA\n")
+    # A warning of NumPy would be an error here.
+    assert main(["predict", "--explain", str(path)]) == 0
+    assert "6 missing" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("group", sorted({kind.group for kind in KINDS}))
 def test_damaged_files_are_read_or_refused(group: str, tmp_path: Path) -> None:
     """A short run of tools.fuzz_files: no traceback, no hang, no number that is not finite."""
