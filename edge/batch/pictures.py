@@ -91,7 +91,8 @@ class Pictures:
         """Write all pictures; return a sentence that says which.
 
         Raises:
-            CcnvrError: the folder cannot be written to.
+            UsageError: the folder cannot be made where it is named, or may not be written to.
+            CcnvrError: the disk is full, or fails.
         """
         make_folder(self._folder, "--plot")
         pages = {spectrum.model.bundle.digest: _Page(spectrum.model) for spectrum in self._spectra}

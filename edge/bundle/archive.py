@@ -57,11 +57,12 @@ class SelfTest:
 
 @frozen
 class Bundle:
-    """A verified bundle.
+    """A bundle whose manifest is verified, and with it every file that `parts` gives.
 
     `source` is the path as the user gave it. `digest` is the SHA-256 of the manifest, and so
     identifies the whole bundle, because the manifest holds the SHA-256 of every other file.
-    `parts` are the files other than the manifest, by name.
+    `parts` are the files other than the manifest, by name. Those that `opened` left are read, and
+    verified, only when they are taken.
     """
 
     source: str
@@ -188,6 +189,10 @@ class _Parts(Mapping[str, bytes]):
             entries_of(archive)  # another file may lie there by now
             return verified(archive, name, part)
 
+    def __contains__(self, name: object) -> bool:
+        # That of Mapping would take the file, and so unpack and verify it.
+        return name in self._listed
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)
 
@@ -275,8 +280,8 @@ def check_destination(path: Path, source: str = "") -> None:
     It may replace another bundle, but not the one at `source` and no other file.
 
     Raises:
-        UsageError: something that must not be replaced is there.
-        CcnvrError: the folder cannot be written to.
+        UsageError: something that must not be replaced is there, or the folder does not exist or
+            may not be written to.
     """
     check_writable(path)
     if not path.exists():

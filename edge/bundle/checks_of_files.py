@@ -61,8 +61,10 @@ def verified(archive: zipfile.ZipFile, name: str, part: Part) -> bytes:
     """Return the content of a file of a bundle, which must be as the manifest describes it.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or is missing.
     """
+    if name not in archive.namelist():
+        raise ValueError(f"it holds no {name}")
     # zipfile stops at the size that the directory states, which `entries_of` checks, so a false
     # header cannot make this allocate more.
     content = archive.read(name)

@@ -1,8 +1,9 @@
 """Two slots for bundles, of which one is active; a new one is on trial until it has proved itself.
 
-A folder holds `a.ccnvr`, `b.ccnvr` and `slots.json`. Everything is written beside its place,
-verified, made durable and renamed, and `slots.json` comes last: whatever is cut off half-way leaves
-the former bundle as it was. The daemon and `ccnvr update` change the folder in turn, under a lock.
+A folder holds `a.ccnvr`, `b.ccnvr`, `slots.json` and `.slots.lock`. Every file but the last is
+written beside its place, verified, made durable and renamed, and `slots.json` comes last: whatever
+is cut off half-way leaves the former bundle as it was. The daemon and `ccnvr update` change the
+folder in turn, under the lock.
 """
 
 from __future__ import annotations

@@ -289,6 +289,8 @@ def test_model_files_of_an_opened_bundle_are_verified_when_they_are_used(default
     for take in (lambda: opened.parts["model.fp32.tflite"], opened.verify):
         with pytest.raises(BundleError, match=r"model\.fp32\.tflite does not have the size"):
             take()
+    # Whether a file is listed is answered without unpacking it.
+    assert "model.fp32.tflite" in opened.parts
     assert "model.fp64.onnx" not in opened.parts
 
 
@@ -296,6 +298,9 @@ def test_a_bundle_that_is_replaced_after_opening_is_refused(default: Path) -> No
     opened = bundles.opened(default)
     damage(default, "model.fp32.onnx")
     with pytest.raises(BundleError, match=r"model\.fp32\.onnx does not have the size"):
+        opened.parts["model.fp32.onnx"]
+    rewrite(default, lambda contents: contents.pop("model.fp32.onnx"))
+    with pytest.raises(BundleError, match=r"cannot be used: it holds no model\.fp32\.onnx;"):
         opened.parts["model.fp32.onnx"]
     default.unlink()
     with pytest.raises(UsageError, match="no bundle at"):
