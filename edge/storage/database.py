@@ -14,7 +14,7 @@ from ccnvr.edge.storage import salvage, schema, wal
 from ccnvr.edge.storage.health import Health, Patience
 from ccnvr.edge.storage.owner_lock import MODE, OwnerLock, Whereabouts
 from ccnvr.edge.storage.trouble import (
-    Explaining,
+    ErrorsExplained,
     StoreDamaged,
     StoreError,
     StoreMoved,
@@ -56,7 +56,7 @@ class Database:
     ) -> None:
         self.path = path
         self._patience = patience
-        self._errors_explained = Explaining(path)
+        self._errors_explained = ErrorsExplained(path)
         self._moved = False
         self.log_lost = False
         """Whether log or file were damaged when the owner opened the store."""

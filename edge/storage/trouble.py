@@ -54,7 +54,7 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     )
 
 
-class Explaining:
+class ErrorsExplained:
     """The context in which an error of SQLite or the disk becomes one that says what to do.
 
     It may be entered again and again. A class and not a generator, because each commit enters it.
