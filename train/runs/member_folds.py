@@ -79,7 +79,8 @@ def _predict(
     outputs[MEMBERS] = np.mean(members, axis=0)
     if fit_network is not None:
         # The first repeat has the names that it has in a run without members.
-        part = f"repeat-{left_out.repeat}-" * bool(left_out.repeat) + f"fold-{left_out.fold}"
+        repeat = f"repeat-{left_out.repeat}-" if left_out.repeat else ""
+        part = f"{repeat}fold-{left_out.fold}"
         teachers = _teachers(recipe, fitted)
         network = fit_network(left_out.rows, part, left_out.number, teachers).network
         outputs[NETWORK] = network_outputs(network, inputs).astype(np.float64)

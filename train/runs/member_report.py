@@ -42,7 +42,7 @@ class KeptModel:
     """Why the network is a member, or is not."""
 
     verdict: str | None = None
-    """What the report calls the model, if not by whether it is with the network."""
+    """The report's name for the model; None for "with the network" or "without the network"."""
 
     @property
     def out_of_fold(self) -> Array:
