@@ -35,7 +35,8 @@ def explained(blocks: Iterable[SpectraTable], quantity: str | None) -> str:
         f"{first.path}: {first.reading.format}",
         f"  axis: {first.reading.axis} ({of_axis}); {wavelengths[0]:g} to {wavelengths[-1]:g} nm, "
         f"{wavelengths.size} bands",
-        f"  quantity: {held} ({said}); values from {low:.4g} to {high:.4g}"
+        f"  quantity: {held} ({said}); "
+        + (f"values from {low:.4g} to {high:.4g}" if low <= high else "no values")
         + (f", {missing} missing" if missing else "")
         + (
             f"; read as {likelier} it shows the water of soils: give --quantity {likelier}"

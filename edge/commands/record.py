@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ccnvr.edge.atomic_files import check_absent, check_writable
 from ccnvr.edge.commands.signals import stop_on_signals
 from ccnvr.edge.standard_error import tell
 from ccnvr.firmware_bridge.connect import registry as drivers
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pass bytes on until SIGINT or SIGTERM, or until the instrument goes away."""
+    # Before the port is opened, which restarts some instruments.
+    check_absent(arguments.out, "--out")
+    check_writable(arguments.out)
     stop = stop_on_signals()
     _, port, _ = drivers.resolve(arguments.url)
     # Opened first: a host must not be offered a port behind which there is nothing.

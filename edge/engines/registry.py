@@ -66,11 +66,11 @@ class Engine:
     package: str
     """The distribution of the library on PyPI."""
 
-    install: str
-    """The command that installs the library."""
-
     model_format: str
     """The format of the model files that the engine reads, one of `archive.MODEL_FORMATS`."""
+
+    install: str = ""
+    """The command that installs the library; "" if the extra of the engine's name does."""
 
     numpy_2_since: tuple[int, int] = (0, 0)
     """The first release that was built for numpy 2; earlier ones crash with it."""
@@ -86,10 +86,18 @@ class Engine:
     """
 
     @property
+    def runs_here(self) -> bool:
+        """Whether the engine can run here, which takes less time than `obstacle` does.
+
+        No engine is imported to find out.
+        """
+        return find_spec(self.library) is not None and not self._crashes_with_numpy
+
+    @property
     def obstacle(self) -> str | None:
         """The reason why the engine cannot run here and what to do, or None if it can.
 
-        Nothing is imported to find out.
+        No engine is imported to find out.
         """
         if find_spec(self.library) is None:
             if self.newest_python is not None and sys.version_info[:2] > self.newest_python:
@@ -101,8 +109,8 @@ class Engine:
                     f"{self.package}, which has no release for Python {here}, only up to "
                     f"{newest}; use the engine litert"
                 )
-            return f"{self.package}; run: {self.install}"
-        if np.lib.NumpyVersion(np.__version__) >= "2.0.0" and self._release < self.numpy_2_since:
+            return f"{self.package}; run: {self._command}"
+        if self._crashes_with_numpy:
             return (
                 f"numpy 1, but numpy {np.__version__} is installed, with which {self.version} "
                 "crashes; run: pip install 'numpy<2'"
@@ -113,6 +121,16 @@ class Engine:
     def version(self) -> str:
         """The library and its version, such as `onnxruntime 1.32.0`."""
         return f"{self.package} {installed_version(self.package) or 'of unknown version'}"
+
+    @property
+    def _crashes_with_numpy(self) -> bool:
+        return np.lib.NumpyVersion(np.__version__) >= "2.0.0" and self._release < self.numpy_2_since
+
+    @property
+    def _command(self) -> str:
+        from ccnvr.firmware_bridge.installation import extra_command  # only for a message
+
+        return self.install or extra_command(self.name)
 
     @property
     def _release(self) -> tuple[int, int]:
@@ -139,7 +157,7 @@ class Engine:
         except ImportError as error:
             raise UsageError(
                 f"the engine {self.name} needs {self.package}, which is installed but does not "
-                f"load ({error}); run: {self.install}"
+                f"load ({error}); run: {self._command}"
             ) from None
         return open_model
 
@@ -161,7 +179,6 @@ ENGINES = {
             "ccnvr.edge.engines.onnx",
             "onnxruntime",
             "onnxruntime",
-            "pip install 'ccnvr[onnx]'",
             "onnx",
             numpy_2_since=(1, 19),
         ),
@@ -170,7 +187,6 @@ ENGINES = {
             "ccnvr.edge.engines.litert",
             "ai_edge_litert",
             "ai-edge-litert",
-            "pip install 'ccnvr[litert]'",
             "tflite",
         ),
         Engine(
@@ -178,8 +194,8 @@ ENGINES = {
             "ccnvr.edge.engines.tflite",
             "tflite_runtime",
             "tflite-runtime",
-            "pip install 'tflite-runtime>=2.14' 'numpy<2'",
             "tflite",
+            install="pip install 'tflite-runtime>=2.14' 'numpy<2'",
             numpy_2_since=(99, 0),  # no release works with numpy 2
             newest_python=(3, 11),
             in_process=False,
@@ -189,8 +205,8 @@ ENGINES = {
             "ccnvr.edge.engines.numpy_reference",
             "numpy",
             "numpy",
-            "pip install ccnvr",
             "network",
+            install="pip install ccnvr",
         ),
     )
 }
@@ -237,7 +253,7 @@ def choose(engine: str, profile: str, source: str, names: Collection[str]) -> Ch
     if profile not in (AUTO, *PROFILES):
         raise UsageError(f"profile {profile!r} is not one of {AUTO}, {', '.join(PROFILES)}")
     if engine == AUTO:
-        candidates = [one for one in ENGINES.values() if one.obstacle is None]
+        candidates = [one for one in ENGINES.values() if one.runs_here]
     else:
         candidates = [ENGINES[engine]]
         candidates[0].check()

@@ -24,7 +24,7 @@ import pytest
 
 from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError, model_file_name
-from ccnvr.edge.engines import isolated
+from ccnvr.edge.engines import isolated, registry
 from ccnvr.edge.engines.isolated import IsolatedSession
 from ccnvr.edge.engines.registry import ENGINES, Choice, EngineError, choose
 from ccnvr.edge.engines.worker import Limits
@@ -32,6 +32,7 @@ from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Float32
+from ccnvr.firmware_bridge.installation import extra_command
 from tests.support.helpers import NETWORK_BUNDLE, assert_one_sentence, run_ccnvr
 from tools import hostile_models
 
@@ -172,7 +173,16 @@ def test_a_missing_or_unfit_engine_is_one_sentence_with_the_command(
         result,
         2,
         "onnxruntime, which is installed but does not load (No module named 'no_such_library')",
+        f"run: {extra_command('onnx')}",
     )
+
+
+@pytest.mark.parametrize("engine", ["onnx", "litert"])
+def test_an_engine_that_is_not_installed_is_added_to_this_python(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda library: None)
+    assert (ENGINES[engine].obstacle or "").endswith(f"; run: {extra_command(engine)}")
 
 
 def test_an_engine_costs_its_own_import_alone(all_model_files: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_table_without_any_value_is_explained(
     path.write_text("sample_id,1000,1100,1200\na,,,\nb,NA,NA,NA\n")
     # A warning of NumPy would be an error here.
     assert main(["predict", "--explain", str(path)]) == 0
-    assert "6 missing" in capsys.readouterr().out
+    assert "no values, 6 missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("group", sorted({kind.group for kind in KINDS}))

@@ -380,13 +380,22 @@ def test_a_line_cut_short_by_a_crash_is_ignored(tmp_path: Path) -> None:
 
 def test_wrong_use(tmp_path: Path, simulated: Callable[..., str]) -> None:
     (tmp_path / "there.rec").write_text("precious")
-    assert_one_sentence(
-        run_ccnvr("record", simulated(), "--out", tmp_path / "there.rec"),
-        2,
-        "cannot be made",
-        "new file",
-    )
+    url = simulated()
+    # Also where there is no instrument: nothing is opened before.
+    for place in (url, "serial:///dev/ttyNONE"):
+        assert_one_sentence(
+            run_ccnvr("record", place, "--out", tmp_path / "there.rec"),
+            2,
+            "there.rec exists already; give another --out",
+        )
+        assert_one_sentence(
+            run_ccnvr("record", place, "--out", tmp_path / "none" / "new.rec"),
+            2,
+            "there is no folder",
+        )
     assert (tmp_path / "there.rec").read_text() == "precious"
+    with pytest.raises(UsageError, match=r"cannot be made .*; name a new file"):
+        Recorder(tmp_path / "there.rec", url)
     assert_one_sentence(
         run_ccnvr("record", "serial:///dev/ttyNONE", "--out", tmp_path / "a.rec"), 1, "no such port"
     )
