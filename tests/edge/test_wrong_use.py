@@ -9,7 +9,12 @@ import pytest
 
 from tests.support.helpers import NETWORK_BUNDLE
 from tests.support.modes import modes_hold
-from tests.support.wrong_use import refused
+from tests.support.wrong_use import (
+    check_absent_folder,
+    check_file_as_folder,
+    check_short_range,
+    refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,10 +31,7 @@ from tests.support.wrong_use import refused
 def test_a_folder_that_is_not_there(
     command: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = tmp_path / "nowhere"
-    said = refused(capsys, command, bundle=NETWORK_BUNDLE, soils=soils_csv, nowhere=nowhere)
-    assert f"there is no folder {nowhere}; make it, or choose another" in said
-    assert not nowhere.exists()
+    check_absent_folder(capsys, command, soils_csv, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +44,7 @@ def test_a_folder_that_is_not_there(
 def test_a_file_where_a_folder_should_be(
     command: str, option: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "file"
-    file.write_text("a file")
-    said = refused(capsys, command, bundle=NETWORK_BUNDLE, soils=soils_csv, file=file)
-    assert f"{file} is not a folder that can be written to; give another" in said
-    assert option in said and file.read_text() == "a file"
+    check_file_as_folder(capsys, command, option, soils_csv, tmp_path)
 
 
 def test_a_folder_that_may_not_be_written_to(
@@ -96,11 +94,7 @@ def test_a_file_that_cannot_be_looked_up(
 def test_a_file_whose_range_suits_no_model(
     bundle: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = tmp_path / "short.csv"
-    rows = [line.split(",") for line in soils_csv.read_text().splitlines()]
-    short.write_text("\n".join(",".join(row[:60]) for row in rows))
-    said = refused(capsys, "predict {bundle} {short}", bundle=bundle, short=short)
-    assert said.startswith(f"ccnvr: {short}: ") and "train" in said
+    check_short_range(capsys, "predict {bundle} {short}", soils_csv, tmp_path, bundle=bundle)
 
 
 def test_a_bundle_for_other_bands_than_the_demo_has(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.helpers import NETWORK_BUNDLE
-from tests.support.wrong_use import refused
+from tests.support.wrong_use import (
+    check_absent_folder,
+    check_file_as_folder,
+    check_short_range,
+    refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,9 +26,7 @@ from tests.support.wrong_use import refused
 def test_a_folder_that_is_not_there(
     command: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = tmp_path / "nowhere"
-    said = refused(capsys, command, bundle=NETWORK_BUNDLE, soils=soils_csv, nowhere=nowhere)
-    assert f"there is no folder {nowhere}; make it, or choose another" in said
+    check_absent_folder(capsys, command, soils_csv, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +40,7 @@ def test_a_folder_that_is_not_there(
 def test_a_file_where_a_folder_should_be(
     command: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "file"
-    file.write_text("a file")
-    said = refused(capsys, command, bundle=NETWORK_BUNDLE, soils=soils_csv, file=file)
-    assert f"{file} is not a folder that can be written to; give another folder for --out" in said
+    check_file_as_folder(capsys, command, "--out", soils_csv, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,8 @@ def test_a_file_where_a_folder_should_be(
 def test_a_file_whose_range_suits_no_model(
     command: str, soils_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short, out = tmp_path / "short.csv", tmp_path / "out"
-    rows = [line.split(",") for line in soils_csv.read_text().splitlines()]
-    short.write_text("\n".join(",".join(row[:60]) for row in rows))
-    places = {"bundle": NETWORK_BUNDLE, "soils": soils_csv, "short": short, "out": out}
-    said = refused(capsys, command, **places)
-    assert said.startswith(f"ccnvr: {short}: ") and "train" in said
+    out = tmp_path / "out"
+    check_short_range(capsys, command, soils_csv, tmp_path, bundle=NETWORK_BUNDLE, out=out)
     assert not out.exists()
 
 
