@@ -5,15 +5,18 @@
     python -m tools.rescore --record       # take the figures of now for the record
     python -m tools.rescore nir --record   # the same for one bundle; the record keeps the others
 
-The bundles are the default models and those of tests/data. Spectra go through the edge as a user's
-do: `ProvedModel(...).bind(...)`. `tools.same_predictions` compares the single predictions.
+It needs the libraries' files, in the folder that CCNVR_DATA names, and the environment that `make
+rescore` sets up. The bundles are the default models and those of tests/data. Spectra go through the
+edge as a user's do: `ProvedModel(...).bind(...)`. `tools.same_predictions` compares the single
+predictions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.published.r_packages import moisture_at_hand
 from ccnvr.train.libraries.soils import Soils
@@ -229,6 +233,16 @@ def merged(record: Table, now: Table) -> Table:
     return {name: both[name] for name in BUNDLES if name in both}
 
 
+def explained(work: Callable[[], None]) -> int:
+    """Return the exit code of a tool's work; an error that has an explanation is one sentence."""
+    try:
+        work()
+    except CcnvrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def main() -> None:
     """Score, and print and write what the options say."""
     parser = argparse.ArgumentParser(
@@ -238,6 +252,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="take the figures for the record")
     parser.add_argument("--page", action="store_true", help=f"write the tables of {PAGE.name}")
     arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in BUNDLES:
+            parser.error(f"there is no bundle {name!r}; name some of {', '.join(BUNDLES)}")
     if arguments.page and arguments.names:
         parser.error("--page writes the tables of all bundles; name no bundle with it")
     with tqdm(arguments.names or BUNDLES, unit="bundle") as names:
@@ -253,4 +270,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(explained(main))

@@ -15,6 +15,8 @@ recipes of train/recipes and of the bundles. `--page` writes the tables into doc
 from __future__ import annotations
 
 import argparse
+import sys
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +24,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ccnvr.edge.atomic_files import check_writable
 from ccnvr.edge.chemometrics.grid import Grid, WavelengthError
 from ccnvr.edge.chemometrics.preprocess import Preprocessor
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.firmware_bridge.arrays import Array
+from ccnvr.firmware_bridge.errors import UsageError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.load import join, load_library
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.base import read_base
-from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, largest, moved, written
+from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, explained, largest, moved, written
 
 RECIPES = ("gaussian", "icraf", "nirsoil_best", "paper", "pretrained", "steady", "study")
 """The recipes of train/recipes that name their libraries."""
@@ -122,6 +126,24 @@ def compared(earlier: Kept, now: Kept) -> Iterator[str]:
         yield f"| `{name}` | {' | '.join(cells)} |"
 
 
+def kept(path: Path) -> Kept:
+    """Read a file of `--keep`.
+
+    Raises:
+        UsageError: there is none at that path, or it is no such file.
+    """
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        # NumPy takes a file of another kind for a pickle, and says so.
+        reason = (isinstance(error, OSError) and error.strerror) or "it is no .npz file"
+        raise UsageError(
+            f"{path} cannot be read ({reason}); make it with --keep in a worktree of the earlier "
+            "commit, as --help says"
+        ) from error
+
+
 def main() -> None:
     """Predict, and keep or compare."""
     parser = argparse.ArgumentParser(
@@ -129,8 +151,15 @@ def main() -> None:
     )
     parser.add_argument("--keep", type=Path, help="a .npz file to write")
     parser.add_argument("--against", type=Path, help="a file of --keep to compare with")
-    parser.add_argument("--page", action="store_true", help=f"write the table of {PAGE.name}")
+    parser.add_argument("--page", action="store_true", help=f"write the tables of {PAGE.name}")
     arguments = parser.parse_args()
+    if not (arguments.keep or arguments.against):
+        parser.error("give --keep FILE to keep predictions, or --against FILE to compare them")
+    if arguments.page and not arguments.against:
+        parser.error("--page writes a comparison; give --against FILE with it")
+    if arguments.keep:
+        check_writable(arguments.keep)
+    earlier = kept(arguments.against) if arguments.against else Kept()
     now = Kept()
     for name, recipe in tqdm(list(recipes()), desc="inputs"):
         now[f"{INPUTS}{name}"] = inputs(recipe)
@@ -139,8 +168,6 @@ def main() -> None:
     if arguments.keep:
         np.savez_compressed(arguments.keep, allow_pickle=False, **now)
     if arguments.against:
-        with np.load(arguments.against) as file:
-            earlier = dict(file)
         for title, lines in {"inputs": compared_inputs, "predictions": compared}.items():
             table = list(lines(earlier, now))
             print("\n".join(table), end="\n\n")
@@ -149,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(explained(main))

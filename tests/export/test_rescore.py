@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ccnvr.train.libraries.downloads import data_folder
 from tools import rescore, same_predictions
 
 RECORD = json.loads(rescore.RECORD.read_text())
@@ -108,3 +109,57 @@ def test_the_page_is_not_cut_to_some_bundles(
     with pytest.raises(SystemExit, match="2"):
         rescore.main()
     assert "name no bundle with it" in capsys.readouterr().err
+
+
+def test_a_bundle_that_is_not_kept_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rescore", "nope"])
+    with pytest.raises(SystemExit, match="2"):
+        rescore.main()
+    assert "there is no bundle 'nope'; name some of as7265x" in capsys.readouterr().err
+
+
+def test_missing_data_are_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CCNVR_DATA", "/nonexistent")
+    monkeypatch.setattr("sys.argv", ["rescore", MODEL])
+    monkeypatch.setattr(rescore, "figures", lambda path: data_folder())
+    assert rescore.explained(rescore.main) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("CCNVR_DATA is '/nonexistent' and must name a folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "give --keep FILE"),
+        ("--keep x.npz --page", "give --against FILE with it"),
+        ("--keep nowhere/x.npz", "there is no folder nowhere"),
+        ("--against absent.npz", "absent.npz cannot be read (No such file or directory)"),
+        ("--against text.npz", "text.npz cannot be read (it is no .npz file)"),
+    ],
+)
+def test_files_of_a_comparison_are_looked_at_first(
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.npz").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["same_predictions", *words.split()])
+    monkeypatch.setattr(same_predictions, "inputs", lambda recipe: pytest.fail("too late"))
+    try:
+        code: object = rescore.explained(same_predictions.main)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2 and said in capsys.readouterr().err
+
+
+def test_predictions_are_read_as_they_were_kept(tmp_path: Path) -> None:
+    file = tmp_path / "earlier.npz"
+    np.savez_compressed(file, allow_pickle=False, **{"m: held out": np.arange(3.0)})
+    assert same_predictions.kept(file)["m: held out"].tolist() == [0.0, 1.0, 2.0]
