@@ -18,10 +18,12 @@ import numpy as np
 
 from benchmarks.timing import take_turns
 from benchmarks.workload import PANEL_REFLECTANCE
+from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.store.store import Store
+from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from tools import large_store
 
@@ -167,11 +169,22 @@ def draw(bands: _Rows, scans: _Rows, path: Path) -> None:
 def main() -> int:
     """Measure, print one JSON object, and draw if asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="turns of each function (40)")
-    parser.add_argument("--most-scans", type=int, default=SCANS[-1], help="the largest store")
+    parser.add_argument(
+        "--rounds", type=whole_number(1, 100_000), default=40, help="turns of each function (40)"
+    )
+    parser.add_argument(
+        "--most-scans",
+        type=whole_number(SCANS[0], SCANS[-1]),
+        default=SCANS[-1],
+        help=f"the scans of the largest store, {SCANS[0]} to {SCANS[-1]} ({SCANS[-1]})",
+    )
     parser.add_argument("--plot", action="store_true", help=f"draw {PICTURE.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    bands = by_bands(BANDS, arguments.rounds)
+    try:
+        bands = by_bands(BANDS, arguments.rounds)
+    except CcnvrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     with tempfile.TemporaryDirectory() as folder:
         sizes = [size for size in SCANS if size <= arguments.most_scans]
         scans = by_scans(sizes, arguments.rounds, Path(folder))

@@ -24,6 +24,9 @@ import numpy as np
 
 from benchmarks import ours, processes, workload
 from benchmarks.timing import Times, take_turns
+from ccnvr.edge.atomic_files import check_writable, write_atomically
+from ccnvr.edge.commands.arguments import whole_number
+from ccnvr.firmware_bridge.errors import CcnvrError
 
 _ROOT = Path("/")
 _TOO_HOT_C = 80.0
@@ -107,30 +110,46 @@ def _throttled() -> str | None:
     return result.stdout.strip() or None
 
 
-def figures(bundle: str, rounds: int, starts: int) -> dict[str, Any]:
-    """Return the times of a bundle's stages, engines, commits and starts."""
+def figures(bundle: str, rounds: int, starts: int, disk: Path) -> dict[str, Any]:
+    """Return the times of a bundle's stages, engines, commits and starts.
+
+    Args:
+        bundle: the bundle.
+        rounds: the number of turns of each function.
+        starts: the number of starts of each process.
+        disk: a folder on the disk that commits are timed on.
+    """
     work = workload.make()
     bound = ours.bind(bundle, work)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    _tell("timing commits to the store (1 of 4)")
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
         committing = ours.Committing(bound, work, Path(folder))
         subjects = {"commit to the store": committing.commit, ours.TO_COMMITTED: committing.whole}
         try:
             stored = take_turns(subjects, rounds, most_calls=4, clock=time.perf_counter)
         finally:
             committing.store.close()
+    # In wall time: nothing else should run meanwhile, and heat shows.
+    _tell("timing stages (2 of 4)")
+    stages = take_turns(ours.stages(bound, work), rounds, clock=time.perf_counter)
+    _tell("timing engines (3 of 4)")
+    engines = take_turns(ours.engines(bound), rounds, clock=time.perf_counter)
+    _tell("starting processes (4 of 4)")
     return {
         "engine": f"{bound.model.choice}",
-        # In wall time: nothing else should run meanwhile, and heat shows.
-        "stages_us": _medians(
-            take_turns(ours.stages(bound, work), rounds, clock=time.perf_counter)
-        ),
-        "engines_us": _medians(take_turns(ours.engines(bound), rounds, clock=time.perf_counter)),
+        "stages_us": _medians(stages),
+        "engines_us": _medians(engines),
         "committing_us": _medians(stored),
         "starts": {
             name: {key: figure.to_json() for key, figure in row.items()}
             for name, row in processes.starts(bundle, None, work, starts).items()
         },
     }
+
+
+def _tell(step: str) -> None:
+    """Say on stderr what is measured now, because the whole takes minutes."""
+    print(step, file=sys.stderr, flush=True)
 
 
 def _medians(times: Times) -> dict[str, dict[str, list[float]]]:
@@ -166,24 +185,65 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
 def main() -> int:
     """Measure, write the file, and say what to do with it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", default="default:nir", help="the bundle (default:nir)")
-    parser.add_argument("--rounds", type=int, default=200, help="turns of each function (200)")
-    parser.add_argument("--starts", type=int, default=7, help="starts of each process (7)")
-    parser.add_argument("--out", type=Path, default=Path("bench-pi.json"))
+    parser.add_argument(
+        "--bundle", default="default:nir", help="a .ccnvr file or default:NAME (default:nir)"
+    )
+    parser.add_argument(
+        "--rounds", type=whole_number(1, 100_000), default=200, help="turns of each function (200)"
+    )
+    parser.add_argument(
+        "--starts", type=whole_number(1, 1_000), default=7, help="starts of each process (7)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bench-pi.json"),
+        help="the file to write (bench-pi.json); commits are timed on the disk of its folder",
+    )
     arguments = parser.parse_args()
-    found: dict[str, Any] = {"schema": 1, "computer": computer(), "before": state()}
-    found["commit"] = _commit()
-    found["figures"] = figures(arguments.bundle, arguments.rounds, arguments.starts)
-    found["after"] = state()
-    found["warnings"] = list(warnings(found))
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    try:
+        check_writable(arguments.out)
+        found = _measured(arguments)
+        with write_atomically(arguments.out) as stream:
+            stream.write(f"{json.dumps(found, indent=1)}\n".encode())
+    except CcnvrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     for sentence in found["warnings"]:
         print(sentence, file=sys.stderr)
-    print(
-        f"wrote {arguments.out}; attach it to an issue of the form 'Raspberry Pi figures'. It has "
-        "no name, address or serial number in it."
-    )
+    for line in report(found, arguments.out):
+        print(line)
     return 0
+
+
+def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what is written into the file."""
+    found: dict[str, Any] = {"schema": 1, "computer": computer(), "before": state()}
+    found["commit"] = _commit()
+    found["figures"] = figures(
+        arguments.bundle, arguments.rounds, arguments.starts, arguments.out.parent
+    )
+    found["after"] = state()
+    found["warnings"] = list(warnings(found))
+    return found
+
+
+def report(found: dict[str, Any], out: Path) -> Iterator[str]:
+    """Yield the main figure, and what to do with the file."""
+    of_figures = found["figures"]
+    median, low, high = of_figures["stages_us"][ours.TO_PREDICTION]["steady"]
+    yield (
+        f"{ours.TO_PREDICTION}: {median / 1e3:.3f} ms ({low / 1e3:.3f} to {high / 1e3:.3f}), "
+        f"{of_figures['engine']}"
+    )
+    # Figures of other computers are of no use to the form.
+    if found["computer"]["is_a_raspberry_pi"]:
+        yield (
+            f"wrote {out}; attach it to an issue of the form 'Raspberry Pi figures'. It has no "
+            "name, address or serial number in it."
+        )
+    else:
+        yield f"wrote {out}"
 
 
 def _commit() -> str | None:

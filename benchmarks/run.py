@@ -24,6 +24,7 @@ import torch
 from benchmarks import ours, peers, processes, workload
 from benchmarks.timing import Times, take_turns
 from ccnvr.edge.bundle.archive import read
+from ccnvr.edge.commands.arguments import whole_number
 from ccnvr.edge.engines.registry import ENGINES
 from tools.arm64 import machines, parity
 
@@ -268,9 +269,21 @@ def summary(found: Figures) -> Figures:
 def main() -> int:
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200, help="turns of each function (200)")
-    parser.add_argument("--starts", type=int, default=9, help="starts of each process (9), 0: none")
-    parser.add_argument("--backlog", type=int, default=2_000, help="spectra of a backlog (2,000)")
+    parser.add_argument(
+        "--rounds", type=whole_number(1, 100_000), default=200, help="turns of each function (200)"
+    )
+    parser.add_argument(
+        "--starts",
+        type=whole_number(0, 1_000),
+        default=9,
+        help="starts of each process (9), 0: none",
+    )
+    parser.add_argument(
+        "--backlog",
+        type=whole_number(1, 1_000_000),
+        default=2_000,
+        help="spectra of a backlog (2,000)",
+    )
     parser.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,

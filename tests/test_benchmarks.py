@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -135,6 +136,59 @@ def test_what_is_no_pi_is_told(tmp_path: Path) -> None:
     assert "no Raspberry Pi" in first and "dry run" in first
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--rounds 0", "--rounds: 0 is out of range"),
+        ("--starts 0", "--starts: 0 is out of range"),
+        ("--out nodir/x.json", "nodir/x.json cannot be written because there is no folder nodir"),
+        ("--bundle nofile.ccnvr", "no bundle at nofile.ccnvr"),
+        ("--bundle default:nope", "'default:nope' is not one bundle of the default family"),
+    ],
+)
+def test_wrong_use_of_bench_pi_is_told_before_the_measurement(
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pi", *words.split()])
+    monkeypatch.setattr(pi, "take_turns", lambda *_, **__: pytest.fail("measured before the check"))
+    assert _code(pi.main) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert said in last
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["--rounds 0", "--most-scans 0"])
+def test_wrong_use_of_growth_is_told(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["growth", *words.split()])
+    assert _code(growth.main) == 2
+    assert f"{words.split()[0]}: 0 is out of range" in capsys.readouterr().err
+
+
+def _code(main: Callable[[], int]) -> object:
+    """Return the exit code of a program, which its parser of arguments may raise."""
+    try:
+        return main()
+    except SystemExit as error:
+        return error.code
+
+
+@pytest.mark.parametrize("is_pi", [False, True])
+def test_figures_are_asked_for_only_if_they_are_of_a_pi(is_pi: bool) -> None:
+    stages = {ours.TO_PREDICTION: {"steady": [208.4, 190.0, 230.0]}}
+    figures = {"engine": "numpy", "stages_us": stages}
+    found = {"computer": {"is_a_raspberry_pi": is_pi}, "figures": figures}
+    figure, wrote = pi.report(found, Path("x.json"))
+    assert figure == "counts to prediction: 0.208 ms (0.190 to 0.230), numpy"
+    assert wrote.startswith("wrote x.json") and ("attach it" in wrote) == is_pi
+
+
 @pytest.mark.slow
 def test_a_pi_is_measured_without_the_packages_of_training(tmp_path: Path) -> None:
     program = (
@@ -151,6 +205,8 @@ def test_a_pi_is_measured_without_the_packages_of_training(tmp_path: Path) -> No
     found = json.loads((tmp_path / "pi.json").read_text())
     assert found["figures"]["stages_us"][ours.TO_PREDICTION]["steady"][0] > 0.0
     assert found["warnings"][0].startswith("this computer is no Raspberry Pi")
+    assert "counts to prediction: " in result.stdout and "attach" not in result.stdout
+    assert "timing stages" in result.stderr
 
 
 def test_the_floor_counts_the_products_of_the_model() -> None:
