@@ -4,10 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
+# The engine of the light install, an extra of pyproject.toml. pip only warns about an extra that does not exist.
+ENGINE ?= onnx
+ifeq ($(filter onnx litert tflite,$(ENGINE)),)
+$(error ENGINE=$(ENGINE) is not one of onnx, litert, tflite)
+endif
+EDGE := $(VENV)/.edge-$(ENGINE)
 
 .PHONY: demo test test-fast test-c test-arm64 check bench bench-guard bench-pi fuzz generate model coverage clean rescore study-check
 
-demo: $(VENV)/.edge
+demo: $(EDGE)
 	$(BIN)/ccnvr demo
 
 # A module's tests stay on one worker, where they share what the module trains.
@@ -29,7 +35,7 @@ test-c:
 # for so many seconds each.
 fuzz: FRAMES ?= 10000000
 fuzz: SECONDS_EACH ?= 300
-fuzz: $(VENV)/.edge
+fuzz: $(EDGE)
 	$(BIN)/python -m tools.fuzz_frames --frames $(FRAMES)
 	$(BIN)/python -m tools.fuzz_codecs --frames $(FRAMES)
 	$(MAKE) --no-print-directory -C firmware_bridge/c fuzz BUILD=$(CURDIR)/build/c SECONDS_EACH=$(SECONDS_EACH)
@@ -65,8 +71,9 @@ check: $(VENV)/.dev .ns
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
-# For anyone with a real Raspberry Pi: writes bench-pi.json, to be sent in with the issue form. The light install suffices.
-bench-pi: $(VENV)/.edge
+# For anyone with a real Raspberry Pi: writes bench-pi.json, to be sent in with the issue form. The light install suffices;
+# ENGINE=tflite is for a 32-bit system.
+bench-pi: $(EDGE)
 	$(BIN)/python -m benchmarks.pi $(PI)
 
 # The instructions of one scan beside those on record, by valgrind; GUARD=--record writes those of this computer.
@@ -94,13 +101,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The light edge install. LimeSoDa comes without pandas and scikit-learn: only its data files are read.
-$(VENV)/.edge: pyproject.toml constraints.txt | $(BIN)/python
+$(EDGE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setting up the light edge install in $(VENV), once"
-	$(PIP) install --constraint constraints.txt --editable '.[onnx]'
+	$(PIP) install --constraint constraints.txt --editable '.[$(ENGINE)]'
 	$(PIP) install --constraint constraints.txt --no-deps LimeSoDa
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.edge
+$(VENV)/.dev: $(EDGE)
 	@echo "adding the development extras to $(VENV), once; torch takes a while"
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	command -v npm > /dev/null && npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1 || true

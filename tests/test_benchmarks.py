@@ -189,6 +189,22 @@ def test_figures_are_asked_for_only_if_they_are_of_a_pi(is_pi: bool) -> None:
     assert wrote.startswith("wrote x.json") and ("attach it" in wrote) == is_pi
 
 
+@pytest.mark.parametrize("engine", ["onnx", "tflite", "bogus"])
+def test_make_installs_the_engine_that_was_asked_for(engine: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
+    result = subprocess.run(
+        ["make", "--dry-run", "--always-make", "bench-pi", f"ENGINE={engine}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    if engine == "bogus":
+        assert result.returncode == 2 and "ENGINE=bogus is not one of" in result.stderr
+    else:
+        assert f"--editable '.[{engine}]'" in result.stdout
+
+
 @pytest.mark.slow
 def test_a_pi_is_measured_without_the_packages_of_training(tmp_path: Path) -> None:
     program = (
