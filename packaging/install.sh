@@ -3,14 +3,18 @@
 #
 #   --uninstall   stop and remove it; configuration and store stay
 #   --purge       with --uninstall: remove configuration and store too
+#   --help        print this and exit
 #
-# ENGINE=onnx|litert|tflite|none chooses the engine (onnx). DESTDIR=/folder installs into another
-# root without touching users, services or devices. PYTHON and PIP_OPTIONS may be set as well.
+# ENGINE=onnx|litert|tflite|none chooses the engine and removes any other; none leaves ccnvr's own
+# NumPy interpreter. Without ENGINE, an update keeps what is installed, and a first installation
+# takes onnx. DESTDIR=/folder installs into another root without touching users, services or
+# devices. PYTHON and PIP_OPTIONS may be set as well.
 # Run it again at any time: what is in place stays, and your configuration is never overwritten.
+# Exit codes: 0 done, 1 failed, 2 wrong use.
 set -eu
 
 DESTDIR=${DESTDIR:-}
-ENGINE=${ENGINE:-onnx}
+ENGINE=${ENGINE:-}
 PYTHON=${PYTHON:-python3}
 PIP_OPTIONS=${PIP_OPTIONS:-}
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -23,6 +27,8 @@ STATE=$DESTDIR/var/lib/ccnvr
 
 say() { echo "install.sh: $*"; }
 fail() { echo "install.sh: $*" >&2; exit 1; }
+wrong() { echo "install.sh: $*" >&2; exit 2; }
+usage() { sed -n '2,/^set -eu/s/^# \{0,1\}//p' "$0"; exit 0; }
 on_this_system() { [ -z "$DESTDIR" ]; }
 with_systemd() { on_this_system && [ -d /run/systemd/system ]; }
 
@@ -64,10 +70,73 @@ add_user() {
     return 0
 }
 
+# Read from the folders rather than by the Python in $PREFIX, which sees none of its packages after
+# the system got a newer Python.
+has() { ls -d "$PREFIX"/lib/python3*/site-packages/"$1"-*.dist-info >/dev/null 2>&1; }
+
+# The extras of the engines that are installed, as in onnx,litert; nothing before the first time.
+installed_extras() {
+    extras=""
+    has onnxruntime && extras=onnx
+    has ai_edge_litert && extras=${extras:+$extras,}litert
+    has tflite_runtime && extras=${extras:+$extras,}tflite
+    [ -z "$extras" ] && has ccnvr && extras=none
+    echo "$extras"
+}
+
+# A file that cannot be read is the daemon's to report, so that an update can still mend the rest.
+configured_engine() {
+    "$PYTHON" -c '
+import sys, tomllib
+try:
+    model = tomllib.load(open(sys.argv[1], "rb"))["model"]
+    print(model.get("engine") or model["backend"])
+except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    print("auto")' "$CONFIGURATION"
+}
+
+# An engine that the configuration names would be used, or missed, whatever is installed.
+check_configured() {
+    CONFIGURED=$(configured_engine)
+    [ -n "$ENGINE" ] && [ "$CONFIGURED" != auto ] || return 0
+    case $ENGINE:$CONFIGURED in
+        none:numpy | tflite:litert | "$ENGINE:$ENGINE") ;;
+        *) fail "$CONFIGURATION names engine = \"$CONFIGURED\", so ENGINE=$ENGINE would have no" \
+                "effect; delete that line, then run this again" ;;
+    esac
+}
+
+self_test() {
+    "$PREFIX/bin/python" -m ccnvr.edge.cli inspect default:nir --engine "$1" ||
+        fail "the model default:nir does not pass its self-test on the engine $1 here; try" \
+            "another ENGINE"
+}
+
+# The others go, because auto would take onnxruntime before them.
+remove_other_engines() {
+    case $ENGINE in
+        onnx) name=onnx package=onnxruntime ;;
+        none) name=numpy package="" ;;
+        # The extra tflite takes LiteRT where that has a release.
+        *) name=litert package=ai_edge_litert
+           [ "$ENGINE" = tflite ] && has tflite_runtime && name=tflite package=tflite_runtime ;;
+    esac
+    # Before another engine is removed, this one has to work.
+    self_test "$name" >/dev/null
+    for other in onnxruntime ai_edge_litert tflite_runtime; do
+        if [ "$other" != "$package" ] && has "$other"; then
+            say "removing the engine $other"
+            "$PREFIX/bin/python" -m pip --disable-pip-version-check --quiet uninstall --yes "$other" ||
+                fail "$other cannot be removed; see pip's message above"
+        fi
+    done
+}
+
 install_program() {
+    extra=${ENGINE:-$(installed_extras)}
+    extra=[${extra:-onnx}]
+    [ "$extra" = "[none]" ] && extra=""
     [ -x "$PREFIX/bin/python" ] || "$PYTHON" -m venv "$PREFIX"
-    extra="[$ENGINE]"
-    [ "$ENGINE" = none ] && extra=""
     say "installing ccnvr$extra into $PREFIX"
     # A copy, because building leaves files in the source, which would belong to root.
     BUILDING=$(mktemp -d)
@@ -81,8 +150,9 @@ install_program() {
         fail "the packages cannot be installed; see pip's message above"
     mkdir -p "$(dirname "$COMMAND")"
     [ -e "$COMMAND" ] || [ -L "$COMMAND" ] || ln -s /opt/ccnvr/bin/ccnvr "$COMMAND"
-    "$PREFIX/bin/python" -m ccnvr.edge.cli inspect default >/dev/null ||
-        fail "the default bundle does not pass its self-test here; try another ENGINE"
+    [ -z "$ENGINE" ] || remove_other_engines
+    described=$(self_test "$CONFIGURED")
+    say "engine in use: $(echo "$described" | sed -n 's/^self-test passed on \(.*\): .*/\1/p')"
 }
 
 install_files() {
@@ -118,12 +188,18 @@ for argument in "$@"; do
     case $argument in
         --uninstall) ACTION=uninstall ;;
         --purge) PURGE=yes ;;
-        *) fail "$argument is no option; the options are --uninstall and --purge" ;;
+        -h | --help) usage ;;
+        *) wrong "$argument is no option; the options are --uninstall, --purge and --help" ;;
     esac
 done
 [ "$ACTION" = uninstall ] && uninstall
-[ "$PURGE" = yes ] && fail "--purge goes with --uninstall"
+[ "$PURGE" = yes ] && wrong "--purge goes with --uninstall"
+case $ENGINE in
+    "" | onnx | litert | tflite | none) ;;
+    *) wrong "ENGINE=$ENGINE is no engine; the engines are onnx, litert, tflite and none" ;;
+esac
 check
+check_configured
 add_user
 install_program
 install_files
