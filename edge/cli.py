@@ -207,8 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard()
     stdout: TextIO | None = sys.stdout
     sys.stdout = cast(TextIO, _NamedOutput(sys.stdout))
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        code = _dispatch(given)
         # Flushed here rather than when Python exits, so that a full disk or a closed pipe is
         # reported like any other error.
         sys.stdout.flush()
@@ -218,11 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Python would try to flush what is left when it exits, and fail again.
         stdout = None
-        return _output_failed("the reader of standard output went away")
+        return _output_failed("the reader of standard output went away", given)
     except OSError as error:
         if error.filename == OUTPUT:
             stdout = None
-            return _output_failed(f"{OUTPUT} cannot be written ({error.strerror})")
+            return _output_failed(f"{OUTPUT} cannot be written ({error.strerror})", given)
         named = error.filename or "a file or device"
         tell(f"{named} cannot be used ({error.strerror or error}); correct that", ERROR)
         return 1
@@ -243,8 +244,10 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     return _parser_of(name, _load(name))
 
 
-def _output_failed(why: str) -> int:
-    tell(f"{why}; what was stored stays stored, send the output elsewhere", ERROR)
+def _output_failed(why: str, given: list[str]) -> int:
+    # The daemon stores each scan before it prints it; other commands print what they read.
+    kept = "what was stored stays stored, " if given[:1] == ["run"] else ""
+    tell(f"{why}; {kept}send the output elsewhere", ERROR)
     return 1
 
 

@@ -50,12 +50,12 @@ def advice(url: str, path: Path | None, error: Exception) -> str:
 def _absent(url: str, path: Path | None) -> str:
     if path is not None and str(path).startswith(_PSEUDO_TERMINALS):
         return (
-            f"there is no such port as in {url}; it is the pseudo-terminal of a program that has "
+            f"there is no port {path}; it is the pseudo-terminal of a program that has "
             "ended: start ccnvr simulate again and take the URL that it prints, or have it make a "
             "name that stays by --link"
         )
     return (
-        f"there is no such port as in {url}; plug the instrument in and look for its name in "
+        f"there is no port {path or url}; plug the instrument in and look for its name in "
         "/dev/serial/by-id, or run ccnvr instruments --list"
     )
 

@@ -52,8 +52,9 @@ def _lines(bundle: Bundle, self_test: str, correction: Correction | None) -> Ite
             f"corrects absorbance: each band from {window} bands, {rank} directions projected out"
         )
     for target in manifest.targets:
+        unit = "" if target.unit == target.name else f" in {target.unit}"
         yield (
-            f"  {target.name} in {target.unit}, trained on {target.lowest:.3g} to "
+            f"  {target.name}{unit}, trained on {target.lowest:.3g} to "
             f"{target.highest:.3g}; {_interval(target)}"
             + (f"; method: {target.method}" if target.method else "")
         )

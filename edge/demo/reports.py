@@ -112,7 +112,8 @@ class TextReport(DemoReport):
         summary = self.summary(result)
         latency = summary["latency_ms"]
         print(
-            f"\n{summary['spectra']} spectra, {summary['frames_lost']} frames lost, "
+            f"\n{_counted(summary['spectra'], 'spectrum', 'spectra')}, "
+            f"{_counted(summary['frames_lost'], 'frame', 'frames')} lost, "
             f"{summary['bytes_read']} bytes read; "
             f"latency p50 {latency['p50'] or 0.0:.1f} ms, p99 {latency['p99'] or 0.0:.1f} ms"
         )
@@ -124,6 +125,10 @@ class TextReport(DemoReport):
                 )
             else:
                 print(f"{name}: these soils have no laboratory value")
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _cell(record: dict[str, Any], name: str) -> str:

@@ -15,7 +15,8 @@ def in_words(record: Mapping[str, Any]) -> str:
     if "id" in sample:
         lines.append(f"sample {sample['id']}{_depth(sample)}")
     for name, estimate in record.get("predictions", {}).items():
-        lines.append(f"{name} {_number(estimate['value'])} {estimate['unit']}{_interval(estimate)}")
+        unit = "" if estimate["unit"] == "pH" else f" {estimate['unit']}"
+        lines.append(f"{name} {_number(estimate['value'])}{unit}{_interval(estimate)}")
     replicates = record.get("replicates", {})
     if replicates:
         used, rejected = len(replicates["used"]), len(replicates["rejected"])

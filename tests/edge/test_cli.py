@@ -112,6 +112,7 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: str) -> None:
         ["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, env=buffered
     )
     assert_one_sentence(result, 1, "standard output cannot be written", "No space left")
+    assert "stored" not in result.stderr  # only ccnvr run stores what it prints
     closed = subprocess.run(
         ["bash", "-c", f"{command} >&-"], capture_output=True, text=True, env=buffered
     )
@@ -161,6 +162,8 @@ def test_inspect_shows_the_card_and_the_manifest() -> None:
         "soils held out",
         "CC BY-SA 4.0",
         "nirsoil   OC",
+        "  OC in g/kg, trained on",
+        "  pH, trained on",
     ):
         assert words in text
     assert "int8 on onnxruntime, against the NumPy engine" in text and len(text.splitlines()) < 100

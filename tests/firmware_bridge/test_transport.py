@@ -57,7 +57,7 @@ def test_a_malformed_url_is_wrong_use(url: str, words: str) -> None:
 
 
 def test_no_such_port() -> None:
-    with pytest.raises(PortError, match="no such port"):
+    with pytest.raises(PortError, match="no port /dev/tty"):
         open_instrument("serial:///dev/ttyNOSUCH9")
 
 

@@ -94,7 +94,7 @@ def test_the_daemon_under_systemd(tmp_path: Path) -> None:
     missing = ["--instrument", "serial:///dev/ttyNONE", "--store", tmp_path / "none.sqlite"]
     failed = run_under_journal(*CCNVR, "run", *missing)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith("<3>") and "no such port" in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("<3>") and "no port /dev/tty" in failed.stderr
 
 
 def test_standard_output_has_predictions_only(tmp_path: Path) -> None:
@@ -168,4 +168,4 @@ def test_a_program_that_uses_the_daemon_sees_no_log_by_itself() -> None:
 
 def test_an_error_is_one_sentence_still(tmp_path: Path) -> None:
     result = run_ccnvr("run", "--instrument", "serial:///dev/ttyNONE", "--store", tmp_path / "s")
-    assert_one_sentence(result, 1, "no such port")
+    assert_one_sentence(result, 1, "no port /dev/tty")

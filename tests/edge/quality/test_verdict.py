@@ -11,6 +11,7 @@ from ccnvr.edge.quality.checks import CHECKS, LABORATORY, OK, RESCAN, check_of, 
 from ccnvr.edge.quality.prompts import prompts, prompts_with_words
 from ccnvr.edge.quality.rounding import with_uncertainty
 from ccnvr.edge.quality.verdict import check_tolerances, judge, larger_half
+from ccnvr.edge.quality.words import in_words
 from ccnvr.firmware_bridge.errors import UsageError
 
 OC = Estimate(20.0, "g/kg", 17.5, 22.5)
@@ -119,3 +120,12 @@ def test_flags_of_properties_are_known_by_their_end() -> None:
     assert property_of("K_cmol:noisy") == "K_cmol"
     assert property_of("rescan:too_dark") is None
     assert check_of("nonsense") is None and check_of("OC:nonsense") is None
+
+
+def test_a_record_in_words_says_ph_once() -> None:
+    estimates = {
+        "OC": {"value": 12.34, "unit": "g/kg", "low": 8.0, "high": 123.4},
+        "pH": {"value": 5.7, "unit": "pH", "low": 4.13, "high": 7.27},
+    }
+    said = in_words({"predictions": estimates}).splitlines()
+    assert said == ["OC 12.3 g/kg (8 to 123)", "pH 5.7 (4.13 to 7.27)"]

@@ -133,7 +133,7 @@ def test_a_service_waits_for_an_instrument_that_is_not_there_yet(
 ) -> None:
     process = service(tmp_path, "serial:///dev/ttyNONE")
     until(manager, "READY=1")
-    until(manager, "STATUS=there is no such port")
+    until(manager, "STATUS=there is no port")
     time.sleep(2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)

@@ -397,7 +397,9 @@ def test_wrong_use(tmp_path: Path, simulated: Callable[..., str]) -> None:
     with pytest.raises(UsageError, match=r"cannot be made .*; name a new file"):
         Recorder(tmp_path / "there.rec", url)
     assert_one_sentence(
-        run_ccnvr("record", "serial:///dev/ttyNONE", "--out", tmp_path / "a.rec"), 1, "no such port"
+        run_ccnvr("record", "serial:///dev/ttyNONE", "--out", tmp_path / "a.rec"),
+        1,
+        "no port /dev/tty",
     )
     assert not os.path.exists(tmp_path / "a.rec")
     assert_one_sentence(

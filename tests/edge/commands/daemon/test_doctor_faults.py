@@ -110,7 +110,7 @@ def test_a_port_that_is_not_there_or_has_a_name_that_may_change(
     write: Callable[..., Path],
 ) -> None:
     found = doctor(write("serial:///dev/ttyUSB77"))
-    assert "no such port" in the_fault(found) and "/dev/serial/by-id" in the_fault(found)
+    assert "no port /dev/tty" in the_fault(found) and "/dev/serial/by-id" in the_fault(found)
     assert any(
         finding["note"] and "may name another device after a reboot" in str(finding["text"])
         for finding in found[1]
