@@ -6,9 +6,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := edge train export firmware_bridge
 # The engine of the light install, an extra of pyproject.toml. pip only warns about an extra that does not exist.
 ENGINE ?= onnx
-ifeq ($(filter onnx litert tflite,$(ENGINE)),)
-$(error ENGINE=$(ENGINE) is not one of onnx, litert, tflite)
-endif
 EDGE := $(VENV)/.edge-$(ENGINE)
 
 .PHONY: demo test test-fast test-c test-arm64 check bench bench-guard bench-pi fuzz generate model coverage clean rescore study-check
@@ -102,6 +99,7 @@ $(BIN)/python:
 
 # The light edge install. LimeSoDa comes without pandas and scikit-learn: only its data files are read.
 $(EDGE): pyproject.toml constraints.txt | $(BIN)/python
+	$(if $(filter onnx litert tflite,$(ENGINE)),,$(error ENGINE=$(ENGINE) is not one of onnx, litert, tflite))
 	@echo "setting up the light edge install in $(VENV), once"
 	$(PIP) install --constraint constraints.txt --editable '.[$(ENGINE)]'
 	$(PIP) install --constraint constraints.txt --no-deps LimeSoDa
