@@ -1,8 +1,9 @@
 """Time each stage from serial bytes to a committed prediction, then each installed engine.
 
-The stages are timed on a simulated scan. Each engine is then timed with every model file of the
-bundle that it reads: latency, cold start, memory and size. Everything takes turns, so that a busy
-machine slows all of it alike; compare the ratios of one run, not the milliseconds of two machines.
+The stages are timed on a scan of a simulated instrument that has the bands of the model. Each
+engine is then timed with every model file of the bundle that it reads: latency, cold start, memory
+and size. Everything takes turns, so that a busy machine slows all of it alike; compare the ratios
+of one run, not the milliseconds of two machines.
 """
 
 from __future__ import annotations
@@ -61,13 +62,19 @@ def _stages_and_engines(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.json:
         # The keys keep the word "backend", which programs read.
         figures = {_label(choice): vars(row) for choice, row in engines.items()}
-        yield json.dumps({"backend": str(model.choice), "stages": stages, "backends": figures})
+        told = {"bundle": model.bundle.source, "backend": str(model.choice)}
+        yield json.dumps({**told, "stages": stages, "backends": figures})
         return
     yield f"{f'stage, on {_label(model.choice)}':<34}{'median ms':>10}{'x inference':>13}"
     for name, row in stages.items():
         yield f"{name:<34}{row['median_ms']:>10.3f}{row['ratio_to_inference']:>13.2f}"
     yield ""
     yield from _engine_table(engines)
+    yield (
+        f"bundle {model.bundle.source}; the stages take turns with a commit, which leaves other "
+        "data in the caches, and the engines with each other alone: compare stages with stages, "
+        "and engines with engines"
+    )
 
 
 def _engine_table(figures: dict[Choice, EngineFigures]) -> Iterator[str]:

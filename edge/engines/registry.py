@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ccnvr.edge.bundle.archive import BundleError, is_model_file, model_file_name
+from ccnvr.edge.bundle.archive import DEFAULT, BundleError, is_model_file, model_file_name
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.arrays import Float32
@@ -34,6 +34,10 @@ class EngineError(CcnvrError):
 
     def __init__(self, what: object) -> None:
         super().__init__((" ".join(str(what).split()) or type(what).__name__)[:_LONGEST_MESSAGE])
+
+
+class NoModelFile(BundleError, UsageError):
+    """The error for a bundle without a file of the engine or the profile that the user named."""
 
 
 class Session(Protocol):
@@ -246,7 +250,8 @@ def choose(engine: str, profile: str, source: str, names: Collection[str]) -> Ch
 
     Raises:
         UsageError: the engine or the profile is unknown, or the engine is not installed.
-        BundleError: the bundle has no such model file.
+        NoModelFile: the bundle has no file of the engine or the profile that is named.
+        BundleError: it has none for any engine that is installed.
     """
     if engine not in (AUTO, *ENGINES):
         raise UsageError(f"engine {engine!r} is not one of {AUTO}, {', '.join(ENGINES)}")
@@ -266,9 +271,25 @@ def choose(engine: str, profile: str, source: str, names: Collection[str]) -> Ch
     for choice in choices:
         if choice.model_file in names:
             return choice
+    error = BundleError if engine == profile == AUTO else NoModelFile
+    raise error(_no_model_file(source, names, choices))
+
+
+def _no_model_file(source: str, names: Collection[str], choices: list[Choice]) -> str:
+    """Return what a bundle has instead of the model files of `choices`, and what to do."""
     found = ", ".join(filter(is_model_file, names)) or "no model file"
-    raise BundleError(
-        f"bundle {source} has {found} and not "
-        f"{' or '.join(choice.model_file for choice in choices)}; export it with that model file, "
-        "or choose another engine or profile"
-    )
+    wanted = " or ".join(choice.model_file for choice in choices)
+    way_out = "export it with that model file, or choose another engine or profile"
+    # Nobody can export these again, since their soils are not part of an installation.
+    if source.partition(":")[0] == DEFAULT:
+        formats = {engine.model_format for engine in ENGINES.values()}
+        stored = [
+            profile
+            for profile in PROFILES
+            if any(model_file_name(profile, one) in names for one in formats)
+        ]
+        way_out = (
+            f"the default models have profile {' and '.join(stored)} only, so leave the profile "
+            "out, or name a bundle that you exported"
+        )
+    return f"bundle {source} has {found} and not {wanted}; {way_out}"

@@ -36,7 +36,7 @@ class ModelFamily:
     def __init__(self, engine: str = AUTO, profile: str = AUTO, tell: Tell = tell) -> None:
         # At once, and not only when an instrument answers.
         first = family.members()[0]
-        choose(engine, profile, first.source, first.manifest.parts)
+        choose(engine, profile, DEFAULT, first.manifest.parts)
         self._engine, self._profile, self._tell = engine, profile, tell
         self._opened: dict[str, ProvedModel] = {}
         self._by_bands: dict[bytes, ProvedModel] = {}

@@ -234,12 +234,13 @@ def test_bench_prints_ratios(
     found = json.loads(capsys.readouterr().out)
     assert found["stages"]["inference"]["ratio_to_inference"] == 1.0
     assert all(row["median_ms"] > 0 for row in found["stages"].values())
-    assert "onnx fp32" in found["backends"]
+    assert found["bundle"] == "default:nir" and "onnx fp32" in found["backends"]
     for figures in found["backends"].values():
         assert figures["cold_start_ms"] > figures["latency_ms"] > 0
         assert figures["peak_memory_mb"] > 10 and figures["model_kb"] > 1
     assert main(["bench", "--rounds", "10"]) == 0
-    assert "x inference" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "x inference" in shown and "bundle default:nir; the stages take turns" in shown
     link = json.loads(run_ccnvr("bench", "--link", "--rounds", 10, "--json").stdout)
     assert link["CRC-32 and a copy"]["times_crc_and_copy"] == 1.0
     assert all(row["share_of_wire_time"] > 0.0 for row in link.values())

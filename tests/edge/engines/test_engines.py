@@ -26,7 +26,7 @@ from ccnvr.edge.bundle import archive as bundles
 from ccnvr.edge.bundle.archive import BundleError, model_file_name
 from ccnvr.edge.engines import isolated, registry
 from ccnvr.edge.engines.isolated import IsolatedSession
-from ccnvr.edge.engines.registry import ENGINES, Choice, EngineError, choose
+from ccnvr.edge.engines.registry import ENGINES, Choice, EngineError, NoModelFile, choose
 from ccnvr.edge.engines.worker import Limits
 from ccnvr.edge.inference import proofs
 from ccnvr.edge.inference.proved_model import ProvedModel
@@ -128,10 +128,14 @@ def test_auto_takes_the_first_engine_and_the_most_precise_model_file(
     assert chosen("litert", "auto", lean).profile == "weights"
     assert chosen("auto", "weights", lean).engine.name == "litert"
     with pytest.raises(
-        BundleError,
+        NoModelFile,
         match=r"has model.weights.tflite, .* and not model.fp32.network or .*; export it",
     ):
         chosen("numpy", "auto", lean)
+    # Nobody named what is missing, so it is the bundle that is wrong.
+    with pytest.raises(BundleError, match="has no model file and not") as failure:
+        chosen("auto", "auto", ())
+    assert (NoModelFile.exit_code, failure.value.exit_code) == (2, 1)
 
 
 def with_package(folder: Path, name: str, content: str) -> dict[str, str]:
