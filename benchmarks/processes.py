@@ -163,6 +163,8 @@ def _run(command: list[str], byte_code: Path, **variables: str) -> subprocess.Co
     # forbid that anything is written beside them.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(byte_code), **variables}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Set in this process by our engine; others' programs start without it.
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
 
 

@@ -366,11 +366,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_long_work(
         (
             "x.ccnvr",
             ["--c-array", str(tmp_path / "file" / "c")],
-            1,
+            2,
             "file is not a folder that can be written to; give another",
         ),
-        ("file/x.ccnvr", [], 1, "cannot be written because there is no folder"),
-        ("nowhere/x.ccnvr", [], 1, "cannot be written because there is no folder"),
+        ("file/x.ccnvr", [], 2, "cannot be written because there is no folder"),
+        ("nowhere/x.ccnvr", [], 2, "cannot be written because there is no folder"),
         (".", [], 2, "is not a file that can be written; name a file"),
     ):
         # The run does not exist, which is not noticed before the folder is refused.
