@@ -69,6 +69,8 @@ class ControlServer(threading.Thread):
     def __init__(self, control: Control, store: Path) -> None:
         super().__init__(name="control", daemon=True)
         self.path = socket_path(store)
+        self.listening = threading.Event()
+        """Set once connections are accepted, a moment after the socket's file appears."""
         self._control = control
         self._stopping = threading.Event()
         self._connections: list[_Connection] = []
@@ -90,6 +92,7 @@ class ControlServer(threading.Thread):
                     _LOG.warning("the control socket %s cannot be made; trying again", told)
                 if self._stopping.wait(_BIND_AGAIN_S):
                     return
+        self.listening.set()
         try:
             self._accept(listener)
         finally:

@@ -34,7 +34,7 @@ def control() -> Control:
 def server(control: Control, store: Path) -> Iterator[ControlServer]:
     running = ControlServer(control, store)
     running.start()
-    until(running.path.exists)
+    assert running.listening.wait(10.0)
     yield running
     running.close()
     assert not running.path.exists()
