@@ -23,9 +23,9 @@ from ccnvr.edge.inference.pipeline import Pipeline, References
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.spectrum_files import limesoda
 from ccnvr.edge.store.store import Store
-from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.firmware_bridge.instrument import InstrumentInfo, Scan, ScanKind, Settings
 from tools import large_store
+from tools.exit_code import explained
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "figures" / "growth.svg"
@@ -180,18 +180,17 @@ def main() -> int:
     )
     parser.add_argument("--plot", action="store_true", help=f"draw {PICTURE.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    try:
-        bands = by_bands(BANDS, arguments.rounds)
-    except CcnvrError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return explained(lambda: _measure(arguments))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    bands = by_bands(BANDS, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         sizes = [size for size in SCANS if size <= arguments.most_scans]
         scans = by_scans(sizes, arguments.rounds, Path(folder))
     print(json.dumps({"by_bands": bands, "by_stored_scans": scans}, indent=1))
     if arguments.plot:
         draw(bands, scans, PICTURE)
-    return 0
 
 
 if __name__ == "__main__":

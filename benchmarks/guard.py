@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import guarded, workload
+from benchmarks import guarded, processes, workload
 from ccnvr.firmware_bridge.errors import CcnvrError
 
 ROOT = Path(__file__).parents[1]
@@ -87,9 +87,8 @@ def count(inject: int = 0) -> dict[str, int]:
 
 def _run(command: list[str]) -> None:
     """Run a program whose counts do not depend on chance or on the processor's newest features."""
-    steady = {"PYTHONHASHSEED": "0", "OPENBLAS_CORETYPE": "Haswell"}
     result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **steady}
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **processes.STEADY}
     )
     if result.returncode:
         raise Unavailable(f"{command[0]} ended with {result.returncode}: {result.stderr[-600:]}")

@@ -26,7 +26,7 @@ from benchmarks import ours, processes, workload
 from benchmarks.timing import Times, take_turns
 from ccnvr.edge.atomic_files import check_writable, write_atomically
 from ccnvr.edge.commands.arguments import whole_number
-from ccnvr.firmware_bridge.errors import CcnvrError
+from tools.exit_code import explained
 
 _ROOT = Path("/")
 _TOO_HOT_C = 80.0
@@ -201,19 +201,18 @@ def main() -> int:
         help="the file to write (bench-pi.json); commits are timed on the disk of its folder",
     )
     arguments = parser.parse_args()
-    try:
-        check_writable(arguments.out)
-        found = _measured(arguments)
-        with write_atomically(arguments.out) as stream:
-            stream.write(f"{json.dumps(found, indent=1)}\n".encode())
-    except CcnvrError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return explained(lambda: _write(arguments))
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    check_writable(arguments.out)
+    found = _measured(arguments)
+    with write_atomically(arguments.out) as stream:
+        stream.write(f"{json.dumps(found, indent=1)}\n".encode())
     for sentence in found["warnings"]:
         print(sentence, file=sys.stderr)
     for line in report(found, arguments.out):
         print(line)
-    return 0
 
 
 def _measured(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from ccnvr.edge.engines.registry import ENGINES
 ROOT = Path(__file__).parents[1]
 IMPORTS_ALONE = "import numpy, onnxruntime"
 _COUNTING = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+STEADY = {"PYTHONHASHSEED": "0", "OPENBLAS_CORETYPE": "Haswell"}
+"""Variables for counts that depend neither on chance nor on the processor's newest instructions."""
+
 _ENGINES = (("onnxruntime", "onnx"), ("LiteRT", "litert"), ("NumPy", "numpy"))
 
 _ONE_SPECTRUM = """\
@@ -121,9 +124,7 @@ def start_instructions(bundle: str, work: Workload) -> dict[str, int]:
                 output = _run(
                     [*counting, sys.executable, "-c", program],
                     Path(name) / "byte code",
-                    # As `guard` counts: without chance, and without the newest instructions.
-                    PYTHONHASHSEED="0",
-                    OPENBLAS_CORETYPE="Haswell",
+                    **STEADY,
                 )
             refs = re.search(r"I\s+refs:\s+([\d,]+)", output.stderr)
             assert refs is not None, output.stderr

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,13 @@ from ccnvr.edge.inference.prediction import Prediction
 from ccnvr.edge.inference.proved_model import ProvedModel
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.firmware_bridge.arrays import Array
-from ccnvr.firmware_bridge.errors import CcnvrError
 from ccnvr.train.calibration.recipe_soils import load_soils
 from ccnvr.train.libraries.published.r_packages import moisture_at_hand
 from ccnvr.train.libraries.soils import Soils
 from ccnvr.train.runs.base import read_base
 from ccnvr.train.runs.report import accuracy_by_library
 from ccnvr.train.runs.run import HELD_OUT
+from tools.exit_code import explained
 
 ROOT = Path(__file__).parents[1]
 RECORD, PAGE = Path(__file__).with_suffix(".json"), ROOT / "docs" / "accuracy-check.md"
@@ -231,16 +231,6 @@ def merged(record: Table, now: Table) -> Table:
     """Return the record with the figures of now, of the bundles that are kept, in their order."""
     both = record | now
     return {name: both[name] for name in BUNDLES if name in both}
-
-
-def explained(work: Callable[[], None]) -> int:
-    """Return the exit code of a tool's work; an error that has an explanation is one sentence."""
-    try:
-        work()
-    except CcnvrError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ from ccnvr.train.libraries.load import join, load_library
 from ccnvr.train.recipe import recipe_file
 from ccnvr.train.recipe.recipe import TrainingRecipe
 from ccnvr.train.runs.base import read_base
-from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, explained, largest, moved, written
+from tools.exit_code import explained
+from tools.rescore import BUNDLES, PAGE, ROOT, as_numbers, largest, moved, written
 
 RECIPES = ("gaussian", "icraf", "nirsoil_best", "paper", "pretrained", "steady", "study")
 """The recipes of train/recipes that name their libraries."""
@@ -81,8 +83,16 @@ def spectra_sets(path: Path) -> Iterator[tuple[str, Array, Array]]:
     noise = np.random.default_rng(0).normal(0.0, NOISE, held_out.shape)
     yield f"held out, noise of {NOISE:g}", nm, held_out + noise
     yield "trained on", nm, load_soils(recipe.libraries, recipe).spectra
-    for name, (libraries, grid) in NATIVE.items():
-        yield name, grid.wavelengths(), join(load_library(one, grid) for one in libraries).spectra
+    for name, (_, grid) in NATIVE.items():
+        yield name, grid.wavelengths(), native(name)
+
+
+# They are the same for all bundles.
+@cache
+def native(name: str) -> Array:
+    """Return the absorbance `(n, bands)` of one of the sets of `NATIVE`."""
+    libraries, grid = NATIVE[name]
+    return join(load_library(one, grid) for one in libraries).spectra
 
 
 def predictions(name: str) -> Kept:

@@ -254,11 +254,8 @@ class Kernel:
         self._centre = member.centre
         self._components = np.ascontiguousarray(folded.components.T)
         self._minus_twice = np.ascontiguousarray(folded.minus_twice.T)
-        self._norms, self._usual, self._weights = (
-            folded.norms,
-            folded.usual,
-            np.ascontiguousarray(folded.weights.T),
-        )
+        self._norms, self._usual = folded.norms, folded.usual
+        self._weights = np.ascontiguousarray(folded.weights.T)
         self._kind = member.kind
 
     def layers(self, spectra: Float32) -> tuple[Float32, Float32, Float32]:

@@ -14,7 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from ccnvr.edge.bundle.archive import DEFAULT, BundleError, is_model_file, model_file_name
+from ccnvr.edge.bundle.archive import (
+    BundleError,
+    is_model_file,
+    model_file_name,
+    names_default,
+)
 from ccnvr.edge.network.layout import PROFILES
 from ccnvr.edge.versions import installed_version
 from ccnvr.firmware_bridge.arrays import Float32
@@ -281,7 +286,7 @@ def _no_model_file(source: str, names: Collection[str], choices: list[Choice]) -
     wanted = " or ".join(choice.model_file for choice in choices)
     way_out = "export it with that model file, or choose another engine or profile"
     # Nobody can export these again, since their soils are not part of an installation.
-    if source.partition(":")[0] == DEFAULT:
+    if names_default(source):
         formats = {engine.model_format for engine in ENGINES.values()}
         stored = [
             profile

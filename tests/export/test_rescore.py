@@ -11,6 +11,7 @@ import pytest
 
 from ccnvr.train.libraries.downloads import data_folder
 from tools import rescore, same_predictions
+from tools.exit_code import explained
 
 RECORD = json.loads(rescore.RECORD.read_text())
 MODEL = "as7265x"
@@ -126,7 +127,7 @@ def test_missing_data_are_told_in_one_sentence(
     monkeypatch.setenv("CCNVR_DATA", "/nonexistent")
     monkeypatch.setattr("sys.argv", ["rescore", MODEL])
     monkeypatch.setattr(rescore, "figures", lambda path: data_folder())
-    assert rescore.explained(rescore.main) == 2
+    assert explained(rescore.main) == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("CCNVR_DATA is '/nonexistent' and must name a folder")
 
@@ -153,7 +154,7 @@ def test_files_of_a_comparison_are_looked_at_first(
     monkeypatch.setattr("sys.argv", ["same_predictions", *words.split()])
     monkeypatch.setattr(same_predictions, "inputs", lambda recipe: pytest.fail("too late"))
     try:
-        code: object = rescore.explained(same_predictions.main)
+        code: object = explained(same_predictions.main)
     except SystemExit as error:
         code = error.code
     assert code == 2 and said in capsys.readouterr().err
